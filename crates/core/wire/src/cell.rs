@@ -1,0 +1,93 @@
+//! The cell: what a packet carries. Circuit id, command, region (docs/spec/link.md, "Cell").
+
+use crate::read::{DecodeError, Reader};
+
+/// A circuit of one link. The high bit says who dialled the link: set for circuits of the dialling side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CircuitId(pub u32);
+
+impl CircuitId {
+    /// The link's own cells: cover without a circuit, reports, challenges, rekeys.
+    pub const LINK: Self = Self(0);
+    /// Set in the ids that the side which dialled the link chooses.
+    pub const DIALLER_BIT: u32 = 1 << 31;
+}
+
+/// What a cell is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Command {
+    /// Circuit 0: nothing. Fills a slot of a link that has no circuit.
+    Cover = 0,
+    /// Circuit 0: a link report.
+    Report = 1,
+    /// Circuit 0: eight bytes that prove an address when they come back.
+    Challenge = 2,
+    /// Circuit 0: the eight bytes of a challenge.
+    ChallengeAnswer = 3,
+    /// Circuit 0: first message of a rekey.
+    RekeyInit = 4,
+    /// Circuit 0: second message of a rekey.
+    RekeyAnswer = 5,
+    /// A leg header and perhaps a session packet, under the circuit's layers.
+    Relay = 16,
+    /// The other side may forget this circuit.
+    Destroy = 20,
+}
+
+impl TryFrom<u8> for Command {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        Ok(match byte {
+            0 => Self::Cover,
+            1 => Self::Report,
+            2 => Self::Challenge,
+            3 => Self::ChallengeAnswer,
+            4 => Self::RekeyInit,
+            5 => Self::RekeyAnswer,
+            16 => Self::Relay,
+            20 => Self::Destroy,
+            _ => return Err(DecodeError::Unknown("cell command")),
+        })
+    }
+}
+
+/// The first five bytes of a packet's sealed body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellHead {
+    /// Whose cell this is.
+    pub circuit: CircuitId,
+    /// What it is for.
+    pub command: Command,
+}
+
+impl CellHead {
+    /// The head as it stands in the body.
+    pub fn encode(self) -> [u8; crate::packet::CELL_HEAD_LEN] {
+        let [a, b, c, d] = self.circuit.0.to_be_bytes();
+        [a, b, c, d, self.command as u8]
+    }
+
+    /// Reads the head of a body.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        Ok(Self { circuit: CircuitId(reader.u32()?), command: Command::try_from(reader.u8()?)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_head_survives_a_round_trip() {
+        for byte in 0..=u8::MAX {
+            let Ok(command) = Command::try_from(byte) else { continue };
+            let head = CellHead { circuit: CircuitId(0x8000_0001), command };
+            assert_eq!(CellHead::decode(&head.encode()), Ok(head));
+        }
+        assert_eq!(CellHead::decode(&[0; 4]), Err(DecodeError::Truncated));
+        assert_eq!(CellHead::decode(&[0, 0, 0, 0, 99]), Err(DecodeError::Unknown("cell command")));
+    }
+}

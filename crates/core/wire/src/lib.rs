@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+pub mod cell;
+pub mod flow;
+pub mod leg;
+pub mod local;
+pub mod packet;
+pub mod read;
+pub mod udp;

@@ -1,0 +1,2 @@
+//! hushwire
+fn main() {}
