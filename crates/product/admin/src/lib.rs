@@ -1,1 +1,7 @@
-//! admin
+#![doc = include_str!("../README.md")]
+
+pub mod client;
+pub mod protocol;
+pub mod render;
+pub mod server;
+pub mod status;

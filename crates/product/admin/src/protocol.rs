@@ -1,0 +1,60 @@
+//! What goes over the admin socket: one line of JSON each way.
+
+use crate::status::Status;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the longest request line, with its end; a longer one closes the connection.
+pub const REQUEST_LINE_MAX: usize = 4096;
+
+/// Bytes of the longest answer line; a client stops reading there.
+pub const RESPONSE_LINE_MAX: usize = 4 << 20;
+
+/// What a client may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// The node's state.
+    Status,
+    /// End the node: processes get a deadline, then are killed.
+    Stop,
+    /// Which program answers.
+    Version,
+}
+
+/// What the node answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "snake_case")]
+pub enum Response {
+    /// To [`Request::Status`].
+    Status {
+        /// The node's state.
+        status: Box<Status>,
+    },
+    /// To [`Request::Stop`]: the node is on its way down.
+    Stopping,
+    /// To [`Request::Version`].
+    Version {
+        /// Version of the program.
+        version: String,
+        /// Version of the status schema.
+        status_schema: u32,
+    },
+    /// The line was no request.
+    Refused {
+        /// Why, in a sentence.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_written_as_documented() -> Result<(), serde_json::Error> {
+        assert_eq!(serde_json::to_string(&Request::Status)?, r#"{"request":"status"}"#);
+        assert_eq!(serde_json::from_str::<Request>(r#"{"request":"stop"}"#)?, Request::Stop);
+        assert!(serde_json::from_str::<Request>(r#"{"request":"explode"}"#).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! One screen for a person. Problems come last, where they are not scrolled away.
+
+use crate::status::{Counters, Flows, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status};
+use std::fmt::Write;
+
+const RED: &str = "\u{1b}[1;31m";
+const YELLOW: &str = "\u{1b}[33m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// Stands for everything that the node has not said.
+const UNKNOWN: &str = "unknown";
+
+/// The whole screen, each line with its end. `colour` for a terminal.
+pub fn screen(status: &Status, colour: bool) -> String {
+    let mut out = String::new();
+    heading(&mut out, status, colour);
+    for link in &status.links {
+        row(&mut out, "link", &link_text(link));
+    }
+    if status.links.is_empty() {
+        row(&mut out, "link", "none");
+    }
+    if status.mode != Some(Mode::Off) {
+        schedule(&mut out, &status.schedule);
+    }
+    cells(&mut out, &status.counters);
+    row(&mut out, "flows", &flows_text(&status.flows));
+    let memory = &status.memory;
+    let bound = memory.session_bound_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("at most {}", binary(bytes)));
+    row(&mut out, "memory", &format!("segments {}, sessions {bound}", optional(memory.segments_bytes, binary)));
+    processes(&mut out, &status.processes);
+    problems(&mut out, status, colour);
+    out
+}
+
+/// `91.8 GB`: decimal, three digits, as disks and traffic are sold.
+pub fn decimal(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+}
+
+/// `23.4 MiB`: binary, as memory is counted.
+pub fn binary(bytes: u64) -> String {
+    scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+/// `3 d 4 h`, `2 min 5 s`: the two largest units.
+pub fn duration(seconds: u64) -> String {
+    let units = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let shown: Vec<String> = units[first..].iter().take(2).map(|(count, unit)| format!("{count} {unit}")).collect();
+    shown.join(" ")
+}
+
+fn heading(out: &mut String, status: &Status, colour: bool) {
+    let role = match status.role {
+        Some(Role::Entry) => "entry",
+        Some(Role::Exit) => "exit",
+        None => "node",
+    };
+    let mode = match status.mode {
+        Some(Mode::Constant) => "mode constant".to_owned(),
+        Some(Mode::Off) => paint("mode OFF", RED, colour),
+        None => format!("mode {UNKNOWN}"),
+    };
+    let _ = writeln!(out, "hushwire {role} {}, running for {}, {mode}\n", status.version, duration(status.uptime_s));
+}
+
+fn link_text(link: &Link) -> String {
+    let since = link.since_s.map_or(String::new(), |seconds| format!(" for {}", duration(seconds)));
+    let state = match link.state {
+        Some(LinkState::Connecting) => format!("connecting{since}"),
+        Some(LinkState::Up) => format!("up{since}"),
+        Some(LinkState::Lost) => format!("LOST{since}"),
+        None => UNKNOWN.to_owned(),
+    };
+    let rtt = optional(link.rtt_us, |us| format!("{:.1} ms", us as f64 / 1000.0));
+    let loss = optional(link.loss_per_mille, |loss| format!("{:.1} %", f64::from(loss) / 10.0));
+    format!("{} {state}, round trip {rtt}, loss {loss}", link.peer)
+}
+
+fn schedule(out: &mut String, schedule: &Schedule) {
+    let rate = |rate: Option<Rate>| {
+        optional(rate, |rate| {
+            let megabits = rate.bits_per_second as f64 / 1e6;
+            let month = decimal(rate.bytes_per_month);
+            format!("{megabits:.3} Mbit/s = {} packets/s = {month} a month", rate.packets_per_second)
+        })
+    };
+    let slot = optional(schedule.slot_ms, |millis| format!("{millis} ms"));
+    row(out, "send", &format!("{}, slots of {slot}", rate(schedule.send)));
+    row(out, "receive", &rate(schedule.receive));
+}
+
+fn cells(out: &mut String, counters: &Counters) {
+    let number = |value: Option<u64>| optional(value, |value| value.to_string());
+    let size = optional(counters.packet_size, |bytes| format!("{bytes} bytes each"));
+    let (sent, received) = (number(counters.packets_sent), number(counters.packets_received));
+    row(out, "packets", &format!("{sent} sent, {received} received, {size}"));
+    let (data, cover) = (number(counters.data_cells_sent), number(counters.cover_cells_sent));
+    let (missed, late) = (number(counters.missed_slots), number(counters.late_cells));
+    row(out, "cells", &format!("{data} data, {cover} cover sent; {missed} slots missed, {late} cells late"));
+    let (taken, given) = (counters.application_bytes_in, counters.application_bytes_out);
+    row(out, "payload", &format!("{} taken in, {} given out", optional(taken, decimal), optional(given, decimal)));
+    let drops: Vec<String> = counters
+        .drops
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if !drops.is_empty() {
+        row(out, "dropped", &drops.join(", "));
+    }
+}
+
+fn flows_text(flows: &Flows) -> String {
+    let number = |value: Option<u64>| optional(value, |value| value.to_string());
+    let (open, max) = (number(flows.open), number(flows.max));
+    format!("{open} open of {max}, {} opened, {} refused", number(flows.opened), number(flows.refused))
+}
+
+fn processes(out: &mut String, processes: &[Process]) {
+    let _ =
+        writeln!(out, "\n{:<16}{:>8}{:>10}{:>10}{:>12}  confined by", "process", "pid", "restarts", "cpu s", "memory");
+    for process in processes {
+        let pid = process.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let cpu = optional(process.cpu_s, |seconds| format!("{seconds:.1}"));
+        let memory = optional(process.rss_bytes, binary);
+        let confined = match process.confinement.as_deref() {
+            None => UNKNOWN.to_owned(),
+            Some([]) => "nothing".to_owned(),
+            Some(by) => by.join(", "),
+        };
+        let _ = writeln!(out, "{:<16}{pid:>8}{:>10}{cpu:>10}{memory:>12}  {confined}", process.name, process.restarts);
+    }
+}
+
+fn problems(out: &mut String, status: &Status, colour: bool) {
+    if status.warnings.is_empty() {
+        let _ = writeln!(out, "\nno problems");
+        return;
+    }
+    let _ = writeln!(out, "\nproblems");
+    let mut sorted: Vec<_> = status.warnings.iter().collect();
+    sorted.sort_by_key(|warning| warning.severity as u8);
+    for warning in sorted {
+        let (word, paint_with) = match warning.severity {
+            Severity::Notice => ("note", ""),
+            Severity::Warning => ("warning", YELLOW),
+            Severity::Alarm => ("ALARM", RED),
+        };
+        let word = if paint_with.is_empty() { word.to_owned() } else { paint(word, paint_with, colour) };
+        let _ = writeln!(out, "  {word}: {}", warning.sentence);
+    }
+}
+
+fn row(out: &mut String, name: &str, text: &str) {
+    let _ = writeln!(out, "{name:<10}{text}");
+}
+
+fn paint(text: &str, colour_code: &str, colour: bool) -> String {
+    if colour { format!("{colour_code}{text}{PLAIN}") } else { text.to_owned() }
+}
+
+fn optional<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), show)
+}
+
+fn scaled(bytes: u64, step: f64, units: &[&str]) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} {}", units[0]) } else { format!("{value:.1} {}", units[unit]) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::status::{Memory, Warning};
+
+    /// A status with every field known.
+    pub(crate) fn full() -> Status {
+        let rate = Rate { bits_per_second: 256_000, packets_per_second: 26, bytes_per_month: 91_600_000_000 };
+        Status {
+            schema: 1,
+            version: "0.1.0".into(),
+            role: Some(Role::Entry),
+            mode: Some(Mode::Constant),
+            uptime_s: 7384,
+            links: vec![Link {
+                peer: "k3mz7q".into(),
+                state: Some(LinkState::Up),
+                since_s: Some(7380),
+                rtt_us: Some(40_210),
+                loss_per_mille: Some(1),
+            }],
+            schedule: Schedule { slot_ms: Some(5), send: Some(rate), receive: Some(rate) },
+            counters: Counters {
+                packet_size: Some(1350),
+                packets_sent: Some(193_000),
+                packets_received: Some(192_990),
+                data_cells_sent: Some(1_200),
+                cover_cells_sent: Some(191_800),
+                missed_slots: Some(0),
+                late_cells: Some(2),
+                application_bytes_in: Some(1_234_567),
+                application_bytes_out: Some(12_345_678),
+                drops: [("replayed".into(), 3), ("stranger".into(), 0)].into(),
+            },
+            flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
+            processes: vec![Process {
+                name: "shaped-client".into(),
+                pid: Some(4242),
+                restarts: 0,
+                cpu_s: Some(12.34),
+                rss_bytes: Some(23 << 20),
+                confinement: Some(vec!["seccomp".into(), "landlock".into()]),
+            }],
+            memory: Memory { segments_bytes: Some(513 << 20), session_bound_bytes: Some(128 << 20) },
+            warnings: vec![
+                Warning { severity: Severity::Alarm, sentence: "the link is lost; is the exit running?".into() },
+                Warning { severity: Severity::Notice, sentence: "no core is pinned".into() },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_full_screen() {
+        insta::assert_snapshot!(screen(&full(), false));
+    }
+
+    #[test]
+    fn what_is_unknown_is_said_to_be_unknown() {
+        let processes = vec![Process { name: "shaped-client".into(), ..Process::default() }];
+        let links = vec![Link { peer: "k3mz7q".into(), ..Link::default() }];
+        insta::assert_snapshot!(screen(
+            &Status { version: "0.1.0".into(), processes, links, ..Status::default() },
+            false
+        ));
+    }
+
+    #[test]
+    fn mode_off_is_red_and_the_worst_problem_is_the_last_line() {
+        let status = Status { mode: Some(Mode::Off), ..full() };
+        let shown = screen(&status, true);
+        assert!(shown.contains("\u{1b}[1;31mmode OFF\u{1b}[0m"), "{shown}");
+        assert!(!shown.contains("packets/s"), "no schedule is shown where there is none:\n{shown}");
+        let last = shown.lines().last().unwrap_or_default();
+        assert!(last.contains("ALARM"), "{last}");
+        assert!(shown.lines().count() <= 24, "one screen:\n{shown}");
+    }
+
+    #[test]
+    fn numbers_are_printed_for_people() {
+        assert_eq!(decimal(999), "999 B");
+        assert_eq!(decimal(91_800_000_000), "91.8 GB");
+        assert_eq!(binary(1536), "1.5 KiB");
+        assert_eq!(duration(0), "0 s");
+        assert_eq!(duration(7384), "2 h 3 min");
+        assert_eq!(duration(90_000), "1 d 1 h");
+        assert_eq!(duration(3600), "1 h 0 min");
+    }
+}

@@ -1,0 +1,219 @@
+//! The schema of `hushwire status --json`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the schema. Fields may be added within a version; a reader ignores what it does not know.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A node's state. `None` (`null` in JSON) always means: not known.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    pub schema: u32,
+    /// Version of that program.
+    pub version: String,
+    /// Entry or exit.
+    pub role: Option<Role>,
+    /// Whether a schedule hides the traffic.
+    pub mode: Option<Mode>,
+    /// Seconds since the supervisor started.
+    pub uptime_s: u64,
+    /// One per peer.
+    pub links: Vec<Link>,
+    /// What is sent, per direction; none in mode `off`.
+    pub schedule: Schedule,
+    /// Since the start of the present processes.
+    pub counters: Counters,
+    /// Flows of applications.
+    pub flows: Flows,
+    /// The processes of the node, the supervisor first.
+    pub processes: Vec<Process>,
+    /// What memory is bounded by.
+    pub memory: Memory,
+    /// What an operator should know, most important last.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Flows come in here.
+    Entry,
+    /// Flows go out here.
+    Exit,
+}
+
+/// Shaping mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// One rate, always.
+    Constant,
+    /// No schedule, no cover.
+    Off,
+}
+
+/// Where a link is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// No packet of the peer has come yet.
+    Connecting,
+    /// Packets come.
+    Up,
+    /// It was up, and its flows wait for it to come back.
+    Lost,
+}
+
+/// The link to one peer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Link {
+    /// The first letters of the peer's node id.
+    pub peer: String,
+    /// State, if the shaped process has said one.
+    pub state: Option<LinkState>,
+    /// Seconds since it came into that state.
+    pub since_s: Option<u64>,
+    /// Round-trip time of the session in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Loss towards this node over the last 10 s, in thousandths.
+    pub loss_per_mille: Option<u32>,
+}
+
+/// What is sent and received.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Schedule {
+    /// Length of a slot in milliseconds.
+    pub slot_ms: Option<u32>,
+    /// Towards the peer.
+    pub send: Option<Rate>,
+    /// From the peer.
+    pub receive: Option<Rate>,
+}
+
+/// One direction's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Bits of session packets per second: the rate class.
+    pub bits_per_second: u64,
+    /// Packets on the wire per second.
+    pub packets_per_second: u64,
+    /// Bytes of UDP payload in 30 days.
+    pub bytes_per_month: u64,
+}
+
+/// Packets and cells.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// Bytes of UDP payload of every packet (P).
+    pub packet_size: Option<u32>,
+    /// Packets sent, of all kinds.
+    pub packets_sent: Option<u64>,
+    /// Packets received that authenticate.
+    pub packets_received: Option<u64>,
+    /// Cells sent with a session packet.
+    pub data_cells_sent: Option<u64>,
+    /// Cells sent without one.
+    pub cover_cells_sent: Option<u64>,
+    /// Slots at which the sender woke too late to send.
+    pub missed_slots: Option<u64>,
+    /// Cells that were not ready at their slot and took the next.
+    pub late_cells: Option<u64>,
+    /// Bytes that applications (entry) or servers (exit) sent.
+    pub application_bytes_in: Option<u64>,
+    /// Bytes that applications (entry) or servers (exit) were given.
+    pub application_bytes_out: Option<u64>,
+    /// Packets, datagrams and connections that were dropped or refused, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Flows of applications.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flows {
+    /// Open now.
+    pub open: Option<u64>,
+    /// At most open at once.
+    pub max: Option<u64>,
+    /// Opened since the start.
+    pub opened: Option<u64>,
+    /// Refused because all queue pairs were taken.
+    pub refused: Option<u64>,
+}
+
+/// One process of the node.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// What it does, such as `shaped-client`.
+    pub name: String,
+    /// Process id; none while it is being restarted.
+    pub pid: Option<u32>,
+    /// How often it has been restarted.
+    pub restarts: u64,
+    /// Processor seconds, user and system, of the present process.
+    pub cpu_s: Option<f64>,
+    /// Resident memory in bytes, shared segments included.
+    pub rss_bytes: Option<u64>,
+    /// What confines it, such as `seccomp` and `landlock`; none if it has not said.
+    pub confinement: Option<Vec<String>>,
+}
+
+/// Bounds of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Bytes of the shared segments.
+    pub segments_bytes: Option<u64>,
+    /// Most bytes that sessions may hold for flows whose readers are slow.
+    pub session_bound_bytes: Option<u64>,
+}
+
+/// How bad a warning is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// The node protects or serves less than it could.
+    Warning,
+    /// The node does not do what it is for.
+    Alarm,
+}
+
+/// What an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What, why, and what to do.
+    pub sentence: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_nodes_fields_are_ignored_and_missing_ones_are_unknown() -> Result<(), serde_json::Error> {
+        let status: Status = serde_json::from_str(r#"{"schema":1,"role":"exit","colour":"blue","flows":{"open":3}}"#)?;
+        assert_eq!(status.role, Some(Role::Exit));
+        assert_eq!(status.flows, Flows { open: Some(3), ..Flows::default() });
+        assert_eq!(status.counters.packets_sent, None);
+        Ok(())
+    }
+
+    #[test]
+    fn the_schema_survives_a_round_trip() -> Result<(), serde_json::Error> {
+        let status = crate::render::tests::full();
+        let text = serde_json::to_string(&status)?;
+        assert_eq!(serde_json::from_str::<Status>(&text)?, status);
+        Ok(())
+    }
+}
