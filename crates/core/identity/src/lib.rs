@@ -1,1 +1,32 @@
-//! identity
+#![doc = include_str!("../README.md")]
+
+mod key_file;
+mod keys;
+mod peer;
+mod text;
+
+pub use key_file::{KeyFile, KeyFileError};
+pub use keys::{DoorKey, LinkKey, LinkSecret, NodeId, NodeSecret, SIGNATURE_LEN, SignatureError, SignedLinkKey};
+pub use peer::{AddressError, PeerAddress, PeerHost, PeerPart, PeerString, PeerStringError};
+pub use text::KeyTextError;
+
+#[doc(hidden)]
+pub mod fuzz {
+    //! The fuzz body of the parsers: run by libFuzzer and, over the committed corpus, by `cargo test`.
+
+    use crate::{KeyFile, PeerString};
+
+    /// Any text is parsed or refused; what is parsed is printed and parsed to the same value again.
+    ///
+    /// # Panics
+    /// When a parser panics or a round trip fails: that is the finding.
+    pub fn peer_string(input: &[u8]) {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        if let Ok(peer) = text.parse::<PeerString>() {
+            assert_eq!(peer.reveal().parse::<PeerString>().as_ref(), Ok(&peer), "a printed peer string parses");
+        }
+        if let Ok(keys) = KeyFile::parse(text) {
+            assert!(KeyFile::parse(&keys.reveal()).is_ok(), "a printed key file parses");
+        }
+    }
+}
