@@ -1,0 +1,9 @@
+#![no_main]
+//! The body also runs over the committed corpus in `cargo test -p proxy-protocols`.
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../crates/core/proxy-protocols/tests/bodies/exit_policy.rs"]
+mod body;
+
+fuzz_target!(|data: &[u8]| body::run(data));
