@@ -1,1 +1,8 @@
-//! os-net
+#![doc = include_str!("../README.md")]
+#![allow(unsafe_code, reason = "this crate calls the kernel directly; every block states why it is sound")]
+
+pub mod clock;
+pub mod process_channel;
+pub mod readiness;
+pub mod schedule;
+pub mod udp;
