@@ -1,0 +1,87 @@
+//! The runs that take minutes and stand outside the ordinary tests.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+
+/// One long run: a command that succeeds or fails, in the workspace root.
+struct Long {
+    name: &'static str,
+    /// What it shows, with its usual duration.
+    about: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+    environment: &'static [(&'static str, &'static str)],
+}
+
+/// All long runs by name.
+const RUNS: [Long; 2] = [
+    Long {
+        name: "loom",
+        about: "every interleaving of the shared-memory ring's models (about 2 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "shm-ring", "--target-dir", "target/loom", "--lib", "loom"],
+        environment: &[("RUSTFLAGS", "--cfg loom")],
+    },
+    Long {
+        name: "asan",
+        about: "the shared-memory ring's tests under AddressSanitizer, with the nightly toolchain (about 3 minutes)",
+        program: "cargo",
+        arguments: &[
+            "+nightly",
+            "test",
+            "--package",
+            "shm-ring",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--target-dir",
+            "target/asan",
+        ],
+        environment: &[("RUSTFLAGS", "-Zsanitizer=address")],
+    },
+];
+
+/// One line a run.
+pub(crate) fn listing() -> String {
+    let mut text = String::new();
+    for run in &RUNS {
+        let written = writeln!(text, "{:<10} {}", run.name, run.about);
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    }
+    text
+}
+
+/// Runs the named one; `Ok(false)` when it failed.
+pub(crate) fn run(root: &Path, name: &str) -> anyhow::Result<bool> {
+    let found = RUNS.iter().find(|run| run.name == name);
+    let run = found.with_context(|| format!("no long run is called `{name}`; the names are:\n{}", listing()))?;
+    let status = Command::new(run.program)
+        .args(run.arguments)
+        .envs(run.environment.iter().copied())
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("cannot start {}", run.program))?;
+    Ok(status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_listed() {
+        let mut names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RUNS.len());
+        assert!(names.iter().all(|name| listing().contains(name)));
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        let error = run(Path::new("."), "nonsense").expect_err("there is no such run");
+        assert!(error.to_string().contains("no long run is called `nonsense`"));
+    }
+}
