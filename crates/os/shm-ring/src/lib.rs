@@ -1,1 +1,19 @@
-//! shm-ring
+#![doc = include_str!("../README.md")]
+
+mod activity;
+mod bell;
+mod control;
+mod cursor;
+mod memory;
+mod ring;
+mod segment;
+mod sleep;
+
+pub use activity::{ActivityWatch, ActivityWriter, QUEUES_PER_WORD};
+pub use bell::{Bell, BellEnds, Ringer};
+pub use control::{ControlLayout, ControlReader, ControlWriter};
+pub use cursor::{Capacity, CapacityError, Fault};
+pub use memory::{Readable, View, Writable};
+pub use ring::{RingLayout, RingReader, RingWriter, TransferError};
+pub use segment::{OtherSegment, OwnSegment, Segment, SegmentError};
+pub use sleep::{Sleeper, Waker};
