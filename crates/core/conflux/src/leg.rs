@@ -55,6 +55,11 @@ impl Leg {
         self.owed_at
     }
 
+    /// Whether a cell is owed now; see [`Leg::feedback_due`].
+    pub fn owes_feedback(&self, now: Instant) -> bool {
+        self.owed_at.is_some_and(|at| at <= now)
+    }
+
     /// The header of a cell that carries a session packet of `length` bytes.
     pub fn data_header(&mut self, now: Instant, length: u16) -> LegHeader {
         let number = self.sender.number_data(now);
@@ -142,6 +147,7 @@ mod tests {
         assert_eq!(leg.feedback_due(), Some(now + DEBT_DELAY));
         leg.handle_cell(later, &sender.data_header(later, 1));
         assert_eq!(leg.feedback_due(), Some(later));
+        assert!(leg.owes_feedback(later) && !leg.owes_feedback(now));
         leg.cover_header(later);
         assert_eq!(leg.feedback_due(), None);
     }

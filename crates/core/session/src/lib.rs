@@ -1,1 +1,27 @@
-//! session
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod control;
+mod control_law;
+mod datagram;
+mod event;
+mod flow;
+mod frames;
+mod session;
+mod stats;
+mod tap;
+mod tls;
+mod transport;
+
+pub use config::{
+    ConfigError, PACKET_MAX, PACKET_MIN, Paths, STREAM_WINDOW_MAX, STREAM_WINDOW_MIN, SessionConfig, stream_window_for,
+};
+pub use control::{ControlDecoder, ControlMessage, MESSAGE_MAX};
+pub use control_law::CongestionControl;
+pub use datagram::{EARLY_MAX, PART_TIMEOUT, PARTS_MAX};
+pub use event::{
+    CloseReason, DatagramError, EndReason, OpenError, ReadOutcome, SessionEvent, StreamState, Violation, WriteError,
+};
+pub use flow::FlowId;
+pub use session::{PacketBatch, Session};
+pub use stats::SessionStats;

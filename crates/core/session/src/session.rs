@@ -1,0 +1,342 @@
+//! The session: one QUIC connection, pulled packet by packet.
+
+use crate::config::{ConfigError, SessionConfig};
+use crate::control::ControlDecoder;
+use crate::datagram::{Early, Reassembly};
+use crate::event::{CloseReason, EndReason, SessionEvent, Violation};
+use crate::flow::{FlowId, FlowTable};
+use crate::stats::{Counters, SessionStats};
+use crate::transport::{self, REMOTE, Shared};
+use bytes::{Bytes, BytesMut};
+use quinn_proto::{Connection, ConnectionHandle, DatagramEvent, Endpoint, Side, VarInt};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod commands;
+mod incoming;
+
+/// One session, as client (entry) or server (exit).
+///
+/// - `handle_packet`, `handle_timeout`: what happened. Time never goes back.
+/// - commands: `open_flow`, `confirm_flow`, `write`, `read`, `finish`, `reset`, `send_datagram`, `ping`,
+///   `set_wide_open`, `close`.
+/// - `poll_packet` or `poll_packets`, `poll_timeout`, `poll_event`: what to do now. Poll after every handler and
+///   command, events first; a slotted sender polls a packet when it has a slot for it.
+///
+/// A packet that was polled must be sent: the session believes that it was.
+pub struct Session {
+    side: Side,
+    config: SessionConfig,
+    endpoint: Endpoint,
+    connection: Option<(ConnectionHandle, Connection)>,
+    phase: Phase,
+    shared: Shared,
+    flows: FlowTable,
+    /// The newest announced flow with a stream, and without.
+    newest_stream: Option<FlowId>,
+    newest_datagrams: Option<FlowId>,
+    datagram_flows: usize,
+    control_in: ControlDecoder,
+    /// Control messages that the control stream has not taken.
+    control_out: Vec<u8>,
+    reassembly: Reassembly,
+    early: Early,
+    datagram_number: u32,
+    datagram_unsent: u64,
+    events: VecDeque<SessionEvent>,
+    counters: Counters,
+    /// The next packet leaves whatever the controller says.
+    probe: bool,
+    /// The last poll gave nothing because the controller holds something back.
+    held_back: bool,
+    /// A server without a client gives up here.
+    accept_until: Option<Instant>,
+    now: Instant,
+    packets: Vec<u8>,
+    unwanted: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Connected,
+    Closed,
+}
+
+/// Packets of one poll: all of `packet_size` bytes, but the last may be smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketBatch {
+    /// Bytes of each packet but the last.
+    pub packet_size: usize,
+    /// Bytes of all packets.
+    pub total: usize,
+}
+
+impl Session {
+    /// The side that begins: its first packets are ready at once.
+    pub fn client(config: SessionConfig, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let shared = Shared::default();
+        let mut random = transport::random(&config);
+        let endpoint = transport::endpoint(&config, &mut random)?;
+        let client = transport::client(&config, &shared, &mut random)?;
+        let mut endpoint = Endpoint::new(Arc::new(endpoint), None, false, None);
+        shared.switch.set_wide_open(config.wide_open);
+        let connection = endpoint.connect(now, client, REMOTE, crate::tls::SERVER_NAME);
+        let connection = connection.map_err(|_| ConfigError::OwnKey)?;
+        let mut session = Self::new(Side::Client, config, endpoint, shared, now);
+        session.connection = Some(connection);
+        Ok(session)
+    }
+
+    /// The side that answers: it has nothing to send before a client's packet came.
+    pub fn server(config: SessionConfig, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let shared = Shared::default();
+        let mut random = transport::random(&config);
+        let endpoint = transport::endpoint(&config, &mut random)?;
+        let server = transport::server(&config, &shared, &mut random)?;
+        let endpoint = Endpoint::new(Arc::new(endpoint), Some(Arc::new(server)), false, None);
+        shared.switch.set_wide_open(config.wide_open);
+        let mut session = Self::new(Side::Server, config, endpoint, shared, now);
+        session.accept_until = Some(now + session.config.idle_timeout());
+        Ok(session)
+    }
+
+    fn new(side: Side, config: SessionConfig, endpoint: Endpoint, shared: Shared, now: Instant) -> Self {
+        Self {
+            side,
+            config,
+            endpoint,
+            connection: None,
+            phase: Phase::Handshake,
+            shared,
+            flows: FlowTable::default(),
+            newest_stream: None,
+            newest_datagrams: None,
+            datagram_flows: 0,
+            control_in: ControlDecoder::new(),
+            control_out: Vec::new(),
+            reassembly: Reassembly::default(),
+            early: Early::default(),
+            datagram_number: 0,
+            datagram_unsent: 0,
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            probe: false,
+            held_back: false,
+            accept_until: None,
+            now,
+            packets: Vec::new(),
+            unwanted: Vec::new(),
+        }
+    }
+
+    /// Whether the handshake is done and the session is not over.
+    pub fn is_connected(&self) -> bool {
+        self.phase == Phase::Connected
+    }
+
+    /// Whether the session is over. It may still have one packet to send, which tells the other end.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Flows that are open here.
+    pub fn flow_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Bytes that `write` and `send_datagram` took and that were never in a packet. Exact: it is counted in the
+    /// packets themselves, so it does not drift. Lost bytes that wait to be repeated are not in it. 0 whenever
+    /// `poll_packet` gave nothing and [`Session::is_held_back`] is false.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.flows.unsent() + self.datagram_unsent
+    }
+
+    /// Whether the last poll gave no packet although something waits, because the congestion controller or its
+    /// pacing holds it back. Never in a wide open session.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
+    /// Whether the controller is wide open.
+    pub fn is_wide_open(&self) -> bool {
+        self.shared.switch.is_wide_open()
+    }
+
+    /// Figures for status pages and tests.
+    pub fn stats(&self) -> SessionStats {
+        let quic = self.connection.as_ref().map(|(_, connection)| connection.stats());
+        let sent = self.shared.tap.lock();
+        let mut counters = self.counters;
+        counters.datagrams_dropped += self.reassembly.dropped + self.early.dropped;
+        SessionStats::new(&quic.unwrap_or_default(), &counters, &sent, self.flows.first_sent)
+    }
+
+    /// The most memory in bytes that the other end and the caller together can make the session hold, not counting
+    /// a few hundred bytes a flow: unread and unacknowledged stream bytes, datagrams, control messages, events.
+    pub fn memory_max_bytes(&self) -> u64 {
+        let windows = 2 * self.config.session_window();
+        let datagrams = transport::DATAGRAM_SEND_BUFFER + transport::DATAGRAM_RECEIVE_BUFFER;
+        let parts = (crate::datagram::PARTS_MAX + crate::datagram::EARLY_MAX) * 2 * self.config.packet_max;
+        windows + (datagrams + parts + self.control_backlog_max()) as u64
+    }
+
+    /// Takes one session packet. Anything that is not one, or not of this session, does nothing.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        self.advance(now);
+        self.counters.packets_received += 1;
+        self.unwanted.clear();
+        let bytes = BytesMut::from(packet);
+        match self.endpoint.handle(self.now, REMOTE, None, None, bytes, &mut self.unwanted) {
+            Some(DatagramEvent::ConnectionEvent(_, event)) => {
+                if let Some((_, connection)) = &mut self.connection {
+                    connection.handle_event(event);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(incoming),
+            // Made without keys, for strangers: version negotiation, stateless reset. There are none here.
+            Some(DatagramEvent::Response(_)) | None => self.counters.packets_ignored += 1,
+        }
+        self.pump();
+    }
+
+    /// Lets time pass. Call it when [`Session::poll_timeout`] is reached; calling it earlier does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        if self.accept_until.is_some_and(|until| until <= self.now) {
+            self.accept_until = None;
+            self.end(CloseReason::TimedOut);
+        }
+        if let Some((_, connection)) = &mut self.connection {
+            connection.handle_timeout(self.now);
+        }
+        self.pump();
+    }
+
+    /// When [`Session::handle_timeout`] is to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let connection = self.connection.as_mut().and_then(|(_, connection)| connection.poll_timeout());
+        connection.into_iter().chain(self.accept_until).min()
+    }
+
+    /// Appends the next packet, of at most `packet_max` bytes, and returns its length. `None`: there is nothing
+    /// to send, or the controller holds it back.
+    pub fn poll_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<usize> {
+        self.poll_packets(now, 1, out).map(|batch| batch.total)
+    }
+
+    /// Appends at most `max` packets that are all of one size, but the last may be smaller. Quicker than one
+    /// poll for each, for a sender without slots.
+    pub fn poll_packets(&mut self, now: Instant, max: usize, out: &mut Vec<u8>) -> Option<PacketBatch> {
+        self.advance(now);
+        self.flush_control();
+        let (_, connection) = self.connection.as_mut()?;
+        let probe = std::mem::take(&mut self.probe);
+        let max = if probe { 1 } else { max.max(1) };
+        // quinn wants its buffer empty: it takes the length for the place where a packet begins.
+        self.packets.clear();
+        self.shared.switch.begin_poll();
+        self.shared.switch.set_probe(probe);
+        let transmit = connection.poll_transmit(self.now, max, &mut self.packets);
+        self.shared.switch.set_probe(false);
+        self.held_back = transmit.is_none() && self.shared.switch.was_asked();
+        self.account();
+        let transmit = transmit?;
+        let batch = PacketBatch { packet_size: transmit.segment_size.unwrap_or(transmit.size), total: transmit.size };
+        debug_assert!(batch.packet_size <= self.config.packet_max, "no packet is larger than a cell holds");
+        out.extend_from_slice(&self.packets[..batch.total]);
+        self.pump();
+        Some(batch)
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        if self.events.is_empty() {
+            self.take_datagram();
+        }
+        let event = self.events.pop_front()?;
+        if let SessionEvent::Readable(flow) | SessionEvent::Writable(flow) = &event
+            && let Some(flow) = self.flows.at(*flow)
+        {
+            flow.taken(&event);
+        }
+        Some(event)
+    }
+
+    /// Opens the congestion controller wide, or closes it again to what it has learnt. Wide open always in shaped
+    /// modes and with several legs.
+    pub fn set_wide_open(&mut self, on: bool) {
+        self.shared.switch.set_wide_open(on);
+    }
+
+    /// Sends something that asks for an answer in the next packet, past the controller. Call it when a link is
+    /// back: the session then need not wait out the back-off of its own probes.
+    pub fn ping(&mut self, now: Instant) {
+        self.advance(now);
+        if self.phase == Phase::Connected
+            && let Some((_, connection)) = &mut self.connection
+        {
+            connection.ping();
+            self.probe = true;
+        }
+    }
+
+    /// Ends the session. One more packet tells the other end.
+    pub fn close(&mut self, now: Instant, reason: EndReason) {
+        self.advance(now);
+        self.close_connection(reason);
+        self.end(CloseReason::Local(reason));
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn violate(&mut self, violation: Violation) {
+        self.close_connection(EndReason::Violation);
+        self.end(CloseReason::Violation(violation));
+    }
+
+    fn close_connection(&mut self, reason: EndReason) {
+        if let Some((_, connection)) = &mut self.connection {
+            connection.close(self.now, VarInt::from_u32(reason as u32), Bytes::new());
+        }
+    }
+
+    /// The session is over; only the first reason counts. Events that were not taken are about flows that are gone.
+    fn end(&mut self, reason: CloseReason) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.accept_until = None;
+        self.flows = FlowTable::default();
+        self.datagram_unsent = 0;
+        self.control_out = Vec::new();
+        self.events.clear();
+        self.events.push_back(SessionEvent::Closed(reason));
+    }
+
+    /// Takes over what the packets of this poll carried.
+    fn account(&mut self) {
+        let mut sent = self.shared.tap.lock();
+        for (stream, end) in sent.stream_ends.drain(..) {
+            self.flows.record_sent(FlowId(stream), end);
+        }
+        let datagrams = std::mem::take(&mut sent.datagram_bytes);
+        drop(sent);
+        self.datagram_unsent = self.datagram_unsent.saturating_sub(datagrams);
+    }
+
+    fn rtt(&self) -> Duration {
+        self.connection.as_ref().map_or(Duration::ZERO, |(_, connection)| connection.rtt())
+    }
+
+    /// Bytes of control messages that may wait for the other end to take them: a SYN for each flow.
+    fn control_backlog_max(&self) -> usize {
+        (crate::control::MESSAGE_MAX + 2) * self.config.streams_max() as usize
+    }
+}
