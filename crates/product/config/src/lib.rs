@@ -1,1 +1,166 @@
-//! config
+#![doc = include_str!("../README.md")]
+
+mod diagnostic;
+mod entry;
+mod exit;
+mod files;
+mod listener;
+mod reader;
+mod sections;
+mod spell;
+mod units;
+mod value;
+mod warning;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Problem};
+pub use entry::Entry;
+pub use exit::{Exit, PEERS_MAX};
+pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_keys, read_secret_file, read_users};
+pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
+pub use reader::keys_of;
+pub use sections::{
+    Admin, Limits, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
+};
+pub use units::{ByteCount, parse_bytes, parse_rate};
+pub use warning::Warning;
+
+use diagnostic::Report;
+use reader::Section;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The commented example file of an entry: every key, at its default.
+pub const EXAMPLE_ENTRY: &str = include_str!("../example-entry.toml");
+/// The commented example file of an exit: every key, at its default.
+pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
+
+/// Largest configuration file that is read, in bytes; a larger one is refused before it is parsed.
+pub const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// One node's configuration. Whoever holds one need not check it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What the node is, with the keys of that role.
+    pub role: Role,
+    /// File of the node's secret keys.
+    pub key_file: PathBuf,
+    /// How long a lost link may be away before its flows are reset.
+    pub session_timeout: Duration,
+    /// What must be the same on both nodes of a link, and where packets are sent from.
+    pub network: Network,
+    /// Mode and grid.
+    pub shaping: Shaping,
+    /// Shared memory between the two processes of the node.
+    pub queues: Queues,
+    /// Bounds on what applications and servers may hold up.
+    pub limits: Limits,
+    /// Cores and priority.
+    pub process: Process,
+    /// The admin socket.
+    pub admin: Admin,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// The role of a node and the keys that only it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Flows come in here.
+    Entry(Entry),
+    /// Flows go out here.
+    Exit(Exit),
+}
+
+impl Role {
+    /// `entry` or `exit`, as in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Entry(_) => "entry",
+            Self::Exit(_) => "exit",
+        }
+    }
+}
+
+/// Why a configuration file gives no [`Config`].
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than [`FILE_SIZE_MAX`].
+    #[error("{} is larger than 1 MiB, so it is no configuration file", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is read, but what it says cannot be used.
+    #[error("{} cannot be used: {} found", .path.display(), .diagnostics.summary())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The whole text, for [`Diagnostics::render`].
+        text: String,
+        /// All problems, in the order of the file.
+        diagnostics: Diagnostics,
+    },
+}
+
+/// Reads and parses a file. Relative paths in it are taken from the folder that the file is in.
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    let read_error = |source| LoadError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(read_error)?.len() > FILE_SIZE_MAX {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    let text = std::fs::read_to_string(path).map_err(read_error)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match parse(&text, folder) {
+        Ok(config) => Ok(config),
+        Err(diagnostics) => Err(LoadError::Invalid { path: path.to_owned(), text, diagnostics }),
+    }
+}
+
+/// Parses a file's text. `folder` is what relative paths are taken from.
+pub fn parse(text: &str, folder: &Path) -> Result<Config, Diagnostics> {
+    reader::with_document(text, |root, report| read_config(root, folder, report))
+}
+
+fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Option<Config> {
+    let role_name = root.required(report, "role", value::one_of(&["entry", "exit"]));
+    // Without a role nobody knows which of the other keys belong here.
+    let role_name = role_name?;
+    report.role = Some(role_name);
+    let key_file = root.required(report, "key_file", value::path(folder));
+    let session_timeout_s = root.or(report, "session_timeout_s", 30, value::integer(1, 600, "seconds"));
+    let mut network = root.section(report, "network");
+    let mut shaping = root.section(report, "shaping");
+    let role = match role_name {
+        "entry" => entry::read(&mut root, &mut shaping, folder, report).map(Role::Entry),
+        _ => exit::read(&mut root, &mut shaping, &mut network, report).map(Role::Exit),
+    };
+    let network = sections::network(network, role_name, report);
+    let shaping = sections::shaping(shaping, report);
+    let queues = sections::queues(&mut root, report);
+    let limits = sections::limits(&mut root, report);
+    let process = sections::process(&mut root, report);
+    let admin = sections::admin(&mut root, role_name, folder, report);
+    let log = sections::log(&mut root, report);
+    root.finish(report);
+    Some(Config {
+        role: role?,
+        key_file: key_file?,
+        session_timeout: Duration::from_secs(session_timeout_s),
+        network: network?,
+        shaping,
+        queues,
+        limits,
+        process,
+        admin,
+        log,
+    })
+}

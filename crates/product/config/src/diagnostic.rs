@@ -1,0 +1,302 @@
+//! What is wrong with a file, where, why, and what to do about it.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use proxy_protocols::exit_policy::PolicyFault;
+use std::ops::Range;
+use thiserror::Error;
+
+/// Why a key's value, or the file as a whole, cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The file is not TOML.
+    #[error("the file is not TOML: {0}")]
+    Syntax(Box<str>),
+    /// No key has this name.
+    #[error("there is no such key")]
+    UnknownKey {
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// The key belongs to the other role.
+    #[error("this key belongs in the file of an {role}")]
+    OtherRole {
+        /// The role that has the key.
+        role: &'static str,
+    },
+    /// The key has no default and is not there.
+    #[error("this key must be given")]
+    Missing {
+        /// The file's role, as far as it is known.
+        role: Option<&'static str>,
+    },
+    /// The value is of another TOML type.
+    #[error("expected {expected}, found {found}")]
+    WrongType {
+        /// What the key takes.
+        expected: &'static str,
+        /// What the file has.
+        found: &'static str,
+    },
+    /// A whole number outside its range.
+    #[error("outside {min}..={max} {unit}")]
+    OutOfRange {
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// A word that is none of the choices.
+    #[error("expected one of {}", quoted(.words))]
+    OneOf {
+        /// The choices.
+        words: &'static [&'static str],
+    },
+    /// Not a rate.
+    #[error("not a rate")]
+    Rate,
+    /// A rate above the fastest class.
+    #[error("no rate class is that fast")]
+    RateTooFast,
+    /// Not a number of bytes.
+    #[error("not a size")]
+    Bytes,
+    /// A queue size outside its range, or no power of two.
+    #[error("a queue has a power of two of bytes, from 16 KiB to 4 MiB")]
+    QueueSize,
+    /// The segments would not fit the memory that a node may take for them.
+    #[error("max_flows queue pairs of this size take more than 8 GiB of memory")]
+    QueueMemory,
+    /// An empty path.
+    #[error("a path cannot be empty")]
+    EmptyPath,
+    /// A unix socket's path that the kernel cannot take.
+    #[error("a unix socket's path has at most 107 bytes")]
+    SocketPathTooLong,
+    /// Not an address with a port.
+    #[error("not an address with a port")]
+    SocketAddress,
+    /// A port of 0 where others must know the port.
+    #[error("port 0 lets the system choose, so nobody could be told the port")]
+    PortZero,
+    /// An address that no other node can send to.
+    #[error("other nodes cannot send to an unspecified address")]
+    Unspecified,
+    /// Not a host with a port.
+    #[error("not a destination: {0}")]
+    Destination(identity::AddressError),
+    /// Not a peer string.
+    #[error("{0}")]
+    Peer(identity::PeerStringError),
+    /// An entry's peer without an address to send to.
+    #[error("this peer string has no address, so nothing can be sent to it")]
+    PeerWithoutAddress,
+    /// The same peer twice.
+    #[error("this peer is already in the list")]
+    PeerTwice,
+    /// Too many peers.
+    #[error("an exit serves at most {0} entries")]
+    TooManyPeers(usize),
+    /// Not a rule of an exit policy.
+    #[error("not a rule: {fault}")]
+    Rule {
+        /// What is wrong with it.
+        fault: PolicyFault,
+        /// Where in the rule, counted in bytes from 1.
+        column: usize,
+    },
+    /// Not an address that others can dial.
+    #[error("not an address: {0}")]
+    Address(identity::AddressError),
+    /// A listener with neither or both of `address` and `unix`.
+    #[error("a listener has either an address or the path of a unix socket")]
+    AddressOrUnix,
+    /// A key that a listener of this kind does not use.
+    #[error("a listener of kind \"{kind}\" has no such key")]
+    NotOfThisKind {
+        /// The listener's kind.
+        kind: &'static str,
+    },
+    /// An entry without listeners.
+    #[error("an entry without a [[listen]] table cannot be used by any application")]
+    NoListener,
+    /// Two listeners on one address.
+    #[error("another listener already has this address")]
+    ListenerTwice,
+    /// More listeners than a node opens.
+    #[error("a node opens at most {0} listeners")]
+    TooManyListeners(usize),
+    /// A processor number that the kernel cannot have.
+    #[error("processor numbers are 0..=1023")]
+    Core,
+}
+
+impl Problem {
+    /// Where in a string value the fault is, in bytes from its first; 0 for the value as a whole.
+    pub(crate) fn offset_in_value(&self) -> usize {
+        match self {
+            Self::Rule { column, .. } => column.saturating_sub(1),
+            _ => 0,
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Syntax(_) => "strings stand in double quotes, tables in [brackets]; see https://toml.io".into(),
+            Self::UnknownKey { nearest: Some(key) } => format!("did you mean `{key}`?"),
+            Self::UnknownKey { nearest: None } => "remove it; docs/config.md lists every key".into(),
+            Self::OtherRole { .. } => "remove it here, or set `role`".into(),
+            Self::Missing { role } => {
+                let role = role.unwrap_or("entry|exit");
+                format!("add it; `hushwire init --role {role}` writes a complete file")
+            }
+            Self::WrongType { expected, .. } => format!("write {expected}"),
+            Self::OutOfRange { min, max, unit } => format!("write a whole number of {unit} from {min} to {max}"),
+            Self::OneOf { words } => format!("write {}", quoted(words)),
+            Self::Rate => "write a number and bit/s, kbit/s, Mbit/s or Gbit/s, such as \"256 kbit/s\"".into(),
+            Self::RateTooFast => {
+                format!("write at most \"{} bit/s\"", shaping::RateClass::FASTEST.bits_per_second())
+            }
+            Self::Bytes => "write a number and B, KiB, MiB or GiB, such as \"256 KiB\"".into(),
+            Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
+            Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
+            Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),
+            Self::SocketPathTooLong => "choose a shorter path, such as one under /run".into(),
+            Self::SocketAddress => "write such as \"127.0.0.1:1080\" or \"[::1]:1080\"; names are not looked up".into(),
+            Self::PortZero => "write the number of a free port".into(),
+            Self::Unspecified => "write the address under which this node is reached from outside".into(),
+            Self::Destination(_) => "write a host name or address and a port, such as \"example.org:443\"".into(),
+            Self::Peer(_) => "copy the whole line that the other node's `hushwire keys show` prints".into(),
+            Self::PeerWithoutAddress => {
+                "set network.public_address at the exit and copy the line of its `hushwire keys show`".into()
+            }
+            Self::PeerTwice => "remove one of the two".into(),
+            Self::TooManyPeers(_) => "start another exit".into(),
+            Self::Address(_) => "write such as \"exit.example:4433\" or \"203.0.113.7:4433\"".into(),
+            Self::Rule { .. } => "write such as \"allow *:443\" or \"deny 192.0.2.0/24\"; see docs/config.md".into(),
+            Self::AddressOrUnix => "keep exactly one of `address` and `unix`".into(),
+            Self::NotOfThisKind { .. } => "remove it, or change `kind`".into(),
+            Self::NoListener => "add [[listen]] with kind = \"proxy\" and address = \"127.0.0.1:1080\"".into(),
+            Self::ListenerTwice => "give one of them another address".into(),
+            Self::TooManyListeners(_) => "remove some".into(),
+            Self::Core => "write the numbers that `lscpu --extended` shows".into(),
+        }
+    }
+}
+
+/// One problem of a file at its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The key, as a path such as `network.packet_size` or `listen[0].kind`; empty for the file as a whole.
+    pub key: String,
+    /// Bytes of the file that are meant.
+    pub span: Range<usize>,
+    /// What is wrong with them.
+    pub problem: Problem,
+}
+
+/// All problems of a file in the order of their places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// The single problems.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// `1 problem`, `3 problems`.
+    pub fn summary(&self) -> String {
+        match self.0.len() {
+            1 => "1 problem".to_owned(),
+            several => format!("{several} problems"),
+        }
+    }
+
+    /// What a person reads: for each problem the key, file, line, caret, why, and what to do.
+    ///
+    /// `text` is the file's content. Peer strings in it hold a secret door key, so they are shown as stars.
+    pub fn render(&self, path: &str, text: &str, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let shown = without_secrets(text);
+        let reports: Vec<String> = self.0.iter().map(|one| one.render(&renderer, path, &shown)).collect();
+        reports.join("\n\n")
+    }
+}
+
+impl Diagnostic {
+    fn render(&self, renderer: &Renderer, path: &str, text: &str) -> String {
+        let title =
+            if self.key.is_empty() { self.problem.to_string() } else { format!("`{}`: {}", self.key, self.problem) };
+        let end = self.span.end.min(text.len());
+        let caret = AnnotationKind::Primary.span(self.span.start.min(end)..end);
+        let report: &[Group<'_>] = &[Level::ERROR
+            .primary_title(title)
+            .element(Snippet::source(text).path(path).annotation(caret))
+            .element(Level::HELP.message(self.problem.remedy()))];
+        renderer.render(report)
+    }
+}
+
+/// Collects problems while a file is read.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    found: Vec<Diagnostic>,
+    /// Keys that were asked for, present or not.
+    pub(crate) asked: std::collections::BTreeSet<String>,
+    /// The file's role, once it is known.
+    pub(crate) role: Option<&'static str>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, key: String, span: Range<usize>, problem: Problem) {
+        self.found.push(Diagnostic { key, span, problem });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub(crate) fn into_diagnostics(mut self) -> Diagnostics {
+        self.found.sort_by_key(|diagnostic| diagnostic.span.start);
+        Diagnostics(self.found)
+    }
+}
+
+/// The text with every peer string starred out, byte for byte, so that spans still fit.
+fn without_secrets(text: &str) -> String {
+    const PREFIX: &str = "hushwire:";
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(PREFIX) {
+        let (before, from) = rest.split_at(start + PREFIX.len());
+        shown.push_str(before);
+        let end = from.find(|letter: char| !letter.is_ascii_graphic() || letter == '"' || letter == '\'');
+        let secret = end.unwrap_or(from.len());
+        shown.extend(std::iter::repeat_n('*', secret));
+        rest = &from[secret..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
+fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    words.join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_strings_are_never_shown() {
+        let text = "peer = \"hushwire:abc-DEF@192.0.2.1:7\" # x\npeers = ['hushwire:zz']\n";
+        let shown = without_secrets(text);
+        assert_eq!(shown.len(), text.len());
+        assert_eq!(shown, "peer = \"hushwire:*******************\" # x\npeers = ['hushwire:**']\n");
+    }
+}

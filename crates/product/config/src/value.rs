@@ -1,0 +1,78 @@
+//! Readers of single values: from what TOML has to what the configuration means.
+
+use crate::diagnostic::Problem;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::de::DeValue;
+
+/// A string.
+pub(crate) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Problem> {
+    value.as_str().ok_or_else(|| wrong_type("a string", value))
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Problem> {
+    value.as_bool().ok_or_else(|| wrong_type("true or false", value))
+}
+
+/// A whole number from `min` to `max`, both included.
+pub(crate) fn integer(min: u64, max: u64, unit: &'static str) -> impl Fn(&DeValue<'_>) -> Result<u64, Problem> {
+    move |value| {
+        let DeValue::Integer(number) = value else { return Err(wrong_type("a whole number", value)) };
+        // A number that does not even fit an i64 is out of range like any other.
+        let parsed = i64::from_str_radix(number.as_str(), number.radix());
+        match parsed.ok().and_then(|number| u64::try_from(number).ok()) {
+            Some(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err(Problem::OutOfRange { min, max, unit }),
+        }
+    }
+}
+
+/// One of a few words; returns the word of the list.
+pub(crate) fn one_of(words: &'static [&'static str]) -> impl Fn(&DeValue<'_>) -> Result<&'static str, Problem> {
+    move |value| {
+        let written = text(value)?;
+        words.iter().find(|word| **word == written).copied().ok_or(Problem::OneOf { words })
+    }
+}
+
+/// A path; a relative one is taken from `folder`.
+pub(crate) fn path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, Problem> {
+    move |value| match text(value)? {
+        "" => Err(Problem::EmptyPath),
+        written => Ok(folder.join(written)),
+    }
+}
+
+/// Path of a unix socket: what fits `sockaddr_un`.
+pub(crate) fn socket_path(folder: &Path) -> impl Fn(&DeValue<'_>) -> Result<PathBuf, Problem> {
+    move |value| {
+        let path = path(folder)(value)?;
+        if path.as_os_str().len() > SOCKET_PATH_MAX {
+            return Err(Problem::SocketPathTooLong);
+        }
+        Ok(path)
+    }
+}
+
+/// Bytes of the longest path of a unix socket on Linux, without the final zero (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// `address:port`, `[v6 address]:port`.
+pub(crate) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Problem> {
+    text(value)?.parse().map_err(|_| Problem::SocketAddress)
+}
+
+/// `expected` is not what TOML has here.
+pub(crate) fn wrong_type(expected: &'static str, value: &DeValue<'_>) -> Problem {
+    let found = match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    };
+    Problem::WrongType { expected, found }
+}

@@ -1,0 +1,84 @@
+//! What can be used but should be thought about.
+
+use crate::{Config, ListenKind, Mode, Role};
+use std::fmt;
+
+/// A setting that works and costs something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warning {
+    /// `shaping.mode = "off"`.
+    ModeOff,
+    /// An exit without peers.
+    NoPeers,
+    /// An exit that cannot tell where it is.
+    NoPublicAddress,
+    /// A proxy that other machines can use without a login.
+    OpenProxy,
+    /// A packet size that few others use.
+    PacketSize,
+}
+
+impl Warning {
+    /// The key that it is about.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ModeOff => "shaping.mode",
+            Self::NoPeers => "peers",
+            Self::NoPublicAddress => "network.public_address",
+            Self::OpenProxy => "listen",
+            Self::PacketSize => "network.packet_size",
+        }
+    }
+
+    /// Whether the node then does not do what it is for.
+    pub fn is_alarm(self) -> bool {
+        self == Self::ModeOff
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ModeOff => {
+                "nothing hides when and how much is sent; an observer sees every burst. \
+                 Use \"constant\" unless you only measure"
+            }
+            Self::NoPeers => "no entry is answered; add the line that the entry's `hushwire keys show` prints",
+            Self::NoPublicAddress => "`hushwire keys show` prints a line without an address, which no entry can dial",
+            Self::OpenProxy => {
+                "other machines can use this proxy without a login; set users_file, or listen on a loopback address"
+            }
+            Self::PacketSize => "both nodes need the same packet size, and one that others do not use stands out",
+        })
+    }
+}
+
+impl Config {
+    /// Everything to think about, the worst last.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.network.packet_size != wire::packet::PacketSize::DEFAULT {
+            warnings.push(Warning::PacketSize);
+        }
+        match &self.role {
+            Role::Entry(entry) => {
+                let open = |kind: &ListenKind| !matches!(kind, ListenKind::Proxy { login_required: true, .. });
+                if entry.listeners.iter().any(|listener| !listener.listen.is_local() && open(&listener.kind)) {
+                    warnings.push(Warning::OpenProxy);
+                }
+            }
+            Role::Exit(exit) => {
+                if exit.public_address.is_none() {
+                    warnings.push(Warning::NoPublicAddress);
+                }
+                if exit.peers.is_empty() {
+                    warnings.push(Warning::NoPeers);
+                }
+            }
+        }
+        if self.shaping.mode == Mode::Off {
+            warnings.push(Warning::ModeOff);
+        }
+        warnings
+    }
+}

@@ -1,0 +1,159 @@
+//! The example files are the reference: they and the code must have the same keys, with the same defaults, and
+//! docs/config.md is made from them.
+
+use config::{Config, EXAMPLE_ENTRY, EXAMPLE_EXIT, ListenKind, Role};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// What stands in the example for a line that only the other node can print.
+const PLACEHOLDER: &str = "hushwire:PASTE-THE-LINE-OF-THE-EXIT-HERE";
+
+/// Keys that are off when they are left out; the example's value only shows how they are written.
+const OPTIONAL: &[&str] = &["users_file", "address", "unix", "to", "public_address"];
+
+/// One `key = value` of an example.
+struct Key<'e> {
+    section: &'e str,
+    name: &'e str,
+    value: &'e str,
+    /// Whether it is commented out, which means that this is the default.
+    default: bool,
+    meaning: String,
+}
+
+fn keys(example: &str) -> Vec<Key<'_>> {
+    let (mut section, mut meaning, mut found) = ("", String::new(), Vec::new());
+    for line in example.lines() {
+        let (text, default) = line.strip_prefix("# ").map_or((line, false), |text| (text, true));
+        let is_key = |(name, _): &(&str, &str)| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        if let Some((name, value)) = text.split_once(" = ").filter(is_key) {
+            found.push(Key { section, name, value, default, meaning: std::mem::take(&mut meaning) });
+        } else if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(['[', ']']);
+            meaning.clear();
+        } else if default {
+            meaning = format!("{meaning} {text}").trim().to_owned();
+        } else {
+            meaning.clear();
+        }
+    }
+    found
+}
+
+/// The example with every default written out, and a peer that is one.
+fn spelled_out(example: &str) -> String {
+    let names: BTreeSet<&str> = keys(example).iter().map(|key| key.name).collect();
+    let mut text = String::new();
+    for line in example.lines() {
+        let key =
+            line.strip_prefix("# ").filter(|text| text.split_once(" = ").is_some_and(|(name, _)| names.contains(name)));
+        let _ = writeln!(text, "{}", key.unwrap_or(line));
+    }
+    with_peer(&text)
+}
+
+fn with_peer(text: &str) -> String {
+    let keys = identity::KeyFile::from_random([[1; 32], [2; 32], [3; 32]]);
+    let address = "192.0.2.1:4433".parse().expect("an address");
+    text.replace(PLACEHOLDER, &keys.peer_string(Some(address)).reveal())
+}
+
+fn parsed(text: &str) -> Config {
+    let folder = Path::new("/etc/hushwire");
+    config::parse(text, folder).unwrap_or_else(|problems| panic!("{}", problems.render("example", text, false)))
+}
+
+#[test]
+fn every_key_of_the_code_is_in_the_example_and_the_reverse() {
+    for example in [EXAMPLE_ENTRY, EXAMPLE_EXIT] {
+        let path = |key: &Key<'_>| match key.section {
+            "" => key.name.to_owned(),
+            section => format!("{section}.{}", key.name),
+        };
+        let written: BTreeSet<String> = keys(example).iter().map(path).collect();
+        assert!(written.len() > 20, "the example is read at all: {written:?}");
+        assert_eq!(config::keys_of(&with_peer(example)), written);
+    }
+}
+
+#[test]
+fn the_values_of_the_examples_are_the_defaults() {
+    for example in [EXAMPLE_ENTRY, EXAMPLE_EXIT] {
+        let (short, mut long) = (parsed(&with_peer(example)), parsed(&spelled_out(example)));
+        if let Role::Entry(entry) = &mut long.role {
+            let ListenKind::Proxy { users_file, login_required } = &mut entry.listeners[0].kind else {
+                panic!("the first listener of the example is a proxy");
+            };
+            // A users file has no default, and a login can only be required where there is one.
+            assert_eq!(users_file.take(), Some(PathBuf::from("/etc/hushwire/entry.users")));
+            assert!(std::mem::take(login_required), "the example says that true is the default");
+        }
+        assert_eq!(short, long);
+    }
+}
+
+#[test]
+fn what_has_no_default_must_be_given() {
+    let required = |example: &str| -> BTreeSet<String> {
+        let role = example.lines().find(|line| line.starts_with("role")).expect("an example has a role");
+        let problems = config::parse(role, Path::new("")).expect_err("a role alone is no configuration");
+        problems.iter().map(|problem| problem.key.clone()).collect()
+    };
+    assert_eq!(required(EXAMPLE_ENTRY), BTreeSet::from(["key_file", "peer", "listen"].map(String::from)));
+    assert_eq!(required(EXAMPLE_EXIT), BTreeSet::from(["key_file", "network.bind"].map(String::from)));
+}
+
+/// `UPDATE_DOCS=1 cargo test -p config` writes the page.
+#[test]
+fn the_reference_page_is_made_from_the_examples() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/config.md");
+    let made = reference_page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&page, &made).expect("docs/config.md can be written");
+    }
+    let found = std::fs::read_to_string(&page).expect("docs/config.md can be read");
+    assert_eq!(found, made, "run `UPDATE_DOCS=1 cargo test -p config` and commit docs/config.md");
+}
+
+fn reference_page() -> String {
+    let mut page = String::from(
+        "# The configuration file\n\n\
+         One TOML file per node. This page is made from the example files of the `config` crate, which\n\
+         `hushwire init` also starts from; a test keeps file, code and page together. Unknown keys are refused.\n\
+         Paths are relative to the folder of the file. Rates are written such as \"256 kbit/s\" or \"10 Mbit/s\" and\n\
+         rounded up to a rate class (256 kbit/s x 2^(i/4)); sizes such as \"256 KiB\".\n\n\
+         `hushwire check -c FILE` says what is wrong with a file: key, line, why, and what to do (exit code 78).\n",
+    );
+    for (role, example) in [("entry", EXAMPLE_ENTRY), ("exit", EXAMPLE_EXIT)] {
+        let _ = writeln!(page, "\n## {role}");
+        let (mut section, mut seen) = (None, BTreeSet::new());
+        for key in keys(example) {
+            if !seen.insert((key.section, key.name)) {
+                continue;
+            }
+            if section != Some(key.section) {
+                let title = match key.section {
+                    "" => "Top of the file".to_owned(),
+                    "listen" => "`[[listen]]`".to_owned(),
+                    name => format!("`[{name}]`"),
+                };
+                // A second table of one array goes on with the first one's rows.
+                if key.section != "listen" || section.is_none_or(|before| before != "listen") {
+                    let _ = writeln!(page, "\n### {title}\n\n| key | default | meaning |\n|---|---|---|");
+                }
+                section = Some(key.section);
+            }
+            let default = match (key.default, OPTIONAL.contains(&key.name)) {
+                (_, true) => "none".to_owned(),
+                (true, false) => format!("`{}`", key.value),
+                (false, false) => "must be given".to_owned(),
+            };
+            let meaning = key.meaning.replace('*', "\\*").replace('|', "\\|");
+            let _ = writeln!(page, "| `{}` | {default} | {meaning} |", key.name);
+        }
+    }
+    page
+}
