@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "this crate calls the kernel directly; every block states why it is sound")]
 
 pub mod clock;
+pub mod confine;
 pub mod process_channel;
 pub mod readiness;
 pub mod schedule;
+pub mod slot_sender;
+pub mod spawn;
 pub mod udp;
