@@ -1,0 +1,225 @@
+//! Flows: bytes, half-closes, resets, windows.
+
+mod support;
+
+use session::{OpenError, SessionConfig, SessionEvent, WriteError};
+use std::net::SocketAddr;
+use std::time::Duration;
+use support::{Pair, Path, client_config, pattern, server_config, stream_syn};
+use wire::flow::ResetReason;
+
+const MIB: usize = 1024 * 1024;
+
+#[test]
+fn bulk_both_ways_over_a_path_that_loses_and_reorders() {
+    for seed in 0..4 {
+        let path = Path {
+            loss_per_mille: 20,
+            late_per_mille: 100,
+            extra_delay: Duration::from_micros(300),
+            bits_per_second: Some(100_000_000),
+            ..Path::default()
+        };
+        let mut pair = Pair::connected(client_config(), server_config(), path, seed);
+        let flow = pair.open();
+        let (up, down) = (pattern(3 * MIB, 1), pattern(4 * MIB, 2));
+        pair.client.send_and_finish(flow, up.clone());
+        pair.server.send_and_finish(flow, down.clone());
+        pair.run_until(Duration::from_secs(60), |pair| {
+            pair.client.finished.contains(&flow) && pair.server.finished.contains(&flow)
+        });
+        assert!(pair.server.received[&flow] == up && pair.client.received[&flow] == down);
+        pair.run_for(Duration::from_secs(2));
+        assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
+        assert_eq!(pair.client.session.unsent_bytes(), 0);
+        assert_eq!(pair.client.session.stats().unreadable_packets, 0);
+    }
+}
+
+#[test]
+fn data_may_follow_a_syn_at_once_and_the_answer_names_the_exits_end() {
+    let mut pair = Pair::usual();
+    let flow = pair.client.session.open_flow(&stream_syn(42)).expect("room");
+    pair.client.send(flow, &b"GET /"[..]);
+    let began = pair.now;
+    pair.run_until(Duration::from_secs(1), |pair| pair.server.received.contains_key(&flow));
+    assert_eq!(pair.now - began, Duration::from_millis(20), "half a round trip");
+    assert_eq!(pair.server.received[&flow], b"GET /");
+    assert!(pair.server.events.contains(&SessionEvent::FlowOpened(flow, stream_syn(42))));
+    let bound = SocketAddr::from(([198, 51, 100, 1], 40_000));
+    pair.server.session.confirm_flow(flow, bound);
+    pair.server.session.confirm_flow(flow, bound);
+    pair.run_for(Duration::from_millis(100));
+    let answers = pair.client.events.iter().filter(|event| **event == SessionEvent::FlowConnected(flow, bound));
+    assert_eq!(answers.count(), 1);
+}
+
+#[test]
+fn each_direction_is_finished_by_itself() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.client.send_and_finish(flow, &b"question"[..]);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.finished, [flow]);
+    assert_eq!(pair.client.session.write(flow, "more".into()), Err(WriteError::NotWritable));
+    pair.server.send(flow, &b"answer"[..]);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.received[&flow], b"answer");
+    assert!(pair.client.finished.is_empty());
+    pair.server.session.finish(flow);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.finished, [flow]);
+    assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
+}
+
+const REASONS: [ResetReason; 9] = [
+    ResetReason::Refused,
+    ResetReason::Unreachable,
+    ResetReason::Denied,
+    ResetReason::TimedOut,
+    ResetReason::TunnelLost,
+    ResetReason::ByPeer,
+    ResetReason::TooManyFlows,
+    ResetReason::Protocol,
+    ResetReason::NameUnknown,
+];
+
+#[test]
+fn every_reason_arrives_in_both_directions() {
+    let mut pair = Pair::usual();
+    for reason in REASONS {
+        let (up, down) = (pair.open(), pair.open());
+        pair.client.send(up, pattern(5000, 1));
+        pair.client.session.reset(up, reason);
+        pair.server.session.reset(down, reason);
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(pair.server.resets.last(), Some(&(up, reason)));
+        assert_eq!(pair.client.resets.last(), Some(&(down, reason)));
+    }
+    assert_eq!((pair.client.resets.len(), pair.server.resets.len()), (REASONS.len(), REASONS.len()));
+    assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
+    assert_eq!(pair.client.session.unsent_bytes(), 0);
+}
+
+#[test]
+fn a_reset_that_crosses_its_own_syn_is_seen_in_order() {
+    for seed in 0..50 {
+        let path = Path { loss_per_mille: 300, ..Path::default() };
+        let mut pair = Pair::connected(client_config(), server_config(), path, seed);
+        let flow = pair.client.session.open_flow(&stream_syn(1)).expect("room");
+        pair.client.send(flow, pattern(3000, 1));
+        let transmit_first = seed % 2 == 0;
+        if transmit_first {
+            pair.transmit();
+        }
+        pair.client.session.reset(flow, ResetReason::ByPeer);
+        pair.run_for(Duration::from_secs(20));
+        assert_eq!(pair.server.opened, [flow]);
+        assert_eq!(pair.server.resets, [(flow, ResetReason::ByPeer)]);
+        assert_eq!(pair.server.session.flow_count(), 0);
+        assert!(pair.server.closed.is_none() && pair.client.closed.is_none());
+    }
+}
+
+#[test]
+fn calls_about_a_flow_that_is_gone_do_nothing() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.client.session.reset(flow, ResetReason::ByPeer);
+    let now = pair.now;
+    pair.client.session.reset(flow, ResetReason::Denied);
+    pair.client.session.finish(flow);
+    assert_eq!(pair.client.session.write(flow, "x".into()), Err(WriteError::UnknownFlow));
+    assert_eq!(pair.client.session.read(now, flow, 1, &mut |_| {}).bytes, 0);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.resets, [(flow, ResetReason::ByPeer)]);
+}
+
+#[test]
+fn as_many_flows_as_allowed_and_as_many_again_later() {
+    let config = SessionConfig { max_flows: 10, ..client_config() };
+    let server = SessionConfig { max_flows: 10, ..server_config() };
+    let mut pair = Pair::connected(config, server, Path::default(), 1);
+    for round in 0..100 {
+        let flows: Vec<_> = (0..10).map(|_| pair.client.session.open_flow(&stream_syn(1)).expect("room")).collect();
+        assert_eq!(pair.client.session.open_flow(&stream_syn(1)), Err(OpenError::TooManyFlows));
+        for flow in flows {
+            if round % 3 == 0 {
+                pair.client.session.reset(flow, ResetReason::ByPeer);
+            } else {
+                pair.client.send_and_finish(flow, &b"x"[..]);
+                pair.server.echo = true;
+            }
+        }
+        pair.run_for(Duration::from_millis(500));
+        assert_eq!(pair.client.session.flow_count(), 0, "round {round}");
+        assert_eq!(pair.server.session.flow_count(), 0, "round {round}");
+    }
+    assert_eq!(pair.server.session.open_flow(&stream_syn(1)), Err(OpenError::NotClient));
+}
+
+#[test]
+fn a_thousand_slow_readers_do_not_stall_one_more() {
+    let config = SessionConfig { max_flows: 1100, stream_window: 64 * 1024, ..client_config() };
+    let server = SessionConfig { max_flows: 1100, stream_window: 64 * 1024, ..server_config() };
+    let mut pair = Pair::connected(config, server, Path::default(), 1);
+    let slow: Vec<_> = (0..1000).map(|_| pair.client.session.open_flow(&stream_syn(1)).expect("room")).collect();
+    pair.server.unread = slow.clone();
+    for flow in &slow {
+        pair.client.send(*flow, pattern(100 * 1024, 3));
+    }
+    pair.run_for(Duration::from_secs(2));
+    let flow = pair.client.session.open_flow(&stream_syn(2)).expect("room");
+    let bytes = pattern(4 * MIB, 9);
+    pair.client.send_and_finish(flow, bytes.clone());
+    let began = pair.now;
+    pair.run_until(Duration::from_secs(20), |pair| pair.server.finished.contains(&flow));
+    assert!(pair.server.received[&flow] == bytes);
+    let seconds = (pair.now - began).as_secs_f64();
+    println!("4 MiB beside 1000 stalled flows: {seconds:.2} s, by window alone {:.2} s", 64.0 * 0.04);
+    assert!(seconds < 4.0, "64 windows of 64 KiB at 40 ms each");
+    // And each of the slow ones goes on when it is read.
+    pair.server.unread.clear();
+    let now = pair.now;
+    for flow in &slow {
+        pair.server.read(now, *flow);
+    }
+    pair.run_for(Duration::from_secs(2));
+    assert!(slow.iter().all(|flow| pair.server.received[flow].len() == 100 * 1024));
+}
+
+#[test]
+fn an_unread_flow_is_bounded_by_its_window() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.server.unread = vec![flow];
+    pair.client.send(flow, pattern(8 * MIB, 1));
+    pair.run_for(Duration::from_secs(5));
+    let accepted = 8 * MIB - pair.client.backlog[&flow].iter().map(bytes::Bytes::len).sum::<usize>();
+    assert_eq!(accepted, MIB, "the stream window, exactly");
+    pair.server.unread.clear();
+    let now = pair.now;
+    pair.server.read(now, flow);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.server.received[&flow].len(), 8 * MIB);
+}
+
+#[test]
+fn a_read_takes_no_more_than_it_asked_for() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.server.unread = vec![flow];
+    let bytes = pattern(10_000, 4);
+    pair.client.send_and_finish(flow, bytes.clone());
+    pair.run_for(Duration::from_secs(1));
+    let mut read = Vec::new();
+    let now = pair.now;
+    loop {
+        let outcome = pair.server.session.read(now, flow, 999, &mut |piece| read.extend_from_slice(piece));
+        assert!(outcome.bytes <= 999);
+        if outcome.state == session::StreamState::Finished {
+            break;
+        }
+    }
+    assert!(read == bytes);
+}
