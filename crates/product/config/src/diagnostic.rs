@@ -78,6 +78,9 @@ pub enum Problem {
     /// Not an address with a port.
     #[error("not an address with a port")]
     SocketAddress,
+    /// Not an address.
+    #[error("not an IP address")]
+    IpAddress,
     /// A port of 0 where others must know the port.
     #[error("port 0 lets the system choose, so nobody could be told the port")]
     PortZero,
@@ -166,6 +169,7 @@ impl Problem {
             Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),
             Self::SocketPathTooLong => "choose a shorter path, such as one under /run".into(),
             Self::SocketAddress => "write such as \"127.0.0.1:1080\" or \"[::1]:1080\"; names are not looked up".into(),
+            Self::IpAddress => "write such as \"192.0.2.7\" or \"2001:db8::7\", without a port".into(),
             Self::PortZero => "write the number of a free port".into(),
             Self::Unspecified => "write the address under which this node is reached from outside".into(),
             Self::Destination(_) => "write a host name or address and a port, such as \"example.org:443\"".into(),

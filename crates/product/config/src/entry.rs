@@ -8,6 +8,7 @@ use crate::value;
 use identity::PeerString;
 use shaping::RateClass;
 use std::path::Path;
+use std::time::Duration;
 
 /// What an entry has beside the common tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +21,11 @@ pub struct Entry {
     pub down: RateClass,
     /// Where applications connect; at least one.
     pub listeners: Vec<Listener>,
+    /// How long an application may take to say where it wants to go.
+    pub handshake_timeout: Duration,
 }
 
-/// Reads `peer`, `[[listen]]` and the entry's keys of `[shaping]`.
+/// Reads `peer`, `[[listen]]`, `[limits]` and the entry's keys of `[shaping]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
@@ -37,5 +40,8 @@ pub(crate) fn read(
     let up = shaping.or(report, "up", RateClass::SLOWEST, rate);
     let down = shaping.or(report, "down", RateClass::SLOWEST, rate);
     let listeners = listener::read_all(root, folder, report);
-    Some(Entry { peer: peer?, up, down, listeners })
+    let mut limits = root.section(report, "limits");
+    let handshake_timeout = limits.or(report, "handshake_timeout_s", Duration::from_secs(10), value::seconds(120));
+    limits.finish(report);
+    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout })
 }

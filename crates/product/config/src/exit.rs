@@ -7,6 +7,8 @@ use crate::value;
 use identity::{PeerAddress, PeerHost, PeerString};
 use proxy_protocols::exit_policy::ExitPolicy;
 use shaping::RateClass;
+use std::net::IpAddr;
+use std::time::Duration;
 use toml::de::DeValue;
 
 /// Most entries of one exit; each needs its own schedule.
@@ -23,9 +25,15 @@ pub struct Exit {
     pub public_address: Option<PeerAddress>,
     /// Which destinations are dialled.
     pub policy: ExitPolicy,
+    /// Addresses that connections to servers leave from; none: the system chooses.
+    pub source_addresses: Vec<IpAddr>,
+    /// How long a connection to a server may take, with looking up its name.
+    pub connect_timeout: Duration,
+    /// How long a UDP association may be silent.
+    pub udp_idle_timeout: Duration,
 }
 
-/// Reads `peers`, `[exit_policy]` and the exit's keys of `[shaping]` and `[network]`.
+/// Reads `peers`, `[exit_policy]`, `[limits]` and the exit's keys of `[shaping]` and `[network]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
@@ -47,8 +55,13 @@ pub(crate) fn read(
     let fast = RateClass::at_least(50_000_000).unwrap_or(RateClass::FASTEST);
     let max_rate = shaping.or(report, "max_rate", fast, |value| parse_rate(value::text(value)?));
     let public_address = network.optional(report, "public_address", public_address);
+    let source_addresses = network.list(report, "source_addresses", value::ip_address);
     let policy = policy(root, report);
-    Some(Exit { peers, max_rate, public_address, policy })
+    let mut limits = root.section(report, "limits");
+    let connect_timeout = limits.or(report, "connect_timeout_s", Duration::from_secs(15), value::seconds(300));
+    let udp_idle_timeout = limits.or(report, "udp_idle_timeout_s", Duration::from_secs(60), value::seconds(3600));
+    limits.finish(report);
+    Some(Exit { peers, max_rate, public_address, policy, source_addresses, connect_timeout, udp_idle_timeout })
 }
 
 /// Where entries dial: a name or an address that means something elsewhere.

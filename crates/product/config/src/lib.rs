@@ -19,7 +19,7 @@ pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
 pub use reader::keys_of;
 pub use sections::{
-    Admin, Limits, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
+    Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
 };
 pub use units::{ByteCount, parse_bytes, parse_rate};
 pub use warning::Warning;
@@ -53,8 +53,6 @@ pub struct Config {
     pub shaping: Shaping,
     /// Shared memory between the two processes of the node.
     pub queues: Queues,
-    /// Bounds on what applications and servers may hold up.
-    pub limits: Limits,
     /// Cores and priority.
     pub process: Process,
     /// The admin socket.
@@ -146,7 +144,6 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let network = sections::network(network, role_name, report);
     let shaping = sections::shaping(shaping, report);
     let queues = sections::queues(&mut root, report);
-    let limits = sections::limits(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);
     let log = sections::log(&mut root, report);
@@ -158,7 +155,6 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         network: network?,
         shaping,
         queues,
-        limits,
         process,
         admin,
         log,

@@ -14,8 +14,8 @@ use wire::packet::PacketSize;
 /// Memory that all queue pairs of a node may take together, in bytes: both directions of every pair.
 pub const QUEUE_MEMORY_MAX: u64 = 8 << 30;
 
-/// Most processors that a process can be pinned to; a longer list is refused.
-const CORES_MAX: u64 = 1023;
+/// Highest number that a processor has under Linux.
+const CORE_MAX: u64 = 1023;
 
 /// `[network]`: the link's packets and the socket they leave from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,15 @@ impl Mode {
     }
 }
 
+/// Who says how fast, where no schedule does: the session's congestion controller in mode `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Congestion {
+    /// RFC 9438; backs off at every loss.
+    Cubic,
+    /// Follows the measured rate; keeps it under loss.
+    Bbr,
+}
+
 /// `[shaping]`: mode and grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shaping {
@@ -56,6 +65,8 @@ pub struct Shaping {
     pub lead: Duration,
     /// How long the sender spins before a slot instead of sleeping.
     pub spin: Duration,
+    /// Only mode `off` uses it.
+    pub congestion: Congestion,
 }
 
 /// `[queues]`: shared memory between the two processes of a node.
@@ -74,24 +85,13 @@ impl Queues {
     }
 }
 
-/// `[limits]`: how long applications and servers may hold up what they do not use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// How long a client may take to say where it wants to go (entry).
-    pub handshake_timeout: Duration,
-    /// How long a connection to a destination may take (exit).
-    pub connect_timeout: Duration,
-    /// How long a UDP association may be silent.
-    pub udp_idle_timeout: Duration,
-}
-
 /// `[process]`: cores and priority.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Process {
-    /// Processors of the shaped process; empty for all.
-    pub shaped_cores: Vec<u16>,
-    /// Processors of the unshaped process; empty for all.
-    pub unshaped_cores: Vec<u16>,
+    /// Processor of the shaped process; none: any.
+    pub shaped_core: Option<u16>,
+    /// Processor of the unshaped process; none: any.
+    pub unshaped_core: Option<u16>,
     /// Whether the shaped process asks for real-time priority.
     pub realtime: bool,
 }
@@ -177,19 +177,21 @@ pub(crate) fn shaping(mut section: Section<'_>, report: &mut Report) -> Shaping 
     let slot_us = u64::from(slot.as_millis()) * 1000;
     let lead_us = section.or(report, "lead_us", 1000.min(slot_us), value::integer(100, slot_us, "microseconds"));
     let spin_us = section.or(report, "spin_us", 150, value::integer(0, 1000, "microseconds"));
+    let congestion = section.or(report, "congestion", "bbr", value::one_of(&["bbr", "cubic"]));
     section.finish(report);
     Shaping {
         mode: if mode == "off" { Mode::Off } else { Mode::Constant },
         slot,
         lead: Duration::from_micros(lead_us),
         spin: Duration::from_micros(spin_us),
+        congestion: if congestion == "cubic" { Congestion::Cubic } else { Congestion::Bbr },
     }
 }
 
 /// Reads `[queues]`.
 pub(crate) fn queues(root: &mut Section<'_>, report: &mut Report) -> Queues {
     let mut section = root.section(report, "queues");
-    let max_flows = section.or(report, "max_flows", 1024, value::integer(16, 16_384, "flows")) as u16;
+    let max_flows = section.or(report, "max_flows", 1024, value::integer(16, 4096, "flows")) as u16;
     let queue_size = section.or(report, "queue_size", ByteCount(256 << 10), |value| {
         let size = parse_bytes(value::text(value)?)?;
         let fits = size.0.is_power_of_two() && (16 << 10..=4 << 20).contains(&size.0);
@@ -203,34 +205,19 @@ pub(crate) fn queues(root: &mut Section<'_>, report: &mut Report) -> Queues {
     queues
 }
 
-/// Reads `[limits]`.
-pub(crate) fn limits(root: &mut Section<'_>, report: &mut Report) -> Limits {
-    let mut section = root.section(report, "limits");
-    let mut seconds = |report: &mut Report, key, default, max| {
-        Duration::from_secs(section.or(report, key, default, value::integer(1, max, "seconds")))
-    };
-    let limits = Limits {
-        handshake_timeout: seconds(report, "handshake_timeout_s", 10, 120),
-        connect_timeout: seconds(report, "connect_timeout_s", 15, 300),
-        udp_idle_timeout: seconds(report, "udp_idle_timeout_s", 120, 3600),
-    };
-    section.finish(report);
-    limits
-}
-
 /// Reads `[process]`.
 pub(crate) fn process(root: &mut Section<'_>, report: &mut Report) -> Process {
     let mut section = root.section(report, "process");
     let core = |value: &DeValue<'_>| {
-        let number = value::integer(0, CORES_MAX, "processors")(value).map_err(|problem| match problem {
+        let number = value::integer(0, CORE_MAX, "processors")(value).map_err(|problem| match problem {
             Problem::OutOfRange { .. } => Problem::Core,
             other => other,
         })?;
         Ok(number as u16)
     };
     let process = Process {
-        shaped_cores: section.list(report, "shaped_cores", core),
-        unshaped_cores: section.list(report, "unshaped_cores", core),
+        shaped_core: section.optional(report, "shaped_core", core),
+        unshaped_core: section.optional(report, "unshaped_core", core),
         realtime: section.or(report, "realtime", false, value::boolean),
     };
     section.finish(report);

@@ -1,8 +1,16 @@
 //! What a wrong key was probably meant to be.
 
 /// Keys that only one role has, as paths of the file.
-const ENTRY_KEYS: &[&str] = &["peer", "listen", "shaping.up", "shaping.down"];
-const EXIT_KEYS: &[&str] = &["peers", "exit_policy", "shaping.max_rate", "network.public_address"];
+const ENTRY_KEYS: &[&str] = &["peer", "listen", "shaping.up", "shaping.down", "limits.handshake_timeout_s"];
+const EXIT_KEYS: &[&str] = &[
+    "peers",
+    "exit_policy",
+    "shaping.max_rate",
+    "network.public_address",
+    "network.source_addresses",
+    "limits.connect_timeout_s",
+    "limits.udp_idle_timeout_s",
+];
 
 /// The role that has this key, if it is not `role`.
 pub(crate) fn other_role(path: &str, role: Option<&'static str>) -> Option<&'static str> {

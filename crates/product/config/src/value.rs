@@ -1,8 +1,9 @@
 //! Readers of single values: from what TOML has to what the configuration means.
 
 use crate::diagnostic::Problem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::de::DeValue;
 
 /// A string.
@@ -26,6 +27,16 @@ pub(crate) fn integer(min: u64, max: u64, unit: &'static str) -> impl Fn(&DeValu
             _ => Err(Problem::OutOfRange { min, max, unit }),
         }
     }
+}
+
+/// A time of whole seconds, from one second to `max_s`.
+pub(crate) fn seconds(max_s: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, Problem> {
+    move |value| integer(1, max_s, "seconds")(value).map(Duration::from_secs)
+}
+
+/// An address without a port.
+pub(crate) fn ip_address(value: &DeValue<'_>) -> Result<IpAddr, Problem> {
+    text(value)?.parse().map_err(|_| Problem::IpAddress)
 }
 
 /// One of a few words; returns the word of the list.

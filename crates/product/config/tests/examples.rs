@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const PLACEHOLDER: &str = "hushwire:PASTE-THE-LINE-OF-THE-EXIT-HERE";
 
 /// Keys that are off when they are left out; the example's value only shows how they are written.
-const OPTIONAL: &[&str] = &["users_file", "address", "unix", "to", "public_address"];
+const OPTIONAL: &[&str] = &["users_file", "address", "unix", "to", "public_address", "shaped_core", "unshaped_core"];
 
 /// One `key = value` of an example.
 struct Key<'e> {
@@ -82,7 +82,10 @@ fn every_key_of_the_code_is_in_the_example_and_the_reverse() {
 #[test]
 fn the_values_of_the_examples_are_the_defaults() {
     for example in [EXAMPLE_ENTRY, EXAMPLE_EXIT] {
-        let (short, mut long) = (parsed(&with_peer(example)), parsed(&spelled_out(example)));
+        let (mut short, mut long) = (parsed(&with_peer(example)), parsed(&spelled_out(example)));
+        assert_eq!((long.process.shaped_core, long.process.unshaped_core), (Some(0), Some(1)));
+        assert_eq!((short.process.shaped_core.take(), short.process.unshaped_core.take()), (None, None));
+        (long.process.shaped_core, long.process.unshaped_core) = (None, None);
         if let Role::Entry(entry) = &mut long.role {
             let ListenKind::Proxy { users_file, login_required } = &mut entry.listeners[0].kind else {
                 panic!("the first listener of the example is a proxy");
