@@ -73,6 +73,8 @@ fn registries(file: &TextFile) -> Vec<Finding> {
 mod tests {
     use super::*;
 
+    const NONE: [usize; 0] = [];
+
     fn lines(path: &str, text: &str) -> Vec<usize> {
         check(&TextFile::new(path, text)).into_iter().map(|found| found.line).collect()
     }
@@ -82,13 +84,13 @@ mod tests {
         for path in MACHINE_PATHS {
             assert_eq!(lines("docs/x.md", &format!("a\nsee {path}x\n")), [2]);
             assert_eq!(lines("docs/x.md", &format!("`{path}x`\n")), [1]);
-            assert_eq!(lines("docs/x.md", &format!("https://example.org{path}x and target{path}\n")), []);
+            assert_eq!(lines("docs/x.md", &format!("https://example.org{path}x and target{path}\n")), NONE);
         }
     }
 
     #[test]
     fn other_registries_are_found() {
-        assert_eq!(lines("Cargo.lock", &format!("source = \"{PUBLIC_REGISTRY}\"\n")), []);
+        assert_eq!(lines("Cargo.lock", &format!("source = \"{PUBLIC_REGISTRY}\"\n")), NONE);
         assert_eq!(lines("Cargo.lock", "source = \"registry+https://crates.example.org/index\"\n"), [1]);
         for mark in FOREIGN_REGISTRY {
             assert_eq!(lines(".cargo/config.toml", &format!("\n{mark}\n")), [2]);
@@ -98,6 +100,6 @@ mod tests {
     #[test]
     fn unfinished_notes_in_other_texts() {
         assert_eq!(lines("scripts/x", "# TODO\n"), [1]);
-        assert_eq!(lines("CONTRIBUTING.md", "No TODO is committed.\n"), []);
+        assert_eq!(lines("CONTRIBUTING.md", "No TODO is committed.\n"), NONE);
     }
 }

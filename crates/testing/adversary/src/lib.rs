@@ -1,1 +1,17 @@
-//! adversary
+#![doc = include_str!("../README.md")]
+
+mod bounds;
+mod randomness;
+mod sighting;
+mod slots;
+mod timing;
+
+pub use randomness::{
+    FALSE_ALARM_PER_RUN, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets, judge_randomness,
+};
+pub use sighting::{Difference, Direction, OddSize, Sighting, first_difference, one_size};
+pub use slots::{Grid, OddSlot, SlotCounts};
+pub use timing::{
+    Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Interval, Lateness, ROUNDS_MAX, ShiftBounds, Trial,
+    Verdict,
+};
