@@ -1,5 +1,6 @@
 //! What a session is made from.
 
+use crate::control::MESSAGE_MAX;
 use crate::control_law::CongestionControl;
 use identity::{NodeId, NodeSecret};
 use std::time::Duration;
@@ -11,13 +12,12 @@ pub const PACKET_MIN: usize = 1200;
 pub const PACKET_MAX: usize = 1452;
 /// Smallest [`SessionConfig::stream_window`].
 pub const STREAM_WINDOW_MIN: u32 = 64 * 1024;
-/// Largest [`SessionConfig::stream_window`].
-pub const STREAM_WINDOW_MAX: u32 = 16 * 1024 * 1024;
+/// Largest [`SessionConfig::stream_window`]. quinn ends a connection when one stream's received bytes lie in more
+/// than 1024 pieces; 2 MiB are 1,755 packets, which no random loss cuts into more than 440.
+pub const STREAM_WINDOW_MAX: u32 = 2 * 1024 * 1024;
 
 /// The smallest window that [`stream_window_for`] gives.
 const USUAL_WINDOW_MIN: u64 = 256 * 1024;
-/// The largest window that [`stream_window_for`] gives.
-const USUAL_WINDOW_MAX: u64 = 2 * 1024 * 1024;
 
 /// A configuration that no session can be made from: our own fault, never the peer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -143,6 +143,12 @@ impl SessionConfig {
         2 * u32::from(self.max_flows) + 16
     }
 
+    /// Bytes of control messages that may wait for the other end to take them: two SYNs for each flow. A client
+    /// refuses new flows at half of it; a server whose client takes nothing ends the session when it is full.
+    pub(crate) fn control_backlog_max(&self) -> usize {
+        (MESSAGE_MAX + 2) * self.streams_max() as usize
+    }
+
     /// Windows of session and sender: more than all streams together can fill, so they never bind.
     pub(crate) fn session_window(&self) -> u64 {
         (u64::from(self.streams_max()) * u64::from(self.stream_window)).max(64 * 1024 * 1024)
@@ -150,11 +156,11 @@ impl SessionConfig {
 }
 
 /// The stream window for a flow that shall reach `bits_per_second` on a path of that round-trip time: twice the
-/// product, between 256 KiB and 2 MiB.
+/// product, between 256 KiB and [`STREAM_WINDOW_MAX`].
 pub fn stream_window_for(bits_per_second: u64, rtt: Duration) -> u32 {
     let rtt_us = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
     let bytes = bits_per_second.saturating_mul(rtt_us) / 8_000_000;
-    let window = bytes.saturating_mul(2).clamp(USUAL_WINDOW_MIN, USUAL_WINDOW_MAX);
+    let window = bytes.saturating_mul(2).clamp(USUAL_WINDOW_MIN, u64::from(STREAM_WINDOW_MAX));
     u32::try_from(window).unwrap_or(STREAM_WINDOW_MAX)
 }
 

@@ -82,12 +82,7 @@ fn an_outage_beyond_the_timeout_ends_the_session() {
 
 /// Sends in one direction for `time` and returns Mbit/s of stream bytes that were read in its second half.
 fn goodput(congestion: Option<CongestionControl>, loss_per_mille: u64, time: Duration) -> f64 {
-    let path = Path {
-        loss_per_mille,
-        bits_per_second: Some(100_000_000),
-        queue_bytes: 1 << 20,
-        ..Path::default()
-    };
+    let path = Path { loss_per_mille, bits_per_second: Some(100_000_000), queue_bytes: 1 << 20, ..Path::default() };
     let server = SessionConfig {
         wide_open: congestion.is_none(),
         congestion: congestion.unwrap_or(CongestionControl::Cubic),
@@ -196,7 +191,10 @@ fn unsent_bytes_do_not_drift() {
         pair.run_for(Duration::from_secs(20));
         assert_eq!((pair.client.session.unsent_bytes(), pair.server.session.unsent_bytes()), (0, 0));
         let stats = pair.client.session.stats();
-        println!("wide open {wide_open}: repeated {} of {} bytes", stats.stream_bytes_repeated, stats.stream_bytes_sent);
+        println!(
+            "wide open {wide_open}: repeated {} of {} bytes",
+            stats.stream_bytes_repeated, stats.stream_bytes_sent
+        );
         assert_eq!(stats.unreadable_packets, 0);
         assert!(stats.stream_bytes_repeated > 0);
         assert!(wide_open || samples > 0, "something was held back and counted");
@@ -267,7 +265,9 @@ fn keys_change_under_way() {
     let flow = pair.open();
     pair.client.send_and_finish(flow, pattern(8 * MIB, 1));
     pair.server.send_and_finish(flow, pattern(8 * MIB, 2));
-    pair.run_until(Duration::from_secs(60), |pair| !pair.server.finished.is_empty() && !pair.client.finished.is_empty());
+    pair.run_until(Duration::from_secs(60), |pair| {
+        !pair.server.finished.is_empty() && !pair.client.finished.is_empty()
+    });
     assert!(pair.server.received[&flow] == pattern(8 * MIB, 1) && pair.client.received[&flow] == pattern(8 * MIB, 2));
     assert!(!pair.client.events.iter().any(|event| matches!(event, SessionEvent::Closed(_))));
 }

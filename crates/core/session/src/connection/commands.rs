@@ -23,6 +23,10 @@ impl Session {
         if self.flows.len() >= usize::from(self.config.max_flows) {
             return Err(OpenError::TooManyFlows);
         }
+        // Half of the room for control messages is kept for those that close flows.
+        if self.control_out.len() > self.config.control_backlog_max() / 2 {
+            return Err(OpenError::TooManyFlows);
+        }
         let id = match syn.kind {
             FlowKind::Stream => connection.streams().open(Dir::Bi).map(FlowId::from).ok_or(OpenError::TooManyFlows)?,
             FlowKind::Datagrams => FlowId::datagrams(self.newest_datagrams.map_or(0, |newest| newest.index() + 1)),
@@ -195,7 +199,7 @@ impl Session {
         }
         message.encode(&mut self.control_out);
         self.flush_control();
-        if self.control_out.len() > self.control_backlog_max() {
+        if self.control_out.len() > self.config.control_backlog_max() {
             self.violate(Violation::ControlStalled);
         }
     }

@@ -181,7 +181,7 @@ impl Session {
         let windows = 2 * self.config.session_window();
         let datagrams = transport::DATAGRAM_SEND_BUFFER + transport::DATAGRAM_RECEIVE_BUFFER;
         let parts = (crate::datagram::PARTS_MAX + crate::datagram::EARLY_MAX) * 2 * self.config.packet_max;
-        windows + (datagrams + parts + self.control_backlog_max()) as u64
+        windows + (datagrams + parts + self.config.control_backlog_max()) as u64
     }
 
     /// Takes one session packet. Anything that is not one, or not of this session, does nothing.
@@ -333,10 +333,5 @@ impl Session {
 
     fn rtt(&self) -> Duration {
         self.connection.as_ref().map_or(Duration::ZERO, |(_, connection)| connection.rtt())
-    }
-
-    /// Bytes of control messages that may wait for the other end to take them: a SYN for each flow.
-    fn control_backlog_max(&self) -> usize {
-        (crate::control::MESSAGE_MAX + 2) * self.config.streams_max() as usize
     }
 }

@@ -305,3 +305,6 @@ fn alert_of(code: TransportErrorCode) -> Option<u8> {
     let code: u64 = code.into();
     u8::try_from(code.checked_sub(TLS_ALERT_BASE)?).ok()
 }
+
+#[cfg(test)]
+mod tests;
