@@ -1,3 +1,17 @@
-//! What the shaped process of a node does, without sockets or clocks.
+#![doc = include_str!("../README.md")]
 
+mod fair;
+mod flow;
+mod near;
+mod node;
+mod parameters;
+mod plan;
 pub mod queues;
+mod slots;
+mod status;
+mod tunnel;
+
+pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
+pub use parameters::{Mode, Parameters};
+pub use plan::{Run, SlotPlan};
+pub use status::{LinkStatus, NodeStatus};

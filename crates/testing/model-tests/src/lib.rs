@@ -1,1 +1,6 @@
-//! model-tests
+#![doc = include_str!("../README.md")]
+
+pub mod apps;
+pub mod leaks;
+pub mod memory_queues;
+pub mod pair;

@@ -1,0 +1,300 @@
+//! Many links in one sans-IO object: the door that answers strangers, the dials, and the data path of all of them.
+
+mod cells;
+mod door;
+mod own;
+mod receive;
+mod slots;
+mod spare;
+mod timers;
+
+use crate::admission::{CookieJar, RateWindow, Replays, Sources};
+use crate::config::{Accept, EndpointConfig, MAX_LINKS, Parameters};
+use crate::door::DoorDays;
+use crate::event::{Counters, DialError, DownReason, LinkEvent, LinkId, Now, Peer};
+use crate::filler::Filler;
+use crate::handshake::Local;
+use crate::report::LinkFigures;
+use crate::schedule::HeaderMask;
+use crate::state::Dial;
+use crate::table::IndexTable;
+use identity::LinkKey;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+use thiserror::Error;
+use wire::cell::{CellHead, CircuitId, Command};
+use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, LAYER_LEN, LAYERS_MAX, TAG_LEN};
+
+/// Events kept until they are taken. When full, the oldest goes and is counted.
+const EVENTS_MAX: usize = 4096;
+
+/// Why a cell was not sealed. Always the caller's doing, or a fact about the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SealError {
+    /// There is no link of this id, or it is down.
+    #[error("the link is down")]
+    Down,
+    /// The key has sealed as much as one key may; new ones are being made.
+    #[error("the link's key is worn out")]
+    WornOut,
+    /// Cells of circuit 0 are the link's own, except cover cells.
+    #[error("this command of circuit 0 belongs to the link itself")]
+    Reserved,
+}
+
+/// All links of one node, without sockets and clocks.
+///
+/// Feed it with [`Endpoint::handle_packet`] and [`Endpoint::handle_timeout`]; commands are [`Endpoint::dial`],
+/// [`Endpoint::close`], [`Endpoint::seal_cell`]. After every call take what there is, in this order:
+/// [`Endpoint::poll_event`] until `None`; [`Endpoint::poll_door_packet`] (in a slot each, if there are slots);
+/// then for each link [`Endpoint::poll_own_packet`]: on a grid once a slot, before a cell is sealed for it,
+/// otherwise until `None`. Then sleep until [`Endpoint::poll_timeout`], which is in the past while packets of the
+/// link's own wait on a node without a grid.
+///
+/// `Now::instant` must never go back. Addresses are compared as they are: a dual-stack socket's mapped addresses
+/// must be given in one form.
+///
+/// Randomness comes from the seed, except that of ML-KEM, which the library takes from the system.
+pub struct Endpoint {
+    config: EndpointConfig,
+    local: Local,
+    local_key: LinkKey,
+    /// None where nobody is accepted: then no packet is masked under this node's own door key.
+    door_mask: Option<HeaderMask>,
+    door_days: DoorDays,
+    rng: ChaCha20Rng,
+    filler: Filler,
+    /// Names this process to its peers.
+    boot: u32,
+    /// Messages 1 made so far.
+    handshakes: u32,
+    links: Vec<slots::Slot>,
+    free: Vec<u32>,
+    table: IndexTable,
+    accepted: BTreeMap<LinkKey, u32>,
+    dialled: BTreeMap<LinkKey, u32>,
+    dial_addresses: BTreeMap<SocketAddr, u32>,
+    half_open: BTreeMap<u64, u32>,
+    half_open_count: u64,
+    cookies: CookieJar,
+    arrivals: RateWindow,
+    handshake_rate: RateWindow,
+    replays: Replays,
+    sources: Sources,
+    door_packets: VecDeque<door::DoorPacket>,
+    timers: BTreeSet<(Instant, u32)>,
+    events: VecDeque<LinkEvent>,
+    counters: Counters,
+}
+
+impl Endpoint {
+    /// Makes an endpoint without links. `seed` comes from the system's random source and is never used twice: it
+    /// makes ephemeral keys, nonces and cookie secrets.
+    pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut filler_key = [0; 16];
+        rng.fill_bytes(&mut filler_key);
+        let accepts = !matches!(config.accept, Accept::Nobody);
+        Self {
+            local: Local { secret: config.link_secret.clone(), prologue: config.prologue() },
+            local_key: config.link_secret.link_key(),
+            door_mask: accepts.then(|| HeaderMask::of_door(&config.door_key)),
+            door_days: DoorDays::new(config.door_key.clone()),
+            filler: Filler::new(&filler_key),
+            boot: rng.next_u32(),
+            handshakes: 0,
+            rng,
+            config,
+            links: Vec::new(),
+            free: Vec::new(),
+            table: IndexTable::default(),
+            accepted: BTreeMap::new(),
+            dialled: BTreeMap::new(),
+            dial_addresses: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            half_open_count: 0,
+            cookies: CookieJar::new(),
+            arrivals: RateWindow::new(),
+            handshake_rate: RateWindow::new(),
+            replays: Replays::new(),
+            sources: Sources::default(),
+            door_packets: VecDeque::new(),
+            timers: BTreeSet::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What became of all packets so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The settings it was made with, and the present parameters.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
+    /// All links, half-open ones and unanswered dials included.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.links.iter().filter_map(|slot| slot.state.as_ref()).map(|state| state.id)
+    }
+
+    /// How many links there are, half-open ones and unanswered dials included.
+    pub fn link_count(&self) -> usize {
+        self.links.len() - self.free.len()
+    }
+
+    /// True when the link can carry cells.
+    pub fn is_up(&self, link: LinkId) -> bool {
+        self.state(link).is_some_and(|state| state.up.is_some())
+    }
+
+    /// Where the link's packets go; of a dial that is not up, where it dials.
+    pub fn peer_address(&self, link: LinkId) -> Option<SocketAddr> {
+        let state = self.state(link)?;
+        let up = state.up.as_ref().map(|up| up.path.address());
+        up.or(state.dial.as_ref().map(|dial| dial.address))
+    }
+
+    /// The newest figures of a link that is up.
+    pub fn figures(&self, link: LinkId) -> Option<LinkFigures> {
+        self.state(link)?.up.as_ref().map(|up| up.traffic.figures())
+    }
+
+    /// Bytes of memory-bounded tables, for a status page: (indices, remembered ephemeral keys, half-open links).
+    pub fn table_sizes(&self) -> (usize, usize, usize) {
+        (self.table.len(), self.replays.len(), self.half_open.len())
+    }
+
+    /// Begins to dial a peer, and goes on until [`Endpoint::close`].
+    pub fn dial(
+        &mut self,
+        now: Now,
+        peer: &Peer,
+        address: SocketAddr,
+        parameters: Parameters,
+    ) -> Result<LinkId, DialError> {
+        if self.dialled.contains_key(&peer.link_key) || self.dial_addresses.contains_key(&address) {
+            return Err(DialError::AlreadyDialled);
+        }
+        if self.link_count() >= self.links_max() {
+            return Err(DialError::TooManyLinks);
+        }
+        let dial = Dial::new(now.instant, address, peer.door_key.clone(), parameters);
+        let slot = self.add_link(peer.link_key, Some(peer.node_id), HeaderMask::of_door(&peer.door_key), Some(dial));
+        self.dialled.insert(peer.link_key, slot);
+        self.dial_addresses.insert(address, slot);
+        let parked = self.accepted.get(&peer.link_key).is_some_and(|accepted| self.is_slot_up(*accepted));
+        if parked {
+            self.settle_crossing(peer.link_key);
+        }
+        self.arm(slot);
+        Ok(self.id_of(slot))
+    }
+
+    /// Dials another address from now on: the peer's name resolved differently.
+    pub fn set_dial_address(&mut self, now: Now, link: LinkId, address: SocketAddr) -> Result<(), DialError> {
+        if self.dial_addresses.get(&address).is_some_and(|slot| *slot != link.slot) {
+            return Err(DialError::AlreadyDialled);
+        }
+        if let Some(dial) = self.state_mut(link).and_then(|state| state.dial.as_mut())
+            && dial.address != address
+        {
+            let old = std::mem::replace(&mut dial.address, address);
+            dial.pending = None;
+            dial.restart(now.instant);
+            self.dial_addresses.remove(&old);
+            self.dial_addresses.insert(address, link.slot);
+            self.arm(link.slot);
+        }
+        Ok(())
+    }
+
+    /// Ends a link or a dial at once. The peer is not told: it hears silence.
+    pub fn close(&mut self, link: LinkId) {
+        if self.state(link).is_some() {
+            self.take_down(link.slot, DownReason::Closed, false);
+        }
+    }
+
+    /// Sets what answers and later handshakes tell the peers. Links that are up do not change.
+    pub fn set_parameters(&mut self, parameters: Parameters) {
+        self.config.parameters = parameters;
+        for state in self.links.iter_mut().filter_map(|slot| slot.state.as_mut()) {
+            if let Some(dial) = &mut state.dial {
+                dial.parameters = parameters;
+            }
+        }
+    }
+
+    /// Fills the replay filter after a restart with what [`LinkEvent::AcceptedEphemeral`] said before.
+    pub fn remember_ephemerals(&mut self, stored: impl IntoIterator<Item = ([u8; 32], u32)>) {
+        for (ephemeral, day) in stored {
+            self.replays.remember(ephemeral, day);
+        }
+    }
+
+    /// Appends one packet of exactly P bytes that carries a cell; returns where it goes.
+    ///
+    /// `fill` gets the region with random bytes in its reserved first 72 and zeros behind them. On an error nothing
+    /// is appended.
+    #[inline]
+    pub fn seal_cell(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        head: CellHead,
+        fill: impl FnOnce(&mut [u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<SocketAddr, SealError> {
+        if head.circuit == CircuitId::LINK && head.command != Command::Cover {
+            return Err(SealError::Reserved);
+        }
+        let gridded = self.config.gridded;
+        let filler = &mut self.filler;
+        let slot = self.links.get_mut(link.slot as usize);
+        let state = slot.and_then(|slot| slot.state.as_mut()).filter(|state| state.id == link);
+        let up = state.and_then(|state| state.up.as_mut()).ok_or(SealError::Down)?;
+        let start = out.len();
+        out.resize(start + self.config.packet_size.packet(), 0);
+        let packet = &mut out[start..];
+        packet[HEADER_LEN..HEADER_LEN + CELL_HEAD_LEN].copy_from_slice(&head.encode());
+        let end = packet.len() - TAG_LEN;
+        let region = &mut packet[HEADER_LEN + CELL_HEAD_LEN..end];
+        filler.fill(&mut region[..LAYERS_MAX * LAYER_LEN]);
+        fill(region);
+        if up.keys.seal(packet).is_err() {
+            out.truncate(start);
+            return Err(SealError::WornOut);
+        }
+        let worth_reporting = up.traffic.count_sent(false);
+        up.path.count_sent();
+        let wants_answer = up.liveness.sent(now.instant, head.circuit != CircuitId::LINK);
+        let address = up.path.address();
+        if (worth_reporting || wants_answer) && !gridded {
+            self.arm(link.slot);
+        }
+        Ok(address)
+    }
+
+    /// What happened since the last call.
+    pub fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    fn emit(&mut self, event: LinkEvent) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+            self.counters.events_lost += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    fn links_max(&self) -> usize {
+        self.config.max_links.min(MAX_LINKS) as usize
+    }
+}

@@ -1,0 +1,272 @@
+//! Link reports: what a link carried, once a second (docs/spec/link.md, "Report").
+//!
+//! ```text
+//! | sent 8 | received 8 | marked 8 | of 8 | stamp 4 | echo 4 | held 4 |
+//! ```
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use wire::read::{DecodeError, Reader};
+
+/// Time between two reports.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Span over which losses are added up.
+pub const LOSS_WINDOW: Duration = Duration::from_secs(10);
+/// Reports kept for the window: one a second, and some that came in a heap. When full, the oldest goes.
+const SAMPLES_MAX: usize = 16;
+/// Round trips above this are taken for a clock that went wrong.
+const RTT_MAX: Duration = Duration::from_secs(30);
+
+/// What one direction of a link lost within the last [`LOSS_WINDOW`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LossFigures {
+    /// From the first report of the window to the last.
+    pub span: Duration,
+    /// Packets sent in that time.
+    pub sent: u64,
+    /// Those that did not come; late ones may still count as lost.
+    pub lost: u64,
+    /// Those that came with a congestion mark (ECN CE).
+    pub marked: u64,
+}
+
+impl LossFigures {
+    /// Lost packets of a thousand sent; 0 when none was sent.
+    pub fn per_mille(&self) -> u64 {
+        (self.lost * 1000).checked_div(self.sent).unwrap_or(0)
+    }
+}
+
+/// What the two ends of a link told each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkFigures {
+    /// What this node sent, as the peer counted it: the figure for this node's own schedule.
+    pub outbound: LossFigures,
+    /// What the peer sent, as this node counted it.
+    pub inbound: LossFigures,
+    /// Smoothed round trip.
+    pub rtt: Duration,
+}
+
+/// The payload of a report cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Packets that the sender of the report had sent before it.
+    sent: u64,
+    /// Packets it had received when the peer's newest report came, that report included.
+    received: u64,
+    /// Those of them that had a congestion mark.
+    marked: u64,
+    /// `sent` of that newest report.
+    of: u64,
+    /// The sender's clock, in microseconds from an origin of its own.
+    stamp: u32,
+    /// `stamp` of the peer's newest report; 0 when there was none.
+    echo: u32,
+    /// Microseconds since that report came; saturates.
+    held: u32,
+}
+
+/// Bytes of a [`Report`].
+pub(crate) const REPORT_LEN: usize = 44;
+
+impl Report {
+    pub(crate) fn encode(&self) -> [u8; REPORT_LEN] {
+        let mut bytes = [0; REPORT_LEN];
+        for (place, number) in [self.sent, self.received, self.marked, self.of].into_iter().enumerate() {
+            bytes[place * 8..place * 8 + 8].copy_from_slice(&number.to_be_bytes());
+        }
+        for (place, number) in [self.stamp, self.echo, self.held].into_iter().enumerate() {
+            bytes[32 + place * 4..36 + place * 4].copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn decode(region: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(region);
+        Ok(Self {
+            sent: reader.u64()?,
+            received: reader.u64()?,
+            marked: reader.u64()?,
+            of: reader.u64()?,
+            stamp: reader.u32()?,
+            echo: reader.u32()?,
+            held: reader.u32()?,
+        })
+    }
+}
+
+/// Counts a link's packets and turns reports into figures.
+pub(crate) struct Traffic {
+    sent: u64,
+    received: u64,
+    marked: u64,
+    /// Origin of this end's stamps.
+    origin: Instant,
+    newest: Option<Heard>,
+    outbound: Samples,
+    inbound: Samples,
+    rtt: Duration,
+    next_report: Instant,
+    /// Something but reports went either way since the last report.
+    worth_reporting: bool,
+}
+
+struct Heard {
+    report: Report,
+    at: Instant,
+    received: u64,
+    marked: u64,
+}
+
+impl Traffic {
+    pub(crate) fn new(now: Instant, rtt: Duration) -> Self {
+        Self {
+            sent: 0,
+            received: 0,
+            marked: 0,
+            origin: now,
+            newest: None,
+            outbound: Samples::new(now),
+            inbound: Samples::new(now),
+            rtt,
+            next_report: now + REPORT_INTERVAL,
+            worth_reporting: false,
+        }
+    }
+
+    /// Smoothed round trip; the handshake's until reports have measured it.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
+    /// Takes packets out of the count that were sealed and never left.
+    pub(crate) fn take_back(&mut self, packets: u32) {
+        self.sent = self.sent.saturating_sub(u64::from(packets));
+    }
+
+    /// Counts a packet; true when it is the first that is worth a report.
+    #[inline]
+    pub(crate) fn count_sent(&mut self, report: bool) -> bool {
+        self.sent += 1;
+        self.note(report)
+    }
+
+    /// Counts a packet; true when it is the first that is worth a report.
+    #[inline]
+    pub(crate) fn count_received(&mut self, marked: bool, report: bool) -> bool {
+        self.received += 1;
+        self.marked += u64::from(marked);
+        self.note(report)
+    }
+
+    #[inline]
+    fn note(&mut self, report: bool) -> bool {
+        let first = !report && !self.worth_reporting;
+        self.worth_reporting |= first;
+        first
+    }
+
+    /// Makes a report due at once: the peer waits for a sign.
+    pub(crate) fn report_at_once(&mut self, now: Instant) {
+        self.next_report = now;
+        self.worth_reporting = true;
+    }
+
+    /// When the next report is due. Without a grid, an idle link has none.
+    pub(crate) fn report_due(&self, gridded: bool) -> Option<Instant> {
+        (gridded || self.worth_reporting).then_some(self.next_report)
+    }
+
+    /// The report that is due now.
+    pub(crate) fn make_report(&mut self, now: Instant) -> Report {
+        // Missed reports are not made up for.
+        self.next_report = (self.next_report + REPORT_INTERVAL).max(now + REPORT_INTERVAL / 2);
+        self.worth_reporting = false;
+        let (received, marked, of, echo, held) = match &self.newest {
+            Some(heard) => {
+                let held = now.saturating_duration_since(heard.at).as_micros();
+                let held = u32::try_from(held).unwrap_or(u32::MAX);
+                (heard.received, heard.marked, heard.report.sent, heard.report.stamp, held)
+            }
+            None => (0, 0, 0, 0, 0),
+        };
+        Report { sent: self.sent, received, marked, of, stamp: self.stamp(now), echo, held }
+    }
+
+    /// Takes the peer's report, which was counted as received before. Reports that were overtaken are ignored.
+    pub(crate) fn handle_report(&mut self, now: Instant, report: Report) -> Option<LinkFigures> {
+        if self.newest.as_ref().is_some_and(|heard| report.sent <= heard.report.sent) {
+            return None;
+        }
+        // `sent` does not count the report itself, `received` does.
+        let received = self.received.saturating_sub(1);
+        self.inbound.add(Sample { at: now, sent: report.sent, received, marked: self.marked });
+        if report.of != 0 && report.of <= self.sent {
+            let received = report.received.saturating_sub(1);
+            self.outbound.add(Sample { at: now, sent: report.of, received, marked: report.marked });
+        }
+        if report.echo != 0 {
+            let passed = self.stamp(now).wrapping_sub(report.echo).wrapping_sub(report.held);
+            let sample = Duration::from_micros(u64::from(passed));
+            if report.held != u32::MAX && sample < RTT_MAX {
+                self.rtt = (self.rtt * 7 + sample) / 8;
+            }
+        }
+        self.newest = Some(Heard { report, at: now, received: self.received, marked: self.marked });
+        Some(self.figures())
+    }
+
+    /// The figures as of the newest report.
+    pub(crate) fn figures(&self) -> LinkFigures {
+        LinkFigures { outbound: self.outbound.figures(), inbound: self.inbound.figures(), rtt: self.rtt }
+    }
+
+    /// Never 0, which means "none" in a report.
+    fn stamp(&self, now: Instant) -> u32 {
+        (now.saturating_duration_since(self.origin).as_micros() as u32).max(1)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    sent: u64,
+    received: u64,
+    marked: u64,
+}
+
+/// Pairs of (sent, received) of one direction; the first is the beginning of the link.
+struct Samples(VecDeque<Sample>);
+
+impl Samples {
+    fn new(now: Instant) -> Self {
+        Self(VecDeque::from([Sample { at: now, sent: 0, received: 0, marked: 0 }]))
+    }
+
+    fn add(&mut self, sample: Sample) {
+        if self.0.back().is_some_and(|last| sample.sent <= last.sent) {
+            return;
+        }
+        self.0.push_back(sample);
+        let old = |second: &Sample| sample.at.saturating_duration_since(second.at) >= LOSS_WINDOW;
+        while self.0.len() > SAMPLES_MAX || self.0.get(1).is_some_and(old) {
+            self.0.pop_front();
+        }
+    }
+
+    fn figures(&self) -> LossFigures {
+        let (Some(first), Some(last)) = (self.0.front(), self.0.back()) else { return LossFigures::default() };
+        let sent = last.sent.saturating_sub(first.sent);
+        LossFigures {
+            span: last.at.saturating_duration_since(first.at),
+            sent,
+            lost: sent.saturating_sub(last.received.saturating_sub(first.received)),
+            marked: last.marked.saturating_sub(first.marked),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+mod tests;

@@ -1,0 +1,468 @@
+//! The node: links, their tunnels, and the near side, wired together.
+
+use crate::flow::Far;
+use crate::near::Near;
+use crate::parameters::{Mode, Parameters};
+use crate::plan::SpareOf;
+use crate::queues::{FlowQueues, QueueFault};
+use crate::status::Counters;
+use crate::tunnel::{Tunnel, TunnelEvent};
+use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
+use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Peer, Received};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use session::{CongestionControl, EndReason};
+use shaping::{Breaker, CellRate, RateClass, SlotLength};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use wire::cell::{CellHead, Command};
+use wire::flow::ResetReason;
+use wire::leg::LegHeader;
+use wire::local::LocalMessage;
+use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, PacketSize, TAG_LEN};
+
+mod far;
+mod off;
+
+/// Most control messages taken from the queues in one call; the rest waits for the next.
+const MESSAGES_PER_CALL_MAX: usize = 4096;
+/// Events that nobody fetched: the oldest are dropped beyond this number.
+const EVENTS_MAX: usize = 1024;
+/// How long a flow waits for a session before its application is told.
+const SESSION_WAIT: Duration = Duration::from_secs(10);
+/// How long an entry waits before it makes a new session after it lost one.
+const SESSION_RETRY: Duration = Duration::from_secs(1);
+
+/// Which end of a pair this node is.
+#[derive(Debug)]
+pub enum Side {
+    /// Flows come in here. It dials one exit.
+    Entry {
+        /// The exit.
+        peer: Peer,
+        /// Where the exit's door is.
+        address: SocketAddr,
+        /// Rate of the direction to the exit.
+        up: RateClass,
+        /// Rate asked of the exit.
+        down: RateClass,
+    },
+    /// Flows go out here. It answers the entries that it knows.
+    Exit {
+        /// Entries that are answered.
+        entries: Vec<Peer>,
+        /// Fastest class that an entry may ask for.
+        fastest: RateClass,
+    },
+}
+
+/// What a shaped node is told at its start.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// Entry or exit.
+    pub side: Side,
+    /// How this node paces its links.
+    pub mode: Mode,
+    /// P.
+    pub packet_size: PacketSize,
+    /// Length of a slot.
+    pub slot: SlotLength,
+    /// What the networks's links have in their prologue.
+    pub network_id: [u8; 32],
+    /// This node's Ed25519 secret.
+    pub node_secret: NodeSecret,
+    /// This node's link secret.
+    pub link_secret: LinkSecret,
+    /// What a stranger must know to be answered here.
+    pub door_key: DoorKey,
+    /// How long a session outlives its link.
+    pub session_timeout: Duration,
+    /// Number of queue pairs.
+    pub max_flows: u16,
+    /// Controller of a session in mode `off`.
+    pub congestion: CongestionControl,
+    /// From the system's random source.
+    pub seed: [u8; 32],
+}
+
+/// What the shell may want to log, store or show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// A link is up; round trip of its handshake.
+    LinkUp(LinkId, Duration),
+    /// Nothing was heard on a link for a while; it goes on.
+    LinkQuiet(LinkId),
+    /// A quiet link is heard again.
+    LinkBack(LinkId),
+    /// A link is given up.
+    LinkDown(LinkId),
+    /// A session is up.
+    SessionUp(LinkId),
+    /// A session is over.
+    SessionLost(LinkId, session::CloseReason),
+    /// The other node was restarted: its sessions are gone.
+    PeerRestarted(LinkId),
+    /// An ephemeral key was accepted and must be remembered across restarts; the day it is valid for.
+    EphemeralAccepted([u8; 32], u32),
+    /// The link's class changed.
+    ClassChanged(LinkId, RateClass),
+    /// The other node speaks another version, or its parameters make no sense.
+    PeerIncompatible(LinkId),
+    /// Several handshakes had no answer. Said once until the link comes up.
+    Unanswered(LinkId),
+    /// Two processes use one key and replace each other's link.
+    SameKeyElsewhere(LinkId),
+    /// The unshaped process broke the queue protocol; all flows were reset.
+    QueuesFailed(QueueFault),
+}
+
+/// One neighbour.
+pub(crate) struct PeerLink {
+    pub(crate) node: NodeId,
+    /// Place of the link's packets in every slot plan.
+    pub(crate) lane: usize,
+    pub(crate) tunnel: Option<Tunnel>,
+    pub(crate) rate: CellRate,
+    pub(crate) since_slot: u64,
+    pub(crate) breaker: Breaker,
+    pub(crate) up: bool,
+    pub(crate) rtt: Duration,
+    pub(crate) loss_per_mille: u16,
+    newest_circuit: u32,
+    session_at: Option<Instant>,
+}
+
+/// The shaped process of a node without its sockets, clock and shared memory. See the crate's page.
+pub struct ShapedNode<Q> {
+    pub(crate) config: NodeConfig,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) near: Near<Q>,
+    pub(crate) peers: BTreeMap<LinkId, PeerLink>,
+    pub(crate) counters: Counters,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) spares: Vec<SpareOf>,
+    /// Sealed packets for another address than the batch that they were made in, at most one batch.
+    held: VecDeque<(SocketAddr, Vec<u8>)>,
+    rng: ChaCha20Rng,
+    events: VecDeque<NodeEvent>,
+    flow_deadlines: VecDeque<(Instant, wire::local::QueueRef)>,
+    present_slot: u64,
+}
+
+impl<Q: FlowQueues> ShapedNode<Q> {
+    /// Makes the node; an entry starts to dial. `remembered`: ephemerals accepted before a restart.
+    pub fn new(config: NodeConfig, now: Now, remembered: impl IntoIterator<Item = ([u8; 32], u32)>) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(config.seed);
+        let mut endpoint_seed = [0; 32];
+        rng.fill_bytes(&mut endpoint_seed);
+        let accept = match &config.side {
+            Side::Entry { .. } => Accept::Nobody,
+            Side::Exit { entries, .. } => {
+                Accept::Only(entries.iter().map(|entry| (entry.link_key, entry.node_id)).collect())
+            }
+        };
+        let link_config = EndpointConfig {
+            packet_size: config.packet_size,
+            network_id: config.network_id,
+            accept,
+            gridded: config.mode == Mode::Constant,
+            down_after: config.session_timeout,
+            parameters: parameters(&config).encode(),
+            ..EndpointConfig::new(config.node_secret.node_id(), config.link_secret.clone(), config.door_key.clone())
+        };
+        let mut endpoint = Endpoint::new(link_config, endpoint_seed);
+        endpoint.remember_ephemerals(remembered);
+        let assigns = matches!(config.side, Side::Exit { .. });
+        let mut node = Self {
+            config,
+            endpoint,
+            near: Near::new(assigns),
+            peers: BTreeMap::new(),
+            counters: Counters::default(),
+            scratch: Vec::new(),
+            spares: Vec::new(),
+            held: VecDeque::new(),
+            rng,
+            events: VecDeque::new(),
+            flow_deadlines: VecDeque::new(),
+            present_slot: 0,
+        };
+        node.start(now);
+        node
+    }
+
+    fn start(&mut self, now: Now) {
+        if let Side::Entry { peer, address, up, .. } = &self.config.side {
+            let (peer, address, up) = (peer.clone(), *address, *up);
+            let parameters = parameters(&self.config).encode();
+            // A fresh endpoint has no other dial, so it cannot refuse this one.
+            if let Ok(link) = self.endpoint.dial(now, &peer, address, parameters) {
+                self.add_peer(now, link, peer.node_id, up);
+            }
+        }
+    }
+
+    /// Most neighbours that this node can have at a time; each has a lane in every slot plan.
+    pub fn lanes(&self) -> usize {
+        match &self.config.side {
+            Side::Entry { .. } => 1,
+            Side::Exit { entries, .. } => entries.len().max(1),
+        }
+    }
+
+    pub(crate) fn session_packet(&self) -> usize {
+        self.config.packet_size.session_packet()
+    }
+
+    fn add_peer(&mut self, now: Now, link: LinkId, node: NodeId, class: RateClass) {
+        let taken: Vec<usize> = self.peers.values().map(|peer| peer.lane).collect();
+        let lane = (0..self.lanes()).find(|lane| !taken.contains(lane)).unwrap_or(self.lanes());
+        let peer = PeerLink {
+            node,
+            lane,
+            tunnel: None,
+            rate: CellRate::new(class, self.config.slot, self.session_packet()),
+            since_slot: self.present_slot,
+            breaker: Breaker::new(class, now.unix_s),
+            up: false,
+            rtt: Duration::ZERO,
+            loss_per_mille: 0,
+            newest_circuit: 0,
+            session_at: None,
+        };
+        debug_assert!(peer.lane < self.lanes(), "the endpoint keeps one link per known neighbour");
+        self.peers.insert(link, peer);
+    }
+
+    pub(crate) fn note(&mut self, event: NodeEvent) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// How this node paces its links.
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    // --- handle_*: what happened ---
+
+    /// Takes one UDP payload. `ce`: it carried the mark "congestion experienced". After a batch of
+    /// packets call [`ShapedNode::settle`].
+    pub fn handle_packet(&mut self, now: Now, from: SocketAddr, ce: bool, packet: &mut [u8]) {
+        let Received::Cell { link, head } = self.endpoint.handle_packet(now, from, ce, packet) else { return };
+        let region = packet.len() - TAG_LEN;
+        let region = &packet[HEADER_LEN + CELL_HEAD_LEN..region];
+        match head.command {
+            Command::Relay => self.handle_relay(now, link, head, region),
+            Command::Destroy => self.handle_destroy(link, head),
+            Command::Cover
+            | Command::Report
+            | Command::Challenge
+            | Command::ChallengeAnswer
+            | Command::RekeyInit
+            | Command::RekeyAnswer => {}
+        }
+    }
+
+    fn handle_relay(&mut self, now: Now, link: LinkId, head: CellHead, region: &[u8]) {
+        let Ok((header, packet)) = LegHeader::decode(&region[crate::slots::INNER_OFFSET..]) else {
+            self.counters.bad_cells += 1;
+            return;
+        };
+        self.accept_circuit(now, link, head.circuit);
+        let known = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
+        match known.filter(|tunnel| tunnel.circuit == head.circuit) {
+            Some(tunnel) => tunnel.handle_cell(now.instant, &header, packet),
+            None => self.counters.unknown_circuit += 1,
+        }
+    }
+
+    fn handle_destroy(&mut self, link: LinkId, head: CellHead) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        if let Some(mut tunnel) = peer.tunnel.take_if(|tunnel| tunnel.circuit == head.circuit) {
+            tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+        }
+    }
+
+    /// Lets time pass for links and sessions.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.endpoint.handle_timeout(now);
+        for peer in self.peers.values_mut() {
+            if let Some(tunnel) = &mut peer.tunnel {
+                tunnel.session.handle_timeout(now.instant);
+            }
+        }
+        self.expire_waiting_flows(now.instant);
+        self.settle(now);
+    }
+
+    /// Reads what the unshaped process wrote. In shaped modes only the slot clock may lead here (I10).
+    pub fn handle_queues(&mut self, now: Now) {
+        for _ in 0..MESSAGES_PER_CALL_MAX {
+            let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
+            self.handle_message(now, message);
+        }
+        let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
+        for _ in 0..bound {
+            let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
+            self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
+        }
+        self.settle(now);
+    }
+
+    fn handle_message(&mut self, now: Now, message: LocalMessage) {
+        let queue = message.queue();
+        if let LocalMessage::Syn(queue, syn) = message {
+            self.handle_syn(now, queue, syn);
+            return;
+        }
+        if self.near.table.of(queue).is_none() {
+            self.counters.stale_messages += 1;
+            return;
+        }
+        let index = queue.index;
+        match message {
+            LocalMessage::Syn(..) => {}
+            LocalMessage::Connected(_, address) => {
+                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_connected(index, address, near));
+            }
+            LocalMessage::Fin(_, position) => {
+                if let Some(flow) = self.near.table.at(index) {
+                    flow.near_fin = Some(position);
+                }
+                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
+            }
+            LocalMessage::Reset(_, reason) => {
+                let handled = self.with_tunnel_of(index, |tunnel, near| tunnel.handle_near_reset(index, reason, near));
+                if handled.is_none()
+                    && let Some(flow) = self.near.table.at(index)
+                {
+                    flow.far = Far::Gone;
+                    self.near.close_if_done(index);
+                }
+            }
+            LocalMessage::Closed(_, position) => self.near.handle_closed(index, position),
+        }
+    }
+
+    fn with_tunnel_of<T>(&mut self, index: u16, act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T) -> Option<T> {
+        let owner = self.near.table.at(index)?.owner;
+        let tunnel = self.peers.get_mut(&owner)?.tunnel.as_mut()?;
+        Some(act(tunnel, &mut self.near))
+    }
+
+    /// [`ShapedNode::handle_timeout`] if its time has come.
+    pub fn handle_timeout_if_due(&mut self, now: Now) {
+        if self.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.handle_timeout(now);
+        }
+    }
+
+    // --- commands ---
+
+    /// The queues, to sleep on their doorbell (mode `off`).
+    pub fn queues(&mut self) -> Option<&mut Q> {
+        self.near.queues()
+    }
+
+    /// The queues, to look at.
+    pub fn queues_ref(&self) -> Option<&Q> {
+        self.near.queues_ref()
+    }
+
+    /// Takes queues of a new generation: the flows of the old one are reset towards the other node.
+    pub fn attach_queues(&mut self, now: Now, queues: Q) {
+        for peer in self.peers.values_mut() {
+            if let Some(tunnel) = &mut peer.tunnel {
+                tunnel.reset_all(ResetReason::TunnelLost);
+            }
+        }
+        self.near.attach(queues);
+        self.flow_deadlines.clear();
+        self.settle(now);
+    }
+
+    /// Ends all sessions so that the other nodes learn of it. Give it slots to say so.
+    pub fn close(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            if let Some(tunnel) = &mut peer.tunnel {
+                tunnel.session.close(now.instant, EndReason::Stopping);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Handles what links and sessions have to say and wakes the unshaped process once if needed.
+    /// Call it after a batch of packets.
+    pub fn settle(&mut self, now: Now) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.handle_link_event(now, event);
+        }
+        let links: Vec<LinkId> = self.peers.keys().copied().collect();
+        for link in links {
+            self.settle_tunnel(now, link);
+        }
+        if let Some(fault) = self.near.take_fault() {
+            for peer in self.peers.values_mut() {
+                if let Some(tunnel) = &mut peer.tunnel {
+                    tunnel.reset_all(ResetReason::TunnelLost);
+                }
+            }
+            self.note(NodeEvent::QueuesFailed(fault));
+        }
+        if let Some(queues) = self.near.queues() {
+            queues.flush();
+        }
+    }
+
+    fn settle_tunnel(&mut self, now: Now, link: LinkId) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        if let Some(tunnel) = &mut peer.tunnel {
+            match tunnel.settle(now.instant, &mut self.near) {
+                Some(TunnelEvent::Up) => self.note(NodeEvent::SessionUp(link)),
+                Some(TunnelEvent::Lost(reason)) => {
+                    // The session stays until another takes its place: it may have one packet left, its farewell.
+                    tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+                    peer.session_at = Some(now.instant + SESSION_RETRY);
+                    self.note(NodeEvent::SessionLost(link, reason));
+                }
+                None => {}
+            }
+        }
+        self.start_session_if_due(now, link);
+    }
+
+    // --- poll_* ---
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`ShapedNode::handle_timeout`] has something to do.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let off = self.config.mode == Mode::Off;
+        let sessions = self.peers.values_mut().filter_map(|peer| {
+            let tunnel = peer.tunnel.as_mut();
+            let session = tunnel.and_then(|tunnel| {
+                let owed = tunnel.leg.feedback_due().filter(|_| off);
+                tunnel.session.poll_timeout().into_iter().chain(owed).min()
+            });
+            session.into_iter().chain(peer.session_at).min()
+        });
+        let flows = self.flow_deadlines.front().map(|(deadline, _)| *deadline);
+        sessions.chain(self.endpoint.poll_timeout()).chain(flows).min()
+    }
+}
+
+/// What this node says about itself in handshakes.
+fn parameters(config: &NodeConfig) -> Parameters {
+    let (own, asked) = match &config.side {
+        Side::Entry { up, down, .. } => (*up, *down),
+        Side::Exit { fastest, .. } => (*fastest, *fastest),
+    };
+    Parameters { mode: config.mode, own, asked }
+}

@@ -1,0 +1,214 @@
+//! The far side: what links and sessions do, and when a tunnel is made or given up.
+
+use super::{NodeEvent, SESSION_WAIT, Side};
+use crate::flow::{Far, Flow};
+use crate::node::ShapedNode;
+use crate::parameters::{Mode, Parameters};
+use crate::queues::FlowQueues;
+use crate::tunnel::Tunnel;
+use link::{LinkEvent, LinkId, Now};
+use rand_chacha::rand_core::Rng;
+use session::{Session, SessionConfig, stream_window_for};
+use shaping::{CellRate, RateClass};
+use std::time::{Duration, Instant};
+use wire::cell::CircuitId;
+use wire::flow::{ResetReason, Syn};
+use wire::local::QueueRef;
+
+/// A session's first estimate of its round trip is at least this: slots and processing stretch the handshake's.
+const INITIAL_RTT_MIN: Duration = Duration::from_millis(20);
+
+impl<Q: FlowQueues> ShapedNode<Q> {
+    pub(super) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { link, link_key: _, node_id, parameters, rtt, fresh, dialled: _ } => {
+                let (Ok(parameters), Some(node)) = (Parameters::decode(&parameters), node_id) else {
+                    self.note(NodeEvent::PeerIncompatible(link));
+                    return;
+                };
+                if !self.peers.contains_key(&link) {
+                    self.add_peer(now, link, node, self.class_for(&parameters));
+                }
+                self.link_up(now, link, rtt, fresh);
+                self.note(NodeEvent::LinkUp(link, rtt));
+            }
+            LinkEvent::Replaced { link, parameters: _, rtt, fresh } => self.link_up(now, link, rtt, fresh),
+            LinkEvent::Quiet { link } => self.note(NodeEvent::LinkQuiet(link)),
+            LinkEvent::Back { link } => {
+                self.ping(now, link);
+                self.note(NodeEvent::LinkBack(link));
+            }
+            LinkEvent::Down { link, reason: _ } => self.link_down(link),
+            LinkEvent::AcceptedEphemeral { ephemeral, day } => {
+                self.note(NodeEvent::EphemeralAccepted(ephemeral, day));
+            }
+            LinkEvent::Report { link, figures } => self.handle_report(now, link, figures),
+            LinkEvent::WrongVersion { link, theirs: _ } => self.note(NodeEvent::PeerIncompatible(link)),
+            LinkEvent::Unanswered { link } => self.note(NodeEvent::Unanswered(link)),
+            LinkEvent::SameKeyElsewhere { link } => self.note(NodeEvent::SameKeyElsewhere(link)),
+            LinkEvent::Rekeyed { .. } | LinkEvent::PeerAddressChanged { .. } => {}
+        }
+    }
+
+    fn handle_report(&mut self, now: Now, link: LinkId, figures: link::LinkFigures) {
+        let loss = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.loss_per_mille = loss;
+            peer.breaker.handle_loss(loss, now.unix_s);
+        }
+    }
+
+    /// The class of this node's direction on a link that the other side dialled.
+    fn class_for(&self, parameters: &Parameters) -> RateClass {
+        match &self.config.side {
+            Side::Entry { up, .. } => *up,
+            Side::Exit { fastest, .. } => parameters.asked.min(*fastest),
+        }
+    }
+
+    /// Keys are agreed. `fresh`: with another process than before, so that its sessions are gone.
+    fn link_up(&mut self, now: Now, link: LinkId, rtt: Duration, fresh: bool) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        peer.up = true;
+        peer.rtt = rtt;
+        if fresh {
+            peer.newest_circuit = 0;
+            if let Some(mut tunnel) = peer.tunnel.take() {
+                tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+                self.note(NodeEvent::PeerRestarted(link));
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&link)
+            && peer.tunnel.is_none()
+        {
+            peer.session_at = Some(now.instant);
+        }
+        self.ping(now, link);
+    }
+
+    /// The session need not wait out its back-off once the link answers again.
+    fn ping(&mut self, now: Now, link: LinkId) {
+        if let Some(tunnel) = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut()) {
+            tunnel.session.ping(now.instant);
+        }
+    }
+
+    fn link_down(&mut self, link: LinkId) {
+        if let Some(peer) = self.peers.get_mut(&link) {
+            peer.up = false;
+            if let Some(mut tunnel) = peer.tunnel.take() {
+                tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+            }
+        }
+        if matches!(self.config.side, Side::Exit { .. }) {
+            self.peers.remove(&link);
+        }
+        self.note(NodeEvent::LinkDown(link));
+    }
+
+    /// An entry makes a session when its link is up and it has none.
+    pub(super) fn start_session_if_due(&mut self, now: Now, link: LinkId) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        let without = peer.tunnel.as_ref().is_none_or(|tunnel| tunnel.session.is_closed());
+        let due = peer.up && without && peer.session_at.is_some_and(|at| at <= now.instant);
+        if !due {
+            return;
+        }
+        peer.session_at = None;
+        if matches!(self.config.side, Side::Exit { .. }) {
+            return;
+        }
+        peer.newest_circuit += 1;
+        let circuit = CircuitId(peer.newest_circuit | CircuitId::DIALLER_BIT);
+        self.add_tunnel(now, link, circuit, true);
+    }
+
+    /// An exit takes a new circuit of a link as the start of a new session; it replaces an older one.
+    pub(super) fn accept_circuit(&mut self, now: Now, link: LinkId, circuit: CircuitId) {
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        let number = circuit.0 & !CircuitId::DIALLER_BIT;
+        let dialled = circuit.0 & CircuitId::DIALLER_BIT != 0;
+        if !matches!(self.config.side, Side::Exit { .. }) || !dialled || number <= peer.newest_circuit {
+            return;
+        }
+        peer.newest_circuit = number;
+        if let Some(mut old) = peer.tunnel.take() {
+            old.abandon(ResetReason::TunnelLost, &mut self.near);
+        }
+        self.add_tunnel(now, link, circuit, false);
+    }
+
+    fn add_tunnel(&mut self, now: Now, link: LinkId, circuit: CircuitId, client: bool) {
+        let (mut session_seed, mut client_secret) = ([0; 32], [0; 32]);
+        self.rng.fill_bytes(&mut session_seed);
+        self.rng.fill_bytes(&mut client_secret);
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        let shaped = self.config.mode == Mode::Constant;
+        let rate = if shaped { peer.rate.class().bits_per_second() } else { u64::MAX };
+        let config = SessionConfig {
+            stream_window: stream_window_for(rate, peer.rtt + 4 * self.config.slot.duration()),
+            initial_rtt: peer.rtt.max(INITIAL_RTT_MIN),
+            wide_open: shaped,
+            congestion: self.config.congestion,
+            max_flows: self.config.max_flows,
+            session_timeout: self.config.session_timeout,
+            ..SessionConfig::new(
+                self.config.packet_size.session_packet(),
+                self.config.node_secret.clone(),
+                peer.node,
+                session_seed,
+            )
+        };
+        let made = if client { Session::client(config, now.instant) } else { Session::server(config, now.instant) };
+        match made {
+            Ok(session) => peer.tunnel = Some(Tunnel::new(link, circuit, session, client_secret)),
+            Err(_) => self.counters.session_failures += 1,
+        }
+    }
+
+    /// The unshaped process opened a flow (entry).
+    pub(super) fn handle_syn(&mut self, now: Now, queue: QueueRef, syn: Syn) {
+        let entry = matches!(self.config.side, Side::Entry { .. });
+        let Some((&link, peer)) = self.peers.iter_mut().next().filter(|_| entry) else {
+            self.counters.stale_messages += 1;
+            return;
+        };
+        match &mut peer.tunnel {
+            Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
+            None => {
+                let flow = Flow::new(queue, link, syn.client, syn.kind, Far::Waiting(syn));
+                self.near.insert(flow);
+            }
+        }
+        let waits = self.near.table.of(queue).is_some_and(|flow| matches!(flow.far, Far::Waiting(_)));
+        if waits {
+            self.flow_deadlines.push_back((now.instant + SESSION_WAIT, queue));
+        }
+    }
+
+    pub(super) fn expire_waiting_flows(&mut self, now: Instant) {
+        while let Some((_, queue)) = self.flow_deadlines.pop_front_if(|(deadline, _)| *deadline <= now) {
+            let waits = self.near.table.of(queue).is_some_and(|flow| matches!(flow.far, Far::Waiting(_)));
+            if waits {
+                self.near.reset(queue.index, ResetReason::TunnelLost);
+            }
+        }
+    }
+
+    /// Applies what the breakers decided; the new class holds from this slot on.
+    pub(crate) fn step_breakers(&mut self, now: Now, slot: u64) {
+        self.present_slot = slot;
+        let packet = self.session_packet();
+        let mut changed = Vec::new();
+        for (&link, peer) in &mut self.peers {
+            if let Some(class) = peer.breaker.poll(now.unix_s) {
+                peer.rate = CellRate::new(class, self.config.slot, packet);
+                peer.since_slot = slot;
+                changed.push((link, class));
+            }
+        }
+        for (link, class) in changed {
+            self.note(NodeEvent::ClassChanged(link, class));
+        }
+    }
+}

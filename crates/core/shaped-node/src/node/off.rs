@@ -1,0 +1,65 @@
+//! Mode `off`: no grid, no cover but what feedback and NAT mappings need.
+
+use crate::node::ShapedNode;
+use crate::queues::FlowQueues;
+use crate::tunnel::Portions;
+use link::{LinkId, Now};
+use std::net::SocketAddr;
+
+/// Unsent bytes kept in a session: several batches of packets, so that no poll finds it empty.
+const AHEAD: u64 = 192 * 1024;
+/// Bytes of one flow's turn: enough for the cost of a turn to vanish, few enough for flows to mix.
+const TURN: usize = 16 * 1024;
+
+impl<Q: FlowQueues> ShapedNode<Q> {
+    /// Appends up to `max` packets, all for one address, and returns it. `None`: nothing may be sent now.
+    pub fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if let Some((to, packet)) = self.held.pop_front() {
+            out.extend_from_slice(&packet);
+            return Some(to);
+        }
+        if let Some(to) = self.endpoint.poll_door_packet(now, out) {
+            return Some(to);
+        }
+        let links: Vec<LinkId> = self.peers.keys().copied().collect();
+        links.into_iter().find_map(|link| self.poll_link(now, link, max, out))
+    }
+
+    fn poll_link(&mut self, now: Now, link: LinkId, max: usize, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if let Some(to) = self.endpoint.poll_own_packet(now, link, out) {
+            self.counters.link_cells += 1;
+            return Some(to);
+        }
+        let portions = Portions { ahead: AHEAD, turn: TURN };
+        let mut packets = std::mem::take(&mut self.scratch);
+        packets.clear();
+        let tunnel = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
+        let batch =
+            tunnel.and_then(|tunnel| tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
+        let mut destination = None;
+        if let Some(batch) = batch {
+            for packet in packets.chunks(batch.packet_size) {
+                let before = out.len();
+                let to = self.seal_data(now, link, packet, out);
+                if destination.is_none() {
+                    destination = to;
+                } else if to.is_some() && to != destination {
+                    // Only while a new address of the peer is tried: the batch before it is full for now.
+                    let packet = out.split_off(before);
+                    self.held.extend(to.map(|to| (to, packet)));
+                }
+            }
+        }
+        self.scratch = packets;
+        destination.or_else(|| self.owed_cover(now, link, out))
+    }
+
+    /// A feedback cell when one is owed and no data cell carried it.
+    fn owed_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let tunnel = self.peers.get_mut(&link)?.tunnel.as_mut()?;
+        if tunnel.leg.feedback_due().is_none_or(|at| at > now.instant) {
+            return None;
+        }
+        self.seal_cover(now, link, out)
+    }
+}

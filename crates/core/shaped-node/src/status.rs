@@ -1,0 +1,99 @@
+//! What a node says about itself. Nothing here names a destination or a client.
+
+use crate::node::ShapedNode;
+use crate::parameters::Mode;
+use crate::queues::FlowQueues;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) data_cells: u64,
+    pub(crate) cover_cells: u64,
+    pub(crate) link_cells: u64,
+    pub(crate) bad_cells: u64,
+    pub(crate) unknown_circuit: u64,
+    pub(crate) stale_messages: u64,
+    pub(crate) empty_while_waiting: u64,
+    pub(crate) session_failures: u64,
+}
+
+/// State of the node's shaped process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// `constant` or `off`.
+    pub mode: String,
+    /// One entry per link.
+    pub links: Vec<LinkStatus>,
+    /// Open flows.
+    pub flows: usize,
+    /// Cells sent, received and dropped, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Most bytes that sessions may hold for slow readers.
+    pub session_memory_max: u64,
+}
+
+/// State of one link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Keys are agreed.
+    pub up: bool,
+    /// The session is up.
+    pub session_up: bool,
+    /// Round trip of the session in microseconds, of the handshake before there is one.
+    pub rtt_us: u64,
+    /// Loss on the way to the other node over the last ten seconds, in thousandths.
+    pub loss_per_mille: u16,
+    /// Bits per second of session packets in force; 0 in mode `off`.
+    pub rate_bits_per_second: u64,
+    /// What was asked for; 0 in mode `off`.
+    pub configured_bits_per_second: u64,
+    /// Cells per second.
+    pub cells_per_second: u64,
+    /// How often the breaker lowered the class.
+    pub steps_down: u64,
+}
+
+impl<Q: FlowQueues> ShapedNode<Q> {
+    /// What `status` shows.
+    pub fn status(&self) -> NodeStatus {
+        let shaped = self.config.mode == Mode::Constant;
+        let links = self.peers.values().map(|peer| LinkStatus {
+            up: peer.up,
+            session_up: peer.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_up()),
+            rtt_us: peer.tunnel.as_ref().map_or(peer.rtt, |tunnel| tunnel.session.stats().rtt).as_micros() as u64,
+            loss_per_mille: peer.loss_per_mille,
+            rate_bits_per_second: if shaped { peer.rate.class().bits_per_second() } else { 0 },
+            configured_bits_per_second: if shaped { peer.breaker.configured().bits_per_second() } else { 0 },
+            cells_per_second: if shaped { peer.rate.cells_per_second() } else { 0 },
+            steps_down: peer.breaker.steps_down(),
+        });
+        let memory =
+            self.peers.values().filter_map(|peer| peer.tunnel.as_ref()).map(|tunnel| tunnel.session.memory_max_bytes());
+        NodeStatus {
+            mode: if shaped { "constant".to_owned() } else { "off".to_owned() },
+            links: links.collect(),
+            flows: self.near.table.len(),
+            counters: self.counter_map(),
+            session_memory_max: memory.sum(),
+        }
+    }
+
+    fn counter_map(&self) -> BTreeMap<String, u64> {
+        let own = [
+            ("data_cells_sent", self.counters.data_cells),
+            ("cover_cells_sent", self.counters.cover_cells),
+            ("link_cells_sent", self.counters.link_cells),
+            ("bad_cells", self.counters.bad_cells),
+            ("unknown_circuit", self.counters.unknown_circuit),
+            ("stale_messages", self.counters.stale_messages),
+            ("empty_while_waiting", self.counters.empty_while_waiting),
+            ("session_failures", self.counters.session_failures),
+            ("datagrams_dropped", self.near.datagrams_dropped),
+        ];
+        let own = own.into_iter().map(|(name, count)| (name.to_owned(), count));
+        let drops = self.endpoint.counters().drops().map(|(reason, count)| (format!("dropped_{reason:?}"), count));
+        own.chain(drops).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! One tunnel: a session, its only leg, and the flows that it carries.
+//!
+//! Bytes are bound to packets at the last moment: [`Tunnel::pull`] first lets the flows whose turn it is
+//! put just enough into the session for one packet, then takes that packet. So a byte that arrives now is
+//! not behind a backlog that some other flow built up, and fairness between clients is decided here.
+
+use crate::fair::FairQueue;
+use crate::flow::{Far, Flow};
+use crate::near::Near;
+use crate::queues::FlowQueues;
+use conflux::Leg;
+use link::LinkId;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use session::{FlowId, PacketBatch, Session, SessionEvent};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use wire::cell::CircuitId;
+use wire::flow::{FlowKind, ResetReason, Syn};
+use wire::leg::{LegHeader, LegKind};
+use wire::local::LocalMessage;
+
+mod datagrams;
+mod inbound;
+mod outbound;
+
+/// Most session events that are handled in one go; the rest waits for the next.
+const EVENTS_PER_SETTLE_MAX: usize = 4096;
+
+/// How much a tunnel puts into the session ahead of its packets, and in which portions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portions {
+    /// Unsent bytes that the session should hold before a packet is taken.
+    pub(crate) ahead: u64,
+    /// Bytes of one flow's turn.
+    pub(crate) turn: usize,
+}
+
+/// What happened to the tunnel as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TunnelEvent {
+    /// The session is up.
+    Up,
+    /// The session is over.
+    Lost(session::CloseReason),
+}
+
+pub(crate) struct Tunnel {
+    link: LinkId,
+    pub(crate) circuit: CircuitId,
+    pub(crate) session: Session,
+    pub(crate) leg: Leg,
+    fair: FairQueue,
+    by_far: BTreeMap<FlowId, u16>,
+    client_secret: [u8; 32],
+    up: bool,
+}
+
+impl Tunnel {
+    pub(crate) fn new(link: LinkId, circuit: CircuitId, session: Session, client_secret: [u8; 32]) -> Self {
+        Self {
+            link,
+            circuit,
+            session,
+            leg: Leg::new(),
+            fair: FairQueue::default(),
+            by_far: BTreeMap::new(),
+            client_secret,
+            up: false,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// A number for a client that only this tunnel uses: the keystream of a secret drawn for the tunnel,
+    /// at a place that the local number names.
+    fn client_number(&self, local: u64) -> u64 {
+        let mut stream = ChaCha20Rng::from_seed(self.client_secret);
+        stream.set_stream(local);
+        stream.next_u64()
+    }
+
+    /// Takes what stands behind a leg header: a session packet, or nothing.
+    pub(crate) fn handle_cell(&mut self, now: Instant, header: &LegHeader, packet: &[u8]) {
+        if self.leg.handle_cell(now, header) && header.kind == LegKind::Data {
+            self.session.handle_packet(now, packet);
+        }
+    }
+
+    /// The next session packet, or none; appended to `out`.
+    pub(crate) fn pull<Q: FlowQueues>(
+        &mut self,
+        now: Instant,
+        near: &mut Near<Q>,
+        portions: Portions,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        self.top_up(now, near, portions);
+        self.session.poll_packet(now, out)
+    }
+
+    /// Up to `max` session packets at once, for a sender without slots.
+    pub(crate) fn pull_batch<Q: FlowQueues>(
+        &mut self,
+        now: Instant,
+        near: &mut Near<Q>,
+        portions: Portions,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<PacketBatch> {
+        self.top_up(now, near, portions);
+        self.session.poll_packets(now, max, out)
+    }
+
+    /// Handles what the session has to say. Call it after packets, time-outs and near activity.
+    pub(crate) fn settle<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>) -> Option<TunnelEvent> {
+        for _ in 0..EVENTS_PER_SETTLE_MAX {
+            match self.session.poll_event()? {
+                SessionEvent::Connected { .. } => {
+                    self.up = true;
+                    self.open_waiting(near);
+                    return Some(TunnelEvent::Up);
+                }
+                SessionEvent::Closed(reason) => return Some(TunnelEvent::Lost(reason)),
+                SessionEvent::FlowOpened(far, syn) => self.handle_opened(far, syn, near),
+                SessionEvent::FlowConnected(far, address) => {
+                    if let Some(queue) = self.near_queue(far, near) {
+                        near.send(&LocalMessage::Connected(queue, address));
+                    }
+                }
+                SessionEvent::Readable(far) => {
+                    if let Some(&index) = self.by_far.get(&far) {
+                        self.pump_in(now, index, near);
+                    }
+                }
+                SessionEvent::Writable(far) => {
+                    if let Some(&index) = self.by_far.get(&far)
+                        && let Some(flow) = near.table.at(index)
+                    {
+                        flow.credit_wait = false;
+                        self.fair.push(flow.client, index);
+                    }
+                }
+                SessionEvent::FlowReset(far, reason) => {
+                    if let Some(index) = self.by_far.remove(&far) {
+                        near.reset(index, reason);
+                    }
+                }
+                SessionEvent::Datagram(far, record) => {
+                    if let Some(&index) = self.by_far.get(&far) {
+                        datagrams::deliver(index, &record, near);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn near_queue<Q: FlowQueues>(&self, far: FlowId, near: &mut Near<Q>) -> Option<wire::local::QueueRef> {
+        near.table.at(*self.by_far.get(&far)?).map(|flow| flow.queue)
+    }
+
+    /// The unshaped process opened a flow.
+    pub(crate) fn handle_syn<Q: FlowQueues>(&mut self, queue: wire::local::QueueRef, syn: Syn, near: &mut Near<Q>) {
+        let flow = Flow::new(queue, self.link, syn.client, syn.kind, Far::Waiting(syn));
+        if near.insert(flow) && self.up {
+            self.open(queue.index, near);
+        }
+    }
+
+    fn open_waiting<Q: FlowQueues>(&mut self, near: &mut Near<Q>) {
+        for index in near.table.indices() {
+            self.open(index, near);
+        }
+    }
+
+    /// Opens the session side of a waiting flow.
+    fn open<Q: FlowQueues>(&mut self, index: u16, near: &mut Near<Q>) {
+        let Some(flow) = near.table.at(index).filter(|flow| flow.owner == self.link) else { return };
+        let Far::Waiting(syn) = &flow.far else { return };
+        let mut syn = syn.clone();
+        syn.client = self.client_number(syn.client);
+        match self.session.open_flow(&syn) {
+            Ok(far) => {
+                flow.far = Far::Open(far);
+                self.by_far.insert(far, index);
+                self.fair.push(flow.client, index);
+            }
+            Err(_) => near.reset(index, ResetReason::TooManyFlows),
+        }
+    }
+
+    /// The other node opened a flow: it gets a queue pair, or is refused.
+    fn handle_opened<Q: FlowQueues>(&mut self, far: FlowId, syn: Syn, near: &mut Near<Q>) {
+        let attached = near.is_attached();
+        let Some(queue) = near.queues().and_then(FlowQueues::allocate) else {
+            let reason = if attached { ResetReason::TooManyFlows } else { ResetReason::TunnelLost };
+            self.session.reset(far, reason);
+            return;
+        };
+        let flow = Flow::new(queue, self.link, syn.client, syn.kind, Far::Open(far));
+        if near.insert(flow) {
+            self.by_far.insert(far, queue.index);
+            near.send(&LocalMessage::Syn(queue, syn));
+        } else {
+            self.session.reset(far, ResetReason::TooManyFlows);
+        }
+    }
+
+    /// The unshaped process moved something in one of this tunnel's queue pairs, or said something about it.
+    pub(crate) fn handle_active<Q: FlowQueues>(&mut self, now: Instant, index: u16, near: &mut Near<Q>) {
+        let Some(flow) = near.table.at(index) else { return };
+        if flow.far_id().is_none() {
+            return;
+        }
+        if !flow.finished_out && !flow.credit_wait {
+            self.fair.push(flow.client, index);
+        }
+        if flow.room_wait {
+            self.pump_in(now, index, near);
+        }
+    }
+
+    /// The destination answered (exit).
+    pub(crate) fn handle_connected<Q: FlowQueues>(
+        &mut self,
+        index: u16,
+        address: std::net::SocketAddr,
+        near: &mut Near<Q>,
+    ) {
+        if let Some(far) = near.table.at(index).and_then(|flow| flow.far_id()) {
+            self.session.confirm_flow(far, address);
+        }
+    }
+
+    /// The unshaped process ended a flow at once.
+    pub(crate) fn handle_near_reset<Q: FlowQueues>(&mut self, index: u16, reason: ResetReason, near: &mut Near<Q>) {
+        let Some(flow) = near.table.at(index) else { return };
+        if let Far::Open(far) = std::mem::replace(&mut flow.far, Far::Gone) {
+            self.by_far.remove(&far);
+            self.session.reset(far, reason);
+        }
+        near.close_if_done(index);
+    }
+
+    /// Ends every flow of this tunnel towards the unshaped process.
+    pub(crate) fn abandon<Q: FlowQueues>(&mut self, reason: ResetReason, near: &mut Near<Q>) {
+        for index in near.table.indices() {
+            if near.table.at(index).is_some_and(|flow| flow.owner == self.link) {
+                near.reset(index, reason);
+            }
+        }
+        self.by_far.clear();
+        self.fair = FairQueue::default();
+        self.up = false;
+    }
+
+    /// Ends every flow of this tunnel towards the other node: the queues are gone.
+    pub(crate) fn reset_all(&mut self, reason: ResetReason) {
+        for far in std::mem::take(&mut self.by_far).into_keys() {
+            self.session.reset(far, reason);
+        }
+        self.fair = FairQueue::default();
+    }
+
+    /// A flow whose bytes and ends have all passed is forgotten on the session's side too.
+    fn forget_if_finished<Q: FlowQueues>(&mut self, index: u16, near: &mut Near<Q>) {
+        let finished = near.table.at(index).filter(|flow| flow.is_done());
+        if let Some(far) = finished.and_then(|flow| flow.far_id()) {
+            self.by_far.remove(&far);
+            near.close_if_done(index);
+        }
+    }
+
+    /// True when a flow waits for its turn.
+    pub(crate) fn has_waiting_flows(&self) -> bool {
+        !self.fair.is_empty()
+    }
+
+    fn is_stream(flow: &Flow) -> bool {
+        flow.kind == FlowKind::Stream
+    }
+}
