@@ -1,1 +1,12 @@
-//! shaped-tunnel
+#![doc = include_str!("../README.md")]
+
+mod boot;
+mod off;
+mod process;
+mod replay;
+mod shaped;
+mod status;
+
+pub use boot::{Boot, BootError, BootSide};
+pub use process::{RunError, run};
+pub use status::ShapedStatus;

@@ -1,0 +1,134 @@
+//! The loop of mode `off`: packets, the doorbell and time-outs wake it, and it sends at once.
+
+use crate::process::{Going, RunError, Shell, now};
+use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tracing::debug;
+
+/// Batches received before anything is sent.
+const RECEIVE_ROUNDS: usize = 4;
+/// Batches sent before anything is received.
+const SEND_ROUNDS: usize = 8;
+/// Longest sleep: status and the supervisor are looked at this often at least.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// State of the loop.
+pub(crate) struct OffLoop<'a> {
+    shell: &'a mut Shell,
+    buffers: RecvBuffers,
+    out: Vec<u8>,
+    /// A batch that the kernel's buffer had no room for. Nothing that was sealed is dropped.
+    stuck: Option<SocketAddr>,
+}
+
+impl<'a> OffLoop<'a> {
+    pub(crate) fn new(shell: &'a mut Shell) -> Self {
+        Self { shell, buffers: RecvBuffers::new(), out: Vec::new(), stuck: None }
+    }
+
+    pub(crate) fn run(mut self) -> Result<(), RunError> {
+        loop {
+            let received = self.receive()?;
+            let now = now();
+            self.shell.node.handle_timeout_if_due(now);
+            self.shell.node.handle_queues(now);
+            let sent = self.send();
+            self.shell.drain_events();
+            self.shell.report(now.instant);
+            if self.shell.handle_channel()? == Going::Ended {
+                return Ok(());
+            }
+            if received == 0 && !sent {
+                self.sleep()?;
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<usize, RunError> {
+        let mut packets = 0;
+        let now = now();
+        for _ in 0..RECEIVE_ROUNDS {
+            let node = &mut self.shell.node;
+            match self
+                .shell
+                .socket
+                .recv_batch(&mut self.buffers, |from, ce, packet| node.handle_packet(now, from, ce, packet))
+            {
+                Ok(count) => packets += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(RunError::Socket(error)),
+            }
+        }
+        if packets > 0 {
+            self.shell.node.settle(now);
+        }
+        Ok(packets)
+    }
+
+    /// Sends what there is. True if something went out.
+    fn send(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..SEND_ROUNDS {
+            let to = match self.stuck.take() {
+                Some(to) => Some(to),
+                None => {
+                    self.out.clear();
+                    self.shell.node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out)
+                }
+            };
+            let Some(to) = to else { break };
+            match self.shell.socket.send_batch(to, &self.out, self.shell.packet_bytes) {
+                Ok(sent) => {
+                    any |= sent.packets > 0;
+                    self.shell.reporter.sent(sent.packets as u64);
+                    if sent.blocked {
+                        self.out.drain(..sent.packets * self.shell.packet_bytes);
+                        self.stuck = Some(to);
+                        break;
+                    }
+                }
+                Err(error) => {
+                    debug!(%error, "a batch was not sent");
+                    self.shell.reporter.send_failed(error);
+                }
+            }
+        }
+        any
+    }
+
+    /// Sleeps until a packet, the doorbell, the supervisor or a time-out. The flag that asks for the doorbell
+    /// is raised before the queues are looked at once more, so no wake-up is lost.
+    fn sleep(&mut self) -> Result<(), RunError> {
+        let now = now();
+        let Some(queues) = self.shell.node.queues() else { return self.wait(now.instant, false) };
+        if !queues.prepare_sleep() {
+            return Ok(());
+        }
+        let waited = self.wait(now.instant, true);
+        if let Some(queues) = self.shell.node.queues() {
+            queues.awake();
+        }
+        waited
+    }
+
+    fn wait(&mut self, now: Instant, bell: bool) -> Result<(), RunError> {
+        let until =
+            self.shell.node.poll_timeout().map_or(SLEEP_MAX, |at| at.saturating_duration_since(now)).min(SLEEP_MAX);
+        let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
+        let writable = if self.stuck.is_some() { PollFlags::OUT } else { PollFlags::empty() };
+        let shell = &*self.shell;
+        let mut watched =
+            vec![PollFd::new(&*shell.socket, PollFlags::IN | writable), PollFd::new(shell.channel(), PollFlags::IN)];
+        if bell && let Some(queues) = shell.node.queues_ref() {
+            watched.push(PollFd::from_borrowed_fd(queues.bell_fd(), PollFlags::IN));
+        }
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(RunError::Socket(error.into())),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The life of a shaped process: boot, confinement, the loop of its mode, the supervisor's orders.
+
+use crate::boot::{Boot, BootError};
+use crate::off::OffLoop;
+use crate::replay::ReplayFile;
+use crate::shaped::ShapedLoop;
+use crate::status::Reporter;
+use flow_queue::{Geometry, QueueSide, Side};
+use link::Now;
+use os_net::confine::{self, Needs};
+use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
+use os_net::udp::UdpSocket;
+use os_net::{clock, schedule};
+use shaped_node::{NodeEvent, ShapedNode};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+/// Why a shaped process ended by itself. The supervisor prints it and starts another.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The boot message cannot be used.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// A descriptor that the boot message promises did not come.
+    #[error("the supervisor did not hand over {0}")]
+    Descriptor(&'static str),
+    /// The segments cannot be mapped.
+    #[error("cannot map the queues: {0}")]
+    Queues(#[from] flow_queue::OpenError),
+    /// The network socket or the clock failed.
+    #[error("the network socket failed: {0}")]
+    Socket(#[source] std::io::Error),
+    /// The process could not be set up as asked.
+    #[error("cannot set up the process: {0}")]
+    Setup(#[source] std::io::Error),
+    /// The supervisor's channel broke.
+    #[error("the process channel failed: {0}")]
+    Channel(#[source] ReceiveError),
+}
+
+/// Everything that both loops need.
+pub(crate) struct Shell {
+    pub(crate) node: ShapedNode<QueueSide>,
+    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) packet_bytes: usize,
+    pub(crate) reporter: Reporter,
+    channel: Channel,
+    replay: ReplayFile,
+    geometry: Geometry,
+    assigns: bool,
+    stop_at: Option<Instant>,
+}
+
+/// Whether a loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Going {
+    /// Go on.
+    On,
+    /// Say good-bye to the other nodes, then end.
+    Stopping,
+    /// End now.
+    Ended,
+}
+
+/// How long a stopping process gives its good-byes to leave.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Runs a shaped process until its channel closes or it is told to stop. `fds` are in the order that
+/// [`Boot`] states.
+///
+/// # Errors
+/// When the process cannot do its work; the text is one sentence for the supervisor's user.
+pub fn run(boot: Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(), RunError> {
+    let mut shell = Shell::new(&boot, channel, fds)?;
+    if let Some(core) = boot.core {
+        schedule::pin_to_core(core).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+    }
+    schedule::set_exact_timers().map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+    if boot.shaped {
+        ShapedLoop::start(&mut shell, &boot)?.run()
+    } else {
+        shell.confine(&boot);
+        shell.ready();
+        OffLoop::new(&mut shell).run()
+    }
+}
+
+impl Shell {
+    fn new(boot: &Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<Self, RunError> {
+        let geometry = Geometry::new(boot.max_flows, boot.queue_size, boot.generation)
+            .map_err(|_| BootError::Range("number or size of queues"))?;
+        let assigns = boot.is_exit();
+        let mut fds = fds.into_iter();
+        let set: Vec<OwnedFd> = fds.by_ref().take(flow_queue::DESCRIPTORS).collect();
+        let queues = QueueSide::open(&geometry, Side::Shaped, assigns, set)?;
+        let socket = fds.next().ok_or(RunError::Descriptor("a network socket"))?;
+        let socket = UdpSocket::from_owned_fd(socket).map_err(RunError::Socket)?;
+        let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
+        let (replay, remembered) = ReplayFile::open(replay).map_err(RunError::Setup)?;
+        let config = boot.node_config()?;
+        let packet_bytes = config.packet_size.packet();
+        let mut node = ShapedNode::new(config, now(), remembered);
+        node.attach_queues(now(), queues);
+        let reporter = Reporter::new(Instant::now());
+        Ok(Self {
+            node,
+            socket: Arc::new(socket),
+            packet_bytes,
+            reporter,
+            channel,
+            replay,
+            geometry,
+            assigns,
+            stop_at: None,
+        })
+    }
+
+    /// Gives up what the process will not need. What the kernel lacks is said in `status`.
+    pub(crate) fn confine(&mut self, boot: &Boot) {
+        if boot.confine {
+            self.reporter.confinement(confine::apply(&Needs::shaped(boot.realtime)));
+        }
+    }
+
+    pub(crate) fn ready(&self) {
+        self.tell(&FromProcess::Ready);
+    }
+
+    fn tell(&self, message: &FromProcess) {
+        if let Err(error) = self.channel.send(message, &[]) {
+            debug!(%error, "the supervisor does not take a message");
+        }
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Obeys the supervisor.
+    pub(crate) fn handle_channel(&mut self) -> Result<Going, RunError> {
+        let received = match self.channel.try_receive::<ToProcess>() {
+            Ok(Some(received)) => received,
+            Ok(None) => return Ok(self.going()),
+            Err(ReceiveError::Closed) => return Ok(Going::Ended),
+            Err(error) => return Err(RunError::Channel(error)),
+        };
+        match received.message {
+            ToProcess::Attach { generation } => {
+                self.geometry = self.geometry.with_generation(generation);
+                let queues = QueueSide::open(&self.geometry, Side::Shaped, self.assigns, received.descriptors)?;
+                info!(generation, "queues of a new generation");
+                self.node.attach_queues(now(), queues);
+            }
+            ToProcess::Stop { deadline_ms } => {
+                if self.stop_at.is_none() {
+                    self.node.close(now());
+                    self.stop_at = Some(Instant::now() + FAREWELL.min(Duration::from_millis(deadline_ms)));
+                }
+            }
+            ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
+        }
+        Ok(self.going())
+    }
+
+    pub(crate) fn going(&self) -> Going {
+        match self.stop_at {
+            Some(at) if Instant::now() >= at => Going::Ended,
+            Some(_) => Going::Stopping,
+            None => Going::On,
+        }
+    }
+
+    /// Stores and logs what happened. Neither peers nor sizes reach the log.
+    pub(crate) fn drain_events(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                NodeEvent::EphemeralAccepted(ephemeral, day) => {
+                    if let Err(error) = self.replay.append(&ephemeral, day) {
+                        warn!(%error, "cannot remember a handshake; after a restart it could be replayed");
+                    }
+                }
+                NodeEvent::LinkUp(link, rtt) => info!(?link, ?rtt, "link up"),
+                NodeEvent::LinkQuiet(link) => info!(?link, "nothing heard on the link"),
+                NodeEvent::LinkBack(link) => info!(?link, "the link is heard again"),
+                NodeEvent::LinkDown(link) => info!(?link, "link down"),
+                NodeEvent::SessionUp(link) => info!(?link, "session up"),
+                NodeEvent::SessionLost(link, reason) => info!(?link, %reason, "session lost"),
+                NodeEvent::PeerRestarted(link) => info!(?link, "the other node was restarted"),
+                NodeEvent::ClassChanged(link, class) => warn!(?link, %class, "loss changed the link's rate class"),
+                NodeEvent::Unanswered(link) => warn!(
+                    ?link,
+                    "several handshakes had no answer: check the peer string, the address, this machine's clock, a firewall for UDP, and that the path carries the packet size"
+                ),
+                NodeEvent::SameKeyElsewhere(link) => {
+                    warn!(
+                        ?link,
+                        "two processes use this node's keys and take the link from each other; stop one of them"
+                    );
+                }
+                NodeEvent::PeerIncompatible(link) => {
+                    warn!(?link, "the other node speaks another version; install the same release on both");
+                }
+                NodeEvent::QueuesFailed(fault) => {
+                    let sentence =
+                        format!("the unshaped process broke the queue protocol ({fault}); its flows were reset");
+                    self.tell(&FromProcess::Fault { sentence });
+                }
+            }
+        }
+    }
+
+    /// Sends status when a second has passed.
+    pub(crate) fn report(&mut self, now: Instant) {
+        if !self.reporter.is_due(now) {
+            return;
+        }
+        let body = self.reporter.body(now, self.node.status());
+        self.tell(&FromProcess::Status { body });
+    }
+}
+
+/// Both clocks.
+pub(crate) fn now() -> Now {
+    Now { instant: Instant::now(), unix_s: clock::unix_time().as_secs() }
+}

@@ -1,0 +1,80 @@
+//! What the process says about itself once a second, from a clock of its own.
+
+use os_net::confine::Confinement;
+use os_net::slot_sender::Statistics;
+use os_net::udp::SendError;
+use serde::{Deserialize, Serialize};
+use shaped_node::NodeStatus;
+use std::time::{Duration, Instant};
+
+/// Time between two reports.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Body of the shaped process's status message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShapedStatus {
+    /// Links, sessions and cells.
+    pub node: NodeStatus,
+    /// The slot sender's counts; none in mode `off`.
+    pub slots: Option<Statistics>,
+    /// Packets that the kernel took (mode `off`; with slots they are in `slots`).
+    pub packets_sent: u64,
+    /// Batches that the kernel refused.
+    pub send_failures: u64,
+    /// The last refusal in one sentence.
+    pub last_send_failure: Option<String>,
+    /// What the process has given up.
+    pub confinement: Option<Confinement>,
+}
+
+/// Collects what a report needs.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    due: Instant,
+    slots: Option<Statistics>,
+    packets_sent: u64,
+    send_failures: u64,
+    last_send_failure: Option<SendError>,
+    confinement: Option<Confinement>,
+}
+
+impl Reporter {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { due: now, slots: None, packets_sent: 0, send_failures: 0, last_send_failure: None, confinement: None }
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now >= self.due
+    }
+
+    pub(crate) fn sent(&mut self, packets: u64) {
+        self.packets_sent += packets;
+    }
+
+    pub(crate) fn send_failed(&mut self, error: SendError) {
+        self.send_failures += 1;
+        self.last_send_failure = Some(error);
+    }
+
+    pub(crate) fn slots(&mut self, statistics: Statistics) {
+        self.slots = Some(statistics);
+    }
+
+    pub(crate) fn confinement(&mut self, report: Confinement) {
+        self.confinement = Some(report);
+    }
+
+    /// The report that is due now.
+    pub(crate) fn body(&mut self, now: Instant, node: NodeStatus) -> serde_json::Value {
+        self.due = now + EVERY;
+        let status = ShapedStatus {
+            node,
+            slots: self.slots.clone(),
+            packets_sent: self.packets_sent,
+            send_failures: self.send_failures,
+            last_send_failure: self.last_send_failure.map(|error| error.to_string()),
+            confinement: self.confinement.clone(),
+        };
+        serde_json::to_value(status).unwrap_or(serde_json::Value::Null)
+    }
+}
