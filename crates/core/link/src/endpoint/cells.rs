@@ -1,0 +1,152 @@
+//! Cells of circuit 0 that came: reports, challenges, rekeys; and the first packet under unconfirmed keys.
+
+use super::Endpoint;
+use super::slots::Met;
+use crate::event::{DropReason, LinkEvent, Now, Received};
+use crate::handshake::{ANSWER_PAYLOAD_LEN, Asked, FIRST_LEN, SECOND_LEN};
+use crate::keyset::KeySet;
+use crate::report::Report;
+use crate::schedule::Role;
+use crate::state::Next;
+use rand_chacha::rand_core::Rng;
+use redact::Sensitive;
+use std::net::SocketAddr;
+use wire::cell::Command;
+use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
+
+impl Endpoint {
+    /// Acts on an authenticated cell of circuit 0.
+    #[cold]
+    pub(super) fn handle_own_cell(
+        &mut self,
+        now: Now,
+        slot: u32,
+        command: Command,
+        counter: u64,
+        packet: &[u8],
+    ) -> Received {
+        let region = &packet[HEADER_LEN + CELL_HEAD_LEN..packet.len() - TAG_LEN];
+        let handled = match command {
+            Command::Report => self.handle_report(now, slot, region),
+            Command::Challenge => self.handle_challenge(slot, region),
+            Command::ChallengeAnswer => self.handle_challenge_answer(slot, region),
+            Command::RekeyInit => self.handle_rekey_init(now, slot, counter, region),
+            Command::RekeyAnswer => self.handle_rekey_answer(now, slot, region),
+            Command::Cover | Command::Relay | Command::Destroy => Err(DropReason::BadCell),
+        };
+        match handled {
+            Ok(()) => {
+                self.arm(slot);
+                Received::Handled
+            }
+            Err(reason) => self.drop_packet(reason),
+        }
+    }
+
+    /// The initiator uses the keys that it was given: they carry the link from now on.
+    #[cold]
+    pub(super) fn confirm(&mut self, now: Now, slot: u32, from: SocketAddr) {
+        let Some(Next { keys, asked_at, door }) = self.at(slot).next.take() else { return };
+        match door {
+            Some(asker) => {
+                let rtt = now.instant.saturating_duration_since(asked_at);
+                let (address, parameters, boot) = (asker.address, asker.parameters, asker.boot);
+                self.bring_up(now.instant, slot, Met { keys, address, rtt, parameters, boot });
+                if from != address {
+                    tracing::debug!(from = %Sensitive::new(from), "the initiator moved during its handshake");
+                }
+            }
+            None => self.take_new_keys(now, slot, keys),
+        }
+        // Without a grid the initiator waits for a sign that its keys are in use.
+        let state = self.links[slot as usize].state.as_mut();
+        if let Some(up) = state.and_then(|state| state.up.as_mut()).filter(|_| !self.config.gridded) {
+            up.traffic.report_at_once(now.instant);
+            self.arm(slot);
+        }
+    }
+
+    fn take_new_keys(&mut self, now: Now, slot: u32, keys: KeySet) {
+        let rekey_at = self.rekey_instant(now.instant);
+        let state = self.at(slot);
+        let link = state.id;
+        let Some(up) = &mut state.up else { return self.forget_keys(Some(keys)) };
+        let fallen = up.replace_keys(now.instant, keys, rekey_at);
+        if state.dial.is_some() {
+            up.expect_confirmation(now.instant);
+        }
+        self.forget_keys(fallen);
+        self.emit(LinkEvent::Rekeyed { link });
+        self.arm(slot);
+    }
+
+    fn handle_report(&mut self, now: Now, slot: u32, region: &[u8]) -> Result<(), DropReason> {
+        let report = Report::decode(region).map_err(|_| DropReason::BadCell)?;
+        let state = self.at(slot);
+        let link = state.id;
+        let figures = state.up.as_mut().and_then(|up| up.traffic.handle_report(now.instant, report));
+        if let Some(figures) = figures {
+            self.emit(LinkEvent::Report { link, figures });
+        }
+        Ok(())
+    }
+
+    fn handle_challenge(&mut self, slot: u32, region: &[u8]) -> Result<(), DropReason> {
+        let challenge = region.first_chunk().ok_or(DropReason::BadCell)?;
+        if let Some(up) = &mut self.at(slot).up {
+            up.path.handle_challenge(*challenge);
+        }
+        Ok(())
+    }
+
+    fn handle_challenge_answer(&mut self, slot: u32, region: &[u8]) -> Result<(), DropReason> {
+        let answer = region.first_chunk().ok_or(DropReason::BadCell)?;
+        let state = self.at(slot);
+        let link = state.id;
+        if let Some(address) = state.up.as_mut().and_then(|up| up.path.handle_answer(answer)) {
+            self.emit(LinkEvent::PeerAddressChanged { link, address: Sensitive::new(address) });
+        }
+        Ok(())
+    }
+
+    /// The responder makes new keys; the answer waits for a slot.
+    fn handle_rekey_init(&mut self, now: Now, slot: u32, counter: u64, region: &[u8]) -> Result<(), DropReason> {
+        let first = region.first_chunk::<FIRST_LEN>().ok_or(DropReason::BadCell)?;
+        let state = self.links[slot as usize].state.as_mut().ok_or(DropReason::BadCell)?;
+        let up = state.up.as_mut().filter(|_| state.dial.is_none()).ok_or(DropReason::BadCell)?;
+        if !up.rekey.admits(now.instant, counter) {
+            return Err(DropReason::TooManyRekeys);
+        }
+        let mut ephemeral = [0; 32];
+        self.rng.fill_bytes(&mut ephemeral);
+        let asked = Asked::read(&self.local, ephemeral, first).map_err(|_| DropReason::BadCell)?;
+        if asked.initiator != state.peer {
+            return Err(DropReason::BadCell);
+        }
+        let mut answer = Box::new([0; SECOND_LEN]);
+        let raw = asked.answer(&[0; ANSWER_PAYLOAD_LEN], &mut answer).map_err(|_| DropReason::BadCell)?;
+        let keys = KeySet::new(&raw, Role::Responder, &state.index_mask);
+        if !self.table.insert(keys.receive_index(), slot) {
+            return Err(DropReason::BadCell);
+        }
+        up.rekey.set_answer(answer);
+        let replaced = state.next.replace(Next { keys, asked_at: now.instant, door: None });
+        self.forget_keys(replaced.map(|next| next.keys));
+        Ok(())
+    }
+
+    /// The initiator has new keys and uses them from its next packet on.
+    fn handle_rekey_answer(&mut self, now: Now, slot: u32, region: &[u8]) -> Result<(), DropReason> {
+        let second = region.first_chunk::<SECOND_LEN>().ok_or(DropReason::BadCell)?;
+        let state = self.links[slot as usize].state.as_mut().ok_or(DropReason::BadCell)?;
+        let up = state.up.as_mut().ok_or(DropReason::BadCell)?;
+        let initiation = up.rekey.pending().ok_or(DropReason::WrongAnswer)?;
+        let (raw, _) = initiation.finish(second).map_err(|_| DropReason::WrongAnswer)?;
+        let keys = KeySet::new(&raw, Role::Initiator, &state.index_mask);
+        if !self.table.insert(keys.receive_index(), slot) {
+            return Err(DropReason::WrongAnswer);
+        }
+        self.take_new_keys(now, slot, keys);
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! The way of a packet that came: which link's it is, and the data path.
+
+use super::Endpoint;
+use crate::event::{DropReason, LinkEvent, LinkId, Now, Received};
+use crate::keyset::{OpenError, Opened};
+use crate::path::CHALLENGE_LEN;
+use crate::state::LinkState;
+use rand_chacha::rand_core::Rng;
+use std::net::SocketAddr;
+use wire::cell::{CellHead, CircuitId, Command};
+use wire::packet::{HEADER_LEN, TAG_LEN};
+
+/// Dialled peers whose door key is tried on a packet from an address that was not dialled: a responder that moved.
+const MOVED_DIALS_TRIED: usize = 8;
+
+/// Which of a link's keys a packet is for.
+enum Which {
+    Current,
+    Previous,
+    Next,
+}
+
+impl Endpoint {
+    /// Takes one UDP payload from `from`; `ce` says whether it came with the congestion mark. A packet that carries
+    /// a cell is decrypted in place; any other may be left overwritten.
+    #[inline]
+    pub fn handle_packet(&mut self, now: Now, from: SocketAddr, ce: bool, packet: &mut [u8]) -> Received {
+        if packet.len() != self.config.packet_size.packet() {
+            return self.drop_packet(DropReason::WrongSize);
+        }
+        let Some(&tag) = packet.last_chunk::<TAG_LEN>() else { return self.drop_packet(DropReason::WrongSize) };
+        match self.find(from, packet, &tag) {
+            Some((slot, index)) => self.open(now, slot, index, from, ce, &tag, packet),
+            None => self.handle_stranger(now, from, packet),
+        }
+    }
+
+    pub(super) fn drop_packet(&mut self, reason: DropReason) -> Received {
+        self.counters.count(reason);
+        tracing::trace!(?reason, "packet dropped");
+        Received::Dropped(reason)
+    }
+
+    /// The link that the index names, under this node's own door key or that of a node it dials.
+    #[inline]
+    fn find(&self, from: SocketAddr, packet: &[u8], tag: &[u8; TAG_LEN]) -> Option<(u32, u64)> {
+        let masked = u64::from_be_bytes(*packet.first_chunk()?);
+        let look_up = |word: u64| {
+            let index = masked ^ word;
+            self.table.slot(index).map(|slot| (slot, index))
+        };
+        if let Some(mask) = &self.door_mask
+            && let Some(found) = look_up(mask.word(tag))
+        {
+            return Some(found);
+        }
+        let under = |slot: &u32| {
+            let state = self.links[*slot as usize].state.as_ref()?;
+            look_up(state.index_mask.word(tag))
+        };
+        let dialled = self.dial_addresses.get(&from).and_then(under);
+        dialled.or_else(|| self.dial_addresses.values().take(MOVED_DIALS_TRIED).find_map(under))
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the data path: what was found out is handed on, not found again")]
+    fn open(
+        &mut self,
+        now: Now,
+        slot: u32,
+        index: u64,
+        from: SocketAddr,
+        ce: bool,
+        tag: &[u8; TAG_LEN],
+        packet: &mut [u8],
+    ) -> Received {
+        let state = self.links[slot as usize].state.as_mut().expect("the table names only slots that are taken");
+        let opened = match open_with(state, index, tag, packet) {
+            Ok(opened) => opened,
+            Err(OpenError::Replayed) => return self.drop_packet(DropReason::Replayed),
+            Err(OpenError::Forged) => return self.drop_packet(DropReason::Forged),
+        };
+        self.counters.opened += 1;
+        let (which, opened) = opened;
+        let link = state.id;
+        if matches!(which, Which::Next) {
+            self.confirm(now, slot, from);
+        }
+        // None when these keys came up only to make way for the other link of two crossing dials.
+        let state = self.links[slot as usize].state.as_mut().filter(|state| state.id == link);
+        let Some(up) = state.and_then(|state| state.up.as_mut()) else { return Received::Handled };
+        let head = CellHead::decode(&packet[HEADER_LEN..]);
+        let report = matches!(head, Ok(CellHead { circuit: CircuitId::LINK, command: Command::Report }));
+        let worth_reporting = up.traffic.count_received(ce, report);
+        let back = up.liveness.heard(now.instant);
+        let newest = opened.newest && !matches!(which, Which::Previous);
+        if newest && (from != up.path.address() || up.path.deadline().is_some()) {
+            self.heard_from(now, slot, from);
+        }
+        if back {
+            self.heard_again(link);
+        }
+        if worth_reporting && !self.config.gridded {
+            self.arm(slot);
+        }
+        let Ok(head) = head else { return self.drop_packet(DropReason::BadCell) };
+        match head.command {
+            Command::Relay | Command::Destroy if head.circuit != CircuitId::LINK => Received::Cell { link, head },
+            Command::Cover if head.circuit == CircuitId::LINK => Received::Cell { link, head },
+            _ if head.circuit == CircuitId::LINK => {
+                self.handle_own_cell(now, slot, head.command, opened.counter, packet)
+            }
+            _ => self.drop_packet(DropReason::BadCell),
+        }
+    }
+
+    /// The newest packet of a link came from a place that is not proven, or from the proven one while another is not.
+    #[cold]
+    fn heard_from(&mut self, now: Now, slot: u32, from: SocketAddr) {
+        let mut challenge = [0; CHALLENGE_LEN];
+        self.rng.fill_bytes(&mut challenge);
+        let up = self.at(slot).up.as_mut().expect("the packet came over a link that is up");
+        up.path.heard(now.instant, up.traffic.rtt(), from, || challenge);
+        self.arm(slot);
+    }
+
+    #[cold]
+    fn heard_again(&mut self, link: LinkId) {
+        if let Some(dial) = self.state_mut(link).and_then(|state| state.dial.as_mut()) {
+            dial.pending = None;
+        }
+        self.emit(LinkEvent::Back { link });
+    }
+}
+
+#[inline]
+fn open_with(
+    state: &mut LinkState,
+    index: u64,
+    tag: &[u8; TAG_LEN],
+    packet: &mut [u8],
+) -> Result<(Which, Opened), OpenError> {
+    if let Some(up) = &mut state.up {
+        if up.keys.receive_index() == index {
+            return up.keys.open(tag, packet).map(|opened| (Which::Current, opened));
+        }
+        if let Some((keys, _)) = up.previous.as_mut().filter(|(keys, _)| keys.receive_index() == index) {
+            return keys.open(tag, packet).map(|opened| (Which::Previous, opened));
+        }
+    }
+    let next = state.next.as_mut().filter(|next| next.keys.receive_index() == index).ok_or(OpenError::Forged)?;
+    next.keys.open(tag, packet).map(|opened| (Which::Next, opened))
+}

@@ -1,0 +1,206 @@
+//! What an endpoint knows of one link. Sub-machines stand in files of their own.
+
+mod dial;
+mod liveness;
+mod rekey;
+
+pub(crate) use dial::{Dial, PendingDoor};
+pub(crate) use liveness::Liveness;
+pub(crate) use rekey::{MESSAGE_2_READS_MAX, Rekey};
+
+use crate::admission::Source;
+use crate::config::{EndpointConfig, Parameters};
+use crate::event::LinkId;
+use crate::keyset::{KeySet, SEAL_LIMIT};
+use crate::path::Path;
+use crate::report::Traffic;
+use crate::schedule::HeaderMask;
+use identity::{LinkKey, NodeId};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long unconfirmed keys of a responder wait for the initiator's first packet.
+pub(crate) const UNCONFIRMED_LIFETIME: Duration = Duration::from_secs(10);
+/// How long replaced keys receive, in addition to three round trips.
+const PREVIOUS_LIFETIME: Duration = Duration::from_secs(2);
+/// Keys older than this many rekey intervals are replaced by a whole handshake: the peer does not answer rekeys.
+const INTERVALS_MAX: u32 = 3;
+/// First and longest wait of the initiator for a sign that its new keys are in use, where there are no slots.
+const CONFIRM_FIRST: Duration = Duration::from_millis(300);
+/// Cover cells that an initiator without a grid sends to put new keys into use.
+const CONFIRMS_MAX: u32 = 5;
+
+/// One link: dialled (`dial` is there) or accepted.
+pub(crate) struct LinkState {
+    pub(crate) id: LinkId,
+    /// The peer's static key.
+    pub(crate) peer: LinkKey,
+    pub(crate) node_id: Option<NodeId>,
+    /// That of the responder's door key, in both directions.
+    pub(crate) index_mask: HeaderMask,
+    pub(crate) dial: Option<Dial>,
+    /// What an accepted link counts against.
+    pub(crate) source: Option<Source>,
+    /// Place in the order of half-open links.
+    pub(crate) half_open: Option<u64>,
+    pub(crate) up: Option<Up>,
+    /// Keys of a responder that the initiator has not used yet.
+    pub(crate) next: Option<Next>,
+    pub(crate) boots: Boots,
+    /// When the endpoint's timers come back to this link.
+    pub(crate) armed: Option<Instant>,
+}
+
+/// A link that can carry cells.
+pub(crate) struct Up {
+    pub(crate) keys: KeySet,
+    pub(crate) born: Instant,
+    /// Keys that only receive, and until when.
+    pub(crate) previous: Option<(KeySet, Instant)>,
+    pub(crate) path: Path,
+    pub(crate) traffic: Traffic,
+    pub(crate) liveness: Liveness,
+    pub(crate) rekey: Rekey,
+    confirm: Confirm,
+}
+
+/// Keys that wait for the initiator's first packet.
+pub(crate) struct Next {
+    pub(crate) keys: KeySet,
+    pub(crate) asked_at: Instant,
+    /// None for a rekey.
+    pub(crate) door: Option<Asker>,
+}
+
+/// What message 1 said about its sender.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) address: SocketAddr,
+    pub(crate) parameters: Parameters,
+    pub(crate) boot: u32,
+}
+
+/// The peer's processes as the link saw them.
+#[derive(Default)]
+pub(crate) struct Boots {
+    /// Boot mark of the process that the link talks to.
+    pub(crate) present: Option<u32>,
+    /// The one before.
+    pub(crate) before: Option<u32>,
+    /// Boot mark and number of the newest message 1.
+    pub(crate) newest_asked: Option<(u32, u32)>,
+}
+
+impl Boots {
+    /// A handshake with this process succeeded. True, true: another process than before; one that was replaced once.
+    pub(crate) fn met(&mut self, boot: u32) -> (bool, bool) {
+        if self.present == Some(boot) {
+            return (false, false);
+        }
+        let returned = self.before == Some(boot);
+        self.before = self.present;
+        self.present = Some(boot);
+        (true, returned)
+    }
+}
+
+/// Covers with which an initiator puts new keys into use where no slots carry cells anyway.
+struct Confirm {
+    next: Instant,
+    left: u32,
+    wait: Duration,
+}
+
+impl Up {
+    pub(crate) fn new(now: Instant, keys: KeySet, address: SocketAddr, rtt: Duration, rekey_at: Instant) -> Self {
+        Self {
+            keys,
+            born: now,
+            previous: None,
+            path: Path::new(address),
+            traffic: Traffic::new(now, rtt),
+            liveness: Liveness::new(now),
+            rekey: Rekey::new(rekey_at),
+            confirm: Confirm { next: now, left: 0, wait: CONFIRM_FIRST },
+        }
+    }
+
+    /// When keys that are replaced now stop to receive.
+    pub(crate) fn previous_until(&self, now: Instant) -> Instant {
+        now + PREVIOUS_LIFETIME + 3 * self.traffic.rtt()
+    }
+
+    /// Puts rekeyed keys in the place of the present ones; returns those that fell out.
+    pub(crate) fn replace_keys(&mut self, now: Instant, keys: KeySet, rekey_at: Instant) -> Option<KeySet> {
+        let until = self.previous_until(now);
+        let old = std::mem::replace(&mut self.keys, keys);
+        self.born = now;
+        self.rekey = Rekey::new(rekey_at);
+        self.previous.replace((old, until)).map(|(keys, _)| keys)
+    }
+
+    /// The initiator got new keys: the responder uses them only after a packet under them.
+    pub(crate) fn expect_confirmation(&mut self, now: Instant) {
+        self.confirm = Confirm { next: now, left: CONFIRMS_MAX, wait: CONFIRM_FIRST };
+    }
+
+    /// When a cover cell must put new keys into use.
+    pub(crate) fn confirm_due(&self) -> Option<Instant> {
+        (self.confirm.left > 0 && self.keys.opened_end() == 0).then_some(self.confirm.next)
+    }
+
+    /// A packet under the new keys goes out.
+    pub(crate) fn count_confirm(&mut self, now: Instant) {
+        if self.confirm.left > 0 {
+            self.confirm.left -= 1;
+            self.confirm.next = now + self.confirm.wait;
+            self.confirm.wait *= 2;
+        }
+    }
+
+    /// True when the present keys are so old or worn that only a whole handshake helps.
+    pub(crate) fn wants_handshake(&self, now: Instant, config: &EndpointConfig) -> bool {
+        self.liveness.is_quiet() || self.keys.sealed() >= SEAL_LIMIT / 2 || now >= self.too_old_at(config)
+    }
+
+    pub(crate) fn too_old_at(&self, config: &EndpointConfig) -> Instant {
+        self.born + INTERVALS_MAX * config.rekey_after
+    }
+}
+
+impl LinkState {
+    /// When the link's first timer fires. Slots are no timers: on a grid the link's own packets have none.
+    pub(crate) fn deadline(&self, config: &EndpointConfig) -> Option<Instant> {
+        let next = self.next.as_ref().map(|next| next.asked_at + UNCONFIRMED_LIFETIME);
+        let up = self.up.as_ref().map(|up| {
+            let live = up.liveness.deadline(config);
+            [up.previous.as_ref().map(|(_, until)| *until), up.path.deadline(), Some(live)].into_iter().flatten().min()
+        });
+        let own = if config.gridded { None } else { self.own_packet_due(config) };
+        [next, up.flatten(), own].into_iter().flatten().min()
+    }
+
+    /// When the link has a packet of its own to send, apart from slots.
+    pub(crate) fn own_packet_due(&self, config: &EndpointConfig) -> Option<Instant> {
+        let handshake = self.dial.as_ref().filter(|dial| !dial.parked).and_then(|dial| match &self.up {
+            None => Some(dial.next_at),
+            Some(up) if up.liveness.is_quiet() => Some(dial.next_at),
+            Some(up) => Some(up.too_old_at(config).max(dial.next_at)),
+        });
+        let Some(up) = &self.up else { return handshake };
+        let at_once = up.path.owes_answer() || up.rekey.owes_answer();
+        let initiator = self.dial.is_some();
+        [
+            handshake,
+            at_once.then(|| up.liveness.last_heard()),
+            up.path.challenge_due(),
+            up.traffic.report_due(false),
+            up.confirm_due(),
+            initiator.then(|| up.rekey.due_at(up.born, &up.keys, config)),
+            initiator.then(|| up.liveness.keep_alive_at()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

@@ -1,0 +1,4 @@
+//! The link's protocol between endpoints on virtual time.
+
+mod handshake;
+mod net;
