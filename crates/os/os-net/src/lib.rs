@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(unsafe_code, reason = "this crate calls the kernel directly; every block states why it is sound")]
 
+pub mod arrival;
 pub mod clock;
 pub mod confine;
 pub mod process_channel;

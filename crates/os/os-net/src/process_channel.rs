@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::confine::Confinement;
 use crate::readiness::Registered;
 
 /// Number of the descriptor at which a started process finds its end of the channel.
@@ -64,6 +65,11 @@ pub enum FromProcess {
     Status {
         /// The role's own figures.
         body: serde_json::Value,
+    },
+    /// What the process has given up, sent once after its start.
+    Confined {
+        /// What is in force.
+        confinement: Confinement,
     },
     /// Something that a person should read; the process usually ends after it.
     Fault {
@@ -177,6 +183,15 @@ impl Channel {
             sockopt::set_socket_send_buffer_size(&socket, 2 * MESSAGE_BYTES_MAX)
         };
         run().map_err(OpenError::System)?;
+        Ok(Self { socket })
+    }
+
+    /// A second handle of the same end. The other side sees the end only when all handles are closed.
+    pub fn try_clone(&self) -> Result<Self, OpenError> {
+        let socket = self
+            .socket
+            .try_clone()
+            .map_err(|error| OpenError::System(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         Ok(Self { socket })
     }
 

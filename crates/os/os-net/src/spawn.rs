@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -34,9 +34,27 @@ pub struct StartedProcess {
     pub pidfd: OwnedFd,
 }
 
+impl StartedProcess {
+    /// Number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// Ends a process at once. A process that has ended already is no error.
+pub fn kill(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(pidfd, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Starts a process with descriptors 0 to 2 as here (standard input is `/dev/null`), descriptor 3 the given end of a
 /// channel, and no other. The kernel kills it when the *thread* that called this ends, so call it from a thread that
 /// lives as long as the process is to.
+///
+/// It stands in a process group of its own and ignores SIGINT and SIGTERM: a Ctrl-C or a service manager means the
+/// supervisor, which tells the process over the channel.
 pub fn start(program: &Program, channel: Channel) -> io::Result<StartedProcess> {
     // Numbers up to the child's are kept taken, so that nothing which the standard library opens for the start itself
     // lies where the channel is put.
@@ -45,6 +63,7 @@ pub fn start(program: &Program, channel: Channel) -> io::Result<StartedProcess> 
     let parent = rustix::process::getpid();
     let mut command = Command::new(&program.executable);
     command.arg0(&program.name).args(&program.arguments).stdin(Stdio::null());
+    command.process_group(0);
     command.env_clear().envs(program.environment.iter().map(|(key, value)| (key, value)));
     // SAFETY: the closure runs between fork and exec. It makes system calls only, allocates nothing, takes no lock,
     // and uses `channel_number` while `channel` is still open in the copied descriptor table.
@@ -70,9 +89,11 @@ fn prepare_child(channel: RawFd, parent: Pid) -> io::Result<()> {
         // The parent died before the line above; nobody would end this process.
         return Err(Errno::SRCH.into());
     }
-    // SAFETY: plain system calls on numbers; descriptor 3 of this single-threaded copy belongs to nobody but the
+    // SAFETY: plain system calls on numbers; SIG_IGN is no function that could run, and stays so across exec; descriptor 3 of this single-threaded copy belongs to nobody but the
     // reservation, and what is marked close-on-exec here is closed by the exec that follows.
     let done = unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
         let placed = if channel == CHILD_DESCRIPTOR {
             libc::fcntl(channel, libc::F_SETFD, 0)
         } else {
@@ -92,4 +113,87 @@ fn prepare_child(channel: RawFd, parent: Pid) -> io::Result<()> {
         }
     };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn shell(script: &str, environment: &[(&str, &str)]) -> Program {
+        Program {
+            executable: "/bin/sh".into(),
+            name: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: environment.iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        }
+    }
+
+    /// Waits until the other end of a channel is closed; whatever comes before is no JSON.
+    fn wait_for_end(channel: &Channel) -> Outcome {
+        use crate::process_channel::ReceiveError;
+        loop {
+            match channel.receive::<serde_json::Value>(Some(Duration::from_secs(10))) {
+                Err(ReceiveError::Closed) => return Ok(()),
+                Ok(None) => return Err("the process does not end".into()),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_process_has_four_descriptors_and_the_environment_it_was_given() -> Outcome {
+        let (here, there) = Channel::pair()?;
+        // A descriptor that is not close-on-exec must not get through either.
+        let (reader, _writer) = rustix::pipe::pipe()?;
+        let leaky = rustix::io::dup(&reader)?;
+        rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty())?;
+        let mut started = start(&shell("echo '\"up\"' >&3; exec sleep 60", &[("KEY", "value")]), there)?;
+        let up = here.receive::<serde_json::Value>(Some(Duration::from_secs(10)))?.ok_or("silence")?;
+        assert_eq!(up.message, serde_json::json!("up"));
+        // The shell keeps a descriptor of its own until it has become `sleep`.
+        let name = format!("/proc/{}/comm", started.pid());
+        while std::fs::read_to_string(&name)?.trim() != "sleep" {
+            std::thread::yield_now();
+        }
+        let mut numbers: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", started.pid()))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        numbers.sort();
+        assert_eq!(numbers, ["0", "1", "2", "3"]);
+        let mut environment = String::new();
+        std::fs::File::open(format!("/proc/{}/environ", started.pid()))?.read_to_string(&mut environment)?;
+        assert!(environment.contains("KEY=value") && !environment.contains("CARGO"), "{environment}");
+        kill(started.pidfd.as_fd())?;
+        assert!(!started.child.wait()?.success());
+        kill(started.pidfd.as_fd())?;
+        wait_for_end(&here)
+    }
+
+    #[test]
+    fn a_process_ignores_ctrl_c_and_dies_with_the_thread_that_started_it() -> Outcome {
+        let (here, there) = Channel::pair()?;
+        let starter = std::thread::spawn(move || {
+            let started = start(&shell("kill -INT $$; kill -TERM $$; echo '\"alive\"' >&3; exec sleep 60", &[]), there);
+            let alive = here.receive::<serde_json::Value>(Some(Duration::from_secs(10)));
+            (here, started, alive.map(|alive| alive.map(|alive| alive.message)))
+        });
+        let (here, started, alive) = starter.join().map_err(|_| "the starter panicked")?;
+        assert_eq!(alive?, Some(serde_json::json!("alive")));
+        wait_for_end(&here)?;
+        assert!(!started?.child.wait()?.success());
+        Ok(())
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_an_error_here() -> Outcome {
+        let (_here, there) = Channel::pair()?;
+        let program = Program { executable: "/nonexistent/program".into(), ..shell("", &[]) };
+        assert_eq!(start(&program, there).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        Ok(())
+    }
 }
