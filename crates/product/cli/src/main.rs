@@ -1,2 +1,59 @@
-//! hushwire
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod args;
+mod commands;
+mod cost;
+mod failure;
+mod logging;
+mod plan;
+mod settings;
+mod template;
+mod terminal;
+
+use args::{Command, CommandLine};
+use clap::FromArgMatches;
+use failure::{Code, Outcome};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let command_line = match CommandLine::from_arg_matches(&matches) {
+        Ok(command_line) => command_line,
+        Err(error) => return usage(&error),
+    };
+    match run(command_line.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(command_line.verbose),
+    }
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+        Command::Init(args) => commands::init::run(args),
+        Command::Keys(args) => commands::keys::run(args.command),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Entry(args) => commands::run::entry(&args),
+        Command::Exit(args) => commands::run::exit(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Version(args) => commands::version::run(&args),
+        Command::Completions(args) => commands::generate::completions(&args),
+        Command::Man(args) => commands::generate::man(&args),
+        Command::Process(args) => commands::run::process(&args),
+    }
+}
+
+/// Prints clap's answer. Help goes to stdout and is a success, everything else is a usage error.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        terminal::complain(&error.render().to_string());
+        return ExitCode::from(Code::Usage as u8);
+    }
+    let text = error.render();
+    terminal::say(&if terminal::has_colour() { text.ansi().to_string() } else { text.to_string() });
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,305 @@
+//! The command line, defined once: help, completions and man pages come from here.
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Carries TCP and UDP flows in packets of one size at a public rate, so that who watches the link learns nothing.
+#[derive(Debug, Parser)]
+#[command(name = "hushwire", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct CommandLine {
+    /// Show every cause of an error
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  hushwire demo                                   both nodes on this machine, with a page to fetch
+  hushwire init --role exit --rate '10 Mbit/s'    on the server
+  hushwire init --role entry --peer 'hushwire:…'  at home, with the line that the exit printed
+  hushwire entry -c entry.toml
+
+Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running, 70 defect,
+71 system, 73 file exists, 74 input or output, 77 permission, 78 configuration (sysexits.h).";
+
+/// Groups of the overview. A command that is in none is hidden.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Try it", &["demo", "bench"]),
+    ("Set up", &["init", "keys", "check"]),
+    ("Run", &["entry", "exit", "status"]),
+    ("More", &["version", "completions", "man"]),
+];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run both nodes on this machine with a page to fetch, and show what the wire carries
+    Demo(DemoArgs),
+    /// Measure a pair on this machine: throughput, delay, processor time, memory
+    Bench(BenchArgs),
+    /// Write a configuration and keys, and print the line that the other node needs
+    Init(InitArgs),
+    /// Make or show a node's keys
+    Keys(KeysArgs),
+    /// Say what is wrong with a configuration file, or what it will cost
+    Check(CheckArgs),
+    /// Run an entry: applications connect here
+    Entry(NodeArgs),
+    /// Run an exit: flows leave for their servers from here
+    Exit(NodeArgs),
+    /// Show what a running node does
+    Status(StatusArgs),
+    /// Print the version
+    Version(VersionArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page, or write all of them to a folder
+    Man(ManArgs),
+    /// One process of a node; started by its supervisor only
+    #[command(hide = true)]
+    Process(ProcessArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off"
+)]
+pub(crate) struct DemoArgs {
+    /// End after so many seconds instead of at Ctrl-C
+    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: Option<u64>,
+    /// Whether a schedule hides the traffic
+    #[arg(long, value_enum, default_value_t = ModeArg::Constant)]
+    pub(crate) mode: ModeArg,
+    /// Rate in each direction
+    #[arg(long, value_name = "RATE", default_value = "10 Mbit/s")]
+    pub(crate) rate: String,
+    /// Port of the proxy on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hushwire bench\n  hushwire bench --mode constant --rate '10 Mbit/s' --json")]
+pub(crate) struct BenchArgs {
+    /// Whether a schedule hides the traffic
+    #[arg(long, value_enum, default_value_t = ModeArg::Off)]
+    pub(crate) mode: ModeArg,
+    /// Rate in each direction, for mode constant
+    #[arg(long, value_name = "RATE", default_value = "10 Mbit/s")]
+    pub(crate) rate: String,
+    /// Length of a slot in milliseconds, for mode constant
+    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) slot_ms: u32,
+    /// Seconds of each bulk measurement
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// Round trips of the delay measurement
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub(crate) echoes: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks for what is not given, if it runs on a terminal. Nothing is ever overwritten.
+
+Examples:
+  hushwire init
+  hushwire init --role exit --rate '10 Mbit/s' --public-address exit.example:4433 --dir /etc/hushwire
+  hushwire init --role entry --rate '2 Mbit/s' --peer 'hushwire:…@exit.example:4433'")]
+pub(crate) struct InitArgs {
+    /// What the node is
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<RoleArg>,
+    /// Rate in each direction (entry), or the fastest that an entry may ask for (exit)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) rate: Option<String>,
+    /// The line of the other node; an exit takes several
+    #[arg(long, value_name = "LINE")]
+    pub(crate) peer: Vec<String>,
+    /// Where entries reach this exit from outside
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) public_address: Option<String>,
+    /// Where applications connect to this entry
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1080")]
+    pub(crate) proxy: String,
+    /// Folder for the files
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make new keys in a file that does not exist yet
+    #[command(after_help = "Example:\n  hushwire keys new entry.keys")]
+    New {
+        /// The file to make, with mode 0600
+        file: PathBuf,
+    },
+    /// Print the line that the other node needs
+    #[command(
+        after_help = "Examples:\n  hushwire keys show -c exit.toml\n  hushwire keys show exit.keys --address exit.example:4433"
+    )]
+    Show {
+        /// The key file; or give the configuration with -c
+        #[arg(required_unless_present = "config", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        /// Configuration file of the node
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where the node is reached, if the configuration does not say it
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hushwire check -c entry.toml && systemctl restart hushwire-entry")]
+pub(crate) struct CheckArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs in the foreground, logs to stderr, tells systemd when it is ready, and ends cleanly on SIGTERM or Ctrl-C.
+HUSHWIRE_LOG overrides the file's log level, such as HUSHWIRE_LOG=debug.")]
+pub(crate) struct NodeArgs {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without -c and --socket: every node whose entry.toml or exit.toml is in this folder, else in /etc/hushwire.
+
+Examples:
+  hushwire status
+  hushwire status -c /etc/hushwire/entry.toml --json")]
+pub(crate) struct StatusArgs {
+    /// Configuration file of the node
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
+    pub(crate) config: Option<PathBuf>,
+    /// Admin socket of the node
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print JSON: an array with one object for each node
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hushwire completions bash > /etc/bash_completion.d/hushwire")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hushwire man /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Folder for one page per command
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProcessArgs {
+    /// Role of the process
+    pub(crate) role: String,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Applications connect here
+    Entry,
+    /// Flows leave for their servers from here
+    Exit,
+}
+
+impl RoleArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+/// Shaping mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// One rate, whatever is sent
+    Constant,
+    /// Nothing is hidden but the size of packets
+    Off,
+}
+
+impl ModeArg {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// The whole command with its grouped overview.
+pub(crate) fn command() -> clap::Command {
+    let command = CommandLine::command();
+    let mut overview = String::new();
+    for (group, names) in GROUPS {
+        let _ = writeln!(overview, "{group}:");
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let _ = writeln!(overview, "  {name:<13}{}", about.map(ToString::to_string).unwrap_or_default());
+        }
+        overview.push('\n');
+    }
+    command.help_template(format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{overview}Options:\n{{options}}{{after-help}}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_is_in_one_group() {
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let command = command();
+        let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let visible: BTreeSet<&str> = visible.map(clap::Command::get_name).collect();
+        assert_eq!(grouped.len(), visible.len());
+        assert_eq!(grouped.into_iter().collect::<BTreeSet<_>>(), visible);
+    }
+}

@@ -1,0 +1,11 @@
+//! One module for each command.
+
+pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod generate;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod version;

@@ -1,0 +1,88 @@
+//! `hushwire check`: what is wrong with a file, or what it will do.
+
+use crate::args::CheckArgs;
+use crate::cost;
+use crate::failure::{Code, Failure, Outcome};
+use crate::settings;
+use crate::terminal;
+use config::{Config, ListenKind, Mode, Role};
+use std::fmt::Write;
+use std::path::Path;
+
+pub(crate) fn run(args: &CheckArgs) -> Outcome {
+    let config = settings::load(&args.config)?;
+    let keys = settings::keys(&config.key_file)?;
+    check_users(&config)?;
+    let me = keys.node_secret.node_id();
+    let peers = match &config.role {
+        Role::Entry(entry) => std::slice::from_ref(&entry.peer),
+        Role::Exit(exit) => exit.peers.as_slice(),
+    };
+    if peers.iter().any(|peer| peer.node_id == me) {
+        let key = if matches!(config.role, Role::Entry(_)) { "peer" } else { "peers" };
+        return Err(Failure::new(
+            Code::Configuration,
+            format!("`{key}` in {} is this node itself", args.config.display()),
+        )
+        .remedy("put in the line of the other node"));
+    }
+    terminal::say(&report(&args.config, &config));
+    Ok(())
+}
+
+/// Every users file can be read and means something.
+fn check_users(config: &Config) -> Outcome {
+    let Role::Entry(entry) = &config.role else { return Ok(()) };
+    for listener in &entry.listeners {
+        let ListenKind::Proxy { users_file: Some(file), login_required } = &listener.kind else { continue };
+        let users = config::read_users(file).map_err(|error| settings::secret(&error))?;
+        proxy_protocols::access::Access::new(&users, *login_required).map_err(|error| {
+            Failure::new(Code::Data, format!("{}: {error}", file.display()))
+                .remedy("write one user, a colon and the password in each line")
+        })?;
+    }
+    Ok(())
+}
+
+fn report(path: &Path, config: &Config) -> String {
+    let mut text =
+        format!("{} is good: an {} in mode {}.\n", path.display(), config.role.name(), config.shaping.mode.name());
+    let cost = |class| cost::describe(class, config.shaping.slot, config.network.packet_size);
+    match &config.role {
+        Role::Entry(entry) if config.shaping.mode == Mode::Constant => {
+            let _ = writeln!(text, "  up        {}", cost(entry.up));
+            let _ = writeln!(text, "  down      {}", cost(entry.down));
+        }
+        Role::Entry(_) => {}
+        Role::Exit(exit) => {
+            let _ = writeln!(text, "  at most   {}, for each entry and direction", cost(exit.max_rate));
+            let _ = writeln!(text, "  peers     {}", exit.peers.len());
+        }
+    }
+    let queues = &config.queues;
+    let memory = queues.memory();
+    let _ =
+        writeln!(text, "  memory    {memory} for {} flows, two rings of {} each", queues.max_flows, queues.queue_size);
+    let mut warnings: Vec<String> = config
+        .warnings()
+        .into_iter()
+        .map(|warning| {
+            let word = if warning.is_alarm() { "ALARM" } else { "warning" };
+            format!("{word}: `{}`: {warning}", warning.key())
+        })
+        .collect();
+    if others_can_read(path) {
+        let sentence =
+            format!("warning: {0} holds a secret and others can read it; run `chmod 600 {0}`", path.display());
+        warnings.insert(0, sentence);
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "{warning}");
+    }
+    text
+}
+
+fn others_can_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|about| about.permissions().mode() & 0o044 != 0)
+}

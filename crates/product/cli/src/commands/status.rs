@@ -1,0 +1,78 @@
+//! `hushwire status`: asks running nodes over their admin sockets.
+
+use crate::args::StatusArgs;
+use crate::failure::{Code, Failure, Outcome};
+use crate::settings;
+use crate::terminal;
+use admin::client::AskError;
+use admin::status::Status;
+use std::path::{Path, PathBuf};
+
+/// Folders that are searched when no node is named; the first with a configuration counts.
+const FOLDERS: [&str; 2] = [".", "/etc/hushwire"];
+
+pub(crate) fn run(args: &StatusArgs) -> Outcome {
+    let sockets = sockets(args)?;
+    let runtime = runtime()?;
+    let mut answers = Vec::new();
+    for socket in &sockets {
+        answers.push(runtime.block_on(admin::client::status(socket)).map_err(|error| not_answered(&error))?);
+    }
+    terminal::say(&if args.json { json(&answers)? } else { screens(&answers) });
+    Ok(())
+}
+
+/// A runtime for one command.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::new(Code::System, format!("cannot start: {error}")))
+}
+
+/// Why a node gave no answer.
+pub(crate) fn not_answered(error: &AskError) -> Failure {
+    let (code, remedy) = match error {
+        AskError::NotRunning(_) => {
+            (Code::Unavailable, "start it with `hushwire entry -c FILE` or `hushwire exit -c FILE`")
+        }
+        AskError::NotAllowed(_) => (Code::Permission, "run this command as the user of the node"),
+        AskError::Connection { .. } => (Code::InputOutput, "look at the node's log"),
+        AskError::Silent(_) => (Code::Unavailable, "look at the node's log; it may be overloaded"),
+        AskError::NotUnderstood(_) => (Code::Unavailable, "compare `hushwire version` with the node's"),
+    };
+    Failure::from_error(code, error).remedy(remedy)
+}
+
+fn sockets(args: &StatusArgs) -> Result<Vec<PathBuf>, Failure> {
+    if let Some(socket) = &args.socket {
+        return Ok(vec![socket.clone()]);
+    }
+    let files = match &args.config {
+        Some(file) => vec![file.clone()],
+        None => found_files(),
+    };
+    if files.is_empty() {
+        return Err(Failure::new(Code::NoInput, "no entry.toml or exit.toml is in this folder or in /etc/hushwire")
+            .remedy("name the node with -c FILE"));
+    }
+    files.iter().map(|file| settings::load(file).map(|config| config.admin.socket)).collect()
+}
+
+fn found_files() -> Vec<PathBuf> {
+    let files = |folder: &&str| -> Vec<PathBuf> {
+        let paths = ["entry.toml", "exit.toml"].map(|name| Path::new(folder).join(name));
+        paths.into_iter().filter(|path| path.is_file()).collect()
+    };
+    FOLDERS.iter().map(files).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+fn json(answers: &[Status]) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(answers)
+        .map_err(|error| Failure::new(Code::Software, format!("the status cannot be written as JSON: {error}")))?;
+    Ok(text + "\n")
+}
+
+fn screens(answers: &[Status]) -> String {
+    let colour = terminal::has_colour();
+    let screens: Vec<String> = answers.iter().map(|status| admin::render::screen(status, colour)).collect();
+    screens.join("\n")
+}

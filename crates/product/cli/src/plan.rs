@@ -1,0 +1,1 @@
+//! From a parsed configuration to what the supervisor needs.

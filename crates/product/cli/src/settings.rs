@@ -1,0 +1,62 @@
+//! Configuration and secrets for commands: loaded, checked, and every refusal turned into a [`Failure`].
+
+use crate::failure::{Code, Failure};
+use crate::terminal;
+use config::{Config, LoadError, SecretFileError};
+use identity::KeyFile;
+use std::path::Path;
+
+/// Loads a configuration file.
+pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    config::load(path).map_err(|error| match &error {
+        LoadError::Read { source, .. } => {
+            Failure::io(&error, source).remedy("check the path, or write a file with `hushwire init`")
+        }
+        LoadError::TooLarge { .. } => {
+            Failure::from_error(Code::Configuration, &error).remedy("name the file that `hushwire init` wrote")
+        }
+        LoadError::Invalid { path, text, diagnostics } => {
+            let shown = path.display().to_string();
+            let detail = diagnostics.render(&shown, text, terminal::errors_have_colour());
+            Failure::from_error(Code::Configuration, &error)
+                .detail(detail)
+                .remedy(format!("correct the file, then run `hushwire check -c {shown}`"))
+        }
+    })
+}
+
+/// Reads a node's keys.
+pub(crate) fn keys(path: &Path) -> Result<KeyFile, Failure> {
+    config::read_keys(path).map_err(|error| secret(&error))
+}
+
+/// A file of secrets that is not used.
+pub(crate) fn secret(error: &SecretFileError) -> Failure {
+    let remedy = error.remedy();
+    let failure = match error {
+        SecretFileError::System { source, .. } => Failure::io(error, source),
+        SecretFileError::Open { .. } | SecretFileError::Owner { .. } => Failure::from_error(Code::Permission, error),
+        SecretFileError::Exists { .. } => Failure::from_error(Code::CannotCreate, error),
+        _ => Failure::from_error(Code::Data, error),
+    };
+    failure.remedy(remedy)
+}
+
+/// Random keys for a new node.
+pub(crate) fn new_keys() -> Result<KeyFile, Failure> {
+    Ok(KeyFile::from_random([random()?, random()?, random()?]))
+}
+
+/// 32 bytes of the system's random source.
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::new(Code::System, "the system gives no random bytes"))
+        .map(|()| bytes)
+}
+
+/// A free-looking UDP port for a new exit: drawn, so that exits do not stand out by a common one.
+pub(crate) fn random_port() -> Result<u16, Failure> {
+    let [high, low, ..] = random()?;
+    Ok(20_000 + u16::from_be_bytes([high, low]) % 40_000)
+}
