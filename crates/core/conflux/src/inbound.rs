@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn late_cells_are_delivered_up_to_the_bound_and_then_dropped() {
-        let now = Instant::now();
+        let now = crate::origin();
         let mut receiver = Receiver::default();
         assert!(receiver.take_data(now, 1000));
         assert!(receiver.take_data(now, 900), "100 behind");
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_cover_cell_shows_the_loss_of_the_last_data_cell() {
-        let now = Instant::now();
+        let now = crate::origin();
         let mut receiver = Receiver::default();
         assert!(receiver.take_data(now, 1));
         receiver.take_cover(2);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_age_counts_units_of_64_microseconds_and_saturates() {
-        let start = Instant::now();
+        let start = crate::origin();
         let mut receiver = Receiver::default();
         assert_eq!(receiver.feedback(start).age, 0);
         receiver.take_data(start, 1);

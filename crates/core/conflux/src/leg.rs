@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_data_cell_takes_the_next_number_and_a_cover_cell_repeats_it() {
-        let now = Instant::now();
+        let now = crate::origin();
         let mut leg = Leg::new();
         let numbers = [
             leg.cover_header(now).tunnel_number,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn debt_is_due_after_ten_milliseconds_or_sixteen_data_cells() {
-        let now = Instant::now();
+        let now = crate::origin();
         let (mut sender, mut leg) = (Leg::new(), Leg::new());
         leg.handle_cell(now, &sender.cover_header(now));
         assert_eq!(leg.feedback_due(), None, "cover makes no debt");
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn two_idle_ends_owe_each_other_nothing() {
-        let now = Instant::now();
+        let now = crate::origin();
         let (mut one, mut other) = (Leg::new(), Leg::new());
         other.handle_cell(now, &one.data_header(now, 1));
         one.handle_cell(now, &other.cover_header(now));
@@ -165,7 +165,7 @@ mod tests {
         /// Whatever is lost, both ends agree on it once a cell of the last state comes through.
         #[test]
         fn both_ends_agree_on_what_was_lost(fate in proptest::collection::vec((any::<bool>(), any::<bool>()), 1..400)) {
-            let now = Instant::now();
+            let now = crate::origin();
             let (mut entry, mut exit) = (Leg::new(), Leg::new());
             for (is_data, arrives) in fate {
                 let header = if is_data { entry.data_header(now, 9) } else { entry.cover_header(now) };

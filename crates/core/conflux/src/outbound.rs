@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn feedback_gives_loss_and_flight() {
-        let now = Instant::now();
+        let now = crate::origin();
         let mut sender = Sender::new();
         for _ in 0..100 {
             sender.number_data(now);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn old_and_impossible_feedback_changes_nothing() {
-        let now = Instant::now();
+        let now = crate::origin();
         let mut sender = Sender::new();
         for _ in 0..100 {
             sender.number_data(now);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_round_trip_is_sampled_without_the_wait_at_the_other_end() {
-        let start = Instant::now();
+        let start = crate::origin();
         let mut sender = Sender::new();
         sender.number_data(start);
         sender.handle_feedback(start + Duration::from_millis(50), feedback(1, 1, 10_000 / 64));
@@ -160,7 +160,7 @@ mod tests {
     proptest! {
         #[test]
         fn counters_are_right_beyond_24_bits(start in 0u64..1 << 40, sent in 1u64..5000, lost in 0u64..5000) {
-            let now = Instant::now();
+            let now = crate::origin();
             let mut sender = Sender::new();
             sender.figures = Outbound { sent: start, highest: start, received: start, ..Outbound::default() };
             for _ in 0..sent {
@@ -174,7 +174,7 @@ mod tests {
 
         #[test]
         fn any_feedback_leaves_sound_figures(sent in 0u64..300, fields in proptest::collection::vec((any::<u32>(), any::<u32>(), any::<u16>()), 1..20)) {
-            let now = Instant::now();
+            let now = crate::origin();
             let mut sender = Sender::new();
             for _ in 0..sent {
                 sender.number_data(now);

@@ -135,7 +135,7 @@ mod tests {
     fn built(kind: CongestionControl) -> (Arc<ControlSwitch>, Box<dyn Controller>) {
         let switch = Arc::new(ControlSwitch::default());
         let factory = Arc::new(SwitchedFactory { kind, switch: Arc::clone(&switch) });
-        let controller = factory.build(Instant::now(), 1222);
+        let controller = factory.build(crate::support::origin(), 1222);
         (switch, controller)
     }
 
@@ -143,7 +143,7 @@ mod tests {
     fn wide_open_never_brakes() {
         let (switch, mut controller) = built(CongestionControl::Cubic);
         switch.set_wide_open(true);
-        let now = Instant::now();
+        let now = crate::support::origin();
         controller.on_congestion_event(now, now, true, 1 << 30);
         assert_eq!(controller.window(), WIDE_OPEN_WINDOW);
         assert!(WIDE_OPEN_WINDOW > u64::from(u32::MAX), "or quinn would pace");

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_part_waits_only_so_long_and_only_so_many_wait() {
-        let now = Instant::now();
+        let now = crate::support::origin();
         let mut reassembly = Reassembly::default();
         let (first, second) = parts(&[7; 2000], 1);
         assert_eq!(reassembly.push(now, &first), Ok(None));
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let now = Instant::now();
+        let now = crate::support::origin();
         let mut reassembly = Reassembly::default();
         let (first, _) = parts(&[7; 2000], 1);
         assert_eq!(reassembly.push(now, &first), Ok(None));
@@ -202,7 +202,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_survives_in_either_order(length in 0usize..2400, swap in any::<bool>(), number in any::<u32>()) {
-            let now = Instant::now();
+            let now = crate::support::origin();
             let record: Vec<u8> = (0..length).map(|index| index as u8).collect();
             let mut reassembly = Reassembly::default();
             let Some((first, second)) = split(FLOW, number, &record, 1192) else {
@@ -222,7 +222,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = Reassembly::default().push(Instant::now(), &bytes.into());
+            let _ = Reassembly::default().push(crate::support::origin(), &bytes.into());
         }
     }
 }

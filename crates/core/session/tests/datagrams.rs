@@ -1,5 +1,7 @@
 //! Datagram flows.
 
+#![allow(clippy::print_stdout, reason = "figures of a run")]
+
 mod support;
 
 use session::{DatagramError, SessionEvent, StreamState};

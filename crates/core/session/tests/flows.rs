@@ -1,5 +1,7 @@
 //! Flows: bytes, half-closes, resets, windows.
 
+#![allow(clippy::print_stdout, reason = "figures of a run")]
+
 mod support;
 
 use session::{OpenError, SessionConfig, SessionEvent, WriteError};

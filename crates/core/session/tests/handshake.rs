@@ -1,5 +1,7 @@
 //! Who may talk to whom, and what a stranger's bytes do.
 
+#![allow(clippy::print_stdout, reason = "figures of a run")]
+
 mod support;
 
 use session::{CloseReason, EndReason, SessionConfig};

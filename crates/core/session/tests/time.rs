@@ -1,5 +1,7 @@
 //! Idle sessions, outages, controllers, batches and acknowledgements.
 
+#![allow(clippy::print_stdout, reason = "figures of a run")]
+
 mod support;
 
 use session::{CloseReason, CongestionControl, SessionConfig, SessionEvent};

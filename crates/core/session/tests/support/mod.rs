@@ -1,6 +1,7 @@
 //! Two sessions and the path between them, on virtual time.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(clippy::print_stdout, reason = "a failing run shows its seed")]
 
 use bytes::Bytes;
 use identity::NodeSecret;
@@ -9,6 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::flow::{FlowKind, ResetReason, Syn};
+
+/// A moment for virtual time to begin at; its value plays no part.
+#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+pub(crate) fn origin() -> Instant {
+    Instant::now()
+}
 
 pub(crate) const PACKET_MAX: usize = 1222;
 
@@ -107,9 +114,8 @@ pub(crate) struct End {
     /// Bytes that wait for a flow's window.
     pub(crate) backlog: BTreeMap<FlowId, VecDeque<Bytes>>,
     pub(crate) finish_after: Vec<FlowId>,
-    /// Take at most this many packets a poll round; a slot's worth.
     pub(crate) packets_sent: u64,
-    /// Most bytes that a path's queue may hold before no packet is polled (a slotted sender); `None`: none.
+    /// When the narrowest place of the path has sent what it was given.
     link_free_at: Instant,
 }
 
@@ -223,14 +229,13 @@ pub(crate) struct Pair {
     /// Packets under way, by time of arrival.
     wire: BTreeMap<(Instant, u64), (Who, Vec<u8>)>,
     serial: u64,
-    /// Called after each step.
     pub(crate) largest_packet: usize,
 }
 
 impl Pair {
     pub(crate) fn new(client: SessionConfig, server: SessionConfig, path: Path, seed: u64) -> Self {
         println!("seed {seed}");
-        let now = Instant::now();
+        let now = origin();
         let client = Session::client(client, now).expect("a good configuration");
         let server = Session::server(server, now).expect("a good configuration");
         Self {
@@ -274,7 +279,6 @@ impl Pair {
                 let now = self.now;
                 let end = self.end(who);
                 end.settle(now);
-                // A path of finite width is fed like slots feed it in shaped modes only when the controller is open.
                 let Some(length) = end.session.poll_packet(now, &mut packet) else {
                     assert!(
                         end.session.is_held_back() || end.session.unsent_bytes() == 0 || end.session.is_closed(),
