@@ -1,0 +1,119 @@
+//! A connection to an application or to a server: TCP or a unix socket.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long a TCP connection may be silent before the kernel asks its other end whether it still lives. A dead
+/// one is reset after [`KEEPALIVE_PROBES`] unanswered questions, so that it does not hold a queue pair for ever.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+/// Time between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Unanswered questions after which a connection is dead.
+pub const KEEPALIVE_PROBES: u32 = 6;
+
+/// How long a last answer may take to be written, and how long what its reader still sends is thrown away.
+pub const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// A connected stream socket under tokio.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Takes over a TCP connection: no delay, keepalive.
+    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
+        use rustix::net::sockopt;
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Ready when reading may succeed; see `TcpStream::poll_read_ready`.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// Ready when writing may succeed.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
+            Self::Unix(stream) => stream.poll_write_ready(context),
+        }
+    }
+
+    /// Runs an operation on the descriptor; `WouldBlock` ends the readiness.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, || operation(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(interest, || operation(stream.as_fd())),
+        }
+    }
+
+    /// Reads what there is. Cancel-safe.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer).await,
+            Self::Unix(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Writes everything. Not cancel-safe: part of it may have been written.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Unix(stream) => stream.write_all(bytes).await,
+        }
+    }
+
+    /// Half-close: the other end reads end of file.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write).map_err(io::Error::from)
+    }
+
+    /// Closes so that the other end sees a reset rather than an end of file. A unix socket has no such thing.
+    pub fn abort(self) {
+        if let Self::Tcp(stream) = &self {
+            // Without it the connection ends a little less clearly; there is nobody to tell.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
+    /// Says `bytes` and closes in such a way that they arrive: closing while the other end still sends would reset
+    /// the connection and take the answer with it. Takes at most twice [`LAST_WORDS_MAX`].
+    pub async fn say_last(mut self, bytes: &[u8]) {
+        let said = tokio::time::timeout(LAST_WORDS_MAX, self.write_all(bytes)).await;
+        if !matches!(said, Ok(Ok(()))) || self.shutdown_write().is_err() {
+            return;
+        }
+        let mut sink = [0; 1024];
+        let discard = async { while matches!(self.read(&mut sink).await, Ok(1..)) {} };
+        let _ = tokio::time::timeout(LAST_WORDS_MAX, discard).await;
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
