@@ -16,6 +16,8 @@ pub const STREAM_WINDOW_MIN: u32 = 64 * 1024;
 /// than 1024 pieces; 2 MiB are 1,755 packets, which no random loss cuts into more than 440.
 pub const STREAM_WINDOW_MAX: u32 = 2 * 1024 * 1024;
 
+/// Round trips of a flow's rate that its window holds.
+const WINDOW_ROUND_TRIPS: u64 = 8;
 /// The smallest window that [`stream_window_for`] gives.
 const USUAL_WINDOW_MIN: u64 = 256 * 1024;
 
@@ -155,12 +157,14 @@ impl SessionConfig {
     }
 }
 
-/// The stream window for a flow that shall reach `bits_per_second` on a path of that round-trip time: twice the
-/// product, between 256 KiB and [`STREAM_WINDOW_MAX`].
+/// The stream window for a flow that shall reach `bits_per_second` on a path of that round-trip time: eight times the
+/// product, between 256 KiB and [`STREAM_WINDOW_MAX`]. While a lost packet is repaired, the bytes behind it fill the
+/// window, and at 7 % loss a packet is often lost twice: with twice the product 9 % of the cells of a download
+/// stay empty, with eight times none.
 pub fn stream_window_for(bits_per_second: u64, rtt: Duration) -> u32 {
     let rtt_us = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
     let bytes = bits_per_second.saturating_mul(rtt_us) / 8_000_000;
-    let window = bytes.saturating_mul(2).clamp(USUAL_WINDOW_MIN, u64::from(STREAM_WINDOW_MAX));
+    let window = bytes.saturating_mul(WINDOW_ROUND_TRIPS).clamp(USUAL_WINDOW_MIN, u64::from(STREAM_WINDOW_MAX));
     u32::try_from(window).unwrap_or(STREAM_WINDOW_MAX)
 }
 
@@ -170,8 +174,8 @@ mod tests {
 
     #[test]
     fn the_window_follows_rate_and_delay_within_its_bounds() {
-        assert_eq!(stream_window_for(10_000_000, Duration::from_millis(40)), 256 * 1024);
-        assert_eq!(stream_window_for(100_000_000, Duration::from_millis(40)), 1_000_000);
+        assert_eq!(stream_window_for(5_000_000, Duration::from_millis(40)), 256 * 1024);
+        assert_eq!(stream_window_for(20_000_000, Duration::from_millis(40)), 800_000);
         assert_eq!(stream_window_for(u64::MAX, Duration::MAX), 2 * 1024 * 1024);
     }
 

@@ -3,7 +3,7 @@
 #[cfg(test)]
 extern crate self as session;
 #[cfg(test)]
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/support/pair.rs"]
 mod support;
 
 mod config;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "figures of a run")]
 
+#[path = "support/pair.rs"]
 mod support;
 
 use session::{DatagramError, SessionEvent, StreamState};

@@ -115,6 +115,8 @@ pub(crate) struct End {
     pub(crate) backlog: BTreeMap<FlowId, VecDeque<Bytes>>,
     pub(crate) finish_after: Vec<FlowId>,
     pub(crate) packets_sent: u64,
+    /// Polls nothing by itself: the test does it, at its slots.
+    pub(crate) slotted: bool,
     /// When the narrowest place of the path has sent what it was given.
     link_free_at: Instant,
 }
@@ -137,6 +139,7 @@ impl End {
             backlog: BTreeMap::new(),
             finish_after: Vec::new(),
             packets_sent: 0,
+            slotted: false,
             link_free_at: now,
         }
     }
@@ -279,6 +282,9 @@ impl Pair {
                 let now = self.now;
                 let end = self.end(who);
                 end.settle(now);
+                if end.slotted {
+                    break;
+                }
                 let Some(length) = end.session.poll_packet(now, &mut packet) else {
                     assert!(
                         end.session.is_held_back() || end.session.unsent_bytes() == 0 || end.session.is_closed(),
@@ -296,7 +302,8 @@ impl Pair {
         }
     }
 
-    fn carry(&mut self, from: Who, packet: Vec<u8>) {
+    /// Gives a packet of one end to the path.
+    pub(crate) fn carry(&mut self, from: Who, packet: Vec<u8>) {
         let path = self.path.clone();
         if path.cut || self.random.per_mille(path.loss_per_mille) {
             return;
