@@ -1,1 +1,10 @@
-//! lab
+#![doc = include_str!("../README.md")]
+
+pub mod load;
+pub mod pair;
+pub mod plain;
+pub mod process;
+pub mod programs;
+pub mod recording;
+pub mod relay;
+pub mod scratch;

@@ -6,6 +6,6 @@ mod recording;
 mod seed;
 
 pub use network::{Network, NodeId, Packet, Step};
-pub use path::{Bursts, Loss, PACKET_OVERHEAD, Path};
+pub use path::{Bursts, Line, Loss, PACKET_OVERHEAD, Path, Verdict};
 pub use recording::{Fate, Keep, Record, Recording};
 pub use seed::{Seed, SeedGuard};

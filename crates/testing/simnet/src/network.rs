@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha8Rng;
-
 use crate::path::{Line, Path};
 use crate::recording::{Fate, Keep, Record, Recording};
 use crate::seed::Seed;
@@ -52,7 +50,7 @@ pub struct Network {
     elapsed: Duration,
     nodes: u32,
     addresses: BTreeMap<SocketAddr, NodeId>,
-    lines: BTreeMap<(NodeId, NodeId), Line<ChaCha8Rng>>,
+    lines: BTreeMap<(NodeId, NodeId), Line>,
     on_the_way: BinaryHeap<Reverse<OnTheWay>>,
     packets_sent: u64,
     recording: Recording,
@@ -158,7 +156,7 @@ impl Network {
             Some(line) => *line.path_mut() = path,
             None => {
                 let stream = (u64::from(from.0) << 32) | u64::from(to.0);
-                let line = Line::new(path, self.seed.generator(stream));
+                let line = Line::new(path, self.seed, stream);
                 self.lines.insert((from, to), line);
             }
         }

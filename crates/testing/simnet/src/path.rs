@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use rand::{Rng, RngExt};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use crate::recording::Fate;
+use crate::seed::Seed;
 
 /// Bytes that an IPv4 and a UDP header add to every payload on a line with a rate.
 pub const PACKET_OVERHEAD: usize = 28;
@@ -78,11 +80,12 @@ pub struct Bursts {
     pub loss_in_bad: f64,
 }
 
-/// The state of one direction.
+/// The state of one direction: a [`Path`], its luck and its queue. [`crate::Network`] has one for each direction; the
+/// recording relay between real processes uses it too, with real time.
 #[derive(Debug)]
-pub(crate) struct Line<R> {
+pub struct Line {
     path: Path,
-    generator: R,
+    generator: ChaCha8Rng,
     in_bad_state: bool,
     /// When the line has sent all that was queued.
     free_at: Duration,
@@ -92,9 +95,11 @@ pub(crate) struct Line<R> {
 
 /// What a line does with one packet: its fate as an observer at the sender would learn it, and its arrivals.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) fate: Fate,
-    pub(crate) arrivals: [Option<Duration>; 2],
+pub struct Verdict {
+    /// Its fate.
+    pub fate: Fate,
+    /// When it arrives: never, once, or twice. The unit is that of the `now` given.
+    pub arrivals: [Option<Duration>; 2],
 }
 
 impl Verdict {
@@ -112,22 +117,25 @@ struct Luck {
     duplicate: f64,
 }
 
-impl<R: Rng> Line<R> {
-    pub(crate) fn new(path: Path, generator: R) -> Self {
+impl Line {
+    /// An empty line. Lines of one seed with different stream numbers have independent luck.
+    pub fn new(path: Path, seed: Seed, stream: u64) -> Self {
         let (free_at, newest_arrival) = (Duration::ZERO, Duration::ZERO);
-        Self { path, generator, in_bad_state: false, free_at, newest_arrival }
+        Self { path, generator: seed.generator(stream), in_bad_state: false, free_at, newest_arrival }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Its present model.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn path_mut(&mut self) -> &mut Path {
+    /// The model, to be changed; queue and luck stay.
+    pub fn path_mut(&mut self) -> &mut Path {
         &mut self.path
     }
 
-    /// Decides about a payload of `length` bytes that is sent at `now`.
-    pub(crate) fn judge(&mut self, now: Duration, length: usize) -> Verdict {
+    /// Decides about a payload of `length` bytes that is sent at `now`, a time that never decreases.
+    pub fn judge(&mut self, now: Duration, length: usize) -> Verdict {
         let luck = self.draw();
         if self.path.is_cut {
             return Verdict::dropped(Fate::Cut);
@@ -193,12 +201,11 @@ fn time_on_line(size: usize, rate: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Seed;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn line(path: Path) -> Line<impl Rng> {
-        Line::new(path, Seed::new(11).generator(0))
+    fn line(path: Path) -> Line {
+        Line::new(path, Seed::new(11), 0)
     }
 
     fn share_lost(path: Path, packets: u32) -> f64 {

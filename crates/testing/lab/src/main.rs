@@ -1,0 +1,153 @@
+//! The parts of the lab for use by hand; see the README.
+#![expect(clippy::print_stdout, reason = "a command line tool prints its results")]
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use adversary::Direction;
+use anyhow::Context;
+use clap::Parser;
+use lab::load::{self, Service};
+use lab::plain::{self, Control};
+use lab::recording::Recording;
+use lab::relay::{Relay, RelayConfig};
+use simnet::{Loss, Path, Seed};
+
+/// Bytes that wait in front of a throttled line.
+const QUEUE_BYTES: usize = 64_000;
+
+/// Relay, baselines and loads for measuring by hand.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+enum Command {
+    /// Stand between two nodes, record, and be a bad line
+    Relay(RelayArguments),
+    /// Accept TCP and carry it over one QUIC connection
+    PlainEntry(PlainArguments),
+    /// Accept one QUIC connection and carry its streams to TCP
+    PlainExit(PlainArguments),
+    /// Send back what comes
+    Echo(ListenArguments),
+    /// Read everything
+    Sink(ListenArguments),
+    /// Send bytes to whoever connects
+    Source(SourceArguments),
+    /// Measure round trips to an echo server
+    Latency(LatencyArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RelayArguments {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    to: SocketAddr,
+    /// One-way delay in both directions
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// Chance of loss in both directions, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    loss: f64,
+    /// Speed of the line in both directions
+    #[arg(long)]
+    bits_per_second: Option<u64>,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seconds between two reports
+    #[arg(long, default_value_t = 5)]
+    every_s: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct PlainArguments {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    to: SocketAddr,
+    #[arg(long, value_enum, default_value_t = Control::Cubic)]
+    control: Control,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListenArguments {
+    #[arg(long)]
+    listen: SocketAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct SourceArguments {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long, default_value_t = 1 << 30)]
+    bytes: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct LatencyArguments {
+    #[arg(long)]
+    to: SocketAddr,
+    #[arg(long, default_value_t = 400)]
+    count: usize,
+    /// Mean pause between two round trips
+    #[arg(long, default_value_t = 9_300)]
+    gap_us: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Relay(arguments) => relay(&arguments),
+        Command::PlainEntry(it) => runtime()?.block_on(plain::entry(it.listen, it.to, it.control)),
+        Command::PlainExit(it) => runtime()?.block_on(plain::exit(it.listen, it.to, it.control)),
+        Command::Echo(it) => serve(it.listen, Service::Echo),
+        Command::Sink(it) => serve(it.listen, Service::Sink),
+        Command::Source(it) => serve(it.listen, Service::Source { bytes: it.bytes }),
+        Command::Latency(arguments) => latency(&arguments),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn serve(listen: SocketAddr, service: Service) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    load::serve(&listener, service);
+    Ok(())
+}
+
+fn relay(arguments: &RelayArguments) -> anyhow::Result<()> {
+    let mut path = Path::with_delay(Duration::from_millis(arguments.delay_ms));
+    if arguments.loss > 0.0 {
+        path = path.with_loss(Loss::Independent(arguments.loss));
+    }
+    if let Some(rate) = arguments.bits_per_second {
+        path = path.with_rate(rate, QUEUE_BYTES);
+    }
+    let config =
+        RelayConfig { listen: arguments.listen, seed: Seed::new(arguments.seed), ..RelayConfig::to(arguments.to) };
+    let relay = Relay::start(config.with_paths(path))?;
+    loop {
+        std::thread::sleep(Duration::from_secs(arguments.every_s));
+        report(&relay.take_recording());
+    }
+}
+
+fn report(recording: &Recording) {
+    for direction in [Direction::Outward, Direction::Inward] {
+        let sightings = recording.sightings();
+        let lengths: Vec<usize> = sightings.iter().filter(|it| it.direction == direction).map(|it| it.length).collect();
+        let (least, most) = (lengths.iter().min().unwrap_or(&0), lengths.iter().max().unwrap_or(&0));
+        println!("{direction}: {} packets of {least} to {most} bytes", lengths.len());
+    }
+    println!("not forwarded: {}", recording.dropped());
+}
+
+fn latency(arguments: &LatencyArguments) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(arguments.to).with_context(|| format!("cannot connect to {}", arguments.to))?;
+    let times = load::latencies(&mut stream, arguments.count, Duration::from_micros(arguments.gap_us))?;
+    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+        let time = load::quantile(&times, share).context("no round trips were asked for")?;
+        println!("{name} {:.3} ms", time.as_secs_f64() * 1e3);
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! An entry and an exit as real processes on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use admin::status::{LinkState, Status};
+use anyhow::Context;
+
+use crate::process::{self, Running};
+use crate::relay::{Relay, RelayConfig};
+use crate::scratch::{Scratch, free_tcp_address, free_udp_address};
+
+/// How long the two nodes may take until the link is up, on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a command of the binary may take.
+const COMMAND_WITHIN: Duration = Duration::from_secs(30);
+/// How long building the binary may take.
+const BUILD_WITHIN: Duration = Duration::from_secs(1800);
+
+/// Which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Flows come in here.
+    Entry,
+    /// Flows go out here.
+    Exit,
+}
+
+impl Role {
+    /// As the command line and the configuration say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+/// The schedule of both nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A constant rate in each direction, as the configuration writes it, such as `"10 Mbit/s"`.
+    Constant {
+        /// From the entry.
+        up: String,
+        /// To the entry.
+        down: String,
+        /// Length of a slot.
+        slot_ms: u32,
+    },
+    /// No schedule, with `"bbr"` or `"cubic"`.
+    Off {
+        /// The congestion controller.
+        congestion: &'static str,
+    },
+}
+
+impl Mode {
+    /// The same rate in both directions, in slots of 5 ms.
+    pub fn constant(rate: &str) -> Self {
+        Self::Constant { up: rate.to_owned(), down: rate.to_owned(), slot_ms: 5 }
+    }
+}
+
+/// What a pair is started with.
+#[derive(Clone, Debug)]
+pub struct PairConfig {
+    /// The schedule.
+    pub mode: Mode,
+    /// Destinations of plain forwards, `host:port` each.
+    pub forwards: Vec<String>,
+    /// A relay between the nodes; its destination is set to the exit.
+    pub relay: Option<RelayConfig>,
+    /// Rules of the exit policy. The default allows loopback.
+    pub policy: Vec<String>,
+    /// More lines for a table of both configurations, such as `("queues", "max_flows = 16")`.
+    pub more: Vec<(&'static str, String)>,
+    /// How long the link may be away.
+    pub session_timeout_s: u32,
+}
+
+impl PairConfig {
+    /// A pair with this schedule, without forwards and without relay.
+    pub fn new(mode: Mode) -> Self {
+        let policy = vec!["allow 127.0.0.0/8".to_owned(), "allow [::1]/128".to_owned()];
+        Self { mode, forwards: Vec::new(), relay: None, policy, more: Vec::new(), session_timeout_s: 30 }
+    }
+
+    /// The same with a forward to this address.
+    #[must_use]
+    pub fn with_forward(mut self, to: SocketAddr) -> Self {
+        self.forwards.push(to.to_string());
+        self
+    }
+
+    /// The same with a relay.
+    #[must_use]
+    pub fn with_relay(self, relay: RelayConfig) -> Self {
+        Self { relay: Some(relay), ..self }
+    }
+
+    /// The same with one more line in a table of both configurations.
+    #[must_use]
+    pub fn with_line(mut self, table: &'static str, line: &str) -> Self {
+        self.more.push((table, line.to_owned()));
+        self
+    }
+}
+
+/// A running pair. Both nodes end with this value; a failing test prints the end of their logs.
+#[derive(Debug)]
+pub struct Pair {
+    entry: Option<Running>,
+    exit: Option<Running>,
+    relay: Option<Relay>,
+    proxy: SocketAddr,
+    forwards: Vec<SocketAddr>,
+    folder: Scratch,
+}
+
+impl Pair {
+    /// Makes keys and configurations, starts both nodes and waits until the link is up.
+    ///
+    /// # Errors
+    /// If the binary cannot be built, a node does not start, or the link does not come up; with the logs.
+    pub fn start(config: PairConfig) -> anyhow::Result<Self> {
+        hushwire()?;
+        let folder = Scratch::new()?;
+        let exit_address = free_udp_address()?;
+        let relay = match config.relay.clone() {
+            Some(relay) => Some(Relay::start(RelayConfig { to: exit_address, ..relay })?),
+            None => None,
+        };
+        let dialled = relay.as_ref().map_or(exit_address, Relay::address);
+        let proxy = free_tcp_address()?;
+        let forwards = config.forwards.iter().map(|_| free_tcp_address()).collect::<Result<Vec<_>, _>>()?;
+        let mut pair = Self { entry: None, exit: None, relay, proxy, forwards, folder };
+        let lines = [pair.make_keys(Role::Entry, None)?, pair.make_keys(Role::Exit, Some(dialled))?];
+        pair.folder.write("entry.toml", pair.entry_config(&config, &lines[1]))?;
+        pair.folder.write("exit.toml", exit_config(&config, exit_address, dialled, &lines[0]))?;
+        for file in ["entry.toml", "exit.toml"] {
+            make_private(&pair.folder.join(file))?;
+        }
+        pair.start_node(Role::Exit)?;
+        pair.start_node(Role::Entry)?;
+        pair.wait_until_up()?;
+        Ok(pair)
+    }
+
+    /// The entry's SOCKS5 and HTTP CONNECT port.
+    pub fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// The port of a plain forward, in the order of the configuration.
+    pub fn forward(&self, index: usize) -> SocketAddr {
+        self.forwards[index]
+    }
+
+    /// The relay between the nodes.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
+    }
+
+    /// The folder of keys, configurations and logs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What `hushwire status` would show for a node.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub fn status(&self, role: Role) -> anyhow::Result<Status> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let socket = self.folder.join(&format!("{}.admin", role.name()));
+        Ok(runtime.block_on(admin::client::status(&socket))?)
+    }
+
+    /// The process ids of a node's processes by name, the supervisor's included.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub fn pids(&self, role: Role) -> anyhow::Result<Vec<(String, u32)>> {
+        let processes = self.status(role)?.processes;
+        Ok(processes.into_iter().filter_map(|process| Some((process.name, process.pid?))).collect())
+    }
+
+    /// A node's supervisor.
+    pub fn node(&mut self, role: Role) -> Option<&mut Running> {
+        match role {
+            Role::Entry => self.entry.as_mut(),
+            Role::Exit => self.exit.as_mut(),
+        }
+    }
+
+    /// Starts a node, again if it has been stopped.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_node(&mut self, role: Role) -> anyhow::Result<()> {
+        let mut command = Command::new(hushwire()?);
+        let config = self.folder.join(&format!("{}.toml", role.name()));
+        command.arg(role.name()).arg("--config").arg(config);
+        let log = self.folder.join(&format!("{}.log", role.name()));
+        let running = Running::start(role.name(), &mut command, &log)?;
+        match role {
+            Role::Entry => self.entry = Some(running),
+            Role::Exit => self.exit = Some(running),
+        }
+        Ok(())
+    }
+
+    /// Takes a node's supervisor out, to be stopped or killed.
+    pub fn take_node(&mut self, role: Role) -> Option<Running> {
+        match role {
+            Role::Entry => self.entry.take(),
+            Role::Exit => self.exit.take(),
+        }
+    }
+
+    /// Waits until both nodes say that their link is up.
+    ///
+    /// # Errors
+    /// If that does not happen, with the logs.
+    pub fn wait_until_up(&mut self) -> anyhow::Result<()> {
+        for role in [Role::Exit, Role::Entry] {
+            let mut node = self.take_node(role).context("the node is not running")?;
+            let waited =
+                node.wait_until("a link", READY_WITHIN, || self.status(role).is_ok_and(|status| is_up(&status)));
+            let other = match role {
+                Role::Exit => None,
+                Role::Entry => self.exit.as_ref().map(Running::log_tail),
+            };
+            match role {
+                Role::Entry => self.entry = Some(node),
+                Role::Exit => self.exit = Some(node),
+            }
+            waited.with_context(|| format!("the other node's log ends with:\n{}", other.unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a node's keys and returns the line that the other node needs.
+    fn make_keys(&self, role: Role, address: Option<SocketAddr>) -> anyhow::Result<String> {
+        let file = self.folder.join(&format!("{}.keys", role.name()));
+        process::run(Command::new(hushwire()?).args(["keys", "new"]).arg(&file), COMMAND_WITHIN)?;
+        let mut show = Command::new(hushwire()?);
+        show.args(["keys", "show"]).arg(&file);
+        if let Some(address) = address {
+            show.arg("--address").arg(address.to_string());
+        }
+        let shown = process::run(&mut show, COMMAND_WITHIN)?;
+        let shown = String::from_utf8(shown.stdout).context("the line of the keys is no text")?;
+        let line = shown.lines().find(|line| line.starts_with("hushwire:"));
+        Ok(line.context("`hushwire keys show` prints no line")?.to_owned())
+    }
+
+    fn entry_config(&self, config: &PairConfig, peer: &str) -> String {
+        let rates = match &config.mode {
+            Mode::Constant { up, down, .. } => format!("up = \"{up}\"\ndown = \"{down}\"\n"),
+            Mode::Off { .. } => String::new(),
+        };
+        let mut text = format!("role = \"entry\"\nkey_file = \"entry.keys\"\npeer = \"{peer}\"\n");
+        text += &format!("session_timeout_s = {}\n", config.session_timeout_s);
+        text += &table(config, "network", "bind = \"127.0.0.1:0\"\n");
+        text += &table(config, "shaping", &format!("{}{rates}", shaping(&config.mode)));
+        text += &more_tables(config);
+        text += &format!("\n[[listen]]\nkind = \"proxy\"\naddress = \"{}\"\n", self.proxy);
+        for (address, to) in self.forwards.iter().zip(&config.forwards) {
+            text += &format!("\n[[listen]]\nkind = \"forward\"\naddress = \"{address}\"\nto = \"{to}\"\n");
+        }
+        text
+    }
+}
+
+fn exit_config(config: &PairConfig, bind: SocketAddr, public: SocketAddr, peer: &str) -> String {
+    let max_rate = match config.mode {
+        Mode::Constant { .. } => "max_rate = \"200 Mbit/s\"\n",
+        Mode::Off { .. } => "",
+    };
+    let rules: Vec<String> = config.policy.iter().map(|rule| format!("\"{rule}\"")).collect();
+    let mut text = format!("role = \"exit\"\nkey_file = \"exit.keys\"\npeers = [\"{peer}\"]\n");
+    text += &format!("session_timeout_s = {}\n", config.session_timeout_s);
+    text += &table(config, "network", &format!("bind = \"{bind}\"\npublic_address = \"{public}\"\n"));
+    text += &table(config, "shaping", &format!("{}{max_rate}", shaping(&config.mode)));
+    text += &format!("\n[exit_policy]\nrules = [{}]\n", rules.join(", "));
+    text + &more_tables(config)
+}
+
+fn shaping(mode: &Mode) -> String {
+    match mode {
+        Mode::Constant { slot_ms, .. } => format!("mode = \"constant\"\nslot_ms = {slot_ms}\n"),
+        Mode::Off { congestion } => format!("mode = \"off\"\ncongestion = \"{congestion}\"\n"),
+    }
+}
+
+/// One table with the lines that the test added to it.
+fn table(config: &PairConfig, name: &str, lines: &str) -> String {
+    let more = config.more.iter().filter(|(table, _)| *table == name);
+    let more: String = more.map(|(_, line)| format!("{line}\n")).collect();
+    format!("\n[{name}]\n{lines}{more}")
+}
+
+/// The tables that only a test's lines are in.
+fn more_tables(config: &PairConfig) -> String {
+    let mut names: Vec<&str> = config.more.iter().map(|(table, _)| *table).collect();
+    names.retain(|name| !["network", "shaping"].contains(name));
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| table(config, name, "")).collect()
+}
+
+fn make_private(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
+}
+
+fn is_up(status: &Status) -> bool {
+    !status.links.is_empty() && status.links.iter().all(|link| link.state == Some(LinkState::Up))
+}
+
+/// The binary under test, built first: the tests of this crate would else use one of another state of the source.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn hushwire() -> anyhow::Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow::anyhow!("no hushwire binary: {error}"))
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // The folder of the profile: tests and examples lie one below it.
+    let profile = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("no target folder")?;
+    let target = profile.parent().context("no target folder")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "cli", "--bin", "hushwire"]);
+    command.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../Cargo.toml"));
+    command.arg("--target-dir").arg(target);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    process::run(&mut command, BUILD_WITHIN)?;
+    Ok(profile.join("hushwire"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_tests_stand_in_their_tables() {
+        let config = PairConfig::new(Mode::constant("2 Mbit/s"))
+            .with_line("queues", "max_flows = 16")
+            .with_line("shaping", "spin_us = 0");
+        let address = SocketAddr::from(([127, 0, 0, 1], 4433));
+        let text = exit_config(&config, address, address, "hushwire:x");
+        assert!(text.contains("\n[queues]\nmax_flows = 16\n"), "{text}");
+        assert!(text.contains("slot_ms = 5\nmax_rate = \"200 Mbit/s\"\nspin_us = 0\n"), "{text}");
+        assert_eq!(text.matches("[shaping]").count(), 1);
+    }
+}
