@@ -208,6 +208,26 @@ mod tests {
         }
     }
 
+    /// The values of docs/spec/link.md, "Test vectors"; made once by an independent implementation.
+    #[test]
+    fn the_day_keys_are_those_of_the_specification() {
+        use crate::schedule::gcm;
+        let derived = DayKeys::derive(&DoorKey::from_bytes([0x33; 32]), 20_000);
+        let expected: [(&LessSafeKey, u128); 3] = [
+            (&derived.message_1, 0xc62b_1b3c_6baf_1307_012a_4ce6_2cab_13ac),
+            (&derived.message_2, 0x7901_3758_14c2_d113_8f13_2b3b_7a48_207b),
+            (&derived.cookie_reply, 0xad7a_aa27_9f43_8358_e61f_8b12_eb4f_5801),
+        ];
+        for (key, expected) in expected {
+            let tag = |key: &LessSafeKey| {
+                let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut [0; 4]).expect("a short message");
+                tag.as_ref().to_vec()
+            };
+            assert_eq!(tag(key), tag(&gcm(&expected.to_be_bytes())));
+        }
+    }
+
     #[test]
     fn a_door_accepts_one_day_either_way() {
         let mut rng = ChaCha20Rng::from_seed([3; 32]);

@@ -1,4 +1,11 @@
 //! The link's protocol between endpoints on virtual time.
 
+mod flood;
 mod handshake;
+mod hostile;
 mod net;
+mod off;
+mod rekey;
+mod roaming;
+mod silence;
+mod wire;

@@ -174,11 +174,6 @@ impl Net {
         }
     }
 
-    /// Sets the calendar, as a clock that is put right.
-    pub(crate) fn set_unix(&mut self, unix_s: u64) {
-        self.now.unix_s = unix_s;
-    }
-
     fn deliver(&mut self) {
         while self.under_way.front().is_some_and(|(at, _)| *at <= self.now.instant) {
             let Some((_, packet)) = self.under_way.pop_front() else { return };
