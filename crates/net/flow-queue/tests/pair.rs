@@ -142,6 +142,18 @@ fn a_side_that_never_drains_loses_only_its_own_pairs() -> TestResult {
 }
 
 #[test]
+fn a_pair_whose_own_rest_is_unread_is_not_reused() -> TestResult {
+    let (mut unshaped, mut shaped) = entry(1)?;
+    let queue = open(&mut unshaped, &mut shaped)?;
+    assert_eq!(shaped.write(0, b"a late answer")?, 13);
+    unshaped.release(queue);
+    assert!(unshaped.allocate().is_none());
+    unshaped.discard(0, 13)?;
+    assert!(unshaped.allocate().is_some());
+    Ok(())
+}
+
+#[test]
 fn only_the_assigning_side_allocates() -> TestResult {
     let (mut unshaped, mut shaped) = local_pair(&geometry(2)?, Side::Shaped)?;
     assert!(unshaped.allocate().is_none());

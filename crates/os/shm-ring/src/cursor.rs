@@ -37,11 +37,13 @@ impl Capacity {
     }
 
     /// Where `position` lies in the queue's storage.
+    #[inline]
     pub(crate) const fn index(self, position: u64) -> usize {
         (position & (self.0 - 1)) as usize
     }
 
     /// The run of `count` units from `position`: first unit and length, before and behind the wrap.
+    #[inline]
     pub(crate) fn spans(self, position: u64, count: usize) -> [(usize, usize); 2] {
         debug_assert!(count as u64 <= self.0);
         let first = self.index(position);
@@ -68,15 +70,18 @@ impl WriteCursor {
         Self { capacity, write_at, read_at, written: start, seen_read: start }
     }
 
+    #[inline]
     pub(crate) fn position(&self) -> u64 {
         self.written
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> Capacity {
         self.capacity
     }
 
     /// Room as far as we know without looking: never more than there is.
+    #[inline]
     pub(crate) fn known_room(&self) -> usize {
         (self.capacity.0 - self.written.wrapping_sub(self.seen_read)) as usize
     }
@@ -124,15 +129,18 @@ impl ReadCursor {
         Self { capacity, write_at, read_at, read: start, seen_written: start }
     }
 
+    #[inline]
     pub(crate) fn position(&self) -> u64 {
         self.read
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> Capacity {
         self.capacity
     }
 
     /// Unread units as far as we know without looking: never more than there are.
+    #[inline]
     pub(crate) fn known_unread(&self) -> usize {
         self.seen_written.wrapping_sub(self.read) as usize
     }

@@ -154,10 +154,12 @@ impl OwnSegment {
 }
 
 impl Writable for OwnSegment {
+    #[inline]
     fn store(&self, offset: usize, value: u64, order: Ordering) {
         self.0.word(offset).store(value, order);
     }
 
+    #[inline]
     fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let to = self.0.span(offset, bytes.len());
         // SAFETY: `to` is valid for `bytes.len()` bytes (asserted by `span`) and writable; `bytes` is private memory,
@@ -165,6 +167,7 @@ impl Writable for OwnSegment {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
+    #[inline]
     fn fence(&self) {
         fence(Ordering::SeqCst);
     }
@@ -188,10 +191,12 @@ impl OtherSegment {
 
 // SAFETY: `copy_out` writes all of `into`.
 unsafe impl Readable for OtherSegment {
+    #[inline]
     fn load(&self, offset: usize, order: Ordering) -> u64 {
         self.0.word(offset).load(order)
     }
 
+    #[inline]
     fn copy_out(&self, offset: usize, into: &mut [MaybeUninit<u8>]) {
         let from = self.0.span(offset, into.len());
         // SAFETY: `from` is valid for `into.len()` bytes (asserted by `span`); `into` is private memory, so they do
@@ -234,6 +239,7 @@ impl Mapping {
     }
 
     /// The word at `offset`. Panics outside the mapping or off alignment: offsets are ours, never the other's.
+    #[inline]
     fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset < self.len && self.len - offset >= 8, "word outside the segment");
         // SAFETY: in bounds and aligned (asserted; `base` is page-aligned); the memory lives as long as `self`. All
@@ -242,6 +248,7 @@ impl Mapping {
     }
 
     /// Where `len` bytes at `offset` begin. Panics outside the mapping, as `word` does.
+    #[inline]
     fn span(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.len && len <= self.len - offset, "bytes outside the segment");
         // SAFETY: in bounds (asserted).
