@@ -10,8 +10,10 @@ use crate::transport::{self, REMOTE, Shared};
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Connection, ConnectionHandle, DatagramEvent, Endpoint, Side, VarInt};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tracing::{debug, warn};
 
 mod commands;
 mod incoming;
@@ -55,6 +57,13 @@ pub struct Session {
     now: Instant,
     packets: Vec<u8>,
     unwanted: Vec<u8>,
+}
+
+impl fmt::Debug for Session {
+    /// Neither keys nor destinations.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("side", &self.side).field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,33 +246,38 @@ impl Session {
         let probe = std::mem::take(&mut self.probe);
         let max = if probe { 1 } else { max.max(1) };
         // quinn wants its buffer empty: it takes the length for the place where a packet begins.
+        let is_empty = out.is_empty();
         self.packets.clear();
+        let packets = if is_empty { &mut *out } else { &mut self.packets };
         self.shared.switch.begin_poll();
         self.shared.switch.set_probe(probe);
-        let transmit = connection.poll_transmit(self.now, max, &mut self.packets);
+        let transmit = connection.poll_transmit(self.now, max, packets);
         self.shared.switch.set_probe(false);
         self.held_back = transmit.is_none() && self.shared.switch.was_asked();
         self.account();
         let transmit = transmit?;
         let batch = PacketBatch { packet_size: transmit.segment_size.unwrap_or(transmit.size), total: transmit.size };
         debug_assert!(batch.packet_size <= self.config.packet_max, "no packet is larger than a cell holds");
-        out.extend_from_slice(&self.packets[..batch.total]);
+        if !is_empty {
+            out.extend_from_slice(&self.packets);
+        }
         self.pump();
         Some(batch)
     }
 
-    /// The next event.
+    /// The next event. `Readable` and `Writable` never name a flow that is gone.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        if self.events.is_empty() {
-            self.take_datagram();
+        loop {
+            if self.events.is_empty() {
+                self.take_datagram();
+            }
+            let event = self.events.pop_front()?;
+            let (SessionEvent::Readable(flow) | SessionEvent::Writable(flow)) = &event else { return Some(event) };
+            if let Some(flow) = self.flows.at(*flow) {
+                flow.taken(&event);
+                return Some(event);
+            }
         }
-        let event = self.events.pop_front()?;
-        if let SessionEvent::Readable(flow) | SessionEvent::Writable(flow) = &event
-            && let Some(flow) = self.flows.at(*flow)
-        {
-            flow.taken(&event);
-        }
-        Some(event)
     }
 
     /// Opens the congestion controller wide, or closes it again to what it has learnt. Wide open always in shaped
@@ -296,6 +310,7 @@ impl Session {
     }
 
     fn violate(&mut self, violation: Violation) {
+        warn!(%violation, "the other end broke the session's protocol");
         self.close_connection(EndReason::Violation);
         self.end(CloseReason::Violation(violation));
     }
@@ -311,6 +326,7 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
+        debug!(side = ?self.side, %reason, "session over");
         self.phase = Phase::Closed;
         self.accept_until = None;
         self.flows = FlowTable::default();

@@ -182,6 +182,7 @@ pub enum StreamState {
     Open,
     /// The other end finished; all bytes have been read.
     Finished,
-    /// The flow was reset, or is not known.
+    /// The flow was reset (a `FlowReset` that says the same may still be queued), or was never there or is over
+    /// (then the reason is `TunnelLost`).
     Reset(ResetReason),
 }

@@ -138,6 +138,20 @@ fn each_direction_is_finished_by_itself_and_a_reset_ends_both() {
 }
 
 #[test]
+fn a_record_and_the_end_behind_it_arrive_in_order() {
+    let mut pair = Pair::usual();
+    let flow = open(&mut pair);
+    let now = pair.now;
+    pair.client.session.send_datagram(now, flow, &record(2000, 1)).expect("room");
+    pair.client.session.send_datagram(now, flow, &record(20, 2)).expect("room");
+    pair.client.session.finish(flow);
+    pair.run_for(Duration::from_millis(100));
+    assert_eq!(pair.server.datagrams, [(flow, record(2000, 1).into()), (flow, record(20, 2).into())]);
+    let last = pair.server.events.last();
+    assert_eq!((last, &pair.server.finished[..]), (Some(&SessionEvent::Readable(flow)), &[flow][..]));
+}
+
+#[test]
 fn records_that_nobody_reads_are_bounded() {
     let mut pair = Pair::usual();
     let flow = open(&mut pair);

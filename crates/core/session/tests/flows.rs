@@ -125,6 +125,26 @@ fn a_reset_that_crosses_its_own_syn_is_seen_in_order() {
 }
 
 #[test]
+fn the_reason_of_a_reset_is_known_before_its_event_is_taken() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    let mut packet = Vec::new();
+    let now = pair.now;
+    pair.server.session.write(flow, "bytes that nobody will read".into()).expect("an open flow");
+    for _ in 0..2 {
+        while pair.server.session.poll_packet(now, &mut packet).is_some() {
+            pair.client.session.handle_packet(now, &packet);
+            packet.clear();
+        }
+        pair.server.session.reset(flow, ResetReason::Denied);
+    }
+    let outcome = pair.client.session.read(now, flow, 9, &mut |_| {});
+    assert_eq!(outcome.state, session::StreamState::Reset(ResetReason::Denied));
+    let event = pair.client.session.poll_event();
+    assert_eq!(event, Some(SessionEvent::FlowReset(flow, ResetReason::Denied)), "not Readable");
+}
+
+#[test]
 fn calls_about_a_flow_that_is_gone_do_nothing() {
     let mut pair = Pair::usual();
     let flow = pair.open();

@@ -3,7 +3,7 @@
 use super::{Phase, Session};
 use crate::control::ControlMessage;
 use crate::datagram;
-use crate::event::{DatagramError, OpenError, ReadOutcome, StreamState, Violation, WriteError};
+use crate::event::{DatagramError, OpenError, ReadOutcome, SessionEvent, StreamState, Violation, WriteError};
 use crate::flow::{FlowId, control_stream};
 use bytes::Bytes;
 use quinn_proto::{Chunks, Datagram, Dir, ReadError, Side, StreamId, VarInt};
@@ -67,8 +67,10 @@ impl Session {
     /// stays under the flow's own window, so a slow reader holds back only itself.
     pub fn read(&mut self, now: Instant, id: FlowId, bytes_max: usize, take: &mut dyn FnMut(&[u8])) -> ReadOutcome {
         self.advance(now);
+        let Some(flow) = self.flows.announced(id) else {
+            return ReadOutcome { bytes: 0, state: StreamState::Reset(self.why_gone(id)) };
+        };
         let gone = ReadOutcome { bytes: 0, state: StreamState::Reset(ResetReason::TunnelLost) };
-        let Some(flow) = self.flows.announced(id) else { return gone };
         if flow.read_finished {
             return ReadOutcome { bytes: 0, state: StreamState::Finished };
         }
@@ -149,6 +151,15 @@ impl Session {
             self.datagram_unsent += length;
         }
         Ok(())
+    }
+
+    /// The reason of a reset that the caller has not been told of yet.
+    fn why_gone(&self, id: FlowId) -> ResetReason {
+        let told = self.events.iter().find_map(|event| match event {
+            SessionEvent::FlowReset(flow, reason) if *flow == id => Some(*reason),
+            _ => None,
+        });
+        told.unwrap_or(ResetReason::TunnelLost)
     }
 
     /// A flow is known to both sides from here on.

@@ -8,6 +8,7 @@ use quinn_proto::{
     ConnectionError, Dir, Event, Incoming, ReadError, Side, StreamEvent, StreamId, TransportErrorCode, VarInt,
 };
 use std::sync::atomic::Ordering;
+use tracing::debug;
 use wire::flow::{FlowKind, ResetReason, Syn};
 
 /// The control stream goes before all data.
@@ -90,6 +91,7 @@ impl Session {
         }
         // Cannot fail: the stream is open at a client and permitted at a server.
         let _ = connection.send_stream(control_stream()).set_priority(CONTROL_PRIORITY);
+        debug!(side = ?self.side, "session connected");
         self.phase = Phase::Connected;
         self.events.push_back(SessionEvent::Connected { rtt });
     }
@@ -167,6 +169,8 @@ impl Session {
 
     fn handle_control(&mut self, message: ControlMessage) -> Result<(), Violation> {
         match message {
+            // An earlier message of the same packet ended the session.
+            _ if self.phase == Phase::Closed => Ok(()),
             ControlMessage::Syn(id, syn) => self.handle_syn(id, syn),
             ControlMessage::Connected(id, address) => {
                 if self.side != Side::Client {
@@ -182,6 +186,8 @@ impl Session {
             }
             ControlMessage::Finished(id) => {
                 self.check_known(id)?;
+                // Records that have come stand before the end. Those that come after it are too late.
+                while self.take_datagram() {}
                 if let Some(flow) = self.flows.at(id) {
                     flow.peer_finished = true;
                     self.events.extend(flow.readable(id));
@@ -247,27 +253,34 @@ impl Session {
         if Some(id) <= newest { Ok(()) } else { Err(Violation::UnknownFlow) }
     }
 
-    /// Queues the next record that is for somebody.
-    pub(super) fn take_datagram(&mut self) {
+    /// Queues the next record that is for somebody. False if there is none.
+    pub(super) fn take_datagram(&mut self) -> bool {
         while self.phase == Phase::Connected {
-            let Some((_, connection)) = &mut self.connection else { return };
-            let Some(datagram) = connection.datagrams().recv() else { return };
+            let Some((_, connection)) = &mut self.connection else { return false };
+            let Some(datagram) = connection.datagrams().recv() else { return false };
             let (id, record) = match self.reassembly.push(self.now, &datagram) {
                 Ok(Some(complete)) => complete,
                 Ok(None) => continue,
-                Err(_) => return self.violate(Violation::Datagram),
+                Err(_) => {
+                    self.violate(Violation::Datagram);
+                    return true;
+                }
             };
             match self.flows.announced(id) {
                 Some(flow) if !flow.peer_finished => {
                     self.events.push_back(SessionEvent::Datagram(id, record));
-                    return;
+                    return true;
                 }
                 Some(_) => self.counters.datagrams_dropped += 1,
                 None if Some(id) <= self.newest_datagrams => self.counters.datagrams_dropped += 1,
                 None if self.side == Side::Server => self.early.keep(id, record),
-                None => return self.violate(Violation::UnknownFlow),
+                None => {
+                    self.violate(Violation::UnknownFlow);
+                    return true;
+                }
             }
         }
+        false
     }
 
     fn close_reason(&self, error: ConnectionError) -> CloseReason {

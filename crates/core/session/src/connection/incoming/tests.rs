@@ -89,6 +89,22 @@ fn flows_that_never_were() {
 }
 
 #[test]
+fn nothing_follows_the_end() {
+    let mut pair = Pair::usual();
+    let (_, connection) = pair.client.session.connection.as_mut().expect("it is connected");
+    connection.datagrams().send(Bytes::from_static(b"nonsense"), false).expect("room");
+    // The datagram is read when the flow is finished; the flow after it comes too late.
+    let mut bytes = encoded(&ControlMessage::Syn(FlowId(2), datagram_syn()));
+    bytes.extend(encoded(&ControlMessage::Finished(FlowId(2))));
+    bytes.extend(encoded(&ControlMessage::Syn(FlowId(6), datagram_syn())));
+    let before = pair.server.events.len();
+    assert_eq!(violation(&mut pair, Who::Client, &bytes), ended_by(Violation::Datagram));
+    let events = &pair.server.events[before..];
+    assert_eq!(events, [SessionEvent::Closed(CloseReason::Violation(Violation::Datagram))]);
+    assert_eq!(pair.server.session.flow_count(), 0);
+}
+
+#[test]
 fn a_second_confirmation() {
     let mut pair = Pair::usual();
     let flow = pair.open();
