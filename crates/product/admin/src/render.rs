@@ -198,6 +198,7 @@ pub(crate) mod tests {
             }],
             schedule: Schedule { slot_ms: Some(5), send: Some(rate), receive: Some(rate) },
             counters: Counters {
+                sampled_at_ms: Some(7_383_900),
                 packet_size: Some(1350),
                 packets_sent: Some(193_000),
                 packets_received: Some(192_990),

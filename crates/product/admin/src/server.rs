@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
 /// Clients served at once; the next one waits in the kernel's backlog.
@@ -43,12 +43,12 @@ pub enum BindError {
 /// The listening socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
+    listener: std::os::unix::net::UnixListener,
     path: PathBuf,
 }
 
 impl Server {
-    /// Opens the socket with mode 0600, in place of one that a dead node left behind. Needs a tokio runtime.
+    /// Opens the socket with mode 0600, in place of one that a dead node left behind.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         let failed = |source| BindError::System { path: path.to_owned(), source };
         match std::fs::symlink_metadata(path) {
@@ -60,25 +60,29 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
         // From here on the file is ours and goes with the value.
         let server = Self { listener, path: path.to_owned() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        server.listener.set_nonblocking(true).map_err(failed)?;
         Ok(server)
     }
 
-    /// Answers requests until it is dropped. Cancel-safe: dropping the future ends all connections.
+    /// Answers requests until it is dropped; returns at once if the runtime takes no more sockets. Cancel-safe:
+    /// dropping the future ends all connections. Needs a tokio runtime with I/O.
     pub async fn serve<F>(&self, answer: F)
     where
         F: Fn(Request) -> Response + Send + Sync + 'static,
     {
+        let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
+        let Ok(listener) = listener else { return };
         let answer = Arc::new(answer);
         let places = Arc::new(Semaphore::new(CLIENTS_MAX));
         let mut clients = tokio::task::JoinSet::new();
         loop {
             while clients.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match self.listener.accept().await {
+            match listener.accept().await {
                 Ok((stream, _)) if is_allowed(&stream) => {
                     let answer = Arc::clone(&answer);
                     clients.spawn(async move {

@@ -111,6 +111,9 @@ pub struct Rate {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
+    /// Milliseconds since the supervisor started at which packets and cells were counted. A rate is the difference of
+    /// two counts over the difference of their times, whenever they were asked for.
+    pub sampled_at_ms: Option<u64>,
     /// Bytes of UDP payload of every packet (P).
     pub packet_size: Option<u32>,
     /// Packets sent, of all kinds.

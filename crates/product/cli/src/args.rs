@@ -181,6 +181,9 @@ pub(crate) struct NodeArgs {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// End when standard input ends, for programs that start a node
+    #[arg(long, hide = true)]
+    pub(crate) leash: bool,
 }
 
 #[derive(Debug, Args)]

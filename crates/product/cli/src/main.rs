@@ -4,8 +4,11 @@ mod args;
 mod commands;
 mod cost;
 mod failure;
+mod local;
 mod logging;
 mod plan;
+mod report;
+mod roles;
 mod settings;
 mod template;
 mod terminal;
@@ -24,7 +27,12 @@ fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(error) => return usage(&error),
     };
-    match run(command_line.command) {
+    let outcome = match command_line.command {
+        // Its exit codes mean something to its supervisor only.
+        Command::Process(args) => return commands::run::process(&args),
+        command => run(command),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(command_line.verbose),
     }
@@ -43,7 +51,7 @@ fn run(command: Command) -> Outcome {
         Command::Version(args) => commands::version::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
-        Command::Process(args) => commands::run::process(&args),
+        Command::Process(_) => Ok(()),
     }
 }
 

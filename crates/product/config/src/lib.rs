@@ -45,6 +45,8 @@ pub struct Config {
     pub role: Role,
     /// File of the node's secret keys.
     pub key_file: PathBuf,
+    /// File in which the node remembers handshakes over a restart, so that none is answered twice.
+    pub replay_file: PathBuf,
     /// How long a lost link may be away before its flows are reset.
     pub session_timeout: Duration,
     /// What must be the same on both nodes of a link, and where packets are sent from.
@@ -134,6 +136,8 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let role_name = role_name?;
     report.role = Some(role_name);
     let key_file = root.required(report, "key_file", value::path(folder));
+    let replay_default = folder.join(format!("{role_name}.replay"));
+    let replay_file = root.or(report, "replay_file", replay_default, value::path(folder));
     let session_timeout_s = root.or(report, "session_timeout_s", 30, value::integer(1, 600, "seconds"));
     let mut network = root.section(report, "network");
     let mut shaping = root.section(report, "shaping");
@@ -151,6 +155,7 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     Some(Config {
         role: role?,
         key_file: key_file?,
+        replay_file,
         session_timeout: Duration::from_secs(session_timeout_s),
         network: network?,
         shaping,

@@ -1,8 +1,155 @@
-//! `hushwire demo`.
+//! `hushwire demo`: the whole at work on one machine.
 
-use crate::args::DemoArgs;
+mod live;
+
+use crate::args::{DemoArgs, ModeArg};
+use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
+use crate::local::connect::{self, FetchError};
+use crate::local::origin::{OBJECT_LEN, OBJECT_PATH, Origin, PAGE};
+use crate::local::pair::{Pair, PairPlan};
+use crate::local::pattern;
+use crate::local::stop::StopSignals;
+use crate::terminal;
+use live::Live;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-pub(crate) fn run(_args: &DemoArgs) -> Outcome {
-    Err(Failure::new(Code::Software, "not built in"))
+/// How long the demo's own fetches may be silent.
+const SILENCE: Duration = Duration::from_secs(15);
+/// When the demo downloads something itself, counted from the first live line.
+const OWN_DOWNLOAD_AFTER: Duration = Duration::from_secs(6);
+/// Seconds of traffic that the demo's own download is worth at the chosen rate.
+const OWN_DOWNLOAD_S: u64 = 3;
+/// At most so many bytes of it, for fast classes.
+const OWN_DOWNLOAD_MAX: u64 = 20_000_000;
+
+pub(crate) fn run(args: &DemoArgs) -> Outcome {
+    let class = config::parse_rate(&args.rate).map_err(|problem| {
+        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
+    })?;
+    let own_download = (class.bits_per_second() / 8 * OWN_DOWNLOAD_S).min(OWN_DOWNLOAD_MAX);
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(demo(args, own_download));
+    // A fetch of our own may still wait for an answer that no longer comes.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn demo(args: &DemoArgs, own_download: u64) -> Outcome {
+    let mut signals = StopSignals::new()?;
+    let origin = Origin::bind().await;
+    let origin =
+        origin.map_err(|error| Failure::new(Code::System, format!("no port of 127.0.0.1 can be opened: {error}")))?;
+    let server = origin.address();
+    let serving = tokio::spawn(origin.serve());
+    let plan = PairPlan { mode: args.mode, rate: args.rate.clone(), slot_ms: 5, proxy_port: args.port };
+    terminal::say("Starting an entry and an exit on this machine with fresh keys ...\n");
+    let mut pair = tokio::select! {
+        started = Pair::start(&plan) => started?,
+        () = signals.wait() => return Ok(()),
+    };
+    terminal::say(&introduction(args.mode, pair.proxy(), server));
+    let shown = tokio::select! {
+        shown = show(args, &mut pair, server, own_download) => shown,
+        () = signals.wait() => Ok(()),
+    };
+    terminal::say("\nEnding both nodes ...\n");
+    pair.stop().await;
+    serving.abort();
+    shown?;
+    terminal::say("Nothing is left behind: no process, no file, no port.\n");
+    Ok(())
+}
+
+fn introduction(mode: ModeArg, proxy: SocketAddr, server: SocketAddr) -> String {
+    let mode = match mode {
+        ModeArg::Constant => "Mode constant: the wire carries the same packets whatever you do.",
+        ModeArg::Off => "Mode off: packets have one size, but they come and go with your traffic.",
+    };
+    format!(
+        "\n  your program -> entry -> packets of one size -> exit -> a small web server\n\n\
+         proxy   socks5h://{proxy} (HTTP CONNECT works too)\n\
+         page    http://{server}/\n\
+         object  http://{server}{OBJECT_PATH} ({} MB)\n\n\
+         Try it in another terminal:\n\n  curl --proxy socks5h://{proxy} http://{server}/\n\n{mode}\n",
+        OBJECT_LEN / 1_000_000,
+    )
+}
+
+/// Fetches the page, then shows lines until the time is over.
+async fn show(args: &DemoArgs, pair: &mut Pair, server: SocketAddr, own_download: u64) -> Outcome {
+    let begun = Instant::now();
+    let proxy = pair.proxy();
+    let taken = blocking(move || fetch_page(proxy, server)).await??;
+    terminal::say(&format!(
+        "Fetched the page through the pair: {} bytes in {} ms, identical.\n\n",
+        PAGE.len(),
+        taken.as_millis()
+    ));
+    let mut live = Live::new();
+    let mut download = None;
+    loop {
+        pair.check()?;
+        live.update(&pair.entry_status().await?, &pair.exit_status().await?, download.is_some());
+        if args.seconds.is_some_and(|seconds| begun.elapsed() >= Duration::from_secs(seconds)) {
+            break;
+        }
+        let pause = tokio::time::sleep(live.pause());
+        tokio::pin!(pause);
+        match &mut download {
+            None if !live.has_downloaded && live.age() >= OWN_DOWNLOAD_AFTER => {
+                live.has_downloaded = true;
+                download = Some(tokio::task::spawn_blocking(move || fetch_object(proxy, server, own_download)));
+                pause.await;
+            }
+            Some(running) if running.is_finished() => {
+                running.await.map_err(|_| defect())?.map_err(|error| fetch_failed(&error))?;
+                download = None;
+                pause.await;
+            }
+            _ => pause.await,
+        }
+    }
+    live.finish();
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<Result<T, Failure>, Failure> {
+    let worked = tokio::task::spawn_blocking(work).await.map_err(|_| defect())?;
+    Ok(worked.map_err(|error| fetch_failed(&error)))
+}
+
+fn fetch_page(proxy: SocketAddr, server: SocketAddr) -> Result<Duration, FetchError> {
+    let begun = Instant::now();
+    let stream = connect::through(proxy, server, SILENCE)?;
+    let mut page = Vec::new();
+    connect::get(stream, "/", None, |_, piece| page.extend_from_slice(piece))?;
+    if page != PAGE.as_bytes() {
+        return Err(FetchError::Answer("another page than it has".to_owned()));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Downloads the first `length` bytes of the object and compares every one of them.
+fn fetch_object(proxy: SocketAddr, server: SocketAddr, length: u64) -> Result<(), FetchError> {
+    let stream = connect::through(proxy, server, SILENCE)?;
+    let mut expected = vec![0; 64 * 1024];
+    let mut equal = true;
+    connect::get(stream, OBJECT_PATH, Some((0, length)), |position, piece| {
+        pattern::fill(position, &mut expected[..piece.len()]);
+        equal &= expected[..piece.len()] == *piece;
+    })?;
+    if equal { Ok(()) } else { Err(FetchError::Answer("other bytes than it has".to_owned())) }
+}
+
+fn fetch_failed(error: &FetchError) -> Failure {
+    Failure::from_error(Code::Software, error)
+        .remedy("run the demo again with HUSHWIRE_LOG=debug and report what it says")
+}
+
+fn defect() -> Failure {
+    Failure::new(Code::Software, "a part of the demo ended unexpectedly")
 }

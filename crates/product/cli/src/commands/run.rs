@@ -3,25 +3,105 @@
 use crate::args::{NodeArgs, ProcessArgs, RoleArg};
 use crate::failure::{Code, Failure, Outcome};
 use crate::logging;
+use crate::plan::node_plan;
+use crate::report::Reporter;
+use crate::roles::ROLES;
 use crate::settings;
-use config::{Config, Role};
+use admin::protocol::{Request, Response};
+use admin::server::{BindError, Server};
+use admin::status::SCHEMA_VERSION;
+use config::{Config, Log, LogFormat, LogLevel, Role};
+use node::{NodeError, StatusSource, StopHandle};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn entry(args: &NodeArgs) -> Outcome {
-    let config = load(args, RoleArg::Entry)?;
-    settings::keys(&config.key_file)?;
-    logging::start(&config.log);
-    Err(Failure::new(Code::Software, "not built in"))
+    run(args, RoleArg::Entry)
 }
 
 pub(crate) fn exit(args: &NodeArgs) -> Outcome {
-    let config = load(args, RoleArg::Exit)?;
-    settings::keys(&config.key_file)?;
-    logging::start(&config.log);
-    Err(Failure::new(Code::Software, "not built in"))
+    run(args, RoleArg::Exit)
 }
 
-pub(crate) fn process(args: &ProcessArgs) -> Outcome {
-    Err(Failure::new(Code::Usage, format!("{} is started by its supervisor only", args.role)))
+/// One process of a node. Its exit codes are for its supervisor.
+pub(crate) fn process(args: &ProcessArgs) -> ExitCode {
+    logging::start(&Log { level: LogLevel::Info, format: LogFormat::Text });
+    node::process_main(&args.role, ROLES)
+}
+
+fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
+    let config = load(args, role)?;
+    let plan = node_plan(&config)?;
+    logging::start(&config.log);
+    let server = Server::bind(&config.admin.socket).map_err(|error| admin_socket(&error))?;
+    let reporter = Reporter::new(&config);
+    let leash = args.leash;
+    node::run_node(plan, |source, stop| async move {
+        if leash {
+            end_with_input(stop.clone());
+        }
+        let reporter = Arc::new(reporter);
+        let observed = observe(Arc::clone(&reporter), source.clone());
+        let served = server.serve(move |request| answer(request, &reporter, &source, &stop));
+        // Neither returns while the node runs.
+        tokio::join!(observed, served);
+    })
+    .map_err(|error| node_failed(&error))
+}
+
+fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &StopHandle) -> Response {
+    match request {
+        Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
+        Request::Stop => {
+            stop.stop();
+            Response::Stopping
+        }
+        Request::Version => {
+            Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
+        }
+    }
+}
+
+/// Looks at the links every second, whether somebody asks or not.
+async fn observe(reporter: Arc<Reporter>, source: StatusSource) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        every.tick().await;
+        reporter.observe(&source.snapshot());
+    }
+}
+
+/// Ends the node, at once, when standard input ends: whoever holds the other end of that pipe is gone.
+fn end_with_input(stop: StopHandle) {
+    std::thread::spawn(move || {
+        let mut input = std::io::stdin().lock();
+        // An input that cannot be read is one that has ended.
+        let _ = std::io::copy(&mut input, &mut std::io::sink());
+        stop.stop();
+        stop.stop();
+    });
+}
+
+fn admin_socket(error: &BindError) -> Failure {
+    match error {
+        BindError::InUse(_) => Failure::from_error(Code::System, error)
+            .remedy("ask it with `hushwire status`, or set admin.socket in one of the two files"),
+        BindError::NotASocket(_) => Failure::from_error(Code::CannotCreate, error).remedy("set admin.socket"),
+        BindError::System { source, .. } => {
+            Failure::io("cannot open the admin socket", source).remedy("set admin.socket")
+        }
+    }
+}
+
+/// The node's errors say themselves what to do, behind a semicolon.
+fn node_failed(error: &NodeError) -> Failure {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((sentence, remedy)) => Failure::new(Code::System, sentence).remedy(remedy),
+        None => Failure::new(Code::System, text),
+    }
 }
 
 /// The configuration, if it is one of this role.

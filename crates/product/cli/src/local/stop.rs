@@ -1,0 +1,32 @@
+//! Being asked to end.
+
+use crate::failure::{Code, Failure};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ctrl-C, a service manager, or a terminal that goes away.
+pub(crate) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    /// From here on these signals no longer end the program by themselves. Needs a tokio runtime.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(Code::System, format!("no signals: {error}")));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns at the next of them. Cancel-safe.
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

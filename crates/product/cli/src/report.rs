@@ -1,0 +1,327 @@
+//! What `status` says: the supervisor's knowledge and the figures of both processes, in one schema.
+
+use admin::status::{
+    Counters, Flows, Link, LinkState, Memory, Mode, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Severity,
+    Status, Warning,
+};
+use config::{Config, Role};
+use identity::PeerString;
+use node::{NodeRole, NodeStatus, ProcessStatus};
+use os_net::confine::PartState;
+use serde::Deserialize;
+use shaped_tunnel::ShapedStatus;
+use shaping::{CellRate, RateClass, SlotLength};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use wire::packet::PacketSize;
+
+/// Letters of a node id that are shown.
+const PEER_LETTERS: usize = 12;
+/// Missed slots in a thousand that are worth a warning.
+const MISSED_PER_MILLE: u64 = 10;
+
+/// Makes states of the node for the admin socket.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    facts: Facts,
+    started: Instant,
+    links: Mutex<Vec<Seen>>,
+}
+
+/// What the configuration says.
+#[derive(Debug)]
+struct Facts {
+    mode: config::Mode,
+    slot: SlotLength,
+    packet_size: PacketSize,
+    /// What an entry asks of its exit.
+    down: Option<RateClass>,
+    peers: Vec<String>,
+    max_flows: u16,
+    warnings: Vec<Warning>,
+}
+
+/// A link as it was last seen.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    state: LinkState,
+    since: Instant,
+}
+
+impl Reporter {
+    /// A reporter of the node with this configuration, which starts now.
+    pub(crate) fn new(config: &Config) -> Self {
+        let (down, peers) = match &config.role {
+            Role::Entry(entry) => (Some(entry.down), std::slice::from_ref(&entry.peer)),
+            Role::Exit(exit) => (None, exit.peers.as_slice()),
+        };
+        let warnings = config.warnings().into_iter().map(|warning| Warning {
+            severity: if warning.is_alarm() { Severity::Alarm } else { Severity::Warning },
+            sentence: format!("`{}`: {warning}", warning.key()),
+        });
+        let facts = Facts {
+            mode: config.shaping.mode,
+            slot: config.shaping.slot,
+            packet_size: config.network.packet_size,
+            down,
+            peers: peers.iter().map(short_name).collect(),
+            max_flows: config.queues.max_flows,
+            warnings: warnings.collect(),
+        };
+        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()) }
+    }
+
+    /// Looks at the links, so that `status` can say since when they are as they are. To be called every second.
+    pub(crate) fn observe(&self, node: &NodeStatus) {
+        if let Some(shaped) = shaped_status(node) {
+            self.update_links(&shaped);
+        }
+    }
+
+    /// The state now.
+    pub(crate) fn status(&self, node: &NodeStatus) -> Status {
+        let shaped = shaped_status(node);
+        let links = shaped.as_ref().map(|shaped| self.links(shaped)).unwrap_or_default();
+        let warnings = self.warnings(node, shaped.as_ref(), &links);
+        Status {
+            schema: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            role: Some(match node.role {
+                NodeRole::Entry => AdminRole::Entry,
+                NodeRole::Exit => AdminRole::Exit,
+            }),
+            mode: Some(match self.facts.mode {
+                config::Mode::Constant => Mode::Constant,
+                config::Mode::Off => Mode::Off,
+            }),
+            uptime_s: node.uptime_s,
+            links,
+            schedule: self.schedule(shaped.as_ref()),
+            counters: self.counters(node, shaped.as_ref()),
+            flows: self.flows(node),
+            processes: node.processes().into_iter().map(ProcessStatus::to_admin).collect(),
+            memory: Memory {
+                segments_bytes: Some(node.segments_bytes),
+                session_bound_bytes: shaped.map(|shaped| shaped.node.session_memory_max),
+            },
+            warnings,
+        }
+    }
+
+    fn update_links(&self, shaped: &ShapedStatus) -> Vec<Seen> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.truncate(shaped.node.links.len());
+        for (index, link) in shaped.node.links.iter().enumerate() {
+            let before = links.get(index).copied();
+            let state = match (link.up && link.session_up, before.map(|seen| seen.state)) {
+                (true, _) => LinkState::Up,
+                (false, Some(LinkState::Up | LinkState::Lost)) => LinkState::Lost,
+                (false, Some(LinkState::Connecting) | None) => LinkState::Connecting,
+            };
+            match before {
+                Some(seen) if seen.state == state => {}
+                Some(_) => links[index] = Seen { state, since: Instant::now() },
+                None => links.push(Seen { state, since: Instant::now() }),
+            }
+        }
+        links.clone()
+    }
+
+    fn links(&self, shaped: &ShapedStatus) -> Vec<Link> {
+        let seen = self.update_links(shaped);
+        // The process does not say whose link it is; where there is one peer it is clear.
+        let name = |index: usize| match self.facts.peers.as_slice() {
+            [only] => only.clone(),
+            _ => format!("link {}", index + 1),
+        };
+        let links = shaped.node.links.iter().zip(seen).enumerate();
+        links
+            .map(|(index, (link, seen))| Link {
+                peer: name(index),
+                state: Some(seen.state),
+                since_s: Some(seen.since.elapsed().as_secs()),
+                rtt_us: (link.rtt_us > 0).then_some(link.rtt_us),
+                loss_per_mille: link.up.then_some(u32::from(link.loss_per_mille)),
+            })
+            .collect()
+    }
+
+    fn schedule(&self, shaped: Option<&ShapedStatus>) -> Schedule {
+        if self.facts.mode == config::Mode::Off {
+            return Schedule::default();
+        }
+        let sent = shaped.filter(|shaped| !shaped.node.links.is_empty()).map(|shaped| {
+            let rates = shaped.node.links.iter().map(|link| self.rate_of(link.rate_bits_per_second));
+            rates.fold(Rate { bits_per_second: 0, packets_per_second: 0, bytes_per_month: 0 }, |sum, rate| Rate {
+                bits_per_second: sum.bits_per_second + rate.bits_per_second,
+                packets_per_second: sum.packets_per_second + rate.packets_per_second,
+                bytes_per_month: sum.bytes_per_month + rate.bytes_per_month,
+            })
+        });
+        let received = self.facts.down.map(|class| self.rate_of(class.bits_per_second()));
+        Schedule { slot_ms: Some(self.facts.slot.as_millis()), send: sent, receive: received }
+    }
+
+    fn rate_of(&self, bits_per_second: u64) -> Rate {
+        let class = RateClass::at_least(bits_per_second).unwrap_or(RateClass::FASTEST);
+        let size = self.facts.packet_size;
+        Rate {
+            bits_per_second,
+            packets_per_second: CellRate::new(class, self.facts.slot, size.session_packet()).cells_per_second(),
+            bytes_per_month: class.wire_bytes_per_month(size.session_packet(), size.packet()),
+        }
+    }
+
+    fn counters(&self, node: &NodeStatus, shaped: Option<&ShapedStatus>) -> Counters {
+        let own = |name: &str| shaped.and_then(|shaped| shaped.node.counters.get(name).copied());
+        let slots = shaped.and_then(|shaped| shaped.slots.as_ref());
+        let spares = slots.map_or(0, |slots| slots.cover_packets);
+        let age = node.shaped.body_age_ms.map(Duration::from_millis);
+        let sampled = age.and_then(|age| self.started.elapsed().checked_sub(age));
+        Counters {
+            sampled_at_ms: sampled.map(|time| time.as_millis() as u64),
+            packet_size: Some(self.facts.packet_size.packet() as u32),
+            packets_sent: shaped.map(|shaped| shaped.packets_sent + slots.map_or(0, |slots| slots.sent)),
+            packets_received: own("packets_received"),
+            data_cells_sent: own("data_cells_sent"),
+            cover_cells_sent: own("cover_cells_sent").map(|cells| cells + spares),
+            missed_slots: slots.map(|slots| slots.missed),
+            late_cells: slots.map(|slots| slots.late_slots),
+            application_bytes_in: unshaped_count(node, "bytes_to_tunnel"),
+            application_bytes_out: unshaped_count(node, "bytes_from_tunnel"),
+            drops: drops(node, shaped),
+        }
+    }
+
+    fn flows(&self, node: &NodeStatus) -> Flows {
+        Flows {
+            open: unshaped_count(node, "flows_open"),
+            max: Some(u64::from(self.facts.max_flows)),
+            opened: unshaped_count(node, "flows_opened"),
+            refused: unshaped_body(node).map(|body| body["ended"]["too_many_flows"].as_u64().unwrap_or(0)),
+        }
+    }
+
+    fn warnings(&self, node: &NodeStatus, shaped: Option<&ShapedStatus>, links: &[Link]) -> Vec<Warning> {
+        let mut warnings = self.facts.warnings.clone();
+        let mut warn = |severity, sentence: String| warnings.push(Warning { severity, sentence });
+        for process in node.processes() {
+            for part in process.confinement.iter().flat_map(|confinement| &confinement.parts) {
+                if let PartState::NotAvailable(why) = &part.state {
+                    warn(Severity::Warning, format!("{} is not confined by {}: {why}", process.name, part.name));
+                }
+            }
+            if let Some(fault) = &process.last_fault {
+                warn(Severity::Warning, format!("{}: {fault}", process.name));
+            }
+            if process.crash_loop {
+                warn(Severity::Alarm, format!("{} keeps ending by itself; look at the log", process.name));
+            }
+        }
+        if let Some(failure) = shaped.and_then(|shaped| shaped.last_send_failure.as_ref()) {
+            warn(Severity::Warning, format!("a packet could not be sent: {failure}"));
+        }
+        if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref())
+            && slots.missed * 1000 > (slots.slots + slots.missed) * MISSED_PER_MILLE
+        {
+            let sentence = "more than 1 % of the slots are missed; this machine is too busy for its rate, \
+                            try process.realtime or a longer slot";
+            warn(Severity::Warning, sentence.to_owned());
+        }
+        for link in shaped.iter().flat_map(|shaped| &shaped.node.links) {
+            if link.rate_bits_per_second < link.configured_bits_per_second {
+                let sentence = "the path loses too much, so the rate was lowered; it rises again in steps of 5 minutes";
+                warn(Severity::Warning, sentence.to_owned());
+            }
+        }
+        for link in links {
+            match link.state {
+                Some(LinkState::Lost) => {
+                    warn(Severity::Alarm, format!("the link to {} is lost; is the other node running?", link.peer));
+                }
+                Some(LinkState::Connecting) => {
+                    let sentence =
+                        "has not answered yet; is it running, does it have this node's line, do UDP packets pass?";
+                    warn(Severity::Warning, format!("{} {sentence}", link.peer));
+                }
+                Some(LinkState::Up) | None => {}
+            }
+        }
+        warnings
+    }
+}
+
+fn short_name(peer: &PeerString) -> String {
+    peer.node_id.to_string().chars().take(PEER_LETTERS).collect()
+}
+
+fn shaped_status(node: &NodeStatus) -> Option<ShapedStatus> {
+    node.shaped.body.as_ref().and_then(|body| ShapedStatus::deserialize(body).ok())
+}
+
+fn unshaped_body(node: &NodeStatus) -> Option<&serde_json::Value> {
+    node.unshaped.body.as_ref()
+}
+
+fn unshaped_count(node: &NodeStatus, name: &str) -> Option<u64> {
+    unshaped_body(node)?.get(name)?.as_u64()
+}
+
+/// Everything that was thrown away, by reason.
+fn drops(node: &NodeStatus, shaped: Option<&ShapedStatus>) -> BTreeMap<String, u64> {
+    let mut drops = BTreeMap::new();
+    let mut add = |name: &str, count: u64| {
+        if count > 0 {
+            *drops.entry(name.to_owned()).or_insert(0) += count;
+        }
+    };
+    if let Some(shaped) = shaped {
+        for (name, count) in &shaped.node.counters {
+            if let Some(reason) = name.strip_prefix("dropped_") {
+                add(&words(reason), *count);
+            }
+        }
+        for name in ["bad_cells", "unknown_circuit", "stale_messages", "datagrams_dropped"] {
+            add(&words(name), shaped.node.counters.get(name).copied().unwrap_or(0));
+        }
+    }
+    if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref()) {
+        add("kernel buffer full", slots.blocked);
+        add("path too narrow", slots.too_narrow);
+        add("no route", slots.unreachable);
+        add("refused by the system", slots.failed);
+    }
+    add("datagrams dropped", unshaped_count(node, "datagrams_dropped").unwrap_or(0));
+    add("silent clients closed", unshaped_count(node, "half_open_evicted").unwrap_or(0));
+    drops
+}
+
+/// `WrongSize` and `wrong_size` as `wrong size`.
+fn words(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        match letter {
+            '_' => out.push(' '),
+            upper if upper.is_ascii_uppercase() => {
+                if !out.is_empty() {
+                    out.push(' ');
+                }
+                out.push(upper.to_ascii_lowercase());
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words() {
+        assert_eq!(words("WrongSize"), "wrong size");
+        assert_eq!(words("bad_cells"), "bad cells");
+    }
+}
