@@ -310,3 +310,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
