@@ -102,9 +102,7 @@ impl KeySet {
         send.counter += 1;
         let (header, rest) = packet.split_at_mut(HEADER_LEN);
         let (body, tail) = rest.split_at_mut(rest.len() - TAG_LEN);
-        let sealed = send.key.seal_in_place_separate_tag(nonce(counter), clear_header(send.index, counter), body);
-        let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(sealed.expect("a packet is far below the limit of AES-GCM").as_ref());
+        let tag = seal_body(&send.key, send.index, counter, body);
         tail.copy_from_slice(&tag);
         header[..8].copy_from_slice(&(send.index ^ send.index_mask.word(&tag)).to_be_bytes());
         header[8..].copy_from_slice(&(counter ^ send.counter_mask.word(&tag)).to_be_bytes());
@@ -139,6 +137,14 @@ impl KeySet {
         self.send.counter = counter;
         self
     }
+}
+
+#[inline]
+fn seal_body(key: &LessSafeKey, index: u64, counter: u64, body: &mut [u8]) -> [u8; TAG_LEN] {
+    let sealed = key.seal_in_place_separate_tag(nonce(counter), clear_header(index, counter), body);
+    let mut tag = [0; TAG_LEN];
+    tag.copy_from_slice(sealed.expect("a packet is far below the limit of AES-GCM").as_ref());
+    tag
 }
 
 /// The associated data: index and counter as they are before they are masked.

@@ -182,10 +182,10 @@ impl LinkState {
 
     /// When the link has a packet of its own to send, apart from slots.
     pub(crate) fn own_packet_due(&self, config: &EndpointConfig) -> Option<Instant> {
-        let handshake = self.dial.as_ref().filter(|dial| !dial.parked).and_then(|dial| match &self.up {
-            None => Some(dial.next_at),
-            Some(up) if up.liveness.is_quiet() => Some(dial.next_at),
-            Some(up) => Some(up.too_old_at(config).max(dial.next_at)),
+        let handshake = self.dial.as_ref().filter(|dial| !dial.parked).map(|dial| match &self.up {
+            None => dial.next_at,
+            Some(up) if up.liveness.is_quiet() => dial.next_at,
+            Some(up) => up.too_old_at(config).max(dial.next_at),
         });
         let Some(up) = &self.up else { return handshake };
         let at_once = up.path.owes_answer() || up.rekey.owes_answer();
@@ -202,5 +202,67 @@ impl LinkState {
         .into_iter()
         .flatten()
         .min()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+mod tests {
+    use super::*;
+    use crate::schedule::{RawKeys, Role};
+    use identity::{DoorKey, LinkSecret, NodeSecret};
+    use zeroize::Zeroizing;
+
+    fn config() -> EndpointConfig {
+        let (node, link) = (NodeSecret::from_seed([1; 32]).node_id(), LinkSecret::from_bytes([2; 32]));
+        EndpointConfig::new(node, link, DoorKey::from_bytes([3; 32]))
+    }
+
+    fn keys() -> KeySet {
+        let raw = RawKeys { initiator: Zeroizing::new([1; 32]), responder: Zeroizing::new([2; 32]) };
+        KeySet::new(&raw, Role::Initiator, &HeaderMask::of_door(&DoorKey::from_bytes([3; 32])))
+    }
+
+    fn up(now: Instant, keys: KeySet) -> Up {
+        Up::new(now, keys, SocketAddr::from(([192, 0, 2, 1], 1)), Duration::ZERO, now + Duration::from_secs(120))
+    }
+
+    #[test]
+    fn keys_that_are_old_or_worn_out_want_a_whole_handshake() {
+        let (now, config) = (Instant::now(), config());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(!up(now, keys()).wants_handshake(at(359), &config));
+        assert!(up(now, keys()).wants_handshake(at(360), &config), "three rekey intervals");
+        assert!(!up(now, keys().with_sealed(SEAL_LIMIT / 2 - 1)).wants_handshake(now, &config));
+        assert!(up(now, keys().with_sealed(SEAL_LIMIT / 2)).wants_handshake(now, &config));
+    }
+
+    #[test]
+    fn a_rekey_is_due_by_age_or_by_packets() {
+        let (now, config) = (Instant::now(), config());
+        let due = |up: &Up| up.rekey.due_at(up.born, &up.keys, &config);
+        assert_eq!(due(&up(now, keys())), now + Duration::from_secs(120));
+        assert_eq!(due(&up(now, keys().with_sealed((1 << 26) - 1))), now + Duration::from_secs(120));
+        assert_eq!(due(&up(now, keys().with_sealed(1 << 26))), now);
+    }
+
+    #[test]
+    fn overtaken_and_hasty_rekeys_are_not_worked_on() {
+        let now = Instant::now();
+        let mut rekey = Rekey::new(now);
+        let at = |millis| now + Duration::from_millis(millis);
+        assert!(rekey.admits(at(0), 10));
+        assert!(!rekey.admits(at(499), 11), "too soon");
+        assert!(rekey.admits(at(500), 11));
+        assert!(!rekey.admits(at(5000), 11) && !rekey.admits(at(5000), 9), "overtaken");
+    }
+
+    #[test]
+    fn a_process_that_comes_back_is_recognised() {
+        let mut boots = Boots::default();
+        assert_eq!(boots.met(1), (true, false));
+        assert_eq!(boots.met(1), (false, false), "the same process");
+        assert_eq!(boots.met(2), (true, false), "restarted");
+        assert_eq!(boots.met(1), (true, true), "two processes with one key");
     }
 }

@@ -189,8 +189,7 @@ impl Net {
         if let Received::Cell { head, .. } = received
             && head.circuit == CIRCUIT
         {
-            let number = packet.bytes[21 + 72..].first_chunk().expect("a region is longer");
-            node.cells.push(u64::from_be_bytes(*number));
+            node.cells.push(cell_number(&packet.bytes));
         }
         node.received.push(received);
         Some(received)
@@ -264,4 +263,9 @@ impl Node {
         self.next_cell += 1;
         Some((to, bytes))
     }
+}
+
+/// What [`Node::seal`] wrote behind the reserved part of the region.
+fn cell_number(packet: &[u8]) -> u64 {
+    u64::from_be_bytes(*packet[21 + 72..].first_chunk().expect("a region is longer"))
 }

@@ -109,9 +109,9 @@ fn the_links_own_packets_take_slots_and_add_none() {
     for _ in 0..slots {
         net.step();
     }
-    for node in 0..2 {
-        assert_eq!(net.nodes[node].sent - before[node], slots, "exactly one packet a slot");
-        assert!((net.nodes[node].next_cell as usize) < slots as usize - 20, "of which some were the link's own");
+    for (node, before) in net.nodes.iter().zip(before) {
+        assert_eq!(node.sent - before, slots, "exactly one packet a slot");
+        assert!(node.next_cell < slots - 20, "of which some were the link's own");
     }
 }
 

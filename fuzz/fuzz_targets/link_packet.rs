@@ -1,0 +1,11 @@
+//! Packets of any content at an endpoint that accepts and dials. Seed corpus: `crates/core/link/corpus`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use link::Now;
+use std::time::Instant;
+
+fuzz_target!(|input: &[u8]| {
+    link::fuzz::link_packets(input, Now { instant: Instant::now(), unix_s: 1_800_000_000 });
+});
