@@ -118,7 +118,7 @@ impl Model {
                     self.expected.extend(first.iter().chain(&second));
                 }
             }
-            Operation::FromFd(count) => self.from_fd(count),
+            Operation::FromFd(count) => self.write_from_fd(count),
             Operation::Read(max) => {
                 let mut bytes = vec![0; max];
                 let count = self.reader.read(&self.reading, &mut bytes).expect("no fault");
@@ -163,7 +163,7 @@ impl Model {
         assert_eq!(distance, self.expected.len() as u64);
     }
 
-    fn from_fd(&mut self, count: usize) {
+    fn write_from_fd(&mut self, count: usize) {
         let bytes = self.fresh(count);
         self.pipe.1.write_all(&bytes).expect("an empty pipe takes it");
         let arrived = match self.writer.write_from_fd(&self.writing, self.pipe.0.as_fd(), count) {
