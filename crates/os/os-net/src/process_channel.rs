@@ -89,6 +89,15 @@ pub enum OpenError {
     System(Errno),
 }
 
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::System(errno) => errno.into(),
+            OpenError::NotAChannel(_) => Self::new(io::ErrorKind::InvalidInput, error),
+        }
+    }
+}
+
 /// Why a message was not sent. Nothing of it was sent then.
 #[derive(Debug, Error)]
 pub enum SendError {

@@ -1,1 +1,23 @@
-//! node
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+mod child;
+mod error;
+mod figures;
+mod generations;
+mod plan;
+mod process_entry;
+pub mod replay_file;
+mod resources;
+mod service;
+mod status;
+mod stop;
+mod supervisor;
+
+pub use backoff::{Backoff, CRASH_LOOP_DEATHS, RestartPlan};
+pub use error::NodeError;
+pub use plan::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
+pub use process_entry::{Role, process_main};
+pub use status::{NodeStatus, ProcessState, ProcessStatus, StatusSource};
+pub use stop::StopHandle;
+pub use supervisor::{Supervisor, run_node};

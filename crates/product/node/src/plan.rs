@@ -1,0 +1,147 @@
+//! What a supervisor is to run, already checked by whoever read the configuration.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flow_queue::{Geometry, Side};
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::RestartPlan;
+
+/// How long a stopping node waits for its flows if nothing else is configured.
+pub const STOP_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeRole {
+    /// Flows come in here: `UnshapedServer` and `ShapedClient`.
+    Entry,
+    /// Flows go out here: `ShapedServer` and `UnshapedClient`.
+    Exit,
+}
+
+/// Everything that the supervisor opens and starts.
+#[derive(Debug, Clone)]
+pub struct NodePlan {
+    /// Entry or exit.
+    pub role: NodeRole,
+    /// Number and size of the queues. The generation is the supervisor's own business.
+    pub queues: Geometry,
+    /// The process that faces the network. Beside the queue set it gets the UDP socket and the replay file.
+    pub shaped: ProcessPlan,
+    /// The process that faces applications or destinations. Beside the queue set it gets the listeners, in order.
+    pub unshaped: ProcessPlan,
+    /// Address of the UDP socket; port 0 lets the kernel choose.
+    pub udp: SocketAddr,
+    /// Where applications connect. None at an exit.
+    pub listeners: Vec<ListenerPlan>,
+    /// File in which the shaped process remembers handshakes over a restart.
+    pub replay_path: PathBuf,
+    /// How long a stopping node waits for its flows before it kills its processes.
+    pub stop_deadline: Duration,
+    /// How a process that died is started again.
+    pub restart: RestartPlan,
+    /// How the two processes are started.
+    pub launch: LaunchPlan,
+}
+
+/// One of the two processes.
+#[derive(Debug, Clone)]
+pub struct ProcessPlan {
+    /// Name of the role, as [`process_main`](crate::process_main) knows it.
+    pub name: String,
+    /// The role's `Boot` as JSON.
+    pub boot: serde_json::Value,
+    /// Where in it the generation of the queues stands (RFC 6901), such as `/queues/generation`.
+    pub generation_pointer: String,
+    /// Core that the process is pinned to, unless it does that by itself.
+    pub core: Option<usize>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenerPlan {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A unix stream socket with this path and these permission bits. A dead one with the same path is replaced.
+    Unix {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Permission bits, usually 0600.
+        mode: u32,
+    },
+}
+
+/// What is executed.
+#[derive(Debug, Clone)]
+pub struct LaunchPlan {
+    /// The executable.
+    pub executable: PathBuf,
+    /// Arguments before the role's name.
+    pub arguments: Vec<OsString>,
+    /// The whole environment of the processes.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+impl LaunchPlan {
+    /// The running program itself as `hushwire process <role>`, with `RUST_LOG` and the `HUSHWIRE_` variables of
+    /// this process and no others.
+    pub fn own_program() -> Self {
+        let passed = |key: &OsString| key == "RUST_LOG" || key.as_encoded_bytes().starts_with(b"HUSHWIRE_");
+        Self {
+            executable: "/proc/self/exe".into(),
+            arguments: vec!["process".into()],
+            environment: std::env::vars_os().filter(|(key, _)| passed(key)).collect(),
+        }
+    }
+}
+
+impl NodePlan {
+    pub(crate) fn process(&self, side: Side) -> &ProcessPlan {
+        match side {
+            Side::Shaped => &self.shaped,
+            Side::Unshaped => &self.unshaped,
+        }
+    }
+}
+
+impl ProcessPlan {
+    /// The boot message's configuration for queues of a generation. `None`: the pointer leads nowhere.
+    pub(crate) fn boot_for(&self, generation: u64) -> Option<serde_json::Value> {
+        let mut boot = self.boot.clone();
+        *boot.pointer_mut(&self.generation_pointer)? = generation.into();
+        Some(boot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_generation_is_put_where_the_role_has_it() {
+        let plan = |pointer: &str| ProcessPlan {
+            name: "dummy".to_owned(),
+            boot: json!({ "queues": { "generation": 0, "max_flows": 8 }, "generation": 0 }),
+            generation_pointer: pointer.to_owned(),
+            core: None,
+        };
+        let nested = json!({ "queues": { "generation": 7, "max_flows": 8 }, "generation": 0 });
+        assert_eq!(plan("/queues/generation").boot_for(7), Some(nested));
+        let flat = json!({ "queues": { "generation": 0, "max_flows": 8 }, "generation": 7 });
+        assert_eq!(plan("/generation").boot_for(7), Some(flat));
+        assert_eq!(plan("/nothing/here").boot_for(7), None);
+    }
+
+    #[test]
+    fn only_our_own_variables_are_passed_on() {
+        let launch = LaunchPlan::own_program();
+        let ours = |key: &OsString| key == "RUST_LOG" || key.to_string_lossy().starts_with("HUSHWIRE_");
+        assert!(launch.environment.iter().all(|(key, _)| ours(key)));
+    }
+}
