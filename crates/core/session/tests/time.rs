@@ -118,7 +118,8 @@ fn bbr_holds_its_rate_under_loss_and_cubic_does_not() {
 #[test]
 fn the_controller_opens_wide_on_a_live_connection() {
     let path = Path { loss_per_mille: 10, bits_per_second: Some(200_000_000), ..Path::default() };
-    let config = SessionConfig { wide_open: false, stream_window: 512 * 1024, ..client_config() };
+    let congestion = CongestionControl::Cubic;
+    let config = SessionConfig { wide_open: false, congestion, stream_window: 512 * 1024, ..client_config() };
     let server = SessionConfig { stream_window: 512 * 1024, ..server_config() };
     let mut pair = Pair::connected(config, server, path, 3);
     let flow = pair.open();
