@@ -10,30 +10,64 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     turns: VecDeque<u64>,
-    waiting: BTreeMap<u64, VecDeque<u16>>,
+    lines: BTreeMap<u64, Line>,
     members: BTreeSet<u16>,
 }
 
+/// The flows of one client. Those that had nothing to send until now go before those that had their turn, but
+/// only every other time: a request need not wait for eight downloads, and cannot starve them.
+#[derive(Debug, Default)]
+struct Line {
+    fresh: VecDeque<u16>,
+    busy: VecDeque<u16>,
+    fresh_was_last: bool,
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.busy.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<u16> {
+        let prefer_busy = std::mem::replace(&mut self.fresh_was_last, false);
+        let busy = if prefer_busy { self.busy.pop_front() } else { None };
+        busy.or_else(|| {
+            let fresh = self.fresh.pop_front();
+            self.fresh_was_last = fresh.is_some();
+            fresh.or_else(|| self.busy.pop_front())
+        })
+    }
+}
+
 impl FairQueue {
-    /// Puts a flow at the end of its client's line. A flow that already waits keeps its place.
+    /// Puts in a flow that had nothing to send until now. A flow that already waits keeps its place.
     pub(crate) fn push(&mut self, client: u64, index: u16) {
+        self.insert(client, index, |line| line.fresh.push_back(index));
+    }
+
+    /// Puts a flow back that had its turn and has more.
+    pub(crate) fn push_again(&mut self, client: u64, index: u16) {
+        self.insert(client, index, |line| line.busy.push_back(index));
+    }
+
+    fn insert(&mut self, client: u64, index: u16, place: impl FnOnce(&mut Line)) {
         if !self.members.insert(index) {
             return;
         }
-        let line = self.waiting.entry(client).or_default();
+        let line = self.lines.entry(client).or_default();
         if line.is_empty() {
             self.turns.push_back(client);
         }
-        line.push_back(index);
+        place(line);
     }
 
     /// The flow whose turn it is, and its client. It leaves the queue; the client goes to the end.
     pub(crate) fn pop(&mut self) -> Option<(u64, u16)> {
         let client = self.turns.pop_front()?;
-        let line = self.waiting.get_mut(&client)?;
-        let index = line.pop_front()?;
+        let line = self.lines.get_mut(&client)?;
+        let index = line.pop()?;
         if line.is_empty() {
-            self.waiting.remove(&client);
+            self.lines.remove(&client);
         } else {
             self.turns.push_back(client);
         }
@@ -63,7 +97,7 @@ mod tests {
         for _ in 0..1000 {
             let Some((client, index)) = queue.pop() else { break };
             *turns.entry(client).or_insert(0) += 1;
-            queue.push(client, index);
+            queue.push_again(client, index);
         }
         assert_eq!(turns, BTreeMap::from([(1, 500), (2, 500)]));
     }
@@ -75,6 +109,28 @@ mod tests {
         queue.push(7, 2);
         assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some((7, 1)), Some((7, 2)), None]);
         assert!(queue.is_empty());
-        assert!(queue.waiting.is_empty() && queue.members.is_empty());
+        assert!(queue.lines.is_empty() && queue.members.is_empty());
+    }
+
+    #[test]
+    fn a_request_goes_before_downloads_but_cannot_starve_them() {
+        let mut queue = FairQueue::default();
+        for index in 0..8 {
+            queue.push_again(1, index);
+        }
+        queue.push(1, 100);
+        let mut turns = 0;
+        assert_eq!(queue.pop(), Some((1, 100)), "before the downloads");
+        queue.push(1, 100);
+        for _ in 0..100 {
+            let Some((client, index)) = queue.pop() else { break };
+            if index == 100 {
+                turns += 1;
+                queue.push(client, index);
+            } else {
+                queue.push_again(client, index);
+            }
+        }
+        assert_eq!(turns, 50, "an endless row of requests gets half, the downloads the other half");
     }
 }

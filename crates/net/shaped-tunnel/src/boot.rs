@@ -1,5 +1,6 @@
 //! What the supervisor tells a shaped process at its start.
 
+use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
 use link::Peer;
 use serde::{Deserialize, Serialize};
@@ -66,12 +67,8 @@ pub struct Boot {
     pub door_key: String,
     /// How long a session outlives its link.
     pub session_timeout_ms: u64,
-    /// Number of queue pairs.
-    pub max_flows: u16,
-    /// Bytes of each ring.
-    pub queue_size: u32,
-    /// Generation of the queue set that comes with this message.
-    pub generation: u64,
+    /// Number, size and generation of the queues that come with this message.
+    pub queues: Geometry,
     /// Real-time priority of the sender thread, 1..=99.
     pub realtime: Option<u8>,
     /// Core to which the process is pinned.
@@ -134,7 +131,7 @@ impl Boot {
             link_secret: self.link_secret.parse::<LinkSecret>().map_err(|_| BootError::Key("link secret"))?,
             door_key: self.door_key.parse::<DoorKey>().map_err(|_| BootError::Key("door key"))?,
             session_timeout: Duration::from_millis(self.session_timeout_ms),
-            max_flows: self.max_flows,
+            max_flows: self.queues.max_flows(),
             congestion: match self.congestion {
                 CongestionName::Cubic => CongestionControl::Cubic,
                 CongestionName::Bbr => CongestionControl::Bbr,

@@ -7,6 +7,6 @@ mod replay;
 mod shaped;
 mod status;
 
-pub use boot::{Boot, BootError, BootSide};
+pub use boot::{Boot, BootError, BootSide, CongestionName};
 pub use process::{RunError, run};
 pub use status::ShapedStatus;

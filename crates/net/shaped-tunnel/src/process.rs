@@ -90,8 +90,7 @@ pub fn run(boot: Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(), RunErr
 
 impl Shell {
     fn new(boot: &Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<Self, RunError> {
-        let geometry = Geometry::new(boot.max_flows, boot.queue_size, boot.generation)
-            .map_err(|_| BootError::Range("number or size of queues"))?;
+        let geometry = boot.queues;
         let assigns = boot.is_exit();
         let mut fds = fds.into_iter();
         let set: Vec<OwnedFd> = fds.by_ref().take(flow_queue::DESCRIPTORS).collect();

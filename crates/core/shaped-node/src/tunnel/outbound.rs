@@ -30,10 +30,10 @@ impl Tunnel {
         while self.session.unsent_bytes() < portions.ahead {
             let Some((client, index)) = self.fair.pop() else { return };
             match self.take_turn(now, index, near, portions.turn) {
-                Turn::More => self.fair.push(client, index),
+                Turn::More => self.fair.push_again(client, index),
                 Turn::Idle | Turn::NoCredit => {}
                 Turn::Full => {
-                    self.fair.push(client, index);
+                    self.fair.push_again(client, index);
                     return;
                 }
             }
