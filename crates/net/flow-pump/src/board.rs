@@ -151,14 +151,19 @@ impl Board {
     }
 
     async fn sleep(&self) -> io::Result<()> {
-        let bell = match &self.state.borrow().side {
-            Some(side) => side.prepare_sleep().then(|| side.bell()),
-            None => return std::future::pending().await,
+        // `None`: the generation is over. `Some(None)`: there are news already.
+        let bell = {
+            let state = self.state.borrow();
+            state.side.as_ref().map(|side| side.prepare_sleep().then(|| side.bell()))
         };
-        let Some(bell) = bell else {
-            // News already. The flows get their turn first.
-            tokio::task::yield_now().await;
-            return Ok(());
+        let bell = match bell {
+            Some(Some(bell)) => bell,
+            Some(None) => {
+                // The flows get their turn first.
+                tokio::task::yield_now().await;
+                return Ok(());
+            }
+            None => return std::future::pending().await,
         };
         let rung = bell.rung().await;
         if let Some(side) = &self.state.borrow().side {

@@ -82,7 +82,7 @@ impl Process {
     /// The end of the process.
     pub(crate) fn end(self) -> Result<(), RunError> {
         drop(self.channel);
-        self.thread.join().expect("the process does not panic")
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

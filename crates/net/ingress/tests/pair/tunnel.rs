@@ -60,10 +60,10 @@ impl Tunnel {
     /// One look at everything. True: there is more to do at once.
     fn turn(&mut self) -> Result<bool, QueueFault> {
         while let Some(message) = self.entry.poll_message()? {
-            self.from_entry(message)?;
+            self.take_from_entry(message)?;
         }
         while let Some(message) = self.exit.poll_message()? {
-            self.from_exit(message)?;
+            self.take_from_exit(message)?;
         }
         self.open_waiting()?;
         while self.entry.poll_active().is_some() {}
@@ -91,7 +91,7 @@ impl Tunnel {
         Ok(ends > 0 && !self.syns.is_empty())
     }
 
-    fn from_entry(&mut self, message: LocalMessage) -> Result<(), QueueFault> {
+    fn take_from_entry(&mut self, message: LocalMessage) -> Result<(), QueueFault> {
         let queue = message.queue();
         if let LocalMessage::Syn(_, syn) = message {
             self.syns.push_back((queue, syn));
@@ -101,7 +101,7 @@ impl Tunnel {
         take(message, &mut flow.entry, &mut self.exit, &mut flow.exit)
     }
 
-    fn from_exit(&mut self, message: LocalMessage) -> Result<(), QueueFault> {
+    fn take_from_exit(&mut self, message: LocalMessage) -> Result<(), QueueFault> {
         let queue = message.queue();
         let Some(flow) = self.by_exit.get(&queue.index).and_then(|index| self.flows.get_mut(index)) else {
             return Ok(());
