@@ -87,7 +87,8 @@ fn an_exit_without_a_free_queue_pair_says_so_and_serves_the_others() {
 
 #[test]
 fn an_outage_shorter_than_the_session_timeout_loses_no_flow_and_a_longer_one_resets_it() {
-    for setting in both_modes() {
+    for mut setting in both_modes() {
+        setting.path = setting.path.with_rate(20_000_000, 100_000);
         for (outage, survives) in [(20, true), (60, false)] {
             let mut pair = Pair::new(setting.clone());
             let number = open(&mut pair, plan(port::ENDLESS, 1));
