@@ -17,29 +17,27 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 2] = [
+const RUNS: [Long; 3] = [
     Long {
         name: "loom",
-        about: "every interleaving of the shared-memory ring's models (about 2 minutes)",
+        about: "every interleaving of the shared-memory ring's models (about a minute)",
         program: "cargo",
-        arguments: &["test", "--release", "--package", "shm-ring", "--target-dir", "target/loom", "--lib", "loom"],
-        environment: &[("RUSTFLAGS", "--cfg loom")],
+        arguments: &["test", "--release", "--package", "shm-ring", "--test", "loom"],
+        environment: &[("RUSTFLAGS", "--cfg loom"), ("CARGO_TARGET_DIR", "target/loom")],
     },
     Long {
         name: "asan",
         about: "the shared-memory ring's tests under AddressSanitizer, with the nightly toolchain (about 3 minutes)",
         program: "cargo",
-        arguments: &[
-            "+nightly",
-            "test",
-            "--package",
-            "shm-ring",
-            "--target",
-            "x86_64-unknown-linux-gnu",
-            "--target-dir",
-            "target/asan",
-        ],
-        environment: &[("RUSTFLAGS", "-Zsanitizer=address")],
+        arguments: &["+nightly", "test", "--package", "shm-ring", "--tests", "--target", "x86_64-unknown-linux-gnu"],
+        environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
+    },
+    Long {
+        name: "fuzz",
+        about: "every fuzz target for a minute, with the nightly toolchain",
+        program: "scripts/fuzz",
+        arguments: &["60"],
+        environment: &[],
     },
 ];
 
@@ -57,7 +55,12 @@ pub(crate) fn listing() -> String {
 pub(crate) fn run(root: &Path, name: &str) -> anyhow::Result<bool> {
     let found = RUNS.iter().find(|run| run.name == name);
     let run = found.with_context(|| format!("no long run is called `{name}`; the names are:\n{}", listing()))?;
-    let status = Command::new(run.program)
+    let mut command = Command::new(run.program);
+    if run.arguments.first().is_some_and(|first| first.starts_with('+')) {
+        // A toolchain can be chosen only by the launcher, and only if no compiler is set for it already.
+        command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+    }
+    let status = command
         .args(run.arguments)
         .envs(run.environment.iter().copied())
         .current_dir(root)

@@ -8,3 +8,4 @@ pub mod programs;
 pub mod recording;
 pub mod relay;
 pub mod scratch;
+pub mod servers;

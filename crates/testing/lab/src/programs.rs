@@ -31,7 +31,7 @@ const PROGRAMS: [(&str, &str); 12] = [
 
 /// Python modules with their Debian packages.
 const MODULES: [(&str, &str); 3] =
-    [("websockets", "python3-websockets"), ("python_socks", "python3-socks"), ("dns", "python3-dnspython")];
+    [("websockets", "python3-websockets"), ("socks", "python3-socks"), ("dns", "python3-dnspython")];
 
 /// Folders that hold servers and are not in everybody's search path.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];

@@ -1,0 +1,54 @@
+//! iperf3 with one, eight and sixty-four streams, both ways.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use lab::pair::{Mode, Pair, PairConfig};
+use lab::process;
+use lab::programs;
+use lab::scratch::Scratch;
+use lab::servers;
+use serde_json::Value;
+
+const WITHIN: Duration = Duration::from_secs(60);
+
+#[test]
+fn one_eight_and_sixty_four_streams_both_ways() -> anyhow::Result<()> {
+    let folder = Scratch::new()?;
+    let server = servers::iperf3(&folder)?;
+    for (mode, least_bits_per_second) in [(Mode::Off { congestion: "bbr" }, 50e6), (Mode::constant("20 Mbit/s"), 10e6)]
+    {
+        let pair = Pair::start(PairConfig::new(mode.clone()).with_forward(server.address))?;
+        for streams in [1, 8, 64] {
+            for reverse in [false, true] {
+                let speed = measure(&pair, streams, reverse)?;
+                assert!(
+                    speed >= least_bits_per_second,
+                    "{mode:?}, {streams} streams, reverse {reverse}: {speed:.0} bit/s"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bits per second that the receiving side counted; every stream must have moved bytes.
+fn measure(pair: &Pair, streams: u32, reverse: bool) -> anyhow::Result<f64> {
+    let to = pair.forward(0);
+    let mut command = Command::new(programs::find("iperf3")?);
+    command.args(["--client", "127.0.0.1", "--port", &to.port().to_string(), "--time", "3", "--json"]);
+    command.args(["--parallel", &streams.to_string()]);
+    if reverse {
+        command.arg("--reverse");
+    }
+    let output = process::run(&mut command, WITHIN)?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let each = report["end"]["streams"].as_array().context("iperf3 reports its streams")?;
+    anyhow::ensure!(each.len() == streams as usize, "{} streams of {streams}", each.len());
+    for stream in each {
+        let bytes = stream["receiver"]["bytes"].as_f64().unwrap_or(0.0);
+        anyhow::ensure!(bytes > 0.0, "a stream moved nothing: {stream}");
+    }
+    report["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports the sum")
+}
