@@ -128,7 +128,15 @@ fn processes(out: &mut String, processes: &[Process]) {
         let confined = match process.confinement.as_deref() {
             None => UNKNOWN.to_owned(),
             Some([]) => "nothing".to_owned(),
-            Some(by) => by.join(", "),
+            Some(measures) => {
+                let missing = measures.iter().filter(|measure| measure.starts_with(crate::status::MISSING)).count();
+                let all = measures.len();
+                if missing == 0 {
+                    format!("all {all} measures")
+                } else {
+                    format!("{} of {all} measures", all - missing)
+                }
+            }
         };
         let _ = writeln!(out, "{:<16}{pid:>8}{:>10}{cpu:>10}{memory:>12}  {confined}", process.name, process.restarts);
     }
@@ -217,7 +225,7 @@ pub(crate) mod tests {
                 restarts: 0,
                 cpu_s: Some(12.34),
                 rss_bytes: Some(23 << 20),
-                confinement: Some(vec!["seccomp".into(), "landlock".into()]),
+                confinement: Some(vec!["seccomp".into(), "no landlock: too old".into()]),
             }],
             memory: Memory { segments_bytes: Some(513 << 20), session_bound_bytes: Some(128 << 20) },
             warnings: vec![

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 /// Version of the schema. Fields may be added within a version; a reader ignores what it does not know.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// What a confinement measure begins with that is not in force.
+pub const MISSING: &str = "no ";
+
 /// A node's state. `None` (`null` in JSON) always means: not known.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -164,7 +167,8 @@ pub struct Process {
     pub cpu_s: Option<f64>,
     /// Resident memory in bytes, shared segments included.
     pub rss_bytes: Option<u64>,
-    /// What confines it, such as `seccomp` and `landlock`; none if it has not said.
+    /// Measures that confine it, such as `seccomp`; one that is not in force begins with [`MISSING`] and says why.
+    /// None if the process has not said, or is not confined at all, as the supervisor.
     pub confinement: Option<Vec<String>>,
 }
 

@@ -100,7 +100,7 @@ impl Reporter {
             schedule: self.schedule(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             flows: self.flows(node),
-            processes: node.processes().into_iter().map(ProcessStatus::to_admin).collect(),
+            processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
                 segments_bytes: Some(node.segments_bytes),
                 session_bound_bytes: shaped.map(|shaped| shaped.node.session_memory_max),
@@ -206,7 +206,7 @@ impl Reporter {
     fn warnings(&self, node: &NodeStatus, shaped: Option<&ShapedStatus>, links: &[Link]) -> Vec<Warning> {
         let mut warnings = self.facts.warnings.clone();
         let mut warn = |severity, sentence: String| warnings.push(Warning { severity, sentence });
-        for process in node.processes() {
+        for process in processes(node, shaped) {
             for part in process.confinement.iter().flat_map(|confinement| &confinement.parts) {
                 if let PartState::NotAvailable(why) = &part.state {
                     warn(Severity::Warning, format!("{} is not confined by {}: {why}", process.name, part.name));
@@ -258,6 +258,16 @@ fn short_name(peer: &PeerString) -> String {
 
 fn shaped_status(node: &NodeStatus) -> Option<ShapedStatus> {
     node.shaped.body.as_ref().and_then(|body| ShapedStatus::deserialize(body).ok())
+}
+
+/// All processes. The shaped one says in its own figures what it has given up.
+fn processes(node: &NodeStatus, shaped: Option<&ShapedStatus>) -> Vec<ProcessStatus> {
+    let mut all: Vec<ProcessStatus> = node.processes().into_iter().cloned().collect();
+    let own = all.iter_mut().find(|process| process.name == node.shaped.name);
+    if let (Some(process), Some(shaped)) = (own, shaped) {
+        process.confinement = shaped.confinement.clone();
+    }
+    all
 }
 
 fn unshaped_body(node: &NodeStatus) -> Option<&serde_json::Value> {

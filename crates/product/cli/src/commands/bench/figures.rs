@@ -1,0 +1,172 @@
+//! What was measured, as a table and as JSON.
+
+use crate::args::ModeArg;
+use crate::failure::{Code, Failure};
+use admin::render::binary;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// One process of the pair.
+#[derive(Debug, Clone)]
+pub(super) struct ProcessFigures {
+    pub(super) name: String,
+    pub(super) pid: u32,
+}
+
+/// Round trips.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Echo {
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+impl Echo {
+    /// `sorted`: at least one round trip, ascending.
+    pub(super) fn new(sorted: &[Duration]) -> Self {
+        let at = |per_cent: usize| {
+            let index = (sorted.len() * per_cent / 100).min(sorted.len().saturating_sub(1));
+            sorted.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+        };
+        Self { p50_us: at(50), p99_us: at(99) }
+    }
+}
+
+/// One bulk measurement.
+#[derive(Debug, Clone)]
+pub(super) struct Bulk {
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    /// Processor seconds of each process in that time.
+    pub(super) cpu_s: Vec<Option<f64>>,
+}
+
+impl Bulk {
+    fn megabits_per_second(&self) -> f64 {
+        self.bytes as f64 * 8.0 / 1e6 / self.seconds
+    }
+
+    /// Processor seconds of the index-th process per 10^9 bytes.
+    fn cpu_s_per_gb(&self, index: usize) -> Option<f64> {
+        let cpu = self.cpu_s.get(index).copied().flatten()?;
+        (self.bytes > 0).then(|| cpu / (self.bytes as f64 / 1e9))
+    }
+
+    /// Share of one processor that the index-th process used.
+    fn cpu_per_cent(&self, index: usize) -> Option<f64> {
+        Some(self.cpu_s.get(index).copied().flatten()? / self.seconds * 100.0)
+    }
+}
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub(super) struct Figures {
+    pub(super) mode: ModeArg,
+    pub(super) rate: Option<String>,
+    pub(super) slot_ms: Option<u32>,
+    pub(super) seconds: u64,
+    pub(super) echo: Echo,
+    pub(super) echo_direct: Echo,
+    pub(super) down: Bulk,
+    pub(super) up: Bulk,
+    /// Names of the processes, in the order of every list.
+    pub(super) processes: Vec<String>,
+    /// Resident bytes without shared segments.
+    pub(super) memory: Vec<Option<u64>>,
+}
+
+impl Figures {
+    pub(super) fn table(&self) -> String {
+        let mut text = format!("Mode {}", self.mode.name());
+        if let (Some(rate), Some(slot)) = (&self.rate, self.slot_ms) {
+            let _ = write!(text, ", {rate} each way, slots of {slot} ms");
+        }
+        let build = if cfg!(debug_assertions) { " This is a debug build: slower than a release." } else { "" };
+        let _ = writeln!(text, ", both nodes on this machine, {} s each.{build}\n", self.seconds);
+        let _ = writeln!(text, "download  {:>9.1} Mbit/s of application bytes", self.down.megabits_per_second());
+        let _ = writeln!(text, "upload    {:>9.1} Mbit/s", self.up.megabits_per_second());
+        let ms = |us: f64| us / 1000.0;
+        let (through, direct) = (&self.echo, &self.echo_direct);
+        let (p50, p99) = (ms(through.p50_us), ms(through.p99_us));
+        let _ = writeln!(
+            text,
+            "echo      {p50:>9.3} ms median, {p99:.3} ms p99 (without the pair {:.3} and {:.3} ms)\n",
+            ms(direct.p50_us),
+            ms(direct.p99_us)
+        );
+        let header = ["process", "cpu s/GB down", "up", "cpu % down", "up", "memory"];
+        let _ = writeln!(
+            text,
+            "{:<17}{:>14}{:>8}{:>12}{:>8}{:>12}",
+            header[0], header[1], header[2], header[3], header[4], header[5]
+        );
+        for (index, name) in self.processes.iter().enumerate() {
+            let number = |value: Option<f64>| value.map_or("unknown".to_owned(), |value| format!("{value:.2}"));
+            let memory = self.memory.get(index).copied().flatten().map_or("unknown".to_owned(), binary);
+            let _ = writeln!(
+                text,
+                "{name:<17}{:>14}{:>8}{:>12}{:>8}{memory:>12}",
+                number(self.down.cpu_s_per_gb(index)),
+                number(self.up.cpu_s_per_gb(index)),
+                number(self.down.cpu_per_cent(index)),
+                number(self.up.cpu_per_cent(index)),
+            );
+        }
+        text.push_str("\nMemory is resident and without the shared segments.\n");
+        text
+    }
+
+    pub(super) fn json(&self) -> Result<String, Failure> {
+        let bulk = |bulk: &Bulk| {
+            serde_json::json!({
+                "bytes": bulk.bytes,
+                "seconds": bulk.seconds,
+                "megabits_per_second": bulk.megabits_per_second(),
+            })
+        };
+        let echo = |echo: &Echo| serde_json::json!({ "p50_us": echo.p50_us, "p99_us": echo.p99_us });
+        let processes: Vec<serde_json::Value> = (0..self.processes.len())
+            .map(|index| {
+                serde_json::json!({
+                    "name": self.processes[index],
+                    "cpu_s_per_gb_down": self.down.cpu_s_per_gb(index),
+                    "cpu_s_per_gb_up": self.up.cpu_s_per_gb(index),
+                    "cpu_percent_down": self.down.cpu_per_cent(index),
+                    "cpu_percent_up": self.up.cpu_per_cent(index),
+                    "memory_bytes": self.memory.get(index).copied().flatten(),
+                })
+            })
+            .collect();
+        let whole = serde_json::json!({
+            "schema": 1,
+            "version": env!("CARGO_PKG_VERSION"),
+            "debug_build": cfg!(debug_assertions),
+            "mode": self.mode.name(),
+            "rate": self.rate,
+            "slot_ms": self.slot_ms,
+            "download": bulk(&self.down),
+            "upload": bulk(&self.up),
+            "echo": echo(&self.echo),
+            "echo_direct": echo(&self.echo_direct),
+            "processes": processes,
+        });
+        let text = serde_json::to_string_pretty(&whole)
+            .map_err(|error| Failure::new(Code::Software, format!("the figures cannot be written as JSON: {error}")))?;
+        Ok(text + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_per_byte_and_per_second() {
+        let bulk = Bulk { bytes: 500_000_000, seconds: 4.0, cpu_s: vec![Some(1.0), None] };
+        assert_eq!(bulk.megabits_per_second(), 1000.0);
+        assert_eq!((bulk.cpu_s_per_gb(0), bulk.cpu_s_per_gb(1), bulk.cpu_s_per_gb(2)), (Some(2.0), None, None));
+        assert_eq!(bulk.cpu_per_cent(0), Some(25.0));
+        let times: Vec<Duration> = (1..=100).map(Duration::from_micros).collect();
+        let echo = Echo::new(&times);
+        assert!((echo.p50_us - 51.0).abs() < 0.01 && (echo.p99_us - 100.0).abs() < 0.01, "{echo:?}");
+    }
+}
