@@ -17,7 +17,7 @@ mod supervisor;
 pub use backoff::{Backoff, CRASH_LOOP_DEATHS, RestartPlan};
 pub use error::NodeError;
 pub use plan::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
-pub use process_entry::{Role, process_main};
+pub use process_entry::{Role, RunRole, process_main};
 pub use status::{NodeStatus, ProcessState, ProcessStatus, StatusSource};
 pub use stop::StopHandle;
 pub use supervisor::{Supervisor, run_node};

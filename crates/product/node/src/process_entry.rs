@@ -12,6 +12,9 @@ use thiserror::Error;
 /// How long a started process waits for its boot message. The supervisor sends it at once.
 const BOOT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// A role's life: its boot configuration, its channel, its descriptors. An error is one sentence for a person.
+pub type RunRole = fn(serde_json::Value, Channel, Vec<OwnedFd>) -> Result<(), Box<dyn Error>>;
+
 /// What a process can be.
 #[derive(Clone, Copy)]
 pub struct Role {
@@ -21,7 +24,7 @@ pub struct Role {
     /// that confines itself at a later point returns `None` and reports it in its own status.
     pub needs: fn(&serde_json::Value) -> Option<Needs>,
     /// The whole life of the process. Descriptors are the queue set, then the role's own.
-    pub run: fn(serde_json::Value, Channel, Vec<OwnedFd>) -> Result<(), Box<dyn Error>>,
+    pub run: RunRole,
 }
 
 #[derive(Debug, Error)]

@@ -18,7 +18,10 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use crate::dummy::{Behaviour, ROLES, count_descriptors, count_segment_maps};
 use crate::rig::{Directory, Outcome, is_alive, kill, plan, refusal, serves, with_node};
 
-const TESTS: &[(&str, fn() -> Outcome)] = &[
+/// A test and its name.
+type Test = (&'static str, fn() -> Outcome);
+
+const TESTS: &[Test] = &[
     ("both_processes_serve_and_are_reported", both_processes_serve_and_are_reported),
     ("a_killed_shaped_process_comes_back_with_new_queues", a_killed_shaped_process_comes_back),
     ("a_killed_unshaped_process_comes_back_with_new_queues", a_killed_unshaped_process_comes_back),
@@ -124,7 +127,7 @@ fn run_here(name: &str) -> ExitCode {
 }
 
 /// What tests start as another process.
-const PARTS: &[(&str, fn() -> Outcome)] = &[("part-node", part_node)];
+const PARTS: &[Test] = &[("part-node", part_node)];
 
 /// A node that prints its processes' numbers when they serve, and runs until it is stopped.
 fn part_node() -> Outcome {
