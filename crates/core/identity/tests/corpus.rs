@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "the corpus is read from the source tree")]
+#[expect(clippy::disallowed_methods, reason = "the corpus is read from the source tree")]
 fn the_corpus_breaks_nothing() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut files = 0;

@@ -1,6 +1,6 @@
 //! What a cell, a handshake and a stranger's packet cost: `cargo bench -p link`.
 
-#![allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#![expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use identity::{DoorKey, LinkSecret, NodeSecret};

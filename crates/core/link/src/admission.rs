@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
     fn a_second_later_the_count_begins_again() {
         let start = Instant::now();
         let mut window = RateWindow::new();

@@ -4,6 +4,9 @@
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
 
+/// Blocks that are encrypted together: what AES-NI keeps in flight. The reserved 72 bytes take five of them.
+const BATCH: usize = 8;
+
 /// An endless stream of bytes that nobody else can guess.
 pub(crate) struct Filler {
     key: Aes128,
@@ -15,13 +18,19 @@ impl Filler {
         Self { key: Aes128::new(key.into()), counter: 0 }
     }
 
+    /// Fills `bytes`; blocks go through the cipher eight at a time.
     #[inline]
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(16) {
-            let mut block = aes::Block::from(self.counter.to_be_bytes());
-            self.counter += 1;
-            self.key.encrypt_block(&mut block);
-            chunk.copy_from_slice(&block[..chunk.len()]);
+        for chunk in bytes.chunks_mut(BATCH * 16) {
+            let mut blocks = [aes::Block::default(); BATCH];
+            for block in &mut blocks {
+                *block = aes::Block::from(self.counter.to_be_bytes());
+                self.counter += 1;
+            }
+            self.key.encrypt_blocks(&mut blocks);
+            for (part, block) in chunk.chunks_mut(16).zip(&blocks) {
+                part.copy_from_slice(&block[..part.len()]);
+            }
         }
     }
 }

@@ -134,7 +134,7 @@ impl Path {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
 

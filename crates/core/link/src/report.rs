@@ -268,5 +268,5 @@ impl Samples {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests;

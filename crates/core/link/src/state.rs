@@ -206,7 +206,7 @@ impl LinkState {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
     use crate::schedule::{RawKeys, Role};

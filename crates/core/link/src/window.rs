@@ -22,7 +22,8 @@ impl ReplayWindow {
         self.end
     }
 
-    /// True when `counter` is neither too old nor already accepted. Changes nothing: the packet is not authenticated yet.
+    /// True when `counter` is neither too old nor already accepted. Changes nothing: the packet is not yet
+    /// authenticated.
     #[inline]
     pub(crate) fn is_new(&self, counter: u64) -> bool {
         if counter >= self.end {

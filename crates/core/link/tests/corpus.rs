@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time, and the corpus in the source tree")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time, and the corpus in the source tree")]
 fn the_corpus_breaks_nothing() {
     let start = Now { instant: std::time::Instant::now(), unix_s: 1_800_000_000 };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");

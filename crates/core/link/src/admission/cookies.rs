@@ -75,7 +75,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
     fn a_cookie_is_bound_to_address_port_and_time() {
         let (start, mut rng, mut jar) = (Instant::now(), ChaCha20Rng::from_seed([1; 32]), CookieJar::new());
         let at = |seconds| start + Duration::from_secs(seconds);

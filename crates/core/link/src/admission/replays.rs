@@ -116,7 +116,7 @@ impl Replays {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
 

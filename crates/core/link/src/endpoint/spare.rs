@@ -1,4 +1,4 @@
-//! Spare cover: packets that are sealed in advance and mostly never leave (docs/design, spare cover).
+//! Spare cover: packets that are sealed in advance and mostly never leave (docs/spec/link.md, "Report").
 
 use super::Endpoint;
 use crate::event::LinkId;

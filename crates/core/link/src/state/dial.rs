@@ -97,7 +97,7 @@ impl Dial {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
     use rand_chacha::ChaCha20Rng;

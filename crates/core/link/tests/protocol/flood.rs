@@ -195,3 +195,24 @@ fn established_links_are_not_pushed_out() {
     let up = relay.links().filter(|link| relay.is_up(*link)).count();
     assert_eq!(up, 2);
 }
+
+#[test]
+fn a_full_replay_filter_asks_everybody_for_a_cookie() {
+    let now = start();
+    let (mut relay, settings) = relay(16);
+    let day = (now.unix_s / 86_400) as u32;
+    let stored = (0..65_536u32).map(|number| {
+        let mut key = [1; 32];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        (key, day)
+    });
+    relay.remember_ephemerals(stored);
+    let mut client = client(1, now, &settings);
+    let received = relay.handle_packet(now, client.from, false, &mut client.message_1(now));
+    assert_eq!(received, Received::Dropped(DropReason::CookieNeeded));
+    answers(&mut relay, now, &mut client);
+    assert_eq!(relay.handle_packet(now, client.from, false, &mut client.message_1(now)), Received::Handled);
+    answers(&mut relay, now, &mut client);
+    assert!(client.endpoint.is_up(client.link));
+    assert_eq!(relay.table_sizes().1, 65_536, "and remembers no more than it may");
+}

@@ -1,9 +1,10 @@
 //! Packets that must lead nowhere.
 
-use crate::net::{Fate, Net, Packet, accept_only, address, config, peer};
+use crate::net::{CIRCUIT, Fate, Net, Packet, accept_only, address, config, peer};
 use identity::DoorKey;
-use link::{Accept, DropReason, Endpoint, LinkEvent, Peer, Received};
+use link::{Accept, DropReason, Endpoint, LinkEvent, Peer, Received, SealError};
 use std::time::Duration;
+use wire::cell::{CellHead, CircuitId, Command};
 
 /// Runs the first steps of a pair and returns the packets that were sent, in order: message 1, message 2, a cell.
 fn first_packets(net: &mut Net) -> Vec<Packet> {
@@ -233,4 +234,35 @@ fn only_listed_keys_come_in() {
     assert!(net.nodes[1].endpoint.counters().unknown_peer >= 3);
     assert_eq!(net.nodes[2].sent, net.nodes[1].endpoint.counters().unknown_peer, "every one met silence");
     assert!(net.nodes[2].received.is_empty());
+}
+
+#[test]
+fn authenticated_cells_without_meaning_are_the_peers_fault() {
+    let (mut net, link) = Net::pair(|_| {});
+    assert!(net.run_until(Duration::from_secs(1), |net| net.is_up(1)));
+    let (now, from) = (net.now, net.nodes[0].address);
+    for command in [Command::Cover, Command::Report, Command::Challenge, Command::RekeyInit, Command::RekeyAnswer] {
+        let (head, mut out) = (CellHead { circuit: CIRCUIT, command }, Vec::new());
+        net.nodes[0].endpoint.seal_cell(now, link, head, |_| {}, &mut out).expect("a link that is up");
+        let received = net.nodes[1].endpoint.handle_packet(now, from, false, &mut out);
+        assert_eq!(received, Received::Dropped(DropReason::BadCell), "{command:?} of a circuit");
+    }
+    assert!(net.is_up(1));
+}
+
+#[test]
+fn a_caller_cannot_make_the_links_own_cells() {
+    let (mut net, link) = Net::pair(|_| {});
+    let (mut out, cover) = (Vec::new(), CellHead { circuit: CircuitId::LINK, command: Command::Cover });
+    let now = net.now;
+    assert_eq!(net.nodes[0].endpoint.seal_cell(now, link, cover, |_| {}, &mut out), Err(SealError::Down));
+    assert!(net.run_until(Duration::from_secs(1), |net| net.is_up(0)));
+    let endpoint = &mut net.nodes[0].endpoint;
+    for command in [Command::Report, Command::Challenge, Command::Relay, Command::Destroy] {
+        let head = CellHead { circuit: CircuitId::LINK, command };
+        assert_eq!(endpoint.seal_cell(now, link, head, |_| {}, &mut out), Err(SealError::Reserved));
+    }
+    assert!(out.is_empty(), "nothing is appended on an error");
+    assert!(endpoint.seal_cell(now, link, cover, |_| {}, &mut out).is_ok());
+    assert_eq!(out.len(), 1350);
 }

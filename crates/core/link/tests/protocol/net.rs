@@ -78,7 +78,7 @@ pub(crate) fn peer(config: &EndpointConfig) -> Peer {
     Peer { node_id: config.node_id, link_key, door_key: config.door_key.clone() }
 }
 
-#[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 pub(crate) fn start() -> Now {
     Now { instant: Instant::now(), unix_s: NOON }
 }
