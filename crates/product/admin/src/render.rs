@@ -38,6 +38,12 @@ pub fn decimal(bytes: u64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
 }
 
+/// `91.6 GB`, `4133 GB`: always in GB, as contracts count a month.
+pub fn gigabytes(bytes: u64) -> String {
+    let gigabytes = bytes as f64 / 1e9;
+    if gigabytes < 100.0 { format!("{gigabytes:.1} GB") } else { format!("{gigabytes:.0} GB") }
+}
+
 /// `23.4 MiB`: binary, as memory is counted.
 pub fn binary(bytes: u64) -> String {
     scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
@@ -82,7 +88,7 @@ fn schedule(out: &mut String, schedule: &Schedule) {
     let rate = |rate: Option<Rate>| {
         optional(rate, |rate| {
             let megabits = rate.bits_per_second as f64 / 1e6;
-            let month = decimal(rate.bytes_per_month);
+            let month = gigabytes(rate.bytes_per_month);
             format!("{megabits:.3} Mbit/s = {} packets/s = {month} a month", rate.packets_per_second)
         })
     };
@@ -265,6 +271,7 @@ pub(crate) mod tests {
     fn numbers_are_printed_for_people() {
         assert_eq!(decimal(999), "999 B");
         assert_eq!(decimal(91_800_000_000), "91.8 GB");
+        assert_eq!(gigabytes(4_133_000_000_000), "4133 GB");
         assert_eq!(binary(1536), "1.5 KiB");
         assert_eq!(duration(0), "0 s");
         assert_eq!(duration(7384), "2 h 3 min");

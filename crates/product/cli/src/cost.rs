@@ -1,5 +1,6 @@
 //! What a rate costs: packets and gigabytes.
 
+use admin::render::gigabytes;
 use shaping::{CellRate, RateClass, SlotLength};
 use std::fmt::Write;
 use wire::packet::PacketSize;
@@ -27,12 +28,6 @@ pub(crate) fn table() -> String {
         let _ = writeln!(text, "  {offered:<13}{class:<14}{cells:>9}   {one:>17}   {both:>9}");
     }
     text
-}
-
-/// Always in GB, as contracts count; a month has 30 days.
-fn gigabytes(bytes: u64) -> String {
-    let gigabytes = bytes as f64 / 1e9;
-    if gigabytes < 100.0 { format!("{gigabytes:.1} GB") } else { format!("{gigabytes:.0} GB") }
 }
 
 #[cfg(test)]

@@ -328,6 +328,95 @@ fn words(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+
+    fn entry() -> Config {
+        let keys = identity::KeyFile::from_random([[1; 32], [2; 32], [3; 32]]);
+        let peer = keys.peer_string("192.0.2.1:4433".parse().ok()).reveal().to_string();
+        let text = format!(
+            "role = \"entry\"\nkey_file = \"k\"\npeer = {peer:?}\nshaping.down = \"2 Mbit/s\"\n\
+             [[listen]]\nkind = \"proxy\"\naddress = \"127.0.0.1:1080\"\n"
+        );
+        config::parse(&text, "".as_ref()).expect("a good file")
+    }
+
+    fn process(name: &str, body: Value) -> Value {
+        json!({
+            "name": name, "state": "ready", "pid": 42, "restarts": 1, "uptime_s": 5, "cpu_s": 0.5, "rss_bytes": 4096,
+            "shared_bytes": 0, "confinement": null, "last_fault": null, "crash_loop": false, "body": body,
+            "body_age_ms": 0,
+        })
+    }
+
+    fn node(up: bool) -> NodeStatus {
+        let missing = json!([{ "name": "landlock", "state": { "not_available": "too old a kernel" } }]);
+        let shaped = json!({
+            "node": {
+                "mode": "constant",
+                "links": [{
+                    "up": up, "session_up": up, "rtt_us": 40_000, "loss_per_mille": 3, "rate_bits_per_second": 256_000,
+                    "configured_bits_per_second": 256_000, "cells_per_second": 26, "steps_down": 0,
+                }],
+                "flows": 1,
+                "counters": { "data_cells_sent": 5, "cover_cells_sent": 95, "dropped_WrongSize": 2, "bad_cells": 0 },
+                "session_memory_max": 1_000_000,
+            },
+            "slots": null, "packets_sent": 100, "send_failures": 0, "last_send_failure": null,
+            "confinement": { "parts": missing },
+        });
+        let unshaped = json!({
+            "flows_open": 1, "flows_opened": 3, "bytes_to_tunnel": 10, "bytes_from_tunnel": 20,
+            "datagrams_dropped": 0, "ended": { "too_many_flows": 4 },
+        });
+        let status = json!({
+            "role": "entry", "uptime_s": 5, "generation": 1, "segments_bytes": 1 << 20, "stopping": false,
+            "supervisor": process("supervisor", Value::Null),
+            "shaped": process("shaped-client", shaped),
+            "unshaped": process("unshaped-server", unshaped),
+        });
+        serde_json::from_value(status).expect("the supervisor's schema")
+    }
+
+    #[test]
+    fn figures_of_three_processes_make_one_status() {
+        let status = Reporter::new(&entry()).status(&node(true));
+        assert_eq!(status.links.first().and_then(|link| link.state), Some(LinkState::Up));
+        assert_eq!(status.schedule.send.map(|rate| rate.packets_per_second), Some(26));
+        assert_eq!(status.schedule.receive.map(|rate| rate.bits_per_second), Some(2_048_000));
+        let counters = &status.counters;
+        assert_eq!(
+            (counters.packets_sent, counters.data_cells_sent, counters.missed_slots),
+            (Some(100), Some(5), None)
+        );
+        assert_eq!((counters.application_bytes_in, counters.application_bytes_out), (Some(10), Some(20)));
+        assert_eq!(counters.drops, BTreeMap::from([("wrong size".to_owned(), 2)]));
+        assert_eq!((status.flows.open, status.flows.refused), (Some(1), Some(4)));
+        let names: Vec<&str> = status.processes.iter().map(|process| process.name.as_str()).collect();
+        assert_eq!(names, ["supervisor", "unshaped-server", "shaped-client"]);
+        let warnings: Vec<&str> = status.warnings.iter().map(|warning| warning.sentence.as_str()).collect();
+        assert_eq!(warnings, ["shaped-client is not confined by landlock: too old a kernel"]);
+    }
+
+    #[test]
+    fn a_link_that_was_up_is_lost_and_one_that_never_was_is_connecting() {
+        let reporter = Reporter::new(&entry());
+        let state = |node: &NodeStatus| reporter.status(node).links.first().and_then(|link| link.state);
+        assert_eq!(state(&node(false)), Some(LinkState::Connecting));
+        reporter.observe(&node(true));
+        assert_eq!(state(&node(false)), Some(LinkState::Lost));
+        let alarms = reporter.status(&node(false)).warnings;
+        assert!(alarms.iter().any(|warning| warning.severity == Severity::Alarm), "{alarms:?}");
+    }
+
+    #[test]
+    fn what_no_process_has_said_is_unknown() {
+        let mut silent = node(true);
+        (silent.shaped.body, silent.unshaped.body) = (None, None);
+        let status = Reporter::new(&entry()).status(&silent);
+        assert!(status.links.is_empty());
+        assert_eq!((status.counters.packets_sent, status.flows.open, status.flows.refused), (None, None, None));
+        assert_eq!(status.memory.session_bound_bytes, None);
+    }
 
     #[test]
     fn reasons_are_words() {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 type TestResult = Result<(), Box<dyn Error>>;
 
 /// How long anything here may take before the test fails.
@@ -33,11 +35,7 @@ impl Folder {
     /// Numbers of all processes that have this folder as theirs: the nodes' and their processes', too.
     fn processes(&self) -> Vec<String> {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let inside = |path: &Path| {
-            std::fs::read_link(path.join("cwd")).is_ok_and(|folder| folder.starts_with(&self.0))
-                && std::fs::read(path.join("cmdline"))
-                    .is_ok_and(|line| line.starts_with(b"hushwire") || line.ends_with(b"\0"))
-        };
+        let inside = |path: &Path| std::fs::read_link(path.join("cwd")).is_ok_and(|folder| folder.starts_with(&self.0));
         let numbers = entries.map(|entry| entry.path()).filter(|path| inside(path));
         numbers.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect()
     }
@@ -95,7 +93,7 @@ fn the_demo_serves_a_page_counts_packets_and_leaves_nothing() -> TestResult {
     let curl = out.lines().find(|line| line.trim_start().starts_with("curl ")).ok_or("a curl line")?;
     assert!(curl.contains("--proxy socks5h://127.0.0.1:") && !curl.contains('|'), "{curl}");
     assert!(out.lines().filter(|line| line.starts_with("wire:")).count() >= 2, "{out}");
-    assert!(out.contains("packets of 1350 bytes"), "{out}");
+    assert!(out.contains("/s down, 1350 bytes each | apps: "), "{out}");
     assert_eq!(folder.processes(), Vec::<String>::new());
     assert_eq!(folder.files()?, Vec::<PathBuf>::new());
     Ok(())
@@ -203,4 +201,91 @@ fn a_running_node_has_a_status_and_can_be_stopped() -> TestResult {
     folder.wait_until_quiet()?;
     assert!(!folder.0.join("exit.admin").exists());
     Ok(())
+}
+
+/// A server that answers every connection with `greeting` and closes.
+fn greeter(greeting: &'static str) -> std::io::Result<std::net::SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A client that has gone away misses its greeting.
+            let _ = stream.write_all(greeting.as_bytes());
+        }
+    });
+    Ok(address)
+}
+
+#[test]
+fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
+    let folder = Folder::new("files")?;
+    let (open, closed) = (greeter("hello from the forward\n")?, greeter("never seen\n")?);
+    // Ports that were free a moment ago.
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let line = |out: &[u8]| {
+        let out = String::from_utf8_lossy(out).into_owned();
+        out.lines().find(|line| line.starts_with("hushwire:")).map(str::to_owned).ok_or("a line for the other node")
+    };
+    let exit = ["init", "--role", "exit", "--rate", "10 Mbit/s", "--public-address", &udp];
+    let exit_line = line(&folder.command(&exit).output()?.stdout)?;
+    let entry = ["init", "--role", "entry", "--rate", "10 Mbit/s", "--peer", &exit_line, "--proxy", &proxy];
+    let entry_line = line(&folder.command(&entry).output()?.stdout)?;
+    let change = |file: &str, from: &str, to: &str| -> TestResult {
+        let text = std::fs::read_to_string(folder.0.join(file))?;
+        assert!(text.contains(from), "{file} has {from}");
+        Ok(std::fs::write(folder.0.join(file), text.replace(from, to))?)
+    };
+    change("exit.toml", "peers = []", &format!("peers = [{entry_line:?}]"))?;
+    change("exit.toml", "# rules = []", &format!("rules = [\"allow 127.0.0.1:{}\"]", open.port()))?;
+    let forward = format!("[[listen]]\nkind = \"forward\"\nunix = \"f.sock\"\nto = \"{open}\"\n\n[queues]");
+    change("entry.toml", "[queues]", &forward)?;
+    change("entry.toml", "# users_file = \"entry.users\"", "users_file = \"entry.users\"")?;
+    change("entry.toml", "# format = \"text\"", "format = \"json\"")?;
+    config::create_secret_file(&folder.0.join("entry.users"), "ann:secret\n")?;
+
+    let start = |role: &str| folder.command(&[role, "-c", &format!("{role}.toml")]).stdout(Stdio::null()).spawn();
+    let (mut exit, mut entry) = (start("exit")?, start("entry")?);
+    let begun = Instant::now();
+    let mut greeting = String::new();
+    while greeting.is_empty() {
+        if begun.elapsed() > PATIENCE {
+            return Err("the forward does not serve".into());
+        }
+        // Until the link is up, there is no socket or the connection is reset.
+        if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(folder.0.join("f.sock")) {
+            let _ = stream.read_to_string(&mut greeting);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(greeting, "hello from the forward\n");
+
+    let answer = |to: std::net::SocketAddr, login: &str| -> Result<String, Box<dyn Error>> {
+        let mut stream = TcpStream::connect(&proxy)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\nProxy-Authorization: Basic {login}\r\n\r\n")?;
+        let mut answer = Vec::new();
+        // A reset after the answer is no less an answer.
+        let _ = stream.read_to_end(&mut answer);
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let (ann, eve) = ("YW5uOnNlY3JldA==", "ZXZlOnNlY3JldA==");
+    let served = answer(open, ann)?;
+    assert!(served.starts_with("HTTP/1.1 200") && served.ends_with("hello from the forward\n"), "{served}");
+    assert!(answer(open, eve)?.starts_with("HTTP/1.1 407"), "a stranger has no login");
+    let denied = answer(closed, ann)?;
+    assert!(denied.starts_with("HTTP/1.1 403") && !denied.contains("never seen"), "{denied}");
+
+    for node in [&mut entry, &mut exit] {
+        signal(node, "-TERM")?;
+        assert!(node.wait()?.success());
+    }
+    let mut log = String::new();
+    entry.stderr.take().ok_or("stderr")?.read_to_string(&mut log)?;
+    assert!(log.lines().count() > 2, "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).map_err(|error| format!("{error}: {line}"))?;
+        assert!(!line.contains(&open.port().to_string()), "no destination in a log: {line}");
+    }
+    folder.wait_until_quiet()
 }

@@ -10,7 +10,7 @@ use crate::settings;
 use admin::protocol::{Request, Response};
 use admin::server::{BindError, Server};
 use admin::status::SCHEMA_VERSION;
-use config::{Config, Log, LogFormat, LogLevel, Role};
+use config::{Config, Role};
 use node::{NodeError, StatusSource, StopHandle};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,13 +26,14 @@ pub(crate) fn exit(args: &NodeArgs) -> Outcome {
 
 /// One process of a node. Its exit codes are for its supervisor.
 pub(crate) fn process(args: &ProcessArgs) -> ExitCode {
-    logging::start(&Log { level: LogLevel::Info, format: LogFormat::Text });
+    logging::start_process();
     node::process_main(&args.role, ROLES)
 }
 
 fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     let config = load(args, role)?;
-    let plan = node_plan(&config)?;
+    let mut plan = node_plan(&config)?;
+    logging::pass_on(&config.log, &mut plan.launch.environment);
     logging::start(&config.log);
     let server = Server::bind(&config.admin.socket).map_err(|error| admin_socket(&error))?;
     let reporter = Reporter::new(&config);

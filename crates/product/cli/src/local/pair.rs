@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a node may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long flows may finish before both nodes are told to end at once.
+const FLOWS_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(50);
 /// Lines of a node's log that are shown when it fails.
@@ -88,15 +90,24 @@ impl Pair {
         self.exit.check()
     }
 
-    /// Asks both nodes to end and waits until they have.
+    /// Asks both nodes to end and waits until they have. Flows that are still open get a moment.
     pub(crate) async fn stop(mut self) {
-        for node in [&self.entry, &self.exit] {
-            // A node that no longer answers is ended by force below.
-            let _ = admin::client::ask(&node.socket, Request::Stop).await;
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while Instant::now() < deadline && (self.entry.is_running() || self.exit.is_running()) {
+        self.ask_to_stop().await;
+        let begun = Instant::now();
+        let mut asked_again = false;
+        while begun.elapsed() < STOP_TIMEOUT && (self.entry.is_running() || self.exit.is_running()) {
+            if begun.elapsed() > FLOWS_PATIENCE && !asked_again {
+                asked_again = true;
+                self.ask_to_stop().await;
+            }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn ask_to_stop(&self) {
+        for node in [&self.entry, &self.exit] {
+            // A node that no longer answers is ended by force when it is dropped.
+            let _ = admin::client::ask(&node.socket, Request::Stop).await;
         }
     }
 

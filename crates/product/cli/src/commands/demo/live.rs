@@ -96,16 +96,19 @@ impl Live {
 
     fn show(&self, downloading: bool) {
         let line = self.line(downloading);
-        terminal::say(&if self.terminal { format!("\r\u{1b}[2K{line}") } else { format!("{line}\n") });
+        // The line is replaced, and cut at the margin instead of wrapped.
+        let text = if self.terminal { format!("\r\u{1b}[2K\u{1b}[?7l{line}\u{1b}[?7h") } else { format!("{line}\n") };
+        terminal::say(&text);
     }
 
+    /// Short enough for 80 columns.
     fn line(&self, downloading: bool) -> String {
         let packets = |meter: &Meter| meter.per_second.map_or("...".to_owned(), |rate| format!("{rate:.0}/s"));
         let bytes = |meter: &Meter| meter.per_second.map_or("...".to_owned(), |rate| decimal(rate as u64) + "/s");
-        let size = self.packet_size.map_or(String::new(), |size| format!(" of {size} bytes"));
-        let note = if downloading { "  (the demo downloads)" } else { "" };
+        let size = self.packet_size.map_or(String::new(), |size| format!(", {size} bytes each"));
+        let note = if downloading { " (demo's own)" } else { "" };
         format!(
-            "wire: {:>6} up {:>6} down, packets{size} | applications: sent {:>10}, received {:>10}{note}",
+            "wire: {} up, {} down{size} | apps: {} up, {} down{note}",
             packets(&self.up),
             packets(&self.down),
             bytes(&self.sent),
@@ -146,26 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_wire_and_applications() {
+    fn a_line_says_what_wire_and_applications_carry() {
         let mut live = Live::new();
-        assert!(live.line(false).contains("..."), "what is not known yet is not shown as 0");
-        let status = |at, packets, bytes| {
-            let mut status = Status::default();
-            status.counters.sampled_at_ms = Some(at);
-            status.counters.packet_size = Some(1350);
-            status.counters.packets_sent = Some(packets);
-            status.counters.application_bytes_in = Some(bytes);
-            status
+        assert_eq!(live.line(false), "wire: ... up, ... down | apps: ... up, ... down", "unknown is not shown as 0");
+        let (mut before, mut after) = (Status::default(), Status::default());
+        before.counters = admin::status::Counters {
+            sampled_at_ms: Some(500),
+            packet_size: Some(1350),
+            packets_sent: Some(7),
+            ..Default::default()
         };
-        live.up.update(0, 0);
-        live.packet_size = status(0, 0, 0).counters.packet_size;
-        live.up.update(1000, 1185);
-        live.sent.update(0, 0);
-        live.sent.update(1000, 1_200_000);
+        after.counters =
+            admin::status::Counters { sampled_at_ms: Some(1500), packets_sent: Some(1192), ..before.counters.clone() };
+        live.update(&before, &before, false);
+        live.update(&after, &after, false);
         let line = live.line(true);
-        assert!(
-            line.contains("1185/s up") && line.contains("of 1350 bytes") && line.contains("sent   1.2 MB/s"),
-            "{line}"
-        );
+        assert_eq!(line, "wire: 1185/s up, 1185/s down, 1350 bytes each | apps: ... up, ... down (demo's own)");
+        assert!(line.len() <= 89, "{line}");
     }
 }
