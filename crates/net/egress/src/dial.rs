@@ -128,7 +128,7 @@ fn reason(error: &io::Error) -> ResetReason {
         io::ErrorKind::PermissionDenied => ResetReason::Denied,
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ResetReason::Unreachable,
         kind => {
-            tracing::warn!(%kind, "a destination could not be dialled for a reason of this machine");
+            tracing::debug!(%kind, "a destination could not be dialled for a reason of this machine");
             ResetReason::Unreachable
         }
     }

@@ -38,7 +38,8 @@ pub(crate) async fn serve(
     let relay = match open_beside(own) {
         Ok(relay) => relay,
         Err(error) => {
-            tracing::warn!(kind = %error.kind(), "no socket for a UDP association");
+            tracing::debug!(kind = %error.kind(), "no socket for a UDP association");
+            shared.figures.count("no_socket");
             return connection.refuse(socket, Some(request.protocol), ResetReason::TooManyFlows).await;
         }
     };

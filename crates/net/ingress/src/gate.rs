@@ -149,3 +149,91 @@ impl Drop for Place {
         state.clients.end_wait(self.client);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flow_queue::{Geometry, QueueSide, Side, local_pair};
+    use shaped_node::queues::FlowQueues;
+    use std::net::SocketAddr;
+    use wire::local::LocalMessage;
+
+    /// A gate over two queue pairs, its tasks, and the other side of the queues.
+    fn gate(limits: &Limits) -> (Rc<Gate>, Rc<Board>, QueueSide) {
+        let geometry = Geometry::new(2, 4096, 1).expect("in range");
+        let (unshaped, shaped) = local_pair(&geometry, Side::Unshaped).expect("memory for queues");
+        let board = Board::new(unshaped, &geometry, true);
+        let gate = Gate::new(board.clone(), 2, limits);
+        let (runner, handing_on) = (board.clone(), gate.clone().hand_on(board.clone()));
+        tokio::task::spawn_local(async move { runner.run().await });
+        tokio::task::spawn_local(handing_on);
+        (gate, board, shaped)
+    }
+
+    async fn open(gate: &Rc<Gate>, client: u8) -> Result<FlowPort, ResetReason> {
+        let destination = Destination::from(SocketAddr::from(([192, 0, 2, 1], 80)));
+        gate.open(&ClientKey::Ipv4([10, 0, 0, client]), FlowKind::Stream, destination).await
+    }
+
+    /// The shaped process closes whatever was closed on this side.
+    fn close_all(shaped: &mut QueueSide) {
+        while let Ok(Some(message)) = shaped.poll_message() {
+            if let LocalMessage::Closed(queue, position) = message {
+                shaped.discard(queue.index, position).expect("a right position");
+                shaped.send_message(&LocalMessage::Closed(queue, 0)).expect("there is room");
+            }
+        }
+        shaped.flush();
+    }
+
+    #[tokio::test]
+    async fn the_client_with_the_fewest_flows_is_served_first() {
+        let local = tokio::task::LocalSet::new();
+        let served = local.run_until(async {
+            let (gate, _board, mut shaped) = gate(&Limits::default());
+            let first = open(&gate, 1).await.expect("a free pair");
+            let _second = open(&gate, 1).await.expect("a free pair");
+            let (order, mut served) = tokio::sync::mpsc::unbounded_channel();
+            for client in [1, 2] {
+                let (gate, order) = (gate.clone(), order.clone());
+                tokio::task::spawn_local(async move {
+                    let port = open(&gate, client).await;
+                    order.send((client, port.is_ok())).expect("the test waits");
+                    // Holds its pair.
+                    std::future::pending::<()>().await;
+                    drop(port);
+                });
+            }
+            while gate.waiting() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(first);
+            close_all(&mut shaped);
+            served.recv().await
+        });
+        assert_eq!(served.await, Some((2, true)), "the first client came first but has a flow");
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_bounded_and_leaves_nothing_behind() {
+        let limits = Limits { waiting_max: 2, flow_wait_ms: 20, ..Limits::default() };
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let (gate, board, _shaped) = gate(&limits);
+                let _held = [open(&gate, 1).await.expect("a free pair"), open(&gate, 2).await.expect("a free pair")];
+                let waiting = tokio::task::spawn_local({
+                    let gate = gate.clone();
+                    async move { open(&gate, 1).await.err() }
+                });
+                while gate.waiting() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                // Half of the room is the most for one client.
+                assert_eq!(open(&gate, 1).await.err(), Some(ResetReason::TooManyFlows));
+                assert_eq!(waiting.await.ok().flatten(), Some(ResetReason::TooManyFlows));
+                assert_eq!((gate.waiting(), board.used(), gate.clients()), (0, 2, 2));
+            })
+            .await;
+    }
+}

@@ -112,3 +112,11 @@ fn nobody_answers_who_was_not_asked() {
     let (received, _) = own.recv_from(&mut buffer).expect("an answer");
     assert!(buffer[..received].ends_with(b"asked"));
 }
+
+#[test]
+fn an_association_that_carries_nothing_ends() {
+    let pair = Pair::start(Setup { datagram_idle_ms: 300, ..Setup::default() });
+    let (mut control, _) = associate(&pair);
+    assert!(matches!(control.read(&mut [0; 1]), Ok(0) | Err(_)), "its connection is closed");
+    pair.exit.wait_status("no flow left", |body| body["flows_open"] == 0);
+}

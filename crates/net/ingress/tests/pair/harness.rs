@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     pub(crate) policy: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) connect_timeout_ms: u64,
+    pub(crate) datagram_idle_ms: u64,
     pub(crate) forward: Option<SocketAddr>,
     pub(crate) unix: Option<PathBuf>,
     pub(crate) logins: Vec<Login>,
@@ -37,6 +38,7 @@ impl Default for Setup {
             policy: vec!["allow 127.0.0.0/8".to_owned(), "allow [::1]".to_owned()],
             limits: Limits::default(),
             connect_timeout_ms: 10_000,
+            datagram_idle_ms: 60_000,
             forward: None,
             unix: None,
             logins: Vec::new(),
@@ -148,6 +150,7 @@ impl Pair {
         let mut boot = egress::Boot::new(geometry);
         boot.policy = setup.policy;
         boot.connect_timeout_ms = setup.connect_timeout_ms;
+        boot.datagram_idle_ms = setup.datagram_idle_ms;
         let exit = process(move |channel| egress::run(boot, channel, exit_fds));
         for process in [&entry, &exit] {
             process.wait_for("ready", |message| (message == FromProcess::Ready).then_some(()));
