@@ -87,7 +87,7 @@ const RESOLVER_PATHS: [&str; 13] = [
 pub enum PartState {
     /// In force.
     On,
-    /// In force but for what this kernel does not know.
+    /// In force but for what this kernel does not know, or what the process still needs.
     Partly,
     /// Not in force, and why.
     NotAvailable(String),
@@ -122,7 +122,7 @@ impl Confinement {
             .iter()
             .filter_map(|part| match &part.state {
                 PartState::On => None,
-                PartState::Partly => Some(format!("{} only in part on this kernel", part.name)),
+                PartState::Partly => Some(format!("{} only in part", part.name)),
                 PartState::NotAvailable(why) => Some(format!("no {}: {why}", part.name)),
             })
             .collect();
@@ -143,7 +143,7 @@ pub fn apply(needs: &Needs) -> Confinement {
     let privileges = rustix::thread::set_no_new_privs(true).map(|()| PartState::On);
     confinement.note("new privileges off", privileges.map_err(in_words));
     confinement.note("file limits (landlock)", files::restrict(needs));
-    let capabilities = limit.and_then(|()| drop_capabilities());
+    let capabilities = limit.and_then(drop_capabilities);
     confinement.note("capabilities dropped", capabilities.map_err(in_words));
     // Last, because it forbids some of the calls above.
     confinement.note("system call limits (seccomp)", system_calls::restrict(needs));
@@ -162,26 +162,28 @@ fn forbid_core_dumps() -> Result<PartState, Errno> {
 }
 
 /// Raises the limit while there is a capability to do it with, so that threads can take the priority afterwards.
-fn allow_real_time(priority: Option<u8>) -> Result<(), Errno> {
-    let Some(priority) = priority.map(u64::from) else { return Ok(()) };
+/// Returns the capability that is to be kept because the limit cannot be raised.
+fn allow_real_time(priority: Option<u8>) -> Result<CapabilitySet, Errno> {
+    let Some(priority) = priority.map(u64::from) else { return Ok(CapabilitySet::empty()) };
     let present = rustix::process::getrlimit(Resource::Rtprio);
     if present.current.is_none_or(|limit| limit >= priority) {
-        return Ok(());
+        return Ok(CapabilitySet::empty());
     }
     let maximum = present.maximum.map(|limit| limit.max(priority));
     match rustix::process::setrlimit(Resource::Rtprio, Rlimit { current: Some(priority), maximum }) {
-        // Without the right to it the priority is refused later, where it is asked for, with its own words.
-        Err(Errno::PERM) => Ok(()),
-        other => other,
+        Ok(()) => Ok(CapabilitySet::empty()),
+        // Without either right the priority is refused later, where it is asked for, with its own words.
+        Err(Errno::PERM) => Ok(rustix::thread::capabilities(None)?.permitted & CapabilitySet::SYS_NICE),
+        Err(errno) => Err(errno),
     }
 }
 
-fn drop_capabilities() -> Result<PartState, Errno> {
+fn drop_capabilities(keep: CapabilitySet) -> Result<PartState, Errno> {
     // Needs no capability; unknown before Linux 4.3, which has no ambient set to clear.
     let _ = rustix::thread::clear_ambient_capability_set();
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    Ok(PartState::On)
+    let inheritable = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: keep, permitted: keep, inheritable })?;
+    Ok(if keep.is_empty() { PartState::On } else { PartState::Partly })
 }
 
 #[cfg(test)]
@@ -196,6 +198,6 @@ mod tests {
         confinement.note("two", Ok(PartState::Partly));
         confinement.note("three", Err("the kernel has none".to_owned()));
         assert!(!confinement.is_complete());
-        assert_eq!(confinement.summary(), "two only in part on this kernel; no three: the kernel has none");
+        assert_eq!(confinement.summary(), "two only in part; no three: the kernel has none");
     }
 }

@@ -118,7 +118,7 @@ fn prepare_child(channel: RawFd, parent: Pid) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -155,18 +155,24 @@ mod tests {
         let mut started = start(&shell("echo '\"up\"' >&3; exec sleep 60", &[("KEY", "value")]), there)?;
         let up = here.receive::<serde_json::Value>(Some(Duration::from_secs(10)))?.ok_or("silence")?;
         assert_eq!(up.message, serde_json::json!("up"));
-        // The shell keeps a descriptor of its own until it has become `sleep`.
-        let name = format!("/proc/{}/comm", started.pid());
-        while std::fs::read_to_string(&name)?.trim() != "sleep" {
-            std::thread::yield_now();
+        // The shell, and the loader of `sleep`, have descriptors of their own for a moment.
+        let numbers = || -> io::Result<Vec<String>> {
+            let entries = std::fs::read_dir(format!("/proc/{}/fd", started.pid()))?;
+            let mut numbers: Vec<String> =
+                entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+            numbers.sort();
+            Ok(numbers)
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while numbers()? != ["0", "1", "2", "3"] && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let mut numbers: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", started.pid()))?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .collect();
-        numbers.sort();
-        assert_eq!(numbers, ["0", "1", "2", "3"]);
+        assert_eq!(numbers()?, ["0", "1", "2", "3"]);
+        // It is empty until the kernel is through with starting `sleep`.
         let mut environment = String::new();
-        std::fs::File::open(format!("/proc/{}/environ", started.pid()))?.read_to_string(&mut environment)?;
+        while environment.is_empty() {
+            std::fs::File::open(format!("/proc/{}/environ", started.pid()))?.read_to_string(&mut environment)?;
+        }
         assert!(environment.contains("KEY=value") && !environment.contains("CARGO"), "{environment}");
         kill(started.pidfd.as_fd())?;
         assert!(!started.child.wait()?.success());

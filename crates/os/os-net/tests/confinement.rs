@@ -41,6 +41,11 @@ fn a_panic_in_a_confined_process_is_still_a_panic() -> Outcome {
     run_confined("panics")
 }
 
+#[test]
+fn real_time_priority_can_be_taken_after_the_capability_for_it_is_gone() -> Outcome {
+    run_confined("real_time")
+}
+
 fn denied<T>(outcome: io::Result<T>) -> bool {
     // Landlock answers EACCES, seccomp EPERM. Both are this kind.
     matches!(outcome, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
@@ -155,6 +160,22 @@ fn egress() -> Outcome {
     assert!(!addresses.is_empty(), "names are resolved");
     let _client = TcpStream::connect(listener.local_addr()?)?;
     assert!(denied(listener.accept()), "accepting");
+    Ok(())
+}
+
+#[test]
+#[ignore = "run in a process of its own by the tests above"]
+fn real_time() -> Outcome {
+    use os_net::schedule::{ScheduleError, set_fifo};
+    let take = |priority| std::thread::spawn(move || set_fifo(priority)).join().map_err(|_| "the thread panicked");
+    // A user without the right to it has nothing to keep.
+    let before = take(5)?;
+    apply(&Needs::shaped(Some(5)));
+    assert_eq!(take(5)?, before);
+    // Where the limit can be raised, no capability is kept, and no more than was asked for is to be had.
+    if rustix::thread::capabilities(None)?.permitted.is_empty() {
+        assert_eq!(take(6)?, Err(ScheduleError::NotPermitted(6)));
+    }
     Ok(())
 }
 
