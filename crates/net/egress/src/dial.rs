@@ -1,8 +1,10 @@
 //! From a destination to a connection: policy, name look-up, attempts.
 
+use crate::turns::Turns;
 use proxy_protocols::exit_policy::{ExitPolicy, Verdict};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,7 +15,9 @@ use wire::flow::{Destination, Host, HostName, ResetReason};
 /// Names that are looked up at once, each in a thread of its own. More wait, within their flow's time.
 pub(crate) const LOOKUPS_MAX: usize = 32;
 /// Destinations that are dialled at once. More wait, within their flow's time.
-pub(crate) const DIALS_MAX: usize = 256;
+pub(crate) const DIALS_MAX: usize = 512;
+/// Destinations that one client's flows dial at once. More wait, within their flow's time.
+pub(crate) const CLIENT_DIALS_MAX: usize = 128;
 /// Addresses of one name that are tried; the rest are not looked at.
 pub(crate) const ADDRESSES_MAX: usize = 8;
 /// How long an attempt has the field for itself before the next address is tried beside it (RFC 8305,
@@ -25,22 +29,24 @@ pub(crate) struct Dialler {
     policy: ExitPolicy,
     connect_timeout: Duration,
     bind: Vec<IpAddr>,
-    dials: Semaphore,
-    lookups: Semaphore,
+    dials: Turns,
+    /// One permit for each thread that looks up a name, held by that thread: a look-up whose flow has given up
+    /// still takes its place.
+    lookups: Arc<Semaphore>,
 }
 
 impl Dialler {
     pub(crate) fn new(policy: ExitPolicy, connect_timeout: Duration, bind: Vec<IpAddr>) -> Self {
-        let (dials, lookups) = (Semaphore::new(DIALS_MAX), Semaphore::new(LOOKUPS_MAX));
+        let dials = Turns::new(DIALS_MAX, CLIENT_DIALS_MAX);
+        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
         Self { policy, connect_timeout, bind, dials, lookups }
     }
 
-    /// Connects, or says why not. Cancel-safe.
-    pub(crate) async fn connect(&self, destination: &Destination) -> Result<TcpStream, ResetReason> {
+    /// Connects on behalf of a client, or says why not. Cancel-safe.
+    pub(crate) async fn connect(&self, client: u64, destination: &Destination) -> Result<TcpStream, ResetReason> {
         let dial = async {
             let addresses = self.addresses(destination).await?;
-            // The semaphores are never closed.
-            let _turn = self.dials.acquire().await;
+            let _turn = self.dials.take(client).await;
             self.race(addresses).await
         };
         timeout(self.connect_timeout, dial).await.unwrap_or(Err(ResetReason::TimedOut))
@@ -62,9 +68,7 @@ impl Dialler {
         if self.policy.check_name(name, port) == Verdict::Denied {
             return Err(ResetReason::Denied);
         }
-        let _turn = self.lookups.acquire().await;
-        let found = tokio::net::lookup_host((name.as_str(), port)).await.map_err(|_| ResetReason::NameUnknown)?;
-        let mut found: Vec<SocketAddr> = found.collect();
+        let mut found = self.look_up(name, port).await;
         if found.is_empty() {
             return Err(ResetReason::NameUnknown);
         }
@@ -73,6 +77,18 @@ impl Dialler {
             return Err(ResetReason::Denied);
         }
         Ok(take_turns(found))
+    }
+
+    /// What the system's resolver says; nothing if the name is unknown to it.
+    async fn look_up(&self, name: &HostName, port: u16) -> Vec<SocketAddr> {
+        let permit = self.lookups.clone().acquire_owned().await;
+        let name = name.as_str().to_owned();
+        let resolved = tokio::task::spawn_blocking(move || {
+            let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            drop(permit);
+            found.unwrap_or_default()
+        });
+        resolved.await.unwrap_or_default()
     }
 
     /// Whether the policy lets an address be dialled.
@@ -198,7 +214,7 @@ mod tests {
     }
 
     async fn outcome(dialler: &Dialler, destination: Destination) -> Result<(), ResetReason> {
-        tokio::task::LocalSet::new().run_until(dialler.connect(&destination)).await.map(|_| ())
+        tokio::task::LocalSet::new().run_until(dialler.connect(1, &destination)).await.map(|_| ())
     }
 
     #[tokio::test]

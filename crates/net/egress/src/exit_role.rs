@@ -112,7 +112,7 @@ async fn serve_stream(shared: Rc<Shared>, syn: Syn, port: FlowPort) {
         biased;
         // Both are cancel-safe.
         reason = port.wait_reset() => Err(reason),
-        dialled = shared.dialler.connect(&syn.destination) => dialled,
+        dialled = shared.dialler.connect(syn.client, &syn.destination) => dialled,
     };
     let connected = dialled.and_then(|stream| {
         let local = stream.local_addr().map_err(|_| ResetReason::ByPeer)?;

@@ -5,6 +5,7 @@ mod boot;
 mod contacts;
 mod dial;
 mod exit_role;
+mod turns;
 
 pub use boot::Boot;
 pub use flow_pump::process::RunError;
