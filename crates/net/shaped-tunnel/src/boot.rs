@@ -69,7 +69,7 @@ pub struct Boot {
     pub session_timeout_ms: u64,
     /// Number, size and generation of the queues that come with this message.
     pub queues: Geometry,
-    /// Real-time priority of the sender thread, 1..=99.
+    /// Real-time priority of the sender thread, 1..=99; the loop that makes packets gets one less.
     pub realtime: Option<u8>,
     /// Core to which the process is pinned.
     pub core: Option<usize>,

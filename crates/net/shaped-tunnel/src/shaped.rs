@@ -5,6 +5,7 @@
 use crate::boot::Boot;
 use crate::process::{Going, RunError, Shell, now};
 use os_net::clock::{MonotonicAnchor, monotonic_ns, unix_time};
+use os_net::schedule;
 use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender};
 use os_net::udp::{RecvBuffers, UdpSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -52,6 +53,11 @@ impl<'a> ShapedLoop<'a> {
         };
         let sender = SlotSender::start(Arc::clone(&socket), &settings)
             .map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+        if let Some(priority) = boot.realtime
+            && let Err(error) = schedule::set_fifo(priority.saturating_sub(1).max(1))
+        {
+            warn!(%error, "the loop that makes packets has no real-time priority");
+        }
         shell.confine(boot);
         shell.ready();
         Ok(Self {

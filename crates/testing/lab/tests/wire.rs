@@ -1,0 +1,223 @@
+//! Invariants I1 and I2 between real processes, as somebody on the line sees them: one size, random bytes, equal
+//! counts per slot and equal send times, whatever applications do, and through kills, restarts and loss.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use adversary::{
+    Decision, Direction, Grid, Lateness, ShiftBounds, Sighting, SlotCounts, Trial, judge_randomness, one_size,
+};
+use lab::load::{self, Service};
+use lab::pair::{Mode, Pair, PairConfig, Role};
+use lab::recording::{Limits, Recording};
+use lab::relay::RelayConfig;
+use os_net::clock::monotonic_ns;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Bytes of every packet.
+const P: usize = 1350;
+/// Length of a slot.
+const SLOT: Duration = Duration::from_millis(5);
+/// Packets of a slot at the class that 10 Mbit/s is rounded up to: 1185 a second.
+const PER_SLOT: [u32; 2] = [5, 6];
+/// Idle and loaded phases alternate, so that a slow change of the machine falls on both.
+const PHASE: Duration = Duration::from_millis(1500);
+/// Phases of each kind in one round.
+const PHASES: usize = 4;
+/// Time after a change of phase that belongs to neither.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Slots that a busy test machine may serve otherwise, of a thousand.
+const ODD_SLOTS_PER_MILLE: u64 = 30;
+
+/// Two pairs at a time would disturb each other's clocks.
+static ONE_PAIR: Mutex<()> = Mutex::new(());
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn now() -> Duration {
+    Duration::from_nanos(monotonic_ns())
+}
+
+/// Moves bytes in both directions as fast as the pair takes them, until it is dropped.
+struct Bulk {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Bulk {
+    fn start(source: SocketAddr, sink: SocketAddr) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (mut down, mut up) = (TcpStream::connect(source)?, TcpStream::connect(sink)?);
+        for stream in [&down, &up] {
+            stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+            stream.set_write_timeout(Some(Duration::from_millis(50)))?;
+        }
+        let (stop_down, stop_up) = (Arc::clone(&stop), Arc::clone(&stop));
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 16_384];
+            while !stop_down.load(Ordering::Relaxed) {
+                let _ = down.read(&mut buffer);
+            }
+        });
+        let writer = std::thread::spawn(move || {
+            while !stop_up.load(Ordering::Relaxed) {
+                let _ = up.write(&[0x55; 16_384]);
+            }
+        });
+        Ok(Self { stop, threads: vec![reader, writer] })
+    }
+}
+
+impl Drop for Bulk {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A panicked load thread has shown its message already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn constant_pair(limits: Limits) -> anyhow::Result<Pair> {
+    let (source, sink) = (load::start(Service::Source { bytes: u64::MAX })?, load::start(Service::Sink)?);
+    let relay = RelayConfig::to(SocketAddr::from(([127, 0, 0, 1], 0))).with_limits(limits);
+    // Real-time priority keeps other programs of a busy test machine from deciding when packets leave.
+    let config = PairConfig::new(Mode::constant("10 Mbit/s")).with_line("process", "realtime = true");
+    Pair::start(config.with_relay(relay).with_forward(source).with_forward(sink))
+}
+
+fn recording(pair: &Pair) -> Recording {
+    pair.relay().map(lab::relay::Relay::recording).unwrap_or_default()
+}
+
+/// The time of the first packet of each slot.
+fn slot_starts(sightings: &[Sighting]) -> Vec<Duration> {
+    let mut starts: Vec<Duration> = Vec::new();
+    for sighting in sightings {
+        if starts.last().is_none_or(|last| sighting.at > *last + SLOT / 2) {
+            starts.push(sighting.at);
+        }
+    }
+    starts
+}
+
+/// Records alternating phases and returns the windows in which the pair was idle, and loaded.
+fn alternate(pair: &Pair) -> Result<[Vec<(Duration, Duration)>; 2], Box<dyn std::error::Error>> {
+    let mut windows = [Vec::new(), Vec::new()];
+    for _ in 0..PHASES {
+        for loaded in [false, true] {
+            let bulk = if loaded { Some(Bulk::start(pair.forward(0), pair.forward(1))?) } else { None };
+            std::thread::sleep(SETTLE);
+            let from = now();
+            std::thread::sleep(PHASE);
+            windows[usize::from(loaded)].push((from, now()));
+            drop(bulk);
+        }
+    }
+    Ok(windows)
+}
+
+#[test]
+fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
+    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = constant_pair(Limits::default())?;
+    let mut trials =
+        [Direction::Outward, Direction::Inward].map(|way| (way, Trial::new(ShiftBounds::default()), false));
+    while trials.iter().any(|(_, _, passed)| !passed) {
+        let windows = alternate(&pair)?;
+        let recording = recording(&pair);
+        for (direction, trial, passed) in &mut trials {
+            let seen = windows.each_ref().map(|windows| {
+                windows.iter().map(|&(from, to)| recording.between(*direction, from, to)).collect::<Vec<_>>()
+            });
+            let all: Vec<Duration> = seen.iter().flatten().flat_map(|sightings| slot_starts(sightings)).collect();
+            let grid = Grid::fit(SLOT, &all).ok_or("nothing was recorded")?;
+            for sightings in seen.iter().flatten() {
+                check_counts(grid, *direction, sightings);
+            }
+            if *passed {
+                continue;
+            }
+            let [idle, loaded] = seen.each_ref().map(|phases| {
+                let starts = phases.iter().flat_map(|sightings| slot_starts(sightings));
+                Lateness::new(starts.map(|at| grid.lateness(at)).collect())
+            });
+            match trial.add_round(&idle, &loaded) {
+                Decision::Pass => *passed = true,
+                Decision::MeasureAgain => {}
+                Decision::Fail => panic!("{direction}: send times depend on the load: {trial}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Almost every slot has its public number of packets: a machine with other work to do misses some.
+fn check_counts(grid: Grid, direction: Direction, sightings: &[Sighting]) {
+    let counts = SlotCounts::new(grid, direction, sightings);
+    let odd: u64 =
+        counts.histogram().into_iter().filter(|(packets, _)| !PER_SLOT.contains(packets)).map(|(_, slots)| slots).sum();
+    assert!(odd * 1000 <= counts.slots() * ODD_SLOTS_PER_MILLE, "{direction}: {:?}", counts.histogram());
+}
+
+#[test]
+fn every_packet_from_the_first_to_the_last_has_one_size_and_looks_random() -> Outcome {
+    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let limits = Limits { packets: 1_000_000, bytes_each: P, bytes_total: 512 << 20 };
+    let mut pair = constant_pair(limits)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let bulk = Bulk::start(pair.forward(0), pair.forward(1))?;
+    std::thread::sleep(Duration::from_secs(1));
+    drop(bulk);
+    for (role, process) in [(Role::Entry, "shaped"), (Role::Exit, "shaped")] {
+        kill_child(&pair, role, process)?;
+        pair.wait_until_up()?;
+        fetch_some(pair.forward(0))?;
+    }
+    if let Some(relay) = pair.relay() {
+        let lossy = simnet::Path::default().with_loss(simnet::Loss::Independent(0.05));
+        relay.set_path(Direction::Outward, lossy.clone());
+        relay.set_path(Direction::Inward, lossy);
+    }
+    fetch_some(pair.forward(0))?;
+    for role in [Role::Entry, Role::Exit] {
+        if let Some(node) = pair.take_node(role) {
+            node.stop()?;
+        }
+    }
+    let recording = recording(&pair);
+    assert_eq!(recording.left_out(), 0);
+    one_size(&recording.sightings(), P)?;
+    for direction in [Direction::Outward, Direction::Inward] {
+        let payloads = recording.payloads(direction);
+        assert!(payloads.len() > 3_000, "{direction}: only {} packets", payloads.len());
+        let report = judge_randomness(&payloads)?;
+        assert!(report.passes(), "{direction}: {report}");
+    }
+    Ok(())
+}
+
+fn kill_child(pair: &Pair, role: Role, process: &str) -> Outcome {
+    let pids = pair.pids(role)?;
+    let (_, pid) = pids.iter().find(|(name, _)| name.starts_with(process)).ok_or("the process is not running")?;
+    kill_process(Pid::from_raw(i32::try_from(*pid)?).ok_or("no pid")?, Signal::KILL)?;
+    Ok(())
+}
+
+/// Reads a little through the pair, trying again while it comes back.
+fn fetch_some(forward: SocketAddr) -> Outcome {
+    let mut buffer = [0; 50_000];
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(forward)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        if stream.read_exact(&mut buffer).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("nothing comes through the pair".into())
+}
