@@ -42,6 +42,12 @@ impl Dialler {
         Self { policy, connect_timeout, bind, dials, lookups }
     }
 
+    /// Tries the configured source addresses, so that a wrong one is said at start and not with each flow.
+    pub(crate) fn check_sources(&self) -> io::Result<()> {
+        let tried = |address: &IpAddr| new_socket(address.is_ipv4())?.bind(SocketAddr::new(*address, 0));
+        self.bind.iter().try_for_each(tried)
+    }
+
     /// Connects on behalf of a client, or says why not. Cancel-safe.
     pub(crate) async fn connect(&self, client: u64, destination: &Destination) -> Result<TcpStream, ResetReason> {
         let dial = async {
@@ -129,11 +135,16 @@ impl Dialler {
 }
 
 async fn attempt(source: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = new_socket(address.is_ipv4())?;
     if !source.ip().is_unspecified() {
-        socket.bind(source)?;
+        // Whatever the reason, it is not the destination's.
+        socket.bind(source).map_err(|_| io::ErrorKind::AddrNotAvailable)?;
     }
     socket.connect(address).await
+}
+
+fn new_socket(ipv4: bool) -> io::Result<TcpSocket> {
+    if ipv4 { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
 }
 
 fn reason(error: &io::Error) -> ResetReason {
@@ -228,6 +239,24 @@ mod tests {
         assert_eq!(outcome(&open, to("127.0.0.1", port)).await, Ok(()));
         assert_eq!(outcome(&open, to("localhost", port)).await, Ok(()));
         assert_eq!(outcome(&open, to("evil.test", port)).await, Err(ResetReason::Denied));
+    }
+
+    #[tokio::test]
+    async fn source_addresses_are_tried_at_start_and_used() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let from = |text: &str| {
+            let policy = ExitPolicy::parse("allow 127.0.0.0/8").unwrap_or_else(|error| panic!("{error}"));
+            Dialler::new(policy, Duration::from_secs(5), vec![text.parse().expect("an address")])
+        };
+        let right = from("127.0.0.3");
+        assert!(right.check_sources().is_ok());
+        assert_eq!(outcome(&right, to("127.0.0.1", port)).await, Ok(()));
+        let (_, seen) = listener.accept().await.expect("a connection");
+        assert_eq!(seen.ip(), IpAddr::from([127, 0, 0, 3]));
+        let wrong = from("192.0.2.1");
+        assert_eq!(wrong.check_sources().map_err(|error| error.kind()), Err(io::ErrorKind::AddrNotAvailable));
+        assert_eq!(outcome(&wrong, to("127.0.0.1", port)).await, Err(ResetReason::Unreachable));
     }
 
     #[tokio::test]

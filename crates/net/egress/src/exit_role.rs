@@ -39,8 +39,10 @@ impl ExitRole {
         }
         let policy = ExitPolicy::from_lines(boot.policy.iter().map(String::as_str)).map_err(RunError::Policy)?;
         let connect_timeout = Duration::from_millis(boot.connect_timeout_ms);
+        let dialler = Rc::new(Dialler::new(policy, connect_timeout, boot.bind));
+        dialler.check_sources().map_err(|error| RunError::SourceAddress(error.kind()))?;
         let shared = Rc::new(Shared {
-            dialler: Rc::new(Dialler::new(policy, connect_timeout, boot.bind)),
+            dialler,
             figures: Rc::new(Figures::default()),
             datagram_idle: Duration::from_millis(boot.datagram_idle_ms),
             stopping: Cell::new(false),

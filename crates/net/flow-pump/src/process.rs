@@ -66,6 +66,9 @@ pub enum RunError {
     /// A rule of the exit policy.
     #[error("{0}; correct the rule and start the exit again")]
     Policy(PolicyError),
+    /// A source address that this machine does not have, or that the process may not use.
+    #[error("connections cannot leave from the configured source address: {0}; correct or remove it")]
+    SourceAddress(io::ErrorKind),
     /// A setting that the supervisor should have refused.
     #[error("the setting `{0}` means nothing")]
     Setting(&'static str),
