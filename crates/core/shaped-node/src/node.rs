@@ -272,6 +272,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             self.counters.bad_cells += 1;
             return;
         };
+        // The packet that brought a link up may carry its first cell.
+        self.settle_links(now);
         self.accept_circuit(now, link, head.circuit);
         let known = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
         match known.filter(|tunnel| tunnel.circuit == head.circuit) {
@@ -398,9 +400,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Handles what links and sessions have to say and wakes the unshaped process once if needed.
     /// Call it after a batch of packets.
     pub fn settle(&mut self, now: Now) {
-        while let Some(event) = self.endpoint.poll_event() {
-            self.handle_link_event(now, event);
-        }
+        self.settle_links(now);
         let links: Vec<LinkId> = self.peers.keys().copied().collect();
         for link in links {
             self.settle_tunnel(now, link);
@@ -415,6 +415,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         }
         if let Some(queues) = self.near.queues() {
             queues.flush();
+        }
+    }
+
+    fn settle_links(&mut self, now: Now) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.handle_link_event(now, event);
         }
     }
 

@@ -40,8 +40,10 @@ pub(crate) struct ShapedLoop<'a> {
 }
 
 impl<'a> ShapedLoop<'a> {
-    /// Starts the sender thread, then confines the process and says that it is ready.
+    /// Confines the process, starts the sender thread and says that all is ready.
     pub(crate) fn start(shell: &'a mut Shell, boot: &Boot) -> Result<Self, RunError> {
+        // Before the sender thread exists: a thread is confined by what its parent had given up.
+        shell.confine(boot);
         let grid = aligned_grid(boot.slot_ms);
         let socket = Arc::clone(&shell.socket);
         let settings = Settings {
@@ -58,7 +60,6 @@ impl<'a> ShapedLoop<'a> {
         {
             warn!(%error, "the loop that makes packets has no real-time priority");
         }
-        shell.confine(boot);
         shell.ready();
         Ok(Self {
             shell,
