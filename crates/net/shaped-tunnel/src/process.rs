@@ -98,7 +98,8 @@ impl Shell {
         let socket = fds.next().ok_or(RunError::Descriptor("a network socket"))?;
         let socket = UdpSocket::from_owned_fd(socket).map_err(RunError::Socket)?;
         let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
-        let (replay, remembered) = ReplayFile::open(replay).map_err(RunError::Setup)?;
+        let mut replay = ReplayFile::new(replay);
+        let remembered = replay.read().map_err(RunError::Setup)?;
         let config = boot.node_config()?;
         let packet_bytes = config.packet_size.packet();
         let mut node = ShapedNode::new(config, now(), remembered);

@@ -21,19 +21,22 @@ pub(crate) struct ReplayFile {
 }
 
 impl ReplayFile {
-    /// Takes the descriptor over and reads what is remembered. A torn last record is ignored.
-    pub(crate) fn open(descriptor: OwnedFd) -> std::io::Result<(Self, Vec<([u8; 32], u32)>)> {
-        let mut file = File::from(descriptor);
-        file.seek(SeekFrom::Start(0))?;
+    /// Takes the descriptor over.
+    pub(crate) fn new(descriptor: OwnedFd) -> Self {
+        Self { file: File::from(descriptor) }
+    }
+
+    /// Reads what is remembered: ephemeral keys and their days. A torn last record is ignored.
+    pub(crate) fn read(&mut self) -> std::io::Result<Vec<([u8; 32], u32)>> {
+        self.file.seek(SeekFrom::Start(0))?;
         let mut bytes = Vec::new();
-        (&file).take(RECORDS_MAX * RECORD_LEN as u64).read_to_end(&mut bytes)?;
+        (&self.file).take(RECORDS_MAX * RECORD_LEN as u64).read_to_end(&mut bytes)?;
         let records = bytes.chunks_exact(RECORD_LEN).filter_map(|record| {
             let (day, ephemeral) = record.split_first_chunk::<8>()?;
             let day = u32::try_from(u64::from_be_bytes(*day)).ok()?;
             Some((<[u8; 32]>::try_from(ephemeral).ok()?, day))
         });
-        let records = records.collect();
-        Ok((Self { file }, records))
+        Ok(records.collect())
     }
 
     /// Appends one record in one write.
@@ -53,12 +56,12 @@ mod tests {
     fn what_is_appended_is_remembered_and_a_torn_record_is_not() -> std::io::Result<()> {
         let path = std::env::temp_dir().join(format!("hushwire-replay-{}", std::process::id()));
         let open = || File::options().read(true).append(true).create(true).open(&path).map(OwnedFd::from);
-        let (mut file, before) = ReplayFile::open(open()?)?;
-        assert!(before.is_empty());
+        let mut file = ReplayFile::new(open()?);
+        assert!(file.read()?.is_empty());
         file.append(&[7; 32], 20_000)?;
         file.append(&[8; 32], 20_001)?;
         file.file.write_all(&[1; 39])?;
-        let (_, after) = ReplayFile::open(open()?)?;
+        let after = ReplayFile::new(open()?).read()?;
         std::fs::remove_file(&path)?;
         assert_eq!(after, [([7; 32], 20_000), ([8; 32], 20_001)]);
         Ok(())
