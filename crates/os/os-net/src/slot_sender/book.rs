@@ -75,11 +75,17 @@ pub struct Decision {
     pub unused_spare: Option<Batch>,
 }
 
+/// A lane counts as covered for so many slots after the newest one that a spare has announced for it: longer than the
+/// slowest rate class pauses between two cells (42 slots of 1 ms).
+const COVERED_SLOTS: u64 = 64;
+
 #[derive(Debug)]
 struct Waiting {
     batch: Batch,
     /// The batch was there before its slot, so that the slot is due.
     in_time: bool,
+    /// The first slot at which the batch can go if its own has passed.
+    retry: u64,
 }
 
 /// The batches and spares that wait, and the rule by which they are taken.
@@ -88,6 +94,9 @@ struct Waiting {
 /// spare the slot's own batch does. A slot takes waiting packets of the lane in the order in which they were handed
 /// over, none that were made for a later slot, and fills up from the spare. So each slot carries its public number of
 /// packets whatever is late, and a late packet goes one slot later.
+///
+/// A lane that no spare covers has no schedule: its link is not up, or it carries answers to strangers. There a late
+/// packet goes at the next slot by itself, since no spare will ever make room for it.
 #[derive(Debug)]
 pub struct SlotBook {
     grid: Grid,
@@ -98,13 +107,22 @@ pub struct SlotBook {
     spares: VecDeque<Batch>,
     /// The first slot that is not decided yet.
     next_open: u64,
+    /// For each lane the first slot at which it no longer counts as covered; 0 before its first spare.
+    covered_until: Vec<u64>,
 }
 
 impl SlotBook {
     /// An empty book. `packet_bytes` is P.
     pub fn new(grid: Grid, packet_bytes: usize) -> Self {
         let packet_bytes = packet_bytes.max(1);
-        Self { grid, packet_bytes, waiting: VecDeque::new(), spares: VecDeque::new(), next_open: 0 }
+        Self {
+            grid,
+            packet_bytes,
+            waiting: VecDeque::new(),
+            spares: VecDeque::new(),
+            next_open: 0,
+            covered_until: Vec::new(),
+        }
     }
 
     /// The next slot at which something goes out.
@@ -112,10 +130,21 @@ impl SlotBook {
         let own_slots = self.waiting.iter().filter(|waiting| waiting.in_time).map(|waiting| waiting.batch.slot);
         let batch = own_slots.filter(|slot| *slot >= self.next_open).min();
         let spare = self.spares.front().map(|spare| spare.slot);
-        match (batch, spare) {
-            (Some(batch), Some(spare)) => Some(batch.min(spare)),
-            (one, other) => one.or(other),
+        let retried = self.waiting.iter().filter_map(|waiting| self.retry_slot(waiting)).min();
+        [batch, spare, retried].into_iter().flatten().min()
+    }
+
+    /// The slot at which what is left of a late batch goes without a spare, in the lanes that none covers by then.
+    fn retry_slot(&self, waiting: &Waiting) -> Option<u64> {
+        if waiting.in_time && waiting.batch.slot >= self.next_open {
+            return None;
         }
+        let lanes = waiting.batch.runs.iter().enumerate().filter(|(_, run)| !run.packets.is_empty());
+        lanes.map(|(lane, _)| waiting.retry.max(self.next_open).max(self.covered_until(lane))).min()
+    }
+
+    fn covered_until(&self, lane: usize) -> u64 {
+        self.covered_until.get(lane).copied().unwrap_or(0)
     }
 
     /// Batches that wait, whole or in part.
@@ -128,7 +157,8 @@ impl SlotBook {
         let slot = batch.slot;
         let announced = self.spares.iter().any(|spare| spare.slot == slot);
         let passed = slot >= self.next_open && !announced && self.grid.time_of(slot) <= now_ns;
-        self.waiting.push_back(Waiting { batch, in_time: !passed });
+        let retry = self.grid.first_slot_after(now_ns);
+        self.waiting.push_back(Waiting { batch, in_time: !passed, retry });
         passed
     }
 
@@ -136,6 +166,11 @@ impl SlotBook {
     /// has passed or is not known in time.
     pub fn add_spare(&mut self, spare: Batch, now_ns: u64) -> Option<Batch> {
         let slot = spare.slot;
+        for (lane, _) in spare.runs.iter().enumerate().filter(|(_, run)| !run.packets.is_empty()) {
+            self.covered_until.resize(self.covered_until.len().max(lane + 1), 0);
+            let until = &mut self.covered_until[lane];
+            *until = (*until).max(slot + COVERED_SLOTS);
+        }
         let position = self.spares.partition_point(|other| other.slot < slot);
         if let Some(same) = self.spares.get_mut(position).filter(|other| other.slot == slot) {
             return Some(std::mem::replace(same, spare));
@@ -157,15 +192,23 @@ impl SlotBook {
         decision.missed = now_ns >= self.grid.time_of(slot + 1);
         if decision.missed {
             decision.unused_spare = spare;
+            // Where nothing else makes room, what waits goes at a slot that is still to come.
+            let retry = self.grid.first_slot_after(now_ns);
+            self.waiting.iter_mut().for_each(|waiting| waiting.retry = waiting.retry.max(retry));
             return decision;
         }
-        let own_lanes = self.own_runs(slot).len();
-        let lanes = own_lanes.max(spare.as_ref().map_or(0, |spare| spare.runs.len()));
+        let waiting_lanes = self.waiting.iter().map(|waiting| waiting.batch.runs.len()).max().unwrap_or(0);
+        let lanes = waiting_lanes.max(spare.as_ref().map_or(0, |spare| spare.runs.len()));
         let mut spare = spare;
         for lane in 0..lanes {
             let cover = spare.as_mut().and_then(|spare| spare.runs.get_mut(lane));
             let own_bytes = self.own_runs(slot).get(lane).map_or(0, |run| run.packets.len());
-            let wanted = cover.as_ref().map_or(own_bytes, |run| run.packets.len());
+            let announced = cover.as_ref().map_or(0, |run| run.packets.len());
+            let wanted = match announced {
+                0 if self.covered_until(lane) <= slot => own_bytes.max(self.late_bytes(lane, slot)),
+                0 if cover.is_none() => own_bytes,
+                announced => announced,
+            };
             let left = wanted - self.take_prepared(lane, slot, wanted, pieces);
             let count = |bytes: usize| (bytes / self.packet_bytes) as u64;
             decision.packets += count(wanted - left);
@@ -187,6 +230,12 @@ impl SlotBook {
     fn own_runs(&self, slot: u64) -> &[Run] {
         let own = self.waiting.iter().find(|waiting| waiting.batch.slot == slot);
         own.map_or(&[], |waiting| waiting.batch.runs.as_slice())
+    }
+
+    /// Bytes of a lane that were made for slots before `slot`.
+    fn late_bytes(&self, lane: usize, slot: u64) -> usize {
+        let late = self.waiting.iter().filter(|waiting| waiting.batch.slot < slot && waiting.retry <= slot);
+        late.filter_map(|waiting| waiting.batch.runs.get(lane)).map(|run| run.packets.len()).sum()
     }
 
     /// Takes up to `wanted` bytes of a lane's packets that were made for `slot` or before, and returns how many.
@@ -320,10 +369,37 @@ mod tests {
     #[test]
     fn a_slot_that_nobody_announced_in_time_is_not_sent_between_slots() {
         let mut book = SlotBook::new(GRID, P);
-        assert!(book.add_batch(batch(3, &[b"a"]), GRID.time_of(3) + 10));
-        assert_eq!(book.next_due(), None);
-        assert!(book.add_spare(batch(3, &[b"s"]), GRID.time_of(3) + 10).is_some());
+        // The slot sender takes the spare of an offer first.
         assert_eq!(book.add_spare(batch(5, &[b"t"]), GRID.time_of(3) + 10), None);
+        assert!(book.add_batch(batch(3, &[b"a"]), GRID.time_of(3) + 10));
+        assert!(book.add_spare(batch(3, &[b"s"]), GRID.time_of(3) + 10).is_some());
+        assert_eq!(decide(&mut book, 5).0, b"a");
+    }
+
+    #[test]
+    fn what_is_late_goes_at_the_next_slot_in_a_lane_without_cover() {
+        let mut book = SlotBook::new(GRID, P);
+        book.add_spare(batch(9, &[b""]), 0);
+        assert!(book.add_batch(batch(2, &[b"a"]), GRID.time_of(3) + 30), "counted as missed all the same");
+        let (packets, decision) = decide(&mut book, 4);
+        assert_eq!((packets.as_slice(), decision.batches_done), (&b"a"[..], 1));
+        // The same where the batch was there in time and the thread woke too late.
+        assert!(!book.add_batch(batch(5, &[b"b"]), GRID.time_of(5) - 1));
+        let (packets, decision) = decide_at(&mut book, 5, GRID.time_of(7) + 1);
+        assert!(decision.missed && packets.is_empty());
+        assert_eq!(decide(&mut book, 8).0, b"b");
+        assert_eq!((book.next_due(), book.waiting_batches()), (Some(9), 0));
+    }
+
+    #[test]
+    fn a_covered_lane_waits_for_its_spare_and_one_that_has_lost_its_cover_does_not() {
+        let mut book = SlotBook::new(GRID, P);
+        book.add_spare(batch(0, &[b"s", b""]), 0);
+        assert_eq!(decide(&mut book, 0).0, b"s");
+        book.add_batch(batch(1, &[b"a", b"x"]), GRID.time_of(1) + 30);
+        assert_eq!(decide(&mut book, 2).0, b"x", "lane 1 has no schedule, lane 0 has one");
+        assert_eq!(book.next_due(), Some(COVERED_SLOTS));
+        book.add_spare(batch(5, &[b"t"]), GRID.time_of(2) + 50);
         assert_eq!(decide(&mut book, 5).0, b"a");
     }
 
