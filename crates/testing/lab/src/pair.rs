@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use admin::status::{LinkState, Status};
-use anyhow::Context;
+use admin::status::{Link, LinkState, Status};
+use anyhow::{Context, bail};
 
 use crate::process::{self, Running};
 use crate::relay::{Relay, RelayConfig};
@@ -15,6 +15,8 @@ use crate::scratch::{Scratch, free_tcp_address, free_udp_address};
 
 /// How long the two nodes may take until the link is up, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How often a waiting loop looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a command of the binary may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How long building the binary may take.
@@ -85,7 +87,7 @@ pub struct PairConfig {
 impl PairConfig {
     /// A pair with this schedule, without forwards and without relay.
     pub fn new(mode: Mode) -> Self {
-        let policy = vec!["allow 127.0.0.0/8".to_owned(), "allow [::1]/128".to_owned()];
+        let policy = vec!["allow 127.0.0.0/8".to_owned(), "allow [::1]".to_owned()];
         Self { mode, forwards: Vec::new(), relay: None, policy, more: Vec::new(), session_timeout_s: 30 }
     }
 
@@ -225,23 +227,28 @@ impl Pair {
     /// Waits until both nodes say that their link is up.
     ///
     /// # Errors
-    /// If that does not happen, with the logs.
+    /// If that does not happen, with the logs of both.
     pub fn wait_until_up(&mut self) -> anyhow::Result<()> {
-        for role in [Role::Exit, Role::Entry] {
-            let mut node = self.take_node(role).context("the node is not running")?;
-            let waited =
-                node.wait_until("a link", READY_WITHIN, || self.status(role).is_ok_and(|status| is_up(&status)));
-            let other = match role {
-                Role::Exit => None,
-                Role::Entry => self.exit.as_ref().map(Running::log_tail),
-            };
-            match role {
-                Role::Entry => self.entry = Some(node),
-                Role::Exit => self.exit = Some(node),
+        let started = Instant::now();
+        loop {
+            let links = [Role::Exit, Role::Entry].map(|role| self.status(role).map(|status| status.links));
+            if links.iter().all(|links| links.as_ref().is_ok_and(|links| are_up(links))) {
+                return Ok(());
             }
-            waited.with_context(|| format!("the other node's log ends with:\n{}", other.unwrap_or_default()))?;
+            for node in [self.exit.as_mut(), self.entry.as_mut()] {
+                node.context("the node is not running")?.check()?;
+            }
+            if started.elapsed() > READY_WITHIN {
+                bail!("no link within {READY_WITHIN:?}: {links:?}\n{}", self.logs());
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
-        Ok(())
+    }
+
+    /// The ends of both nodes' logs, for a message.
+    pub fn logs(&self) -> String {
+        let tail = |node: &Option<Running>| node.as_ref().map(Running::log_tail).unwrap_or_default();
+        format!("the exit's log ends with:\n{}the entry's log ends with:\n{}", tail(&self.exit), tail(&self.entry))
     }
 
     /// Makes a node's keys and returns the line that the other node needs.
@@ -319,8 +326,8 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
 }
 
-fn is_up(status: &Status) -> bool {
-    !status.links.is_empty() && status.links.iter().all(|link| link.state == Some(LinkState::Up))
+fn are_up(links: &[Link]) -> bool {
+    !links.is_empty() && links.iter().all(|link| link.state == Some(LinkState::Up))
 }
 
 /// The binary under test, built first: the tests of this crate would else use one of another state of the source.

@@ -140,13 +140,13 @@ fn failures_reach_curl_as_what_they_are() -> Outcome {
     let pair = Pair::start(config)?;
     let closed = lab::scratch::free_tcp_address()?;
     let by_socks = ["--socks5-hostname".to_owned(), pair.proxy().to_string()];
-    // curl's exit status 97 is "the proxy says no", with the reason in its message.
+    // Exit status 97 is "the proxy says no"; the message ends with the code of RFC 1928: 2 not allowed, 5 refused.
     let refused = status_and_text(&by_socks, &format!("http://{closed}/"))?;
-    assert!(refused.0 == Some(97) && refused.1.contains("refused"), "{refused:?}");
+    assert!(refused.0 == Some(97) && refused.1.contains("(5)"), "{refused:?}");
     let denied = status_and_text(&by_socks, &format!("https://127.0.0.1:{}/", nginx.https.port()))?;
-    assert!(denied.0 == Some(97) && denied.1.contains("not allowed"), "{denied:?}");
+    assert!(denied.0 == Some(97) && denied.1.contains("(2)"), "{denied:?}");
     let unknown = status_and_text(&by_socks, "http://no-such-name.invalid/")?;
-    assert_eq!(unknown.0, Some(97), "{unknown:?}");
+    assert!(unknown.0 == Some(97) && unknown.1.contains("(4)"), "{unknown:?}");
     Ok(())
 }
 
