@@ -3,17 +3,12 @@
 use crate::process::{Going, RunError, Shell, now};
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::debug;
 
-/// Batches received before anything is sent.
-const RECEIVE_ROUNDS: usize = 4;
 /// Batches sent before anything is received.
 const SEND_ROUNDS: usize = 8;
-/// Longest sleep: status and the supervisor are looked at this often at least.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// State of the loop.
 pub(crate) struct OffLoop<'a> {
@@ -31,7 +26,7 @@ impl<'a> OffLoop<'a> {
 
     pub(crate) fn run(mut self) -> Result<(), RunError> {
         loop {
-            let received = self.receive()?;
+            let received = self.shell.receive(&mut self.buffers)?;
             let now = now();
             self.shell.node.handle_timeout_if_due(now);
             self.shell.node.handle_queues(now);
@@ -45,28 +40,6 @@ impl<'a> OffLoop<'a> {
                 self.sleep()?;
             }
         }
-    }
-
-    fn receive(&mut self) -> Result<usize, RunError> {
-        let mut packets = 0;
-        let now = now();
-        for _ in 0..RECEIVE_ROUNDS {
-            let node = &mut self.shell.node;
-            match self
-                .shell
-                .socket
-                .recv_batch(&mut self.buffers, |from, ce, packet| node.handle_packet(now, from, ce, packet))
-            {
-                Ok(count) => packets += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(RunError::Socket(error)),
-            }
-        }
-        if packets > 0 {
-            self.shell.node.settle(now);
-        }
-        Ok(packets)
     }
 
     /// Sends what there is. True if something went out.
@@ -116,8 +89,9 @@ impl<'a> OffLoop<'a> {
     }
 
     fn wait(&mut self, now: Instant, bell: bool) -> Result<(), RunError> {
-        let until =
-            self.shell.node.poll_timeout().map_or(SLEEP_MAX, |at| at.saturating_duration_since(now)).min(SLEEP_MAX);
+        let longest = self.shell.sleep_max();
+        let timeout = self.shell.node.poll_timeout();
+        let until = timeout.map_or(longest, |at| at.saturating_duration_since(now)).min(longest);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
         let writable = if self.stuck.is_some() { PollFlags::OUT } else { PollFlags::empty() };
         let shell = &*self.shell;

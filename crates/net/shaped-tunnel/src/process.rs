@@ -9,9 +9,10 @@ use flow_queue::{Geometry, QueueSide, Side};
 use link::Now;
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
-use os_net::udp::UdpSocket;
+use os_net::udp::{RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
 use shaped_node::{NodeEvent, ShapedNode};
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +66,10 @@ pub(crate) enum Going {
     Ended,
 }
 
+/// Longest sleep: status and the supervisor are looked at this often at least.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Receive calls in a row before anything else is looked at.
+const RECEIVE_ROUNDS: usize = 4;
 /// How long a stopping process gives its good-byes to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -139,6 +144,25 @@ impl Shell {
         &self.channel
     }
 
+    /// Takes what the network brought, and lets the node act on it. Returns the number of packets.
+    pub(crate) fn receive(&mut self, buffers: &mut RecvBuffers) -> Result<usize, RunError> {
+        let now = now();
+        let mut packets = 0;
+        for _ in 0..RECEIVE_ROUNDS {
+            let node = &mut self.node;
+            match self.socket.recv_batch(buffers, |from, ce, packet| node.handle_packet(now, from, ce, packet)) {
+                Ok(count) => packets += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(RunError::Socket(error)),
+            }
+        }
+        if packets > 0 {
+            self.node.settle(now);
+        }
+        Ok(packets)
+    }
+
     /// Obeys the supervisor.
     pub(crate) fn handle_channel(&mut self) -> Result<Going, RunError> {
         let received = match self.channel.try_receive::<ToProcess>() {
@@ -163,6 +187,11 @@ impl Shell {
             ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
         }
         Ok(self.going())
+    }
+
+    /// How long a loop may sleep at most: a stopping one looks often whether it may end.
+    pub(crate) fn sleep_max(&self) -> Duration {
+        self.stop_at.map_or(SLEEP_MAX, |_| FAREWELL / 4)
     }
 
     pub(crate) fn going(&self) -> Going {

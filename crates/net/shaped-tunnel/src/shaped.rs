@@ -10,15 +10,10 @@ use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender};
 use os_net::udp::{RecvBuffers, UdpSocket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shaped_node::SlotPlan;
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
-/// Receive calls in a row before the slot clock is looked at.
-const RECEIVE_ROUNDS: usize = 4;
-/// Longest sleep when nothing is scheduled.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Slots between the start of the process and the grid's first one.
 const FIRST_SLOT_AFTER: u64 = 4;
 
@@ -80,7 +75,7 @@ impl<'a> ShapedLoop<'a> {
         loop {
             self.schedule();
             self.wait()?;
-            self.receive()?;
+            self.shell.receive(&mut self.buffers)?;
             let now = now();
             if self.next.is_some_and(|slot| self.due(slot, now.instant)) {
                 self.make_slot();
@@ -134,31 +129,11 @@ impl<'a> ShapedLoop<'a> {
         }
     }
 
-    fn receive(&mut self) -> Result<(), RunError> {
-        let now = now();
-        let mut packets = 0;
-        for _ in 0..RECEIVE_ROUNDS {
-            let node = &mut self.shell.node;
-            match self
-                .socket
-                .recv_batch(&mut self.buffers, |from, ce, packet| node.handle_packet(now, from, ce, packet))
-            {
-                Ok(count) => packets += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(RunError::Socket(error)),
-            }
-        }
-        if packets > 0 {
-            self.shell.node.settle(now);
-        }
-        Ok(())
-    }
-
     /// Sleeps until the next slot is to be made, or a packet or the supervisor comes.
     fn wait(&self) -> Result<(), RunError> {
-        let until = self.next.map_or(SLEEP_MAX, |slot| self.make_at(slot).saturating_duration_since(Instant::now()));
-        let until = until.min(SLEEP_MAX);
+        let longest = self.shell.sleep_max();
+        let until =
+            self.next.map_or(longest, |slot| self.make_at(slot).saturating_duration_since(Instant::now())).min(longest);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
         let mut watched = [PollFd::new(&*self.socket, PollFlags::IN), PollFd::new(self.shell.channel(), PollFlags::IN)];
         match poll(&mut watched, Some(&timeout)) {
