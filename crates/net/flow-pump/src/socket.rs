@@ -96,6 +96,17 @@ impl Socket {
         }
     }
 
+    /// Chooses what the other end sees if this process is killed: a reset, or an end of file as after a last byte.
+    ///
+    /// The kernel closes the sockets of a process that dies. While a flow is under way that must not look as if its
+    /// bytes were complete. Before a close in good order it must be off: it throws away what is not yet sent.
+    pub fn set_reset_on_close(&self, resets: bool) {
+        if let Self::Tcp(stream) = self {
+            // Where the option cannot be set, a killed process's connections end a little less clearly.
+            let _ = rustix::net::sockopt::set_socket_linger(stream, resets.then_some(Duration::ZERO));
+        }
+    }
+
     /// Says `bytes` and closes in such a way that they arrive: closing while the other end still sends would reset
     /// the connection and take the answer with it. Takes at most twice [`LAST_WORDS_MAX`].
     pub async fn say_last(mut self, bytes: &[u8]) {

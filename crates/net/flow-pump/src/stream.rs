@@ -40,7 +40,7 @@ pub enum End {
 }
 
 /// Moves bytes until the flow is over. The queue pair is closed when this returns; the socket is the caller's to
-/// close. Cancelling resets the flow.
+/// close. Cancelling resets the flow, and so does the death of the process, on the socket's side too.
 pub async fn pump(port: FlowPort, socket: &Socket, start: Start, figures: &Figures) -> End {
     let mut pump = Pump {
         port: &port,
@@ -54,6 +54,7 @@ pub async fn pump(port: FlowPort, socket: &Socket, start: Start, figures: &Figur
         socket_ended: false,
         far_ended: false,
     };
+    socket.set_reset_on_close(true);
     let end = poll_fn(|context| {
         pump.port.register(context.waker());
         let polled = pump.poll(context);
@@ -62,6 +63,7 @@ pub async fn pump(port: FlowPort, socket: &Socket, start: Start, figures: &Figur
     })
     .await;
     let end = end.unwrap_or(End::SocketFailed);
+    socket.set_reset_on_close(false);
     port.close(ResetReason::ByPeer);
     end
 }
