@@ -93,10 +93,11 @@ async fn show(args: &DemoArgs, pair: &mut Pair, server: SocketAddr, own_download
     loop {
         pair.check()?;
         live.update(&pair.entry_status().await?, &pair.exit_status().await?, download.is_some());
-        if args.seconds.is_some_and(|seconds| begun.elapsed() >= Duration::from_secs(seconds)) {
+        let left = args.seconds.map(|seconds| Duration::from_secs(seconds).saturating_sub(begun.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
             break;
         }
-        let pause = tokio::time::sleep(live.pause());
+        let pause = tokio::time::sleep(left.map_or(live.pause(), |left| left.min(live.pause())));
         tokio::pin!(pause);
         match &mut download {
             None if !live.has_downloaded && live.age() >= OWN_DOWNLOAD_AFTER => {
