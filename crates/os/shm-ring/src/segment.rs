@@ -30,7 +30,7 @@ const LARGEST_PAGE_BYTES: usize = 64 * 1024;
 pub enum SegmentError {
     /// The environment has not enough memory or address space.
     #[error(
-        "no memory for a shared segment of {bytes} bytes ({errno}): configure fewer or smaller queues, or raise the memory limit"
+        "no memory for a shared segment of {bytes} bytes ({errno}); configure fewer or smaller queues, or raise the memory limit"
     )]
     NoMemory {
         /// Size of the segment.
@@ -39,7 +39,9 @@ pub enum SegmentError {
         errno: Errno,
     },
     /// The environment has no file descriptor left.
-    #[error("no file descriptor left for a shared segment ({0}): raise the limit of open files (ulimit -n)")]
+    #[error(
+        "no file descriptor left for a shared segment ({0}); raise the limit of open files (ulimit -n, LimitNOFILE=)"
+    )]
     NoDescriptor(Errno),
     /// The file is shorter than both sides' configuration says.
     #[error("a shared segment has {found} bytes where {needed} are needed")]

@@ -51,7 +51,7 @@ pub enum NodeError {
     #[error(
         "cannot use the file of past handshakes {}: {source}{}",
         path.display(),
-        remedy(source, "choose another state directory")
+        remedy(source, "name another replay_file")
     )]
     Replay {
         /// Where.
@@ -94,8 +94,11 @@ pub enum NodeError {
     },
 }
 
-/// What a person can do about an answer of the system.
+/// What a person can do about an answer of the system; nothing where the answer says it itself.
 fn remedy(source: &io::Error, otherwise: &str) -> String {
+    if source.get_ref().is_some_and(|said| said.to_string().contains("; ")) {
+        return String::new();
+    }
     let known = match Errno::from_io_error(source) {
         Some(Errno::MFILE) => "raise the limit of open files (ulimit -n, LimitNOFILE=)",
         Some(Errno::NFILE) => "the system as a whole has too many open files",
@@ -125,5 +128,8 @@ mod tests {
         let source = io::Error::from(Errno::ADDRINUSE);
         let text = NodeError::Udp { address: ([127, 0, 0, 1], 4400).into(), source }.to_string();
         assert!(text.contains("127.0.0.1:4400") && text.contains("another program has it"), "{text}");
+        let source = io::Error::other("no memory; raise the limit");
+        let text = NodeError::Segments { max_flows: 16, queue_size: 4096, source }.to_string();
+        assert!(text.ends_with(": no memory; raise the limit"), "{text}");
     }
 }

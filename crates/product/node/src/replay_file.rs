@@ -10,6 +10,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 /// Bytes of a record.
 pub const RECORD_LEN: usize = 40;
 
@@ -19,6 +22,10 @@ pub const RECORDS_MAX: usize = 65_536;
 /// Most bytes that are read of a file. What a running process may have appended beyond is dropped.
 const READ_BYTES_MAX: u64 = 16 * (RECORDS_MAX * RECORD_LEN) as u64;
 
+/// Bytes behind the records that are reserved on the disk, so that a full one is found at the start of a node and not
+/// at a handshake: 1,024 records.
+const RESERVED_BYTES: u64 = 1024 * RECORD_LEN as u64;
+
 /// Opens the file, made if need be with mode 0600, without the records of days that are over on `today` (days since
 /// 1970), without torn ones and without those above the bound. Only while no process has it open.
 pub fn open(path: &Path, today: u64) -> io::Result<OwnedFd> {
@@ -27,14 +34,25 @@ pub fn open(path: &Path, today: u64) -> io::Result<OwnedFd> {
     (&file).take(READ_BYTES_MAX).read_to_end(&mut bytes)?;
     let kept = keep(&bytes, today);
     if kept.len() == bytes.len() && file.metadata()?.len() == bytes.len() as u64 {
-        return Ok(file.into());
+        return reserve(file);
     }
     replace(path, &kept)?;
-    Ok(appending(path)?.into())
+    reserve(appending(path)?)
 }
 
+/// Only a regular file: a pipe would hold the node up, and a device would be replaced by a file.
 fn appending(path: &Path) -> io::Result<File> {
-    File::options().read(true).append(true).create(true).mode(0o600).open(path)
+    let file = File::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
+}
+
+fn reserve(file: File) -> io::Result<OwnedFd> {
+    let end = file.metadata()?.len();
+    match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, end, RESERVED_BYTES) {
+        // Where room cannot be reserved, a full disk is found out later, and said then.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The records that still matter. A key for a day opens doors until the end of the day after it.
@@ -122,6 +140,16 @@ mod tests {
         let mut left = Vec::new();
         File::from(open(&place.0, 20_000)?).read_to_end(&mut left)?;
         assert_eq!(left, many[3 * RECORD_LEN..]);
+        Ok(())
+    }
+
+    #[test]
+    fn only_a_regular_file_is_used() -> io::Result<()> {
+        let place = Place::new("pipe")?;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &place.0, rustix::fs::FileType::Fifo, mode, 0)?;
+        let refused = open(&place.0, 20_000).map_err(|error| error.to_string());
+        assert_eq!(refused.err().as_deref(), Some("it is not a regular file"));
         Ok(())
     }
 

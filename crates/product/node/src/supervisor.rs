@@ -34,6 +34,9 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a process that has sent figures may be silent. Then it hangs and is killed.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// Pairs of sockets that are opened and closed before the runtime is made, which needs six descriptors.
+const PROBES: usize = 3;
+
 /// Runs a node with a supervisor of its own until SIGINT or SIGTERM ends it. `beside` runs next to it, for the admin
 /// socket; when it ends the node goes on.
 ///
@@ -43,9 +46,8 @@ where
     B: FnOnce(StatusSource, StopHandle) -> F,
     F: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let runtime = probe_descriptors()
+        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build())
         .map_err(|source| NodeError::Runtime { source })?;
     runtime.block_on(async {
         let signals = Signals::listen().map_err(|source| NodeError::Runtime { source })?;
@@ -417,6 +419,12 @@ impl Supervisor {
         tracing::error!(process = self.process(side).name, "{sentence}");
         self.status.update_process(side, |process| process.last_fault = Some(sentence.to_owned()));
     }
+}
+
+/// The runtime panics, rather than fail, if it finds no descriptor for its signals.
+fn probe_descriptors() -> std::io::Result<()> {
+    let probes: std::io::Result<Vec<_>> = (0..PROBES).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    probes.map(drop)
 }
 
 fn sibling(side: Side) -> Side {
