@@ -88,7 +88,7 @@ fn not_given(what: &str) -> Failure {
 
 fn ask_role() -> Result<RoleArg, Failure> {
     loop {
-        match ask_line("What is this node: entry (applications connect here) or exit (flows leave from here)?")?
+        match ask_line("What is this node, entry (applications connect here) or exit (flows leave from here)")?
             .as_deref()
         {
             Some("entry") => return Ok(RoleArg::Entry),
