@@ -27,7 +27,7 @@ const PER_SLOT: [u32; 2] = [5, 6];
 /// Idle and loaded phases alternate, so that a slow change of the machine falls on both.
 const PHASE: Duration = Duration::from_millis(1500);
 /// Phases of each kind in one round.
-const PHASES: usize = 4;
+const PHASES: usize = 10;
 /// Time after a change of phase that belongs to neither.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Slots that a busy test machine may serve otherwise, of a thousand.
@@ -105,8 +105,15 @@ fn slot_starts(sightings: &[Sighting]) -> Vec<Duration> {
     starts
 }
 
-/// Records alternating phases and returns the windows in which the pair was idle, and loaded.
-fn alternate(pair: &Pair) -> Result<[Vec<(Duration, Duration)>; 2], Box<dyn std::error::Error>> {
+/// From when to when something lasted, on the recording's clock.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: Duration,
+    to: Duration,
+}
+
+/// Alternates phases and returns the windows in which the pair was idle, and loaded.
+fn alternate(pair: &Pair) -> std::io::Result<[Vec<Window>; 2]> {
     let mut windows = [Vec::new(), Vec::new()];
     for _ in 0..PHASES {
         for loaded in [false, true] {
@@ -114,7 +121,7 @@ fn alternate(pair: &Pair) -> Result<[Vec<(Duration, Duration)>; 2], Box<dyn std:
             std::thread::sleep(SETTLE);
             let from = now();
             std::thread::sleep(PHASE);
-            windows[usize::from(loaded)].push((from, now()));
+            windows[usize::from(loaded)].push(Window { from, to: now() });
             drop(bulk);
         }
     }
@@ -132,7 +139,7 @@ fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
         let recording = recording(&pair);
         for (direction, trial, passed) in &mut trials {
             let seen = windows.each_ref().map(|windows| {
-                windows.iter().map(|&(from, to)| recording.between(*direction, from, to)).collect::<Vec<_>>()
+                windows.iter().map(|it| recording.between(*direction, it.from, it.to)).collect::<Vec<_>>()
             });
             let all: Vec<Duration> = seen.iter().flatten().flat_map(|sightings| slot_starts(sightings)).collect();
             let grid = Grid::fit(SLOT, &all).ok_or("nothing was recorded")?;
