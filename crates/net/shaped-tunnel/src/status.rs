@@ -21,6 +21,8 @@ pub struct ShapedStatus {
     pub packets_sent: u64,
     /// Batches that the kernel refused.
     pub send_failures: u64,
+    /// Packets that the kernel refused because they are larger than the MTU of the path's first network.
+    pub too_narrow: u64,
     /// The last refusal in one sentence.
     pub last_send_failure: Option<String>,
     /// What the process has given up.
@@ -34,13 +36,22 @@ pub(crate) struct Reporter {
     slots: Option<Statistics>,
     packets_sent: u64,
     send_failures: u64,
+    too_narrow: u64,
     last_send_failure: Option<SendError>,
     confinement: Option<Confinement>,
 }
 
 impl Reporter {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { due: now, slots: None, packets_sent: 0, send_failures: 0, last_send_failure: None, confinement: None }
+        Self {
+            due: now,
+            slots: None,
+            packets_sent: 0,
+            send_failures: 0,
+            too_narrow: 0,
+            last_send_failure: None,
+            confinement: None,
+        }
     }
 
     pub(crate) fn is_due(&self, now: Instant) -> bool {
@@ -53,6 +64,7 @@ impl Reporter {
 
     pub(crate) fn send_failed(&mut self, error: SendError) {
         self.send_failures += 1;
+        self.too_narrow += u64::from(matches!(error, SendError::TooNarrow { .. }));
         self.last_send_failure = Some(error);
     }
 
@@ -72,6 +84,7 @@ impl Reporter {
             slots: self.slots.clone(),
             packets_sent: self.packets_sent,
             send_failures: self.send_failures,
+            too_narrow: self.slots.as_ref().map_or(self.too_narrow, |slots| slots.too_narrow),
             last_send_failure: self.last_send_failure.map(|error| error.to_string()),
             confinement: self.confinement.clone(),
         };

@@ -7,6 +7,7 @@ mod failure;
 mod local;
 mod logging;
 mod plan;
+mod refusals;
 mod report;
 mod roles;
 mod settings;

@@ -1,5 +1,6 @@
 //! What `status` says: the supervisor's knowledge and the figures of both processes, in one schema.
 
+use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
     Counters, Flows, Link, LinkState, Memory, Mode, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Severity,
     Status, Warning,
@@ -11,13 +12,16 @@ use os_net::confine::PartState;
 use serde::Deserialize;
 use shaped_tunnel::ShapedStatus;
 use shaping::{CellRate, RateClass, SlotLength};
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wire::packet::PacketSize;
 
 /// Letters of a node id that are shown.
 const PEER_LETTERS: usize = 12;
+/// Header bytes before a packet on IPv4.
+const IPV4_AND_UDP: usize = 28;
+/// Header bytes before a packet on IPv6.
+const IPV6_AND_UDP: usize = 48;
 /// Missed slots in a thousand that are worth a warning.
 const MISSED_PER_MILLE: u64 = 10;
 
@@ -27,6 +31,14 @@ pub(crate) struct Reporter {
     facts: Facts,
     started: Instant,
     links: Mutex<Vec<Seen>>,
+    log: Mutex<Log>,
+}
+
+/// What the log has been told.
+#[derive(Debug, Default)]
+struct Log {
+    refusals: RefusalLog,
+    narrow: bool,
 }
 
 /// What the configuration says.
@@ -69,14 +81,39 @@ impl Reporter {
             max_flows: config.queues.max_flows,
             warnings: warnings.collect(),
         };
-        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()) }
+        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()), log: Mutex::default() }
     }
 
-    /// Looks at the links, so that `status` can say since when they are as they are. To be called every second.
+    /// Looks at the links, so that `status` can say since when they are as they are, and logs what was refused. To be
+    /// called every second.
     pub(crate) fn observe(&self, node: &NodeStatus) {
-        if let Some(shaped) = shaped_status(node) {
-            self.update_links(&shaped);
+        let shaped = shaped_status(node);
+        if let Some(shaped) = &shaped {
+            self.update_links(shaped);
         }
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = log.refusals.poll_line(Instant::now(), refusals(node, shaped.as_ref())) {
+            tracing::info!("refused or dropped since the last such line: {line}");
+        }
+        let narrow = shaped.as_ref().and_then(|shaped| self.narrow_path(shaped));
+        if let Some(sentence) = narrow.as_ref().filter(|_| !log.narrow) {
+            tracing::error!("{sentence}");
+        }
+        log.narrow = narrow.is_some();
+    }
+
+    /// The sentence about a path on which no packet can leave.
+    fn narrow_path(&self, shaped: &ShapedStatus) -> Option<String> {
+        let links = &shaped.node.links;
+        let all_up = !links.is_empty() && links.iter().all(|link| link.up && link.session_up);
+        let packet = self.facts.packet_size.packet();
+        let (mtu_4, mtu_6) = (packet + IPV4_AND_UDP, packet + IPV6_AND_UDP);
+        (shaped.too_narrow > 0 && !all_up).then(|| {
+            format!(
+                "the path does not carry packets of {packet} bytes, the size of all packets of the network: an \
+                 interface on it has an MTU below {mtu_4} (IPv4) or {mtu_6} (IPv6); raise it or take another path"
+            )
+        })
     }
 
     /// The state now.
@@ -190,7 +227,7 @@ impl Reporter {
             late_cells: slots.map(|slots| slots.late_slots),
             application_bytes_in: unshaped_count(node, "bytes_to_tunnel"),
             application_bytes_out: unshaped_count(node, "bytes_from_tunnel"),
-            drops: drops(node, shaped),
+            drops: refusals(node, shaped),
         }
     }
 
@@ -219,7 +256,9 @@ impl Reporter {
                 warn(Severity::Alarm, format!("{} keeps ending by itself; look at the log", process.name));
             }
         }
-        if let Some(failure) = shaped.and_then(|shaped| shaped.last_send_failure.as_ref()) {
+        let narrow = shaped.and_then(|shaped| self.narrow_path(shaped));
+        if let Some(failure) = shaped.and_then(|shaped| shaped.last_send_failure.as_ref()).filter(|_| narrow.is_none())
+        {
             warn(Severity::Warning, format!("a packet could not be sent: {failure}"));
         }
         if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref())
@@ -241,12 +280,16 @@ impl Reporter {
                     warn(Severity::Alarm, format!("the link to {} is lost; is the other node running?", link.peer));
                 }
                 Some(LinkState::Connecting) => {
-                    let sentence =
-                        "has not answered yet; is it running, does it have this node's line, do UDP packets pass?";
+                    let sentence = "has not answered yet: it does not run, its line or address here is wrong, it does \
+                                    not have this node's line, a clock is more than a day off, or the path does not \
+                                    carry UDP packets of this size";
                     warn(Severity::Warning, format!("{} {sentence}", link.peer));
                 }
                 Some(LinkState::Up) | None => {}
             }
+        }
+        if let Some(sentence) = narrow {
+            warn(Severity::Alarm, sentence);
         }
         warnings
     }
@@ -278,53 +321,6 @@ fn unshaped_count(node: &NodeStatus, name: &str) -> Option<u64> {
     unshaped_body(node)?.get(name)?.as_u64()
 }
 
-/// Everything that was thrown away, by reason.
-fn drops(node: &NodeStatus, shaped: Option<&ShapedStatus>) -> BTreeMap<String, u64> {
-    let mut drops = BTreeMap::new();
-    let mut add = |name: &str, count: u64| {
-        if count > 0 {
-            *drops.entry(name.to_owned()).or_insert(0) += count;
-        }
-    };
-    if let Some(shaped) = shaped {
-        for (name, count) in &shaped.node.counters {
-            if let Some(reason) = name.strip_prefix("dropped_") {
-                add(&words(reason), *count);
-            }
-        }
-        for name in ["bad_cells", "unknown_circuit", "stale_messages", "datagrams_dropped"] {
-            add(&words(name), shaped.node.counters.get(name).copied().unwrap_or(0));
-        }
-    }
-    if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref()) {
-        add("kernel buffer full", slots.blocked);
-        add("path too narrow", slots.too_narrow);
-        add("no route", slots.unreachable);
-        add("refused by the system", slots.failed);
-    }
-    add("datagrams dropped", unshaped_count(node, "datagrams_dropped").unwrap_or(0));
-    add("silent clients closed", unshaped_count(node, "half_open_evicted").unwrap_or(0));
-    drops
-}
-
-/// `WrongSize` and `wrong_size` as `wrong size`.
-fn words(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    for letter in name.chars() {
-        match letter {
-            '_' => out.push(' '),
-            upper if upper.is_ascii_uppercase() => {
-                if !out.is_empty() {
-                    out.push(' ');
-                }
-                out.push(upper.to_ascii_lowercase());
-            }
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,6 +345,10 @@ mod tests {
     }
 
     fn node(up: bool) -> NodeStatus {
+        node_on_path(up, 0)
+    }
+
+    fn node_on_path(up: bool, narrow: u64) -> NodeStatus {
         let missing = json!([{ "name": "landlock", "state": { "not_available": "too old a kernel" } }]);
         let shaped = json!({
             "node": {
@@ -361,12 +361,12 @@ mod tests {
                 "counters": { "data_cells_sent": 5, "cover_cells_sent": 95, "dropped_WrongSize": 2, "bad_cells": 0 },
                 "session_memory_max": 1_000_000,
             },
-            "slots": null, "packets_sent": 100, "send_failures": 0, "last_send_failure": null,
+            "slots": null, "packets_sent": 100, "send_failures": 0, "too_narrow": narrow, "last_send_failure": null,
             "confinement": { "parts": missing },
         });
         let unshaped = json!({
             "flows_open": 1, "flows_opened": 3, "bytes_to_tunnel": 10, "bytes_from_tunnel": 20,
-            "datagrams_dropped": 0, "ended": { "too_many_flows": 4 },
+            "datagrams_dropped": 0, "ended": { "too_many_flows": 4, "malformed_request": 5 },
         });
         let status = json!({
             "role": "entry", "uptime_s": 5, "generation": 1, "segments_bytes": 1 << 20, "stopping": false,
@@ -389,7 +389,8 @@ mod tests {
             (Some(100), Some(5), None)
         );
         assert_eq!((counters.application_bytes_in, counters.application_bytes_out), (Some(10), Some(20)));
-        assert_eq!(counters.drops, BTreeMap::from([("wrong size".to_owned(), 2)]));
+        let drops = [("client: malformed request".to_owned(), 5), ("wrong size".to_owned(), 2)];
+        assert_eq!(counters.drops, drops.into());
         assert_eq!((status.flows.open, status.flows.refused), (Some(1), Some(4)));
         let names: Vec<&str> = status.processes.iter().map(|process| process.name.as_str()).collect();
         assert_eq!(names, ["supervisor", "unshaped-server", "shaped-client"]);
@@ -409,6 +410,16 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_path_is_told_while_no_packet_passes() {
+        let told = |up, narrow| {
+            let warnings = Reporter::new(&entry()).status(&node_on_path(up, narrow)).warnings;
+            warnings.iter().any(|warning| warning.sentence.contains("does not carry packets of 1350 bytes"))
+        };
+        assert!(told(false, 3));
+        assert!(!told(true, 3) && !told(false, 0));
+    }
+
+    #[test]
     fn what_no_process_has_said_is_unknown() {
         let mut silent = node(true);
         (silent.shaped.body, silent.unshaped.body) = (None, None);
@@ -416,11 +427,5 @@ mod tests {
         assert!(status.links.is_empty());
         assert_eq!((status.counters.packets_sent, status.flows.open, status.flows.refused), (None, None, None));
         assert_eq!(status.memory.session_bound_bytes, None);
-    }
-
-    #[test]
-    fn reasons_are_words() {
-        assert_eq!(words("WrongSize"), "wrong size");
-        assert_eq!(words("bad_cells"), "bad cells");
     }
 }
