@@ -37,6 +37,8 @@ pub struct NodeStatus {
 /// State of one link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkStatus {
+    /// The other node's id.
+    pub peer: String,
     /// Keys are agreed.
     pub up: bool,
     /// The session is up.
@@ -60,6 +62,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     pub fn status(&self) -> NodeStatus {
         let shaped = self.config.mode == Mode::Constant;
         let links = self.peers.values().map(|peer| LinkStatus {
+            peer: peer.node.to_string(),
             up: peer.up,
             session_up: peer.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_up()),
             rtt_us: peer.tunnel.as_ref().map_or(peer.rtt, |tunnel| tunnel.session.stats().rtt).as_micros() as u64,
@@ -85,6 +88,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             ("data_cells_sent", self.counters.data_cells),
             ("cover_cells_sent", self.counters.cover_cells),
             ("link_cells_sent", self.counters.link_cells),
+            ("packets_received", self.endpoint.counters().opened),
             ("bad_cells", self.counters.bad_cells),
             ("unknown_circuit", self.counters.unknown_circuit),
             ("stale_messages", self.counters.stale_messages),

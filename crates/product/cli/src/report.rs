@@ -6,7 +6,6 @@ use admin::status::{
     Status, Warning,
 };
 use config::{Config, Role};
-use identity::PeerString;
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
@@ -49,7 +48,6 @@ struct Facts {
     packet_size: PacketSize,
     /// What an entry asks of its exit.
     down: Option<RateClass>,
-    peers: Vec<String>,
     max_flows: u16,
     warnings: Vec<Warning>,
 }
@@ -64,9 +62,9 @@ struct Seen {
 impl Reporter {
     /// A reporter of the node with this configuration, which starts now.
     pub(crate) fn new(config: &Config) -> Self {
-        let (down, peers) = match &config.role {
-            Role::Entry(entry) => (Some(entry.down), std::slice::from_ref(&entry.peer)),
-            Role::Exit(exit) => (None, exit.peers.as_slice()),
+        let down = match &config.role {
+            Role::Entry(entry) => Some(entry.down),
+            Role::Exit(_) => None,
         };
         let warnings = config.warnings().into_iter().map(|warning| Warning {
             severity: if warning.is_alarm() { Severity::Alarm } else { Severity::Warning },
@@ -77,7 +75,6 @@ impl Reporter {
             slot: config.shaping.slot,
             packet_size: config.network.packet_size,
             down,
-            peers: peers.iter().map(short_name).collect(),
             max_flows: config.queues.max_flows,
             warnings: warnings.collect(),
         };
@@ -167,15 +164,10 @@ impl Reporter {
 
     fn links(&self, shaped: &ShapedStatus) -> Vec<Link> {
         let seen = self.update_links(shaped);
-        // The process does not say whose link it is; where there is one peer it is clear.
-        let name = |index: usize| match self.facts.peers.as_slice() {
-            [only] => only.clone(),
-            _ => format!("link {}", index + 1),
-        };
-        let links = shaped.node.links.iter().zip(seen).enumerate();
+        let links = shaped.node.links.iter().zip(seen);
         links
-            .map(|(index, (link, seen))| Link {
-                peer: name(index),
+            .map(|(link, seen)| Link {
+                peer: short_name(&link.peer),
                 state: Some(seen.state),
                 since_s: Some(seen.since.elapsed().as_secs()),
                 rtt_us: (link.rtt_us > 0).then_some(link.rtt_us),
@@ -295,8 +287,8 @@ impl Reporter {
     }
 }
 
-fn short_name(peer: &PeerString) -> String {
-    peer.node_id.to_string().chars().take(PEER_LETTERS).collect()
+fn short_name(node_id: &str) -> String {
+    node_id.chars().take(PEER_LETTERS).collect()
 }
 
 fn shaped_status(node: &NodeStatus) -> Option<ShapedStatus> {
