@@ -346,7 +346,7 @@ mod tests {
             "node": {
                 "mode": "constant",
                 "links": [{
-                    "up": up, "session_up": up, "rtt_us": 40_000, "loss_per_mille": 3, "rate_bits_per_second": 256_000,
+                    "peer": "hwn1abcdefghijk", "up": up, "session_up": up, "rtt_us": 40_000, "loss_per_mille": 3, "rate_bits_per_second": 256_000,
                     "configured_bits_per_second": 256_000, "cells_per_second": 26, "steps_down": 0,
                 }],
                 "flows": 1,
