@@ -7,6 +7,7 @@ mod committed_text;
 mod dependencies;
 mod functions;
 mod layers;
+mod links;
 mod lint_tables;
 mod mask;
 mod metadata;
@@ -73,6 +74,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     findings.extend(layers::check(&files, &members));
     findings.extend(lint_tables::check(&files, &members));
     findings.extend(dependencies::check(&files, &members));
+    findings.extend(links::check(&files));
     findings.sort();
     Ok(findings)
 }

@@ -1,4 +1,4 @@
-//! Rate classes: the only rates that a shaped link may have (design.md, "Shaping modes").
+//! Rate classes: the only rates that a shaped link may have.
 
 use std::fmt;
 use thiserror::Error;
