@@ -171,6 +171,53 @@ fn check_counts(grid: Grid, direction: Direction, sightings: &[Sighting]) {
     assert!(odd * 1000 <= counts.slots() * ODD_SLOTS_PER_MILLE, "{direction}: {:?}", counts.histogram());
 }
 
+/// How often all threads of a process went to sleep since it started. Each was followed by a wake-up.
+fn sleeps(pid: u32) -> std::io::Result<u64> {
+    let mut sleeps = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sleeps += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(sleeps)
+}
+
+/// Invariant I10: the process wakes for its slots and for packets from the network, which are the same whether
+/// applications have anything to say or not.
+#[test]
+fn data_does_not_wake_the_shaped_process() -> Outcome {
+    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let pair = constant_pair(Limits::default())?;
+    let pids = [Role::Entry, Role::Exit].map(|role| shaped_pid(&pair, role));
+    let [entry, exit] = pids;
+    let (entry, exit) = (entry?, exit?);
+    let mut woken = [[0, 0], [0, 0]];
+    for _ in 0..PHASES {
+        for loaded in [false, true] {
+            let bulk = if loaded { Some(Bulk::start(pair.forward(0), pair.forward(1))?) } else { None };
+            std::thread::sleep(SETTLE);
+            let before = [sleeps(entry)?, sleeps(exit)?];
+            std::thread::sleep(SLOT * 100);
+            let after = [sleeps(entry)?, sleeps(exit)?];
+            for node in 0..2 {
+                woken[node][usize::from(loaded)] += after[node] - before[node];
+            }
+            drop(bulk);
+        }
+    }
+    for [idle, loaded] in woken {
+        // A doorbell would wake it for each of the thousands of writes of a bulk transfer.
+        assert!(loaded * 100 <= idle * 110, "woken {idle} times idle and {loaded} times loaded");
+    }
+    Ok(())
+}
+
+fn shaped_pid(pair: &Pair, role: Role) -> Result<u32, Box<dyn std::error::Error>> {
+    let pids = pair.pids(role)?;
+    let found = pids.iter().find(|(name, _)| name.starts_with("shaped"));
+    Ok(found.ok_or("the shaped process is not running")?.1)
+}
+
 #[test]
 fn every_packet_from_the_first_to_the_last_has_one_size_and_looks_random() -> Outcome {
     let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,8 +227,9 @@ fn every_packet_from_the_first_to_the_last_has_one_size_and_looks_random() -> Ou
     let bulk = Bulk::start(pair.forward(0), pair.forward(1))?;
     std::thread::sleep(Duration::from_secs(1));
     drop(bulk);
-    for (role, process) in [(Role::Entry, "shaped"), (Role::Exit, "shaped")] {
-        kill_child(&pair, role, process)?;
+    for role in [Role::Entry, Role::Exit] {
+        let pid = i32::try_from(shaped_pid(&pair, role)?)?;
+        kill_process(Pid::from_raw(pid).ok_or("no pid")?, Signal::KILL)?;
         pair.wait_until_up()?;
         fetch_some(pair.forward(0))?;
     }
@@ -205,13 +253,6 @@ fn every_packet_from_the_first_to_the_last_has_one_size_and_looks_random() -> Ou
         let report = judge_randomness(&payloads)?;
         assert!(report.passes(), "{direction}: {report}");
     }
-    Ok(())
-}
-
-fn kill_child(pair: &Pair, role: Role, process: &str) -> Outcome {
-    let pids = pair.pids(role)?;
-    let (_, pid) = pids.iter().find(|(name, _)| name.starts_with(process)).ok_or("the process is not running")?;
-    kill_process(Pid::from_raw(i32::try_from(*pid)?).ok_or("no pid")?, Signal::KILL)?;
     Ok(())
 }
 
