@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 /// Wait after the first message 1; doubles with each.
 const BACKOFF_FIRST: Duration = Duration::from_millis(300);
-/// Longest wait, without the random part of up to a third: 5 s in all.
-const BACKOFF_MAX: Duration = Duration::from_millis(3750);
+/// Longest wait, without the random part of up to a third: 1.5 s in all. Flows are to work within 2 s of the return of a
+/// network that was away for however long, and between two tries nothing tells that it is back. Peers that all dial a
+/// restarted node at once are met by cookies, not by long waits.
+const BACKOFF_MAX: Duration = Duration::from_millis(1125);
 /// Messages 1 without an answer until the caller is told.
 const UNANSWERED_MAX: u32 = 5;
 
@@ -108,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_five_seconds_and_go_on() {
+    fn waits_double_up_to_a_second_and_a_half_and_go_on() {
         let (mut now, mut rng) = (Instant::now(), ChaCha20Rng::from_seed([1; 32]));
         let mut dial = dial(now);
         let mut told = 0;
         for try_number in 0..1000 {
             told += u32::from(dial.count_try(now, &mut rng));
             let wait = dial.next_at - now;
-            let least = Duration::from_millis((300 << try_number.min(6)).min(3750));
+            let least = Duration::from_millis((300 << try_number.min(6)).min(1125));
             assert!(wait >= least && wait <= least * 4 / 3, "{try_number}: {wait:?}");
             now = dial.next_at;
         }
