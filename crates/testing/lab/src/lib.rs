@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod load;
+pub mod measure;
 pub mod pair;
 pub mod plain;
 pub mod process;

@@ -1,13 +1,15 @@
 //! The parts of the lab for use by hand; see the README.
-#![expect(clippy::print_stdout, reason = "a command line tool prints its results")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints its results")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adversary::Direction;
 use anyhow::Context;
 use clap::Parser;
 use lab::load::{self, Service};
+use lab::measure::{self, Part};
 use lab::plain::{self, Control};
 use lab::recording::Recording;
 use lab::relay::{Relay, RelayConfig};
@@ -34,6 +36,8 @@ enum Command {
     Source(SourceArguments),
     /// Measure round trips to an echo server
     Latency(LatencyArguments),
+    /// Measure a pair beside the baseline, and print the figures as Markdown
+    Measure(MeasureArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,6 +97,22 @@ struct LatencyArguments {
     gap_us: u64,
 }
 
+#[derive(Debug, clap::Args)]
+struct MeasureArguments {
+    /// What to measure; without any, everything that needs no bad line
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// How often each thing is measured
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Length of one transfer
+    #[arg(long, default_value_t = 5)]
+    seconds: u32,
+    /// Write the figures into this file as well
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Relay(arguments) => relay(&arguments),
@@ -102,6 +122,7 @@ fn main() -> anyhow::Result<()> {
         Command::Sink(it) => serve(it.listen, Service::Sink),
         Command::Source(it) => serve(it.listen, Service::Source { bytes: it.bytes }),
         Command::Latency(arguments) => latency(&arguments),
+        Command::Measure(arguments) => measure(&arguments),
     }
 }
 
@@ -148,6 +169,21 @@ fn latency(arguments: &LatencyArguments) -> anyhow::Result<()> {
     for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
         let time = load::quantile(&times, share).context("no round trips were asked for")?;
         println!("{name} {:.3} ms", time.as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
+fn measure(arguments: &MeasureArguments) -> anyhow::Result<()> {
+    let parts = if arguments.parts.is_empty() { &measure::SPEED } else { arguments.parts.as_slice() };
+    let plan = measure::Plan { rounds: arguments.rounds, seconds: arguments.seconds };
+    let mut page = String::new();
+    for part in parts {
+        let section = measure::section(*part, plan, &|what| eprintln!("{what} ..."))?;
+        print!("{section}");
+        page += &section;
+    }
+    if let Some(file) = &arguments.write {
+        std::fs::write(file, &page).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(())
 }

@@ -1,0 +1,60 @@
+//! Measures a pair of nodes beside the plain proxy pair of [`crate::plain`] in one run, and writes the figures as Markdown.
+//!
+//! What is compared runs in turns, round after round, so that a busy machine slows both; medians and ranges of the
+//! rounds are shown. Everything runs on loopback, with all processes and both ends of every connection on one machine.
+
+use anyhow::Context;
+
+mod constant;
+mod flows;
+mod latency;
+mod loss;
+mod off;
+mod plain_pair;
+mod processes;
+mod table;
+mod traffic;
+
+/// A part of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Throughput in mode `off`, with the processor time of every process.
+    Off,
+    /// Round trips of small messages in both modes.
+    Latency,
+    /// Slots filled, idle cost, unlike rates and memory in mode `constant`.
+    Constant,
+    /// A thousand flows at once.
+    Flows,
+    /// Delay and loss, in both modes.
+    Loss,
+}
+
+/// The parts of a speed run: all that need no bad line.
+pub const SPEED: [Part; 4] = [Part::Off, Part::Latency, Part::Constant, Part::Flows];
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How often everything is repeated.
+    pub rounds: u32,
+    /// Length of one transfer in seconds.
+    pub seconds: u32,
+}
+
+/// Measures one part and returns its section of the page. `progress` is told what is being measured.
+///
+/// # Errors
+/// If a program is missing, a node does not start, or a transfer fails.
+pub fn section(part: Part, plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+    let load_before = processes::load_average();
+    let (name, section) = match part {
+        Part::Off => ("throughput in mode off", off::section(plan, progress)),
+        Part::Latency => ("round trips", latency::section(plan, progress)),
+        Part::Constant => ("mode constant", constant::section(plan, progress)),
+        Part::Flows => ("many flows", flows::section(progress)),
+        Part::Loss => ("loss", loss::section(plan, progress)),
+    };
+    let section = section.with_context(|| format!("while measuring {name}"))?;
+    Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))
+}
