@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 3] = [
+const RUNS: [Long; 9] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -37,6 +37,48 @@ const RUNS: [Long; 3] = [
         about: "every fuzz target for a minute, with the nightly toolchain",
         program: "scripts/fuzz",
         arguments: &["60"],
+        environment: &[],
+    },
+    Long {
+        name: "downloads",
+        about: "a gigabyte each way in every mode, byte by byte (about 12 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "lab", "--test", "curl", "--", "--ignored"],
+        environment: &[],
+    },
+    Long {
+        name: "starts",
+        about: "a pair is started forty times (about 2 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "lab", "--test", "start", "--", "--ignored"],
+        environment: &[],
+    },
+    Long {
+        name: "kills",
+        about: "kill -9 of every process a hundred times in each mode, and long outages (about 30 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "lab", "--test", "kills", "--", "--nocapture"],
+        environment: &[("HUSHWIRE_KILLS", "100")],
+    },
+    Long {
+        name: "slots",
+        about: "what an observer sees between real processes, in the release profile (about 2 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "lab", "--test", "wire", "--", "--nocapture"],
+        environment: &[],
+    },
+    Long {
+        name: "speed",
+        about: "throughput, delay, cost and memory beside the plain QUIC pair, as Markdown (about 20 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package", "lab", "--", "measure"],
+        environment: &[],
+    },
+    Long {
+        name: "loss",
+        about: "delivery at 1 and 7 % loss beside the plain QUIC pair, as Markdown (about 10 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package", "lab", "--", "measure", "loss"],
         environment: &[],
     },
 ];

@@ -6,6 +6,7 @@ use std::path::Path;
 mod committed_text;
 mod dependencies;
 mod functions;
+mod fuzz_targets;
 mod layers;
 mod links;
 mod lint_tables;
@@ -75,6 +76,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     findings.extend(lint_tables::check(&files, &members));
     findings.extend(dependencies::check(&files, &members));
     findings.extend(links::check(&files));
+    findings.extend(fuzz_targets::check(&files));
     findings.sort();
     Ok(findings)
 }
