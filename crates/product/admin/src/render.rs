@@ -68,7 +68,12 @@ fn heading(out: &mut String, status: &Status, colour: bool) {
         Some(Mode::Off) => paint("mode OFF", RED, colour),
         None => format!("mode {UNKNOWN}"),
     };
-    let _ = writeln!(out, "hushwire {role} {}, running for {}, {mode}\n", status.version, duration(status.uptime_s));
+    let _ = writeln!(
+        out,
+        "hushwire {role} {}, running for {}, {mode}\n",
+        printable(&status.version),
+        duration(status.uptime_s)
+    );
 }
 
 fn link_text(link: &Link) -> String {
@@ -81,7 +86,7 @@ fn link_text(link: &Link) -> String {
     };
     let rtt = optional(link.rtt_us, |us| format!("{:.1} ms", us as f64 / 1000.0));
     let loss = optional(link.loss_per_mille, |loss| format!("{:.1} %", f64::from(loss) / 10.0));
-    format!("{} {state}, round trip {rtt}, loss {loss}", link.peer)
+    format!("{} {state}, round trip {rtt}, loss {loss}", printable(&link.peer))
 }
 
 fn schedule(out: &mut String, schedule: &Schedule) {
@@ -111,7 +116,7 @@ fn cells(out: &mut String, counters: &Counters) {
         .drops
         .iter()
         .filter(|(_, count)| **count > 0)
-        .map(|(reason, count)| format!("{count} {reason}"))
+        .map(|(reason, count)| format!("{count} {}", printable(reason)))
         .collect();
     if !drops.is_empty() {
         row(out, "dropped", &drops.join(", "));
@@ -144,7 +149,8 @@ fn processes(out: &mut String, processes: &[Process]) {
                 }
             }
         };
-        let _ = writeln!(out, "{:<16}{pid:>8}{:>10}{cpu:>10}{memory:>12}  {confined}", process.name, process.restarts);
+        let (name, restarts) = (printable(&process.name), process.restarts);
+        let _ = writeln!(out, "{name:<16}{pid:>8}{restarts:>10}{cpu:>10}{memory:>12}  {confined}");
     }
 }
 
@@ -163,12 +169,17 @@ fn problems(out: &mut String, status: &Status, colour: bool) {
             Severity::Alarm => ("ALARM", RED),
         };
         let word = if paint_with.is_empty() { word.to_owned() } else { paint(word, paint_with, colour) };
-        let _ = writeln!(out, "  {word}: {}", warning.sentence);
+        let _ = writeln!(out, "  {word}: {}", printable(&warning.sentence));
     }
 }
 
 fn row(out: &mut String, name: &str, text: &str) {
     let _ = writeln!(out, "{name:<10}{text}");
+}
+
+/// Texts that a process of the node chose may not move the cursor or speak in the name of this program.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 
 fn paint(text: &str, colour_code: &str, colour: bool) -> String {
@@ -265,6 +276,19 @@ pub(crate) mod tests {
         let last = shown.lines().last().unwrap_or_default();
         assert!(last.contains("ALARM"), "{last}");
         assert!(shown.lines().count() <= 24, "one screen:\n{shown}");
+    }
+
+    #[test]
+    fn texts_of_processes_cannot_move_the_cursor() {
+        let sentence = "\u{1b}[2J\r\nno problems".to_owned();
+        let mut status = full();
+        status.warnings.push(Warning { severity: Severity::Alarm, sentence: sentence.clone() });
+        status.counters.drops.insert(sentence.clone(), 1);
+        status.processes[0].name = sentence.clone();
+        status.links[0].peer = sentence;
+        let shown = screen(&status, false);
+        assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
+        assert!(shown.ends_with("\u{fffd}no problems\n"), "{shown:?}");
     }
 
     #[test]
