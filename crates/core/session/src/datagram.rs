@@ -105,6 +105,11 @@ impl Reassembly {
         Ok(Some((flow, record.freeze())))
     }
 
+    /// Parts whose other half has not come.
+    pub(crate) fn waiting(&self) -> usize {
+        self.parts.len()
+    }
+
     fn keep(&mut self, part: Part) {
         if self.parts.len() >= PARTS_MAX {
             self.parts.pop_front();

@@ -31,3 +31,6 @@ pub use event::{
 };
 pub use flow::FlowId;
 pub use stats::SessionStats;
+
+#[doc(hidden)]
+pub mod fuzz;
