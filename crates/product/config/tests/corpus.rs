@@ -1,0 +1,30 @@
+//! Runs the fuzz target's body over the committed corpus, over the examples and over the files that other tests refuse,
+//! each also cut at every line and with every line left out.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "bodies/config_file.rs"]
+mod config_file;
+
+#[test]
+fn config_file_corpus() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [own.join("../../../fuzz/corpus/config_file"), own.join("tests/invalid")];
+    let mut inputs = vec![config::EXAMPLE_ENTRY.as_bytes().to_vec(), config::EXAMPLE_EXIT.as_bytes().to_vec()];
+    for folder in folders {
+        let before = inputs.len();
+        for entry in fs::read_dir(&folder).expect("the corpus is committed") {
+            inputs.push(fs::read(entry.expect("a readable folder").path()).expect("a readable file"));
+        }
+        assert!(inputs.len() >= before + 5, "{} has few inputs", folder.display());
+    }
+    for input in &inputs {
+        config_file::run(input);
+        let lines: Vec<&[u8]> = input.split_inclusive(|byte| *byte == b'\n').collect();
+        for line in 0..lines.len() {
+            config_file::run(&lines[..line].concat());
+            config_file::run(&[&lines[..line], &lines[line + 1..]].concat().concat());
+        }
+    }
+}
