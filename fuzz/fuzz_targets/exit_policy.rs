@@ -1,5 +1,6 @@
-#![no_main]
 //! The body also runs over the committed corpus in `cargo test -p proxy-protocols`.
+
+#![no_main]
 
 use libfuzzer_sys::fuzz_target;
 

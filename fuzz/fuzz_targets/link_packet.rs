@@ -1,4 +1,4 @@
-//! Packets of any content at an endpoint that accepts and dials. Seed corpus: `crates/core/link/corpus`.
+//! Packets of any content at an endpoint that accepts and dials. Also runs in `cargo test -p link`.
 
 #![no_main]
 

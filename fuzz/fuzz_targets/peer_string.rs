@@ -1,4 +1,4 @@
-//! Peer strings and key files of any content. Seed corpus: `crates/core/identity/corpus`.
+//! Peer strings of any content. Also runs in `cargo test -p identity`.
 
 #![no_main]
 
