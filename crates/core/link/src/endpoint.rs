@@ -1,6 +1,7 @@
 //! Many links in one sans-IO object: the door that answers strangers, the dials, and the data path of all of them.
 
 mod cells;
+mod dishonest;
 mod door;
 mod own;
 mod receive;

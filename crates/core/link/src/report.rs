@@ -31,9 +31,10 @@ pub struct LossFigures {
 }
 
 impl LossFigures {
-    /// Lost packets of a thousand sent; 0 when none was sent.
+    /// Lost packets of a thousand sent; 0 when none was sent. The peer may have named any number of packets.
     pub fn per_mille(&self) -> u64 {
-        (self.lost * 1000).checked_div(self.sent).unwrap_or(0)
+        let lost = u128::from(self.lost) * 1000;
+        lost.checked_div(self.sent.into()).map_or(0, |share| u64::try_from(share).unwrap_or(u64::MAX))
     }
 }
 
