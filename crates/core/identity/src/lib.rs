@@ -12,7 +12,7 @@ pub use text::KeyTextError;
 
 #[doc(hidden)]
 pub mod fuzz {
-    //! The fuzz body of the parsers: run by libFuzzer and, over the committed corpus, by `cargo test`.
+    //! The fuzz bodies of the parsers: run by libFuzzer and, over the committed corpora, by `cargo test`.
 
     use crate::{KeyFile, PeerString};
 
@@ -25,8 +25,24 @@ pub mod fuzz {
         if let Ok(peer) = text.parse::<PeerString>() {
             assert_eq!(peer.reveal().parse::<PeerString>().as_ref(), Ok(&peer), "a printed peer string parses");
         }
-        if let Ok(keys) = KeyFile::parse(text) {
-            assert!(KeyFile::parse(&keys.reveal()).is_ok(), "a printed key file parses");
+    }
+
+    /// The same for key files; a refusal names a line that is there, and shows nothing of the text.
+    ///
+    /// # Panics
+    /// When a parser panics or a round trip fails: that is the finding.
+    pub fn key_file(input: &[u8]) {
+        use crate::KeyFileError as Error;
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        match KeyFile::parse(text) {
+            Ok(keys) => {
+                let again = KeyFile::parse(&keys.reveal()).map(|again| again.reveal());
+                assert_eq!(again.as_ref(), Ok(&keys.reveal()), "a printed key file parses");
+            }
+            Err(Error::Line { line } | Error::Twice { line, .. } | Error::Key { line, .. }) => {
+                assert!((1..=text.lines().count()).contains(&line), "line {line} is in the file");
+            }
+            Err(Error::Header | Error::Missing { .. }) => {}
         }
     }
 }
