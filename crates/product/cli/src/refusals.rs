@@ -29,7 +29,9 @@ pub(crate) fn refusals(node: &NodeStatus, shaped: Option<&ShapedStatus>) -> Refu
     let mut refusals = Refusals::new();
     let mut add = |name: &str, count: u64| {
         if count > 0 {
-            *refusals.entry(name.to_owned()).or_insert(0) += count;
+            let sum = refusals.entry(name.to_owned()).or_insert(0);
+            // The processes say what they like; the supervisor outlives it.
+            *sum = sum.saturating_add(count);
         }
     };
     if let Some(shaped) = shaped {

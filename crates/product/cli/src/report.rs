@@ -183,9 +183,9 @@ impl Reporter {
         let sent = shaped.filter(|shaped| !shaped.node.links.is_empty()).map(|shaped| {
             let rates = shaped.node.links.iter().map(|link| self.rate_of(link.rate_bits_per_second));
             rates.fold(Rate { bits_per_second: 0, packets_per_second: 0, bytes_per_month: 0 }, |sum, rate| Rate {
-                bits_per_second: sum.bits_per_second + rate.bits_per_second,
-                packets_per_second: sum.packets_per_second + rate.packets_per_second,
-                bytes_per_month: sum.bytes_per_month + rate.bytes_per_month,
+                bits_per_second: sum.bits_per_second.saturating_add(rate.bits_per_second),
+                packets_per_second: sum.packets_per_second.saturating_add(rate.packets_per_second),
+                bytes_per_month: sum.bytes_per_month.saturating_add(rate.bytes_per_month),
             })
         });
         let received = self.facts.down.map(|class| self.rate_of(class.bits_per_second()));
@@ -211,10 +211,10 @@ impl Reporter {
         Counters {
             sampled_at_ms: sampled.map(|time| time.as_millis() as u64),
             packet_size: Some(self.facts.packet_size.packet() as u32),
-            packets_sent: shaped.map(|shaped| shaped.packets_sent + slots.map_or(0, |slots| slots.sent)),
+            packets_sent: shaped.map(|shaped| shaped.packets_sent.saturating_add(slots.map_or(0, |slots| slots.sent))),
             packets_received: own("packets_received"),
             data_cells_sent: own("data_cells_sent"),
-            cover_cells_sent: own("cover_cells_sent").map(|cells| cells + spares),
+            cover_cells_sent: own("cover_cells_sent").map(|cells| cells.saturating_add(spares)),
             missed_slots: slots.map(|slots| slots.missed),
             late_cells: slots.map(|slots| slots.late_slots),
             application_bytes_in: unshaped_count(node, "bytes_to_tunnel"),
@@ -254,7 +254,8 @@ impl Reporter {
             warn(Severity::Warning, format!("a packet could not be sent: {failure}"));
         }
         if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref())
-            && slots.missed * 1000 > (slots.slots + slots.missed) * MISSED_PER_MILLE
+            && slots.missed.saturating_mul(1000)
+                > slots.slots.saturating_add(slots.missed).saturating_mul(MISSED_PER_MILLE)
         {
             let sentence = "more than 1 % of the slots are missed; this machine is too busy for its rate, \
                             try process.realtime or a longer slot";
@@ -409,6 +410,39 @@ mod tests {
         };
         assert!(told(false, 3));
         assert!(!told(true, 3) && !told(false, 0));
+    }
+
+    /// Every number in `value` becomes `number`.
+    fn with_numbers(value: &mut Value, number: u64) {
+        match value {
+            Value::Number(_) => *value = number.into(),
+            Value::Array(values) => values.iter_mut().for_each(|value| with_numbers(value, number)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| with_numbers(value, number)),
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_process_that_lies_in_its_figures_does_not_end_the_supervisor() {
+        let mut lying = node(true);
+        let link = json!({ "peer": "", "up": true, "session_up": true, "rtt_us": 0, "loss_per_mille": 0,
+            "rate_bits_per_second": 0, "configured_bits_per_second": 0, "cells_per_second": 0, "steps_down": 0 });
+        let shaped = lying.shaped.body.as_mut().expect("figures");
+        shaped["node"]["links"] = json!([link.clone(), link]);
+        shaped["slots"] = serde_json::to_value(os_net::slot_sender::Statistics::default()).expect("plain numbers");
+        for body in [&mut lying.shaped.body, &mut lying.unshaped.body].into_iter().flatten() {
+            with_numbers(body, u64::MAX);
+        }
+        // What is narrower than 64 bits would have the whole body refused.
+        for link in lying.shaped.body.iter_mut().flat_map(|body| body["node"]["links"].as_array_mut()).flatten() {
+            link["loss_per_mille"] = u16::MAX.into();
+        }
+        assert!(shaped_status(&lying).is_some(), "the figures have the right form");
+        let reporter = Reporter::new(&entry());
+        reporter.observe(&lying);
+        let status = reporter.status(&lying);
+        assert_eq!(status.counters.packets_sent, Some(u64::MAX));
+        assert_eq!(status.schedule.send.map(|rate| rate.bits_per_second), Some(u64::MAX));
     }
 
     #[test]
