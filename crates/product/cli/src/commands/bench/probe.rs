@@ -17,6 +17,9 @@ const BUFFER: usize = 256 * 1024;
 const ECHO_LEN: usize = 64;
 /// Round trips before the first that counts.
 const ECHO_WARM_UP: u32 = 10;
+/// Longest pause between two round trips: as long as the longest slot that is usual. Without pauses every message
+/// would leave at the same moment of a slot, just after the answer to the one before.
+const ECHO_PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +149,14 @@ impl Transfer {
     }
 }
 
-/// Sends and awaits `count` small messages, one after the other; returns each round trip, sorted.
+/// Sends and awaits `count` small messages, one after the other with pauses of many lengths.
 pub(super) fn echo(stream: TcpStream, count: u32) -> Result<super::figures::Echo, FetchError> {
     (&stream).write_all(b"E")?;
     let mut message = [0x33; ECHO_LEN];
     let mut times: Vec<Duration> = Vec::with_capacity(count as usize);
     for round in 0..count + ECHO_WARM_UP {
+        // Multiples of the golden ratio without their whole part lie evenly over 0 to 1, in a scattered order.
+        thread::sleep(ECHO_PAUSE_MAX.mul_f64((f64::from(round) * 0.618_034).fract()));
         let begun = Instant::now();
         (&stream).write_all(&message)?;
         (&stream).read_exact(&mut message)?;
