@@ -26,8 +26,10 @@ pub enum Part {
     Constant,
     /// A thousand flows at once.
     Flows,
-    /// Delay and loss, in both modes.
-    Loss,
+    /// Delay and loss in mode `constant`.
+    LossConstant,
+    /// Delay and loss in mode `off`.
+    LossOff,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -53,7 +55,8 @@ pub fn section(part: Part, plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Resul
         Part::Latency => ("round trips", latency::section(plan, progress)),
         Part::Constant => ("mode constant", constant::section(plan, progress)),
         Part::Flows => ("many flows", flows::section(progress)),
-        Part::Loss => ("loss", loss::section(plan, progress)),
+        Part::LossConstant => ("loss in mode constant", loss::constant(plan, progress)),
+        Part::LossOff => ("loss in mode off", loss::off(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))

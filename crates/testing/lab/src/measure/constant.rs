@@ -29,23 +29,32 @@ pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<Str
     Ok(text)
 }
 
-/// Bits of session packets per second that a node sends by its own word, and the share of its cells with data over a time.
+/// What a node says about its cells over a time.
 struct Cells {
+    /// Session packets that the schedule has room for.
     class_megabits_per_second: f64,
+    /// Cells with data, per cent of all.
     full: f64,
+    /// Cells that were not ready at their slot, which went to a ready cover packet, and slots that the sender
+    /// slept through, per cent: a busy machine's share of the empty ones.
+    late: f64,
 }
 
 fn cells(before: &Status, after: &Status) -> anyhow::Result<Cells> {
     let count = |status: &Status| {
         let counters = &status.counters;
-        Some((counters.data_cells_sent? as f64, counters.cover_cells_sent? as f64))
+        let late = counters.late_cells? + counters.missed_slots?;
+        Some([counters.data_cells_sent?, counters.cover_cells_sent?, late])
     };
-    let (before_counts, after_counts) = (count(before), count(after));
-    let ((data, cover), (data_after, cover_after)) =
-        before_counts.zip(after_counts).context("the node does not count its cells")?;
-    let (data, cover) = (data_after - data, cover_after - cover);
+    let counts = count(before).zip(count(after));
+    let (before_counts, after_counts) = counts.context("the node does not count its cells")?;
+    let [data, cover, late] = [0, 1, 2].map(|index: usize| (after_counts[index] - before_counts[index]) as f64);
     let rate = after.schedule.send.context("the node has no schedule")?;
-    Ok(Cells { class_megabits_per_second: rate.bits_per_second as f64 / 1e6, full: data / (data + cover) })
+    Ok(Cells {
+        class_megabits_per_second: rate.bits_per_second as f64 / 1e6,
+        full: data / (data + cover) * 100.0,
+        late: late / (data + cover) * 100.0,
+    })
 }
 
 fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
@@ -56,6 +65,7 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
         "application bytes, Mbit/s",
         "share",
         "cells with data",
+        "late or missed",
         "target",
     ]);
     let rates = |up: &str, down: &str| Mode::Constant { up: up.to_owned(), down: down.to_owned(), slot_ms: 5 };
@@ -69,7 +79,7 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
         for way in ways {
             progress(&format!("full slots: {name}, {}", way.name()));
             let sender = if *way == Way::Down { Role::Exit } else { Role::Entry };
-            let [mut speed, mut full] = <[Samples; 2]>::default();
+            let [mut speed, mut full, mut late] = <[Samples; 3]>::default();
             let mut class = 0.0;
             for _ in 0..plan.rounds {
                 let transfer = Transfer::start(pair.forward(0), &server, *way)?;
@@ -78,7 +88,8 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
                 let seen = transfer.watch(Duration::from_secs(plan.seconds.into()))?;
                 let cells = cells(&before, &pair.status(sender)?)?;
                 speed.push(seen.megabits_per_second);
-                full.push(cells.full * 100.0);
+                full.push(cells.full);
+                late.push(cells.late);
                 class = cells.class_megabits_per_second;
                 drop(transfer);
                 std::thread::sleep(SETTLE);
@@ -89,6 +100,7 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
                 speed.show(2),
                 format!("{:.3}", speed.median() / class),
                 format!("{} %", full.show(2)),
+                format!("{} %", late.show(2)),
                 at_least(full.median(), 99.0, 0),
             ]);
         }

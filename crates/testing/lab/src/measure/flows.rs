@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::plain_pair::PlainPair;
 use super::table::{Table, at_most};
 use crate::load::{self, Service, quantile};
 use crate::pair::{Mode, Pair, PairConfig};
-use crate::plain::Control;
 
 const FLOWS: usize = 1000;
 const BYTES: u64 = 100_000;
@@ -30,9 +28,6 @@ pub(super) fn section(progress: &dyn Fn(&str)) -> anyhow::Result<String> {
         let pair = Pair::start(PairConfig::new(mode).with_forward(server))?;
         row(&mut table, name, pair.forward(0))?;
     }
-    progress("a thousand flows: plain pair");
-    let plain = PlainPair::start(server, Control::Cubic, None)?;
-    row(&mut table, "plain pair", plain.address)?;
     Ok(format!("## Many flows\n\nEvery byte of every flow is compared.\n\n{}", table.finish()))
 }
 

@@ -26,17 +26,14 @@ const STALL_MAX_S: f64 = 1.0;
 /// How long a transfer runs before it counts.
 const SETTLE: Duration = Duration::from_secs(3);
 
-pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
-    let mut text = format!(
-        "## Delay and loss\n\n20 ms each way through a relay that loses packets independently of each other, each way. \
-         Mbit/s of application bytes over {} s after the first 3 s, median (range) of {} rounds; a stall is the longest \
-         time without a byte, in steps of 50 ms.\n\n",
+fn heading(mode: &str, plan: Plan) -> String {
+    format!(
+        "## Delay and loss in mode `{mode}`\n\n20 ms each way through a relay that loses packets independently of each \
+         other, each way. Mbit/s of application bytes over {} s after the first 3 s, median (range) of {} rounds; a \
+         stall is the longest time without a byte, in steps of 50 ms.\n\n",
         plan.seconds * 2,
         plan.rounds
-    );
-    text += &constant(plan, progress)?;
-    text += &off(plan, progress)?;
-    Ok(text)
+    )
 }
 
 fn relay(path: Path) -> RelayConfig {
@@ -75,7 +72,7 @@ impl Rounds {
     }
 }
 
-fn constant(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn constant(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let server = Endless::start()?;
     let mut table = Table::new(&[
         "mode `constant`, 10 Mbit/s",
@@ -107,10 +104,10 @@ fn constant(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
             ]);
         }
     }
-    Ok(table.finish())
+    Ok(heading("constant", plan) + &table.finish())
 }
 
-fn off(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn off(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let server = Endless::start()?;
     let mut table = Table::new(&[
         "mode `off`, 100 Mbit/s line, 1 MB queue",
@@ -138,6 +135,7 @@ fn off(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
                     beside.measure(plan, plain.address, &server, way)?;
                 }
                 let ratio = ratios(&own.speeds, &beside.speeds);
+                progress(&format!("... {} beside {}", own.speed().show(1), beside.speed().show(1)));
                 table.row(&[
                     format!("{congestion}, {:.0} % loss, {}", loss * 100.0, way.name()),
                     own.speed().show(1),
@@ -150,5 +148,5 @@ fn off(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
             }
         }
     }
-    Ok(table.finish())
+    Ok(heading("off", plan) + &table.finish())
 }
