@@ -4,11 +4,15 @@ use crate::failure::{Code, Failure};
 use crate::terminal;
 use config::{Config, LoadError, SecretFileError};
 use identity::KeyFile;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Loads a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     config::load(path).map_err(|error| match &error {
+        LoadError::Read { source, .. } if source.kind() == ErrorKind::InvalidData => {
+            Failure::from_error(Code::Configuration, &error).remedy("name the file that `hushwire init` wrote")
+        }
         LoadError::Read { source, .. } => {
             Failure::io(&error, source).remedy("check the path, or write a file with `hushwire init`")
         }
@@ -34,7 +38,7 @@ pub(crate) fn keys(path: &Path) -> Result<KeyFile, Failure> {
 pub(crate) fn secret(error: &SecretFileError) -> Failure {
     let remedy = error.remedy();
     let failure = match error {
-        SecretFileError::System { source, .. } => Failure::io(error, source),
+        SecretFileError::System { source, .. } if source.kind() != ErrorKind::InvalidData => Failure::io(error, source),
         SecretFileError::Open { .. } | SecretFileError::Owner { .. } => Failure::from_error(Code::Permission, error),
         SecretFileError::Exists { .. } => Failure::from_error(Code::CannotCreate, error),
         _ => Failure::from_error(Code::Data, error),

@@ -87,6 +87,9 @@ impl SecretFileError {
             Self::System { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free some space on that disk and try again".to_owned()
             }
+            Self::System { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                "it has to be UTF-8 text; restore it from a copy".to_owned()
+            }
             Self::System { .. } => "check the path and who may use it".to_owned(),
             Self::Open { path, .. } => format!("run `chmod 600 {}`", path.display()),
             Self::Owner { path, me, .. } => format!("run `chown {me} {}`, or run as its owner", path.display()),
