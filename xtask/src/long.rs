@@ -27,14 +27,22 @@ const RUNS: [Long; 9] = [
     },
     Long {
         name: "asan",
-        about: "the shared-memory ring's tests under AddressSanitizer, with the nightly toolchain (about 3 minutes)",
+        about: "the tests of shared memory, flow queues and sockets under AddressSanitizer (nightly, about 5 minutes)",
         program: "cargo",
-        arguments: &["+nightly", "test", "--package", "shm-ring", "--tests", "--target", "x86_64-unknown-linux-gnu"],
+        arguments: &[
+            "+nightly",
+            "test",
+            "--package=shm-ring",
+            "--package=flow-queue",
+            "--package=os-net",
+            "--tests",
+            "--target=x86_64-unknown-linux-gnu",
+        ],
         environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
     },
     Long {
         name: "fuzz",
-        about: "every fuzz target for a minute, with the nightly toolchain",
+        about: "every fuzz target for a minute, with the nightly toolchain (about 25 minutes; docs/fuzzing.md)",
         program: "scripts/fuzz",
         arguments: &["60"],
         environment: &[],
@@ -76,9 +84,9 @@ const RUNS: [Long; 9] = [
     },
     Long {
         name: "loss",
-        about: "delivery at 1 and 7 % loss beside the plain QUIC pair, as Markdown (about 10 minutes)",
+        about: "delivery at 1 and 7 % loss beside the plain QUIC pair, as Markdown (about 30 minutes)",
         program: "cargo",
-        arguments: &["run", "--release", "--package", "lab", "--", "measure", "loss"],
+        arguments: &["run", "--release", "--package", "lab", "--", "measure", "loss-constant", "loss-off"],
         environment: &[],
     },
 ];
