@@ -35,8 +35,8 @@ struct Cells {
     class_megabits_per_second: f64,
     /// Cells with data, per cent of all.
     full: f64,
-    /// Cells that were not ready at their slot, which went to a ready cover packet, and slots that the sender
-    /// slept through, per cent: a busy machine's share of the empty ones.
+    /// Slots whose cells were not ready, so that ready cover packets went instead, and slots that the sender slept
+    /// through, per cent of all slots: a busy machine's share of the empty cells.
     late: f64,
 }
 
@@ -44,16 +44,18 @@ fn cells(before: &Status, after: &Status) -> anyhow::Result<Cells> {
     let count = |status: &Status| {
         let counters = &status.counters;
         let late = counters.late_cells? + counters.missed_slots?;
-        Some([counters.data_cells_sent?, counters.cover_cells_sent?, late])
+        Some([counters.data_cells_sent?, counters.cover_cells_sent?, late, counters.sampled_at_ms?])
     };
     let counts = count(before).zip(count(after));
     let (before_counts, after_counts) = counts.context("the node does not count its cells")?;
-    let [data, cover, late] = [0, 1, 2].map(|index: usize| (after_counts[index] - before_counts[index]) as f64);
+    let [data, cover, late, milliseconds] =
+        [0, 1, 2, 3].map(|index: usize| (after_counts[index] - before_counts[index]) as f64);
     let rate = after.schedule.send.context("the node has no schedule")?;
+    let slots = milliseconds / f64::from(after.schedule.slot_ms.context("the node has no slots")?);
     Ok(Cells {
         class_megabits_per_second: rate.bits_per_second as f64 / 1e6,
         full: data / (data + cover) * 100.0,
-        late: late / (data + cover) * 100.0,
+        late: late / slots * 100.0,
     })
 }
 
@@ -65,7 +67,7 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
         "application bytes, Mbit/s",
         "share",
         "cells with data",
-        "late or missed",
+        "slots late or missed",
         "target",
     ]);
     let rates = |up: &str, down: &str| Mode::Constant { up: up.to_owned(), down: down.to_owned(), slot_ms: 5 };

@@ -49,7 +49,7 @@ pub(super) struct Bulk {
 pub(super) struct Cells {
     /// Cells with data, of all.
     pub(super) full_per_cent: f64,
-    /// Cells that were late and slots that were missed, of all: what a busy machine takes.
+    /// Slots whose cells were late, and slots that were missed, of all slots: what a busy machine takes.
     pub(super) late_per_cent: f64,
 }
 
@@ -59,13 +59,13 @@ impl Cells {
         let count = |status: &Status| {
             let counters = &status.counters;
             let late = counters.late_cells? + counters.missed_slots?;
-            Some([counters.data_cells_sent?, counters.cover_cells_sent?, late])
+            Some([counters.data_cells_sent?, counters.cover_cells_sent?, late, counters.sampled_at_ms?])
         };
         let (first, last) = (count(before)?, count(after)?);
-        let [data, cover, late] = [0, 1, 2].map(|index: usize| last[index].saturating_sub(first[index]) as f64);
-        let all = data + cover;
-        (after.mode == Some(Mode::Constant) && all > 0.0)
-            .then_some(Self { full_per_cent: data / all * 100.0, late_per_cent: late / all * 100.0 })
+        let [data, cover, late, ms] = [0, 1, 2, 3].map(|index: usize| last[index].saturating_sub(first[index]) as f64);
+        let (all, slots) = (data + cover, ms / f64::from(after.schedule.slot_ms?));
+        (after.mode == Some(Mode::Constant) && all > 0.0 && slots > 0.0)
+            .then_some(Self { full_per_cent: data / all * 100.0, late_per_cent: late / slots * 100.0 })
     }
 }
 
@@ -121,7 +121,10 @@ impl Figures {
         for (name, bulk) in [("download", &self.down), ("upload", &self.up)] {
             let _ = write!(text, "{name:<10}{:>9.1} Mbit/s of application bytes", bulk.megabits_per_second());
             if let Some(Cells { full_per_cent, late_per_cent }) = bulk.cells {
-                let _ = write!(text, "; {full_per_cent:.1} % of cells carried data, {late_per_cent:.1} % were late");
+                let _ = write!(
+                    text,
+                    "; {full_per_cent:.1} % of cells carried data, {late_per_cent:.1} % of slots were late"
+                );
             }
             text.push('\n');
         }
@@ -174,7 +177,7 @@ impl Figures {
                 "seconds": bulk.seconds,
                 "megabits_per_second": bulk.megabits_per_second(),
                 "cells_with_data_percent": bulk.cells.map(|cells| cells.full_per_cent),
-                "cells_late_percent": bulk.cells.map(|cells| cells.late_per_cent),
+                "slots_late_percent": bulk.cells.map(|cells| cells.late_per_cent),
             })
         };
         let echo = |echo: &Echo| serde_json::json!({ "p50_us": echo.p50_us, "p99_us": echo.p99_us });
@@ -232,10 +235,13 @@ mod tests {
         before.counters.cover_cells_sent = Some(900);
         before.counters.late_cells = Some(5);
         before.counters.missed_slots = Some(0);
+        before.counters.sampled_at_ms = Some(1000);
+        before.schedule.slot_ms = Some(5);
         let mut after = before.clone();
         after.counters.data_cells_sent = Some(1090);
         after.counters.cover_cells_sent = Some(910);
         after.counters.missed_slots = Some(4);
+        after.counters.sampled_at_ms = Some(6000);
         let cells = Cells::between(&before, &after);
         assert_eq!(cells, Some(Cells { full_per_cent: 99.0, late_per_cent: 0.4 }));
         assert_eq!(Cells::between(&after, &after), None, "no cell between two equal samples");
