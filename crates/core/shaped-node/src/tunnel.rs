@@ -54,6 +54,7 @@ pub(crate) struct Tunnel {
     by_far: BTreeMap<FlowId, u16>,
     client_secret: [u8; 32],
     up: bool,
+    heard: bool,
 }
 
 impl Tunnel {
@@ -67,11 +68,17 @@ impl Tunnel {
             by_far: BTreeMap::new(),
             client_secret,
             up: false,
+            heard: false,
         }
     }
 
     pub(crate) fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// True once a session packet came from the other node.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// A number for a client that only this tunnel uses: the keystream of a secret drawn for the tunnel,
@@ -85,6 +92,7 @@ impl Tunnel {
     /// Takes what stands behind a leg header: a session packet, or nothing.
     pub(crate) fn handle_cell(&mut self, now: Instant, header: &LegHeader, packet: &[u8]) {
         if self.leg.handle_cell(now, header) && header.kind == LegKind::Data {
+            self.heard = true;
             self.session.handle_packet(now, packet);
         }
     }

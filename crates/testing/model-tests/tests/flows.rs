@@ -113,6 +113,30 @@ fn an_outage_shorter_than_the_session_timeout_loses_no_flow_and_a_longer_one_res
 }
 
 #[test]
+fn flows_work_within_two_seconds_of_a_networks_return_however_long_it_was_away() {
+    for setting in both_modes() {
+        // Short of the end of the session's patience, and behind it, where the next session begins in the dark. Left
+        // out are the seconds in between, in which one end has given up and the other has not.
+        for outage_ms in [31_000].into_iter().chain((38_000..50_000).step_by(900)) {
+            let mut pair = Pair::new(setting.clone());
+            pair.run_until(seconds(3));
+            pair.set_cut(true);
+            pair.run_until(seconds(3) + Duration::from_millis(outage_ms));
+            pair.set_cut(false);
+            // A flow may still be told that the old session is lost; its application tries again.
+            let (deadline, mut received) = (pair.elapsed() + seconds(2), 0);
+            while received == 0 && pair.elapsed() < deadline {
+                let number = open(&mut pair, plan(port::ECHO, 10));
+                let left = deadline.saturating_sub(pair.elapsed());
+                received = finish(&mut pair, number, left).received;
+                pair.run_until(pair.elapsed() + Duration::from_millis(20));
+            }
+            assert_eq!(received, 10, "{:?} after {outage_ms} ms", setting.mode);
+        }
+    }
+}
+
+#[test]
 fn killed_shaped_processes_come_back_within_two_seconds_and_their_flows_are_reset() {
     for setting in both_modes() {
         let mut pair = Pair::new(setting.clone());

@@ -35,7 +35,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             LinkEvent::Replaced { link, parameters: _, rtt, fresh } => self.link_up(now, link, rtt, fresh),
             LinkEvent::Quiet { link } => self.note(NodeEvent::LinkQuiet(link)),
             LinkEvent::Back { link } => {
-                self.ping(now, link);
+                self.hasten(now, link);
                 self.note(NodeEvent::LinkBack(link));
             }
             LinkEvent::Down { link, reason: _ } => self.link_down(link),
@@ -78,18 +78,19 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                 self.note(NodeEvent::PeerRestarted(link));
             }
         }
-        if let Some(peer) = self.peers.get_mut(&link)
-            && peer.tunnel.is_none()
-        {
-            peer.session_at = Some(now.instant);
-        }
-        self.ping(now, link);
+        self.hasten(now, link);
     }
 
-    /// The session need not wait out its back-off once the link answers again.
-    fn ping(&mut self, now: Now, link: LinkId) {
-        if let Some(tunnel) = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut()) {
-            tunnel.session.ping(now.instant);
+    /// Once the link answers, a session need not wait out its back-off, nor the start of the next one its time.
+    fn hasten(&mut self, now: Now, link: LinkId) {
+        let dials = matches!(self.config.side, Side::Entry { .. });
+        let Some(peer) = self.peers.get_mut(&link) else { return };
+        // A session that began while nothing passed repeats its first packet ever more rarely, and a ping would not
+        // change that: another one takes its place, at once.
+        peer.tunnel.take_if(|tunnel| dials && !tunnel.has_heard());
+        match &mut peer.tunnel {
+            Some(tunnel) if !tunnel.session.is_closed() => tunnel.session.ping(now.instant),
+            Some(_) | None => peer.session_at = Some(now.instant),
         }
     }
 
