@@ -25,11 +25,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Streams, and so TCP connections, at once.
 const STREAMS_MAX: u32 = 4096;
-/// Window of one stream in bytes: what a flow of the product has, and more than any path here needs. With eight times
-/// as much, BBR drowns a line with a short queue in its first seconds and stands still for ten.
-const WINDOW: u32 = 2 << 20;
-/// Windows of the connection in bytes: eight streams.
-const CONNECTION_WINDOW: u32 = 8 * WINDOW;
+/// Window of one stream and of the connection, in bytes: larger than any path here needs.
+const WINDOW: u32 = 16 << 20;
+/// The same under BBR, which is for lines with a short queue: what a flow of the product has. With more, BBR drowns
+/// such a line in its first seconds and then stands still for ten.
+const BBR_WINDOW: u32 = 2 << 20;
 /// Bytes of a QUIC packet: what the product's packets have on the wire.
 const PACKET_SIZE: u16 = 1350;
 /// Buffers of the UDP socket, in bytes.
@@ -117,14 +117,18 @@ fn endpoint(bind: SocketAddr, server: Option<ServerConfig>) -> anyhow::Result<En
 }
 
 fn transport(control: Control) -> anyhow::Result<Arc<TransportConfig>> {
+    let window = match control {
+        Control::Cubic => WINDOW,
+        Control::Bbr => BBR_WINDOW,
+    };
     let mut transport = TransportConfig::default();
     transport
         .initial_mtu(PACKET_SIZE)
         .min_mtu(PACKET_SIZE)
         .mtu_discovery_config(None)
-        .stream_receive_window(WINDOW.into())
-        .receive_window(CONNECTION_WINDOW.into())
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .stream_receive_window(window.into())
+        .receive_window(window.into())
+        .send_window(window.into())
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
         .max_idle_timeout(Some(VarInt::from_u32(u32::try_from(IDLE_TIMEOUT.as_millis())?).into()));
     match control {
