@@ -77,8 +77,8 @@ pub struct SessionConfig {
     /// Bytes of one flow that may be under way or unread, [`STREAM_WINDOW_MIN`]..=[`STREAM_WINDOW_MAX`];
     /// [`stream_window_for`] says how many are useful. Default 1 MiB.
     pub stream_window: u32,
-    /// Flows that may be open at once, at least 1. A server takes twice as many for a moment, since the end of
-    /// an old flow may still be on its way when a new one comes. Default 1024.
+    /// Flows that may be open at once, at least 1. Those whose end is still on its way when a new one comes do not
+    /// count, up to as many again. Default 1024.
     pub max_flows: u16,
     /// An outage of the link of at most this length loses no flow, 1 second..=1 day. Default 30 seconds.
     pub session_timeout: Duration,

@@ -108,6 +108,11 @@ impl Flow {
         self.finish_acked && self.read_finished
     }
 
+    /// The caller has nothing left to do with it; only the other end's acknowledgement is missing.
+    fn is_closing(&self) -> bool {
+        self.finished && self.read_finished
+    }
+
     /// Takes the flow's `Readable` if none is queued.
     pub(crate) fn readable(&mut self, id: FlowId) -> Option<SessionEvent> {
         let fresh = self.announced && !std::mem::replace(&mut self.readable_queued, true);
@@ -143,6 +148,12 @@ pub(crate) struct FlowTable {
 impl FlowTable {
     pub(crate) fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Whether the caller has at least so many flows. Those of which only the end is still under way do not count.
+    pub(crate) fn is_full(&self, max: usize) -> bool {
+        // The exact count costs a look at each flow and is seldom needed.
+        self.flows.len() >= max && self.flows.values().filter(|flow| !flow.is_closing()).count() >= max
     }
 
     /// Flows whose SYN has not come.

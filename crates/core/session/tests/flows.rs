@@ -182,6 +182,26 @@ fn as_many_flows_as_allowed_and_as_many_again_later() {
 }
 
 #[test]
+fn a_flow_of_which_only_the_end_is_under_way_makes_room_for_another() {
+    let config = SessionConfig { max_flows: 2, ..client_config() };
+    let server = SessionConfig { max_flows: 2, ..server_config() };
+    let mut pair = Pair::connected(config, server, Path::default(), 1);
+    let flows = [pair.open(), pair.open()];
+    pair.run_for(Duration::from_secs(1));
+    flows.iter().for_each(|flow| pair.server.session.finish(*flow));
+    pair.run_for(Duration::from_secs(1));
+    assert!(flows.iter().all(|flow| pair.client.finished.contains(flow)));
+    assert_eq!(pair.client.session.open_flow(&stream_syn(1)), Err(OpenError::TooManyFlows), "half open is open");
+    flows.iter().for_each(|flow| pair.client.session.finish(*flow));
+    for _ in 0..2 {
+        assert!(pair.client.session.open_flow(&stream_syn(1)).is_ok());
+    }
+    assert_eq!(pair.client.session.open_flow(&stream_syn(1)), Err(OpenError::TooManyFlows));
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (2, 2));
+}
+
+#[test]
 fn a_thousand_slow_readers_do_not_stall_one_more() {
     let config = SessionConfig { max_flows: 1100, stream_window: 64 * 1024, ..client_config() };
     let server = SessionConfig { max_flows: 1100, stream_window: 64 * 1024, ..server_config() };

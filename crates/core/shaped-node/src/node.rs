@@ -455,7 +455,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             let tunnel = peer.tunnel.as_mut();
             let session = tunnel.and_then(|tunnel| {
                 let owed = tunnel.leg.feedback_due().filter(|_| off);
-                tunnel.session.poll_timeout().into_iter().chain(owed).min()
+                tunnel.session.poll_timeout().into_iter().chain(owed).chain(tunnel.arrivals_due()).min()
             });
             session.into_iter().chain(peer.session_at).min()
         });

@@ -4,6 +4,7 @@
 //! put just enough into the session for one packet, then takes that packet. So a byte that arrives now is
 //! not behind a backlog that some other flow built up, and fairness between clients is decided here.
 
+use self::arrivals::Arrivals;
 use crate::fair::FairQueue;
 use crate::flow::{Far, Flow};
 use crate::near::Near;
@@ -20,6 +21,7 @@ use wire::flow::{FlowKind, ResetReason, Syn};
 use wire::leg::{LegHeader, LegKind};
 use wire::local::LocalMessage;
 
+mod arrivals;
 mod datagrams;
 mod inbound;
 mod outbound;
@@ -52,6 +54,7 @@ pub(crate) struct Tunnel {
     pub(crate) leg: Leg,
     fair: FairQueue,
     by_far: BTreeMap<FlowId, u16>,
+    arrivals: Arrivals,
     client_secret: [u8; 32],
     up: bool,
     heard: bool,
@@ -66,6 +69,7 @@ impl Tunnel {
             leg: Leg::new(),
             fair: FairQueue::default(),
             by_far: BTreeMap::new(),
+            arrivals: Arrivals::default(),
             client_secret,
             up: false,
             heard: false,
@@ -124,6 +128,7 @@ impl Tunnel {
 
     /// Handles what the session has to say. Call it after packets, time-outs and near activity.
     pub(crate) fn settle<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>) -> Option<TunnelEvent> {
+        self.serve_arrivals(now, near);
         for _ in 0..EVENTS_PER_SETTLE_MAX {
             match self.session.poll_event()? {
                 SessionEvent::Connected { .. } => {
@@ -132,7 +137,7 @@ impl Tunnel {
                     return Some(TunnelEvent::Up);
                 }
                 SessionEvent::Closed(reason) => return Some(TunnelEvent::Lost(reason)),
-                SessionEvent::FlowOpened(far, syn) => self.handle_opened(far, syn, near),
+                SessionEvent::FlowOpened(far, syn) => self.handle_opened(now, far, syn, near),
                 SessionEvent::FlowConnected(far, address) => {
                     if let Some(queue) = self.near_queue(far, near) {
                         near.send(&LocalMessage::Connected(queue, address));
@@ -152,6 +157,7 @@ impl Tunnel {
                     }
                 }
                 SessionEvent::FlowReset(far, reason) => {
+                    self.arrivals.forget(far);
                     if let Some(index) = self.by_far.remove(&far) {
                         near.reset(index, reason);
                     }
@@ -200,23 +206,6 @@ impl Tunnel {
         }
     }
 
-    /// The other node opened a flow: it gets a queue pair, or is refused.
-    fn handle_opened<Q: FlowQueues>(&mut self, far: FlowId, syn: Syn, near: &mut Near<Q>) {
-        let attached = near.is_attached();
-        let Some(queue) = near.queues().and_then(FlowQueues::allocate) else {
-            let reason = if attached { ResetReason::TooManyFlows } else { ResetReason::TunnelLost };
-            self.session.reset(far, reason);
-            return;
-        };
-        let flow = Flow::new(queue, self.link, syn.client, syn.kind, Far::Open(far));
-        if near.insert(flow) {
-            self.by_far.insert(far, queue.index);
-            near.send(&LocalMessage::Syn(queue, syn));
-        } else {
-            self.session.reset(far, ResetReason::TooManyFlows);
-        }
-    }
-
     /// The unshaped process moved something in one of this tunnel's queue pairs, or said something about it.
     pub(crate) fn handle_active<Q: FlowQueues>(&mut self, now: Instant, index: u16, near: &mut Near<Q>) {
         let Some(flow) = near.table.at(index) else { return };
@@ -261,13 +250,14 @@ impl Tunnel {
             }
         }
         self.by_far.clear();
+        self.arrivals = Arrivals::default();
         self.fair = FairQueue::default();
         self.up = false;
     }
 
     /// Ends every flow of this tunnel towards the other node: the queues are gone.
     pub(crate) fn reset_all(&mut self, reason: ResetReason) {
-        for far in std::mem::take(&mut self.by_far).into_keys() {
+        for far in std::mem::take(&mut self.by_far).into_keys().chain(self.arrivals.take()) {
             self.session.reset(far, reason);
         }
         self.fair = FairQueue::default();

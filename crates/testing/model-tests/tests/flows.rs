@@ -86,6 +86,31 @@ fn an_exit_without_a_free_queue_pair_says_so_and_serves_the_others() {
 }
 
 #[test]
+fn a_full_exit_is_waited_for_until_it_has_its_queue_pair_back() {
+    for setting in both_modes() {
+        let mut pair = Pair::new(Setting { flows: 3, ..setting.clone() });
+        // The last bytes of a flow lie in the exit's queue for a while.
+        pair.exit.unshaped.server_reads = 100;
+        for _ in 0..20 {
+            // The entry has its queue pairs back before the exit has, and uses them again at once.
+            for _ in 0..2 {
+                let numbers = [(); 3].map(|()| open(&mut pair, plan(port::SINK, 10_000)));
+                for outcome in numbers.map(|number| finish(&mut pair, number, seconds(10))) {
+                    assert_eq!(
+                        (outcome.sent, outcome.ended, outcome.reset),
+                        (10_000, true, None),
+                        "{:?}",
+                        setting.mode
+                    );
+                }
+            }
+            pair.run_until(pair.elapsed() + Duration::from_millis(300));
+        }
+        assert_eq!(pair.exit.unshaped.open_count(), 0, "{:?}", setting.mode);
+    }
+}
+
+#[test]
 fn an_outage_shorter_than_the_session_timeout_loses_no_flow_and_a_longer_one_resets_it() {
     for mut setting in both_modes() {
         setting.path = setting.path.with_rate(20_000_000, 100_000);

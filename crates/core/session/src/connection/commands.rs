@@ -20,7 +20,7 @@ impl Session {
         let (Phase::Connected, Some((_, connection))) = (self.phase, &mut self.connection) else {
             return Err(OpenError::NotConnected);
         };
-        if self.flows.len() >= usize::from(self.config.max_flows) {
+        if self.flows.is_full(self.config.max_flows.into()) {
             return Err(OpenError::TooManyFlows);
         }
         // Half of the room for control messages is kept for those that close flows.
