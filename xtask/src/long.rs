@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 9] = [
+const RUNS: [Long; 10] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -63,10 +63,17 @@ const RUNS: [Long; 9] = [
     },
     Long {
         name: "kills",
-        about: "kill -9 of every process a hundred times in each mode, and long outages (about 30 minutes)",
+        about: "a hundred times kill -9 of the processes in turn, in each mode, and long outages (about 20 minutes)",
         program: "cargo",
         arguments: &["test", "--release", "--package", "lab", "--test", "kills", "--", "--nocapture"],
         environment: &[("HUSHWIRE_KILLS", "100")],
+    },
+    Long {
+        name: "clients",
+        about: "a thousand flows at once in each mode, and slow readers (about 5 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "lab", "--test", "many_flows", "--", "--nocapture"],
+        environment: &[("HUSHWIRE_FLOWS", "1000")],
     },
     Long {
         name: "slots",
