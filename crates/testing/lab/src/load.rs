@@ -9,6 +9,9 @@ const CONNECTIONS_MAX: usize = 4096;
 /// Bytes of one round trip of [`latencies`].
 const PROBE: usize = 64;
 const CHUNK: usize = 64 << 10;
+/// Connections that may wait to be accepted. With the library's 128, of a thousand that come at once some wait for a
+/// repeated SYN, and on a busy machine the kernel may even forget one that the client believes to be open.
+const BACKLOG: i32 = 4096;
 
 /// What a server does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub enum Service {
 /// If no port is free.
 pub fn start(service: Service) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || serve(&listener, service));
     Ok(address)
