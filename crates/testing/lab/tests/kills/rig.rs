@@ -44,8 +44,15 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) fn from_environment(usual: usize) -> Self {
         match std::env::var("HUSHWIRE_KILLS").ok().and_then(|kills| kills.parse().ok()) {
-            Some(kills) => Self { kills, slack: Duration::ZERO, packets_least: 0.9, gap_most: Duration::from_millis(250) },
-            None => Self { kills: usual, slack: Duration::from_secs(8), packets_least: 0.05, gap_most: Duration::from_secs(1) },
+            Some(kills) => {
+                Self { kills, slack: Duration::ZERO, packets_least: 0.9, gap_most: Duration::from_millis(250) }
+            }
+            None => Self {
+                kills: usual,
+                slack: Duration::from_secs(8),
+                packets_least: 0.05,
+                gap_most: Duration::from_secs(1),
+            },
         }
     }
 
