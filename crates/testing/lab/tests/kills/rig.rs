@@ -129,6 +129,7 @@ impl Rig {
     pub(crate) fn kill_under_load(&mut self, role: Role, name: &str, scale: &Scale) -> anyhow::Result<Duration> {
         let flows = self.bulk_flows()?;
         let before = self.pids()?;
+        let rate = self.packets_per_second(role)?;
         let victim = *before.get(name).with_context(|| format!("no process is called {name}"))?;
         self.requests.take_ended();
         if let Some(relay) = self.pair.relay() {
@@ -144,7 +145,7 @@ impl Rig {
         let others = |pids: BTreeMap<String, u32>| pids.into_iter().filter(|(other, _)| other != name);
         ensure!(others(self.pids()?).eq(others(before)), "another process than {name} was replaced");
         ensure!(!census::is_alive(victim), "the killed process lives");
-        self.expect_packets(role, name, at_relay, scale)?;
+        self.expect_packets(rate, name, at_relay, scale)?;
         say(&format!("{name}: back after {back:.2?}"));
         ensure!(back <= scale.back_within(), "{name} was back only after {back:?}");
         Ok(back)
@@ -202,13 +203,23 @@ impl Rig {
         Ok(())
     }
 
+    /// The public rate, as the node says it while its link is up: a process that has just come back knows none.
+    fn packets_per_second(&self, role: Role) -> anyhow::Result<Option<u64>> {
+        let mut rate = None;
+        wait_until("the node says its rate", || {
+            rate = self.pair.status(role).ok().and_then(|status| status.schedule.send);
+            rate.is_some() || self.pair.relay().is_none()
+        })?;
+        Ok(rate.map(|rate| rate.packets_per_second))
+    }
+
     /// The nodes that did not lose their shaped process went on sending, and all packets have one size.
-    fn expect_packets(&self, role: Role, name: &str, since: Duration, scale: &Scale) -> Outcome {
+    fn expect_packets(&self, rate: Option<u64>, name: &str, since: Duration, scale: &Scale) -> Outcome {
         let Some(relay) = self.pair.relay() else { return Ok(()) };
         while Relay::now() < since + WATCHED {
             std::thread::sleep(LOOK_EVERY);
         }
-        let rate = self.pair.status(role)?.schedule.send.context("there is a schedule")?.packets_per_second;
+        let rate = rate.context("there is a schedule")?;
         let recording = relay.recording();
         let lengths = recording.sightings().iter().map(|it| it.length).collect::<std::collections::BTreeSet<_>>();
         ensure!(lengths.len() == 1, "packets of several sizes: {lengths:?}");
