@@ -52,16 +52,16 @@ fn every_process_comes_back_without_a_schedule() -> Outcome {
 
 fn kill_in_turn(mut rig: Rig, scale: &Scale) -> Outcome {
     let before = rig.take_census()?;
-    let mut last_kill = [None::<Instant>; VICTIMS.len()];
+    let mut was_back = [None::<Instant>; VICTIMS.len()];
     let mut back: Vec<Vec<Duration>> = vec![Vec::new(); VICTIMS.len()];
     for kill in 0..scale.kills {
         let victim = kill % VICTIMS.len();
         let (role, name) = VICTIMS[victim];
         // Traffic goes on meanwhile.
-        let rest = last_kill[victim].map(|at| (at + STEADY_AFTER).saturating_duration_since(Instant::now()));
+        let rest = was_back[victim].map(|at| (at + STEADY_AFTER).saturating_duration_since(Instant::now()));
         std::thread::sleep(rest.unwrap_or_default());
-        last_kill[victim] = Some(Instant::now());
         back[victim].push(rig.kill_under_load(role, name, scale)?);
+        was_back[victim] = Some(Instant::now());
         rig.expect_census(&before, &format!("kill {kill}, of {name}"))?;
     }
     for ((_, name), times) in VICTIMS.iter().zip(&mut back) {
