@@ -138,17 +138,15 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             made += u32::from(spare.append_to_lane(lane, |out| self.seal_cover(now, link, out)));
         }
         if made > 0 {
+            // Whether they leave only the sender knows; it counts them.
+            self.counters.cover_cells -= u64::from(made);
             self.spares.push(SpareOf { link, cells: made });
         }
     }
 
     /// Settles the spare of the last plan: what was not sent does not count as sent.
     fn retire_spare(&mut self, used: bool) {
-        for spare in std::mem::take(&mut self.spares) {
-            if used {
-                continue;
-            }
-            self.counters.cover_cells -= u64::from(spare.cells);
+        for spare in std::mem::take(&mut self.spares).into_iter().filter(|_| !used) {
             self.endpoint.take_back(spare.link, spare.cells);
         }
     }

@@ -49,7 +49,7 @@ fn cells(before: &Status, after: &Status) -> anyhow::Result<Cells> {
     let counts = count(before).zip(count(after));
     let (before_counts, after_counts) = counts.context("the node does not count its cells")?;
     let [data, cover, late, milliseconds] =
-        [0, 1, 2, 3].map(|index: usize| (after_counts[index] - before_counts[index]) as f64);
+        [0, 1, 2, 3].map(|index: usize| after_counts[index].saturating_sub(before_counts[index]) as f64);
     let rate = after.schedule.send.context("the node has no schedule")?;
     let slots = milliseconds / f64::from(after.schedule.slot_ms.context("the node has no slots")?);
     Ok(Cells {
