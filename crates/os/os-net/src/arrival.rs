@@ -192,7 +192,12 @@ mod tests {
 
     use super::*;
 
-    fn exchange(host: IpAddr) {
+    /// The kernel switches stamps on behind the call that asks for them, and until then stamps when it is read: on a busy
+    /// machine the first datagrams may still be of that time.
+    const TRIES_MAX: u32 = 20;
+
+    /// Whether the stamp of a datagram is the time of its arrival.
+    fn exchange(host: IpAddr) -> bool {
         let mut receiver = StampedSocket::bind(SocketAddr::new(host, 0)).expect("loopback has free ports");
         let sender = UdpSocket::bind(SocketAddr::new(host, 0)).expect("loopback has free ports");
         let to = receiver.local_addr().expect("the socket is bound");
@@ -207,12 +212,13 @@ mod tests {
         assert_eq!(&buffer[..arrival.length], b"hello");
         assert_eq!(arrival.from, sender.local_addr().expect("the socket is bound"));
         let slack = 2_000_000;
-        assert!(arrival.at_monotonic_ns + slack >= before && arrival.at_monotonic_ns <= after + slack);
+        arrival.at_monotonic_ns + slack >= before && arrival.at_monotonic_ns <= after + slack
     }
 
     #[test]
     fn datagrams_come_with_their_time_of_arrival() {
-        exchange(Ipv4Addr::LOCALHOST.into());
-        exchange(Ipv6Addr::LOCALHOST.into());
+        for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            assert!((0..TRIES_MAX).any(|_| exchange(host)), "{host}: no datagram has the time of its arrival");
+        }
     }
 }
