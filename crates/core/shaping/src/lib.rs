@@ -2,14 +2,19 @@
 
 mod breaker;
 mod class;
+mod dp;
+mod edge;
 mod grid;
 mod noise;
 mod quota;
 mod rate;
+mod release;
 
 pub use breaker::{Breaker, DOWN_EDGE_S, LOSS_BOUND_PER_MILLE, UP_EDGE_S};
 pub use class::{RangeError, RateClass};
+pub use dp::{DpError, DpParameters, DpSchedule, DpSettings, EpochEnd, Outcome, Per1024, Release, floor_for_reverse};
 pub use grid::{Grid, SlotLength};
 pub use noise::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, SeedError, Sigma, SigmaError};
 pub use quota::{CLIENTS_MAX, ClientNumber, Quota};
 pub use rate::CellRate;
+pub use release::{Held, ReleaseCounts};
