@@ -9,6 +9,7 @@ mod noise;
 mod quota;
 mod rate;
 mod release;
+mod stepped;
 
 pub use breaker::{Breaker, DOWN_EDGE_S, LOSS_BOUND_PER_MILLE, UP_EDGE_S};
 pub use class::{RangeError, RateClass};
@@ -18,3 +19,4 @@ pub use noise::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, SeedError, Sigma, 
 pub use quota::{CLIENTS_MAX, ClientNumber, Quota};
 pub use rate::CellRate;
 pub use release::{Held, ReleaseCounts};
+pub use stepped::{STEPPED_CLASSES_MAX, StepEdge, Stepped, SteppedError, SteppedParameters};
