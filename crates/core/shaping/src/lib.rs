@@ -6,6 +6,7 @@ mod dp;
 mod edge;
 mod grid;
 mod noise;
+mod queue;
 mod quota;
 mod rate;
 mod release;
@@ -16,6 +17,10 @@ pub use class::{RangeError, RateClass};
 pub use dp::{DpError, DpParameters, DpSchedule, DpSettings, EpochEnd, Outcome, Per1024, Release, floor_for_reverse};
 pub use grid::{Grid, SlotLength};
 pub use noise::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, SeedError, Sigma, SigmaError};
+pub use queue::{
+    DecisionDue, QUEUE_CELLS_PER_SLOT_MAX, QueueError, QueueOutcome, QueueParameters, QueueSchedule, QueueSettings,
+    SendingStrategy,
+};
 pub use quota::{CLIENTS_MAX, ClientNumber, Quota};
 pub use rate::CellRate;
 pub use release::{Held, ReleaseCounts};
