@@ -139,6 +139,7 @@ mod tests {
         assert_eq!([quota.admit(client(1), 60), quota.admit(client(2), 60)], [40, 40], "who was there is not touched");
         quota.start_epoch();
         assert_eq!([quota.admit(client(4), 60), quota.admit(client(3), 60)], [60, 60], "an epoch remembers nothing");
+        assert_eq!(quota.admit(client(1), 2 * DELTA), DELTA, "nor does the shared bucket");
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl DpParameters {
 /// The standard deviation of a moving average of independent noise: sigma sqrt(gain / (2 - gain)), rounded up.
 fn standard_error(sigma: Sigma, gain: Per1024) -> i128 {
     // 2^80 x 2^10 x 2^30 fits. The root has 15 binary digits behind the point; the others are zeros.
-    let variance = u128::from(sigma.bytes()).pow(2) * u128::from(gain.0) << 30;
+    let variance = (u128::from(sigma.bytes()).pow(2) * u128::from(gain.0)) << 30;
     let root = (variance / u128::from(2 * 1024 - gain.0)).isqrt() + 1;
     (root as i128) << (FRACTION_BITS - 15)
 }
