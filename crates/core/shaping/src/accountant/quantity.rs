@@ -1,4 +1,7 @@
 //! Numbers that have been checked: no NaN, no infinity, no value without a meaning.
+//!
+//! Each `saturating` is for results of formulas whose arguments are such numbers: it clamps what rounding pushed just
+//! outside, and what is beyond every meaning. A minus zero becomes zero.
 
 use thiserror::Error;
 
@@ -20,6 +23,12 @@ pub enum QuantityError {
     /// A probability is between 0 and 1.
     #[error("a probability of {0} is outside 0..=1")]
     Probability(f64),
+    /// An accuracy is between one half and 1.
+    #[error("an accuracy of {0} is outside 0.5..=1")]
+    Accuracy(f64),
+    /// A number of bits is finite and at least 0.
+    #[error("{0} bits are no amount of information: it has to be a finite number of at least 0")]
+    Bits(f64),
     /// A score is finite.
     #[error("a score of {0} standard deviations is not finite")]
     StandardScore(f64),
@@ -35,12 +44,12 @@ impl Epsilon {
 
     /// Checks the range.
     pub fn new(value: f64) -> Result<Self, QuantityError> {
-        if value.is_finite() && value >= 0.0 { Ok(Self(value)) } else { Err(QuantityError::Epsilon(value)) }
+        if value.is_finite() && value >= 0.0 { Ok(Self(value.abs())) } else { Err(QuantityError::Epsilon(value)) }
     }
 
-    /// Clamped to 0..=`f64::MAX`; for results of formulas that rounding may push just below 0.
+    /// Clamped to 0..=`f64::MAX`.
     pub(crate) fn saturating(value: f64) -> Self {
-        Self(value.clamp(0.0, f64::MAX))
+        Self(clamp(value, 0.0, f64::MAX))
     }
 
     /// The number.
@@ -86,12 +95,12 @@ impl Mu {
 
     /// Checks the range.
     pub fn new(value: f64) -> Result<Self, QuantityError> {
-        if (0.0..=Self::MAX.0).contains(&value) { Ok(Self(value)) } else { Err(QuantityError::Mu(value)) }
+        if (0.0..=Self::MAX.0).contains(&value) { Ok(Self(value.abs())) } else { Err(QuantityError::Mu(value)) }
     }
 
     /// Clamped to the range.
     pub(crate) fn saturating(value: f64) -> Self {
-        Self(value.clamp(0.0, Self::MAX.0))
+        Self(clamp(value, 0.0, Self::MAX.0))
     }
 
     /// The number.
@@ -150,12 +159,12 @@ pub struct Probability(f64);
 impl Probability {
     /// Checks the range.
     pub fn new(value: f64) -> Result<Self, QuantityError> {
-        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(QuantityError::Probability(value)) }
+        if (0.0..=1.0).contains(&value) { Ok(Self(value.abs())) } else { Err(QuantityError::Probability(value)) }
     }
 
-    /// Clamped to the range; for results of formulas that rounding may push just outside.
+    /// Clamped to the range.
     pub(crate) fn saturating(value: f64) -> Self {
-        Self(value.clamp(0.0, 1.0))
+        Self(clamp(value, 0.0, 1.0))
     }
 
     /// The number.
@@ -177,5 +186,112 @@ impl StandardScore {
     /// The number.
     pub fn value(self) -> f64 {
         self.0
+    }
+}
+
+/// How often an attacker names the right one of two equally likely worlds: from one half, which is guessing, to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Accuracy(f64);
+
+impl Accuracy {
+    /// One half.
+    pub const GUESSING: Self = Self(0.5);
+
+    /// Checks the range.
+    pub fn new(value: f64) -> Result<Self, QuantityError> {
+        if (0.5..=1.0).contains(&value) { Ok(Self(value)) } else { Err(QuantityError::Accuracy(value)) }
+    }
+
+    /// Clamped to the range.
+    pub(crate) fn saturating(value: f64) -> Self {
+        Self(clamp(value, 0.5, 1.0))
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// An amount of information in bits: finite, at least 0.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Bits(f64);
+
+impl Bits {
+    /// No information.
+    pub const ZERO: Self = Self(0.0);
+
+    /// Checks the range.
+    pub fn new(value: f64) -> Result<Self, QuantityError> {
+        if value.is_finite() && value >= 0.0 { Ok(Self(value.abs())) } else { Err(QuantityError::Bits(value)) }
+    }
+
+    /// Clamped to 0..=`f64::MAX`.
+    pub(crate) fn saturating(value: f64) -> Self {
+        Self(clamp(value, 0.0, f64::MAX))
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+
+    /// Both amounts together. Stays at `f64::MAX`.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self::saturating(self.0 + other.0)
+    }
+}
+
+/// `value` within the range, without a minus zero.
+fn clamp(value: f64, low: f64, high: f64) -> f64 {
+    debug_assert!(!value.is_nan(), "formulas over checked numbers give no NaN");
+    value.clamp(low, high) + 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONSENSE: [f64; 4] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0];
+
+    #[test]
+    fn nonsense_does_not_enter() {
+        for value in NONSENSE {
+            assert!(matches!(Epsilon::new(value), Err(QuantityError::Epsilon(_))), "epsilon {value}");
+            assert!(matches!(FailureProbability::new(value), Err(QuantityError::FailureProbability(_))), "{value}");
+            assert!(matches!(Mu::new(value), Err(QuantityError::Mu(_))), "mu {value}");
+            assert!(matches!(NoiseRatio::new(value), Err(QuantityError::NoiseRatio(_))), "noise ratio {value}");
+            assert!(matches!(Probability::new(value), Err(QuantityError::Probability(_))), "probability {value}");
+            assert!(matches!(Accuracy::new(value), Err(QuantityError::Accuracy(_))), "accuracy {value}");
+            assert!(matches!(Bits::new(value), Err(QuantityError::Bits(_))), "bits {value}");
+            assert!(value == -1.0 || matches!(StandardScore::new(value), Err(QuantityError::StandardScore(_))));
+        }
+    }
+
+    #[test]
+    fn the_ends_of_each_range() {
+        assert!(Epsilon::new(0.0).is_ok() && Epsilon::new(f64::MAX).is_ok());
+        assert!(FailureProbability::new(0.0).is_err() && FailureProbability::new(1.0).is_err());
+        assert!(FailureProbability::new(f64::MIN_POSITIVE).is_ok());
+        assert!(Mu::new(1e150).is_ok() && Mu::new(1.1e150).is_err());
+        assert!(NoiseRatio::new(0.0).is_err() && NoiseRatio::new(f64::MIN_POSITIVE).is_ok());
+        assert!(Probability::new(1.0).is_ok() && Probability::new(1.1).is_err());
+        assert!(Accuracy::new(0.49).is_err() && Accuracy::new(0.5).is_ok());
+        assert!(Epsilon::new(-0.0).is_ok_and(|zero| zero.value().is_sign_positive()));
+        assert!(Mu::saturating(-0.0).value().is_sign_positive());
+    }
+
+    #[test]
+    fn composed_values() -> Result<(), QuantityError> {
+        assert_eq!(Mu::new(3.0)?.compose(Mu::new(4.0)?), Mu::new(5.0)?);
+        assert_eq!(Mu::new(0.5)?.repeat(16), Mu::new(2.0)?);
+        assert_eq!(Mu::new(0.5)?.of_group(16), Mu::new(8.0)?);
+        assert_eq!(Mu::MAX.compose(Mu::MAX), Mu::MAX);
+        assert_eq!(Mu::MAX.of_group(u64::MAX).repeat(u64::MAX), Mu::MAX);
+        assert_eq!(NoiseRatio::new(4.0)?.mu(), Mu::new(0.25)?);
+        assert_eq!(NoiseRatio::new(f64::MIN_POSITIVE)?.mu(), Mu::MAX);
+        assert_eq!(Bits::new(1.0)?.plus(Bits::new(2.5)?), Bits::new(3.5)?);
+        Ok(())
     }
 }
