@@ -19,8 +19,8 @@
 //! the bound of [`discrete`] holds for discrete noise of any sigma. Where a claim is made, print the second as what
 //! is certified and the first as the tight value.
 //!
-//! Every function is total: NaN and infinities cannot enter through the types, none comes out, and every search ends
-//! after at most 63 steps. Results of searches are rounded to the side that claims less: an epsilon up, a mu down.
+//! Every function is total: NaN and infinities cannot enter through the types, none comes out but the logarithm of a
+//! delta of 0, and every search ends after at most 63 steps. Results of searches are rounded to the side that claims less: an epsilon up, a mu down.
 
 pub mod attacker;
 mod bisection;

@@ -175,5 +175,15 @@ mod tests {
             let slack = (spent.raw() >> 50) + 2;
             prop_assert!(back.raw() - spent.raw() <= slack, "{spent:?} came back as {back:?}");
         }
+
+        #[test]
+        fn a_budget_is_never_more_than_its_mu(mu in 1e-12..4e9_f64) {
+            let Ok(mu) = Mu::new(mu) else {
+                return Err(TestCaseError::fail("mu is in range"));
+            };
+            let budget = MuSquared::budget(mu);
+            prop_assert!(budget.to_mu() <= mu);
+            prop_assert!(budget.raw() < 1 << 60 || budget.to_mu().value() > mu.value() * (1.0 - 1e-15));
+        }
     }
 }
