@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod accountant;
 mod breaker;
 mod class;
 mod dp;
