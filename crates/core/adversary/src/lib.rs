@@ -12,6 +12,6 @@ pub use randomness::{
 pub use sighting::{Difference, Direction, OddSize, Sighting, first_difference, one_size};
 pub use slots::{Grid, OddSlot, SlotCounts};
 pub use timing::{
-    Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Interval, Lateness, ROUNDS_MAX, ShiftBounds, Trial,
-    Verdict,
+    Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Finding, Interval, Lateness, ROUNDS_MAX, ShiftBounds,
+    Trial,
 };

@@ -107,7 +107,7 @@ impl Default for ShiftBounds {
 
 /// What a comparison shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Finding {
     /// Both shifts are within their bounds.
     Equivalent,
     /// A shift is beyond its bound.
@@ -120,7 +120,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// What it shows.
-    pub verdict: Verdict,
+    pub finding: Finding,
     /// The interval that holds the true shift of the median; `None` with too few samples.
     pub median: Option<Interval>,
     /// The same for the 99th percentile.
@@ -130,7 +130,7 @@ pub struct Comparison {
 impl fmt::Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |interval: Option<Interval>| interval.map_or("too few samples".to_owned(), |it| it.to_string());
-        write!(out, "{:?}: median {}, p99 {}", self.verdict, shown(self.median), shown(self.p99))
+        write!(out, "{:?}: median {}, p99 {}", self.finding, shown(self.median), shown(self.p99))
     }
 }
 
@@ -160,14 +160,14 @@ impl Equivalence {
         let all = |holds: fn(Interval, i64) -> bool| {
             judged.map(|(interval, bound)| interval.is_some_and(|interval| holds(interval, bound)))
         };
-        let verdict = if all(Interval::is_within) == [true, true] {
-            Verdict::Equivalent
+        let finding = if all(Interval::is_within) == [true, true] {
+            Finding::Equivalent
         } else if all(Interval::is_beyond).contains(&true) {
-            Verdict::Different
+            Finding::Different
         } else {
-            Verdict::Undecided
+            Finding::Undecided
         };
-        Comparison { verdict, median, p99 }
+        Comparison { finding, median, p99 }
     }
 }
 
@@ -201,8 +201,8 @@ impl Trial {
     pub fn add_round(&mut self, idle: &Lateness, loaded: &Lateness) -> Decision {
         let comparison = self.test.judge(idle, loaded);
         self.rounds.push(comparison);
-        match comparison.verdict {
-            Verdict::Equivalent => Decision::Pass,
+        match comparison.finding {
+            Finding::Equivalent => Decision::Pass,
             _ if self.rounds.len() < ROUNDS_MAX as usize => Decision::MeasureAgain,
             _ => Decision::Fail,
         }
@@ -250,7 +250,7 @@ mod tests {
     fn equal_situations_pass_over_many_seeds() {
         for seed in 0..200 {
             let comparison = test().judge(&sample(seed, 4_000, 0), &sample(seed + 1_000, 4_000, 0));
-            assert_eq!(comparison.verdict, Verdict::Equivalent, "seed {seed}: {comparison}");
+            assert_eq!(comparison.finding, Finding::Equivalent, "seed {seed}: {comparison}");
         }
     }
 
@@ -258,9 +258,9 @@ mod tests {
     fn fifty_microseconds_are_caught_over_many_seeds() {
         for seed in 0..200 {
             let comparison = test().judge(&sample(seed, 4_000, 0), &sample(seed + 1_000, 4_000, 50_000));
-            assert_eq!(comparison.verdict, Verdict::Different, "seed {seed}: {comparison}");
+            assert_eq!(comparison.finding, Finding::Different, "seed {seed}: {comparison}");
             let comparison = test().judge(&sample(seed, 4_000, 0), &sample(seed + 1_000, 4_000, -50_000));
-            assert_eq!(comparison.verdict, Verdict::Different, "seed {seed}: {comparison}");
+            assert_eq!(comparison.finding, Finding::Different, "seed {seed}: {comparison}");
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
     fn a_shift_just_beyond_the_bound_never_passes() {
         for seed in 0..300 {
             let comparison = test().judge(&sample(seed, 4_000, 0), &sample(seed + 1_000, 4_000, 10_500));
-            assert_ne!(comparison.verdict, Verdict::Equivalent, "seed {seed}: {comparison}");
+            assert_ne!(comparison.finding, Finding::Equivalent, "seed {seed}: {comparison}");
         }
     }
 
@@ -277,15 +277,15 @@ mod tests {
         let idle = sample(1, 4_000, 0);
         let mut loaded = sample(2, 4_000, 0);
         loaded.sorted.iter_mut().skip(3_900).for_each(|late| *late += 400_000);
-        assert_eq!(test().judge(&idle, &loaded).verdict, Verdict::Different);
+        assert_eq!(test().judge(&idle, &loaded).finding, Finding::Different);
     }
 
     #[test]
     fn few_samples_decide_nothing() {
         let comparison = test().judge(&sample(1, 50, 0), &sample(2, 50, 0));
-        assert_eq!(comparison.verdict, Verdict::Undecided);
+        assert_eq!(comparison.finding, Finding::Undecided);
         assert!(comparison.to_string().contains("p99 too few samples"));
-        assert_eq!(test().judge(&Lateness::default(), &Lateness::default()).verdict, Verdict::Undecided);
+        assert_eq!(test().judge(&Lateness::default(), &Lateness::default()).finding, Finding::Undecided);
         assert_eq!(Lateness::default().quantile(0.5), None);
     }
 
