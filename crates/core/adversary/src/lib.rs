@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod bounds;
+mod leak;
 mod randomness;
 mod sighting;
 mod slots;
 mod timing;
 
+pub use leak::{LEAKS, Leak, plant};
 pub use randomness::{
     FALSE_ALARM_PER_RUN, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets, judge_randomness,
 };
