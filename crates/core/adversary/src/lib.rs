@@ -1,12 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 mod bounds;
+mod classifier;
+#[cfg(test)]
+mod clean;
+mod forest;
 mod leak;
+mod permutation;
 mod randomness;
 mod sighting;
 mod slots;
+mod table;
 mod timing;
+mod window;
 
+pub use classifier::{PHASES_MIN, Told, WINDOWS_MAX, WINDOWS_MIN, Windows};
 pub use leak::{LEAKS, Leak, plant};
 pub use randomness::{
     FALSE_ALARM_PER_RUN, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets, judge_randomness,
@@ -17,3 +25,4 @@ pub use timing::{
     Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Finding, Interval, Lateness, ROUNDS_MAX, ShiftBounds,
     Trial,
 };
+pub use window::{Grids, WINDOW_PACKETS};
