@@ -12,6 +12,7 @@ mod sighting;
 mod slots;
 mod table;
 mod timing;
+mod two_sample;
 mod window;
 
 pub use classifier::{PHASES_MIN, Told, WINDOWS_MAX, WINDOWS_MIN, Windows};
@@ -25,4 +26,5 @@ pub use timing::{
     Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Finding, Interval, Lateness, ROUNDS_MAX, ShiftBounds,
     Trial,
 };
+pub use two_sample::{TwoSample, WELCH_T_MAX, anderson_darling, kolmogorov_smirnov, welch_t};
 pub use window::{Grids, WINDOW_PACKETS};
