@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bounds;
+pub mod capture;
 mod classifier;
 #[cfg(test)]
 mod clean;
