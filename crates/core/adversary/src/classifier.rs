@@ -8,6 +8,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
 use crate::forest::{Forest, Growth};
 use crate::permutation::{Drawn, Labels, chance_by_exchange};
@@ -27,7 +28,7 @@ const FOLDS: usize = 5;
 const GROWTH: Growth = Growth { trees: 25, depth_max: 6, leaf_min: 3 };
 
 /// How well a classifier told two situations apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Told {
     /// The area under the curve of hits against false alarms: the chance that of one window of each situation the
     /// right one looks more like the second. 0.5 is guessing, 1 is certainty.

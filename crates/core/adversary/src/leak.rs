@@ -2,7 +2,10 @@
 //! whenever a verdict is given.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
+
+use serde::Serialize;
 
 use crate::sighting::{Direction, Sighting};
 
@@ -10,7 +13,8 @@ use crate::sighting::{Direction, Sighting};
 const RAISED: Duration = Duration::from_millis(100);
 
 /// A way in which a sender gives away when it has data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Leak {
     /// A packet with data is so many bytes longer: a header that only data has.
     LongerWithData(usize),
@@ -22,6 +26,18 @@ pub enum Leak {
     ShapingOff,
     /// Slots carry two packets for 100 ms after data came: the rate is that of the queue.
     RateFollowsQueue,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LongerWithData(bytes) => write!(out, "+{bytes} bytes"),
+            Self::LaterWithData(by) => write!(out, "+{} us", by.as_micros()),
+            Self::PacketWithData => out.write_str("own packets"),
+            Self::ShapingOff => out.write_str("no shaping"),
+            Self::RateFollowsQueue => out.write_str("rate of the queue"),
+        }
+    }
 }
 
 /// The leaks that every recording's tests must catch, with the sizes that are the smallest worth finding: 16 bytes and

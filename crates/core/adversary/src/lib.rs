@@ -14,6 +14,7 @@ mod slots;
 mod table;
 mod timing;
 mod two_sample;
+pub mod verdict;
 mod window;
 
 pub use classifier::{PHASES_MIN, Told, WINDOWS_MAX, WINDOWS_MIN, Windows};
@@ -28,4 +29,5 @@ pub use timing::{
     Trial,
 };
 pub use two_sample::{TwoSample, WELCH_T_MAX, anderson_darling, kolmogorov_smirnov, welch_t};
+pub use verdict::{Verdict, judge};
 pub use window::{Grids, WINDOW_PACKETS};

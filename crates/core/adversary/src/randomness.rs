@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::bounds::{
     ln_binomial_at_least, ln_chi_square_off_by, ln_coin_off_by, ln_normal_off_by, ln_poisson_at_least,
 };
@@ -21,7 +23,8 @@ const BLOCK: usize = 8;
 const QUESTIONS: usize = 8;
 
 /// What is asked about the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Question {
     /// Are as many bits set as not?
     Monobit,

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::bounds::{ln_binomial_at_least, ln_binomial_at_most};
 
 /// The chance that a trial passes although a true shift is beyond its bounds.
@@ -60,7 +62,7 @@ impl Lateness {
 }
 
 /// An interval in nanoseconds, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Interval {
     /// The lower end.
     pub low: i64,
@@ -90,7 +92,7 @@ impl fmt::Display for Interval {
 }
 
 /// The largest shifts, in nanoseconds, that count as none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ShiftBounds {
     /// Of the median.
     pub median: i64,
