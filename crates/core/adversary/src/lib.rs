@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attacks;
 mod bounds;
 pub mod capture;
 mod classifier;
@@ -7,6 +8,7 @@ mod classifier;
 mod clean;
 mod forest;
 mod leak;
+mod normal;
 mod permutation;
 mod randomness;
 mod sighting;
