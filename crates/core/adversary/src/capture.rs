@@ -344,5 +344,8 @@ mod tests {
         let late =
             Sighting { at: Duration::from_micros(1_700_000_009_000_250), direction: Direction::Outward, length: 9 };
         assert_eq!(link.sightings[1], late);
+        assert_eq!(link.between(late.at, Duration::MAX), [late]);
+        assert_eq!(link.between(Duration::ZERO, late.at).len(), 1);
+        assert_eq!(link.between(late.at, Duration::ZERO), []);
     }
 }

@@ -91,13 +91,15 @@ impl WireSeries {
         features
     }
 
-    /// Both directions in so many parts, one after the other.
+    /// The mean of the bins in each of so many parts, both directions one after the other. A part is at least one bin.
     pub(super) fn in_parts(&self, count: usize) -> Vec<f32> {
-        let of = |one_way: &[u64]| {
-            let values: Vec<f64> = one_way.iter().map(|&bytes| bytes as f64).collect();
-            parts(&values, count).into_iter().map(|part| part as f32).collect::<Vec<_>>()
+        let mean = |one_way: &[u64], part: usize| {
+            let from = part * one_way.len() / count;
+            let to = ((part + 1) * one_way.len() / count).max(from + 1);
+            one_way[from..to].iter().map(|&bytes| bytes as f32).sum::<f32>() / (to - from) as f32
         };
-        [of(&self.outward), of(&self.inward)].concat()
+        let of = |one_way| (0..count).map(move |part| mean(one_way, part));
+        of(&self.outward).chain(of(&self.inward)).collect()
     }
 }
 
@@ -135,7 +137,8 @@ mod tests {
         let series = WireSeries::unshaped(&trace, Duration::from_millis(100));
         assert_eq!(series.one_way(Direction::Outward), [500, 0, 0, 0]);
         assert_eq!(series.one_way(Direction::Inward), [0, 1_001, 0, 0]);
-        assert_eq!(series.in_parts(2), [500.0, 0.0, 1_001.0, 0.0]);
+        assert_eq!(series.in_parts(2), [250.0, 0.0, 500.5, 0.0]);
+        assert_eq!(series.in_parts(6)[..6], [500.0, 500.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]

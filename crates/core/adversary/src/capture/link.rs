@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use crate::capture::{CaptureError, Packet, PacketError, Transport, packets};
 use crate::sighting::{Direction, Sighting};
@@ -73,7 +74,7 @@ pub struct LinkRecording<'a> {
 ///
 /// A capture on the sending machine shows packets before the network card has cut them apart (segmentation offload): one
 /// payload of several packets. With `offload`, a longer payload is taken as the packets of this length that leave the
-/// machine.
+/// machine. Record one interface: `any` shows packets of the loopback twice.
 ///
 /// # Errors
 /// If the file cannot be read at all. One that is damaged later gives what stands before.
@@ -94,6 +95,12 @@ pub fn record(bytes: &[u8], ends: Ends, offload: Option<NonZeroUsize>) -> Result
 }
 
 impl<'a> LinkRecording<'a> {
+    /// The packets from one time on until before another, on the capture's clock: a phase.
+    pub fn between(&self, from: Duration, to: Duration) -> &[Sighting] {
+        let place = |at: Duration| self.sightings.partition_point(|sighting| sighting.at < at);
+        self.sightings.get(place(from)..place(to)).unwrap_or_default()
+    }
+
     fn add(&mut self, packet: &Packet<'a>, direction: Direction, offload: Option<NonZeroUsize>) {
         let piece = offload.map_or(usize::MAX, NonZeroUsize::get);
         let mut left = packet.payload_length;
