@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 10] = [
+const RUNS: [Long; 11] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -80,6 +80,22 @@ const RUNS: [Long; 10] = [
         about: "what an observer sees between real processes, in the release profile (about 2 minutes)",
         program: "cargo",
         arguments: &["test", "--release", "--package", "lab", "--test", "wire", "--", "--nocapture"],
+        environment: &[],
+    },
+    Long {
+        name: "attacks",
+        about: "closed-world attacks on every mode, false alarms and planted leaks over many seeds (about 10 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "adversary",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
         environment: &[],
     },
     Long {
