@@ -8,10 +8,14 @@ use crate::event::Violation;
 use crate::flow::FlowId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use wire::flow::{Destination, ResetReason, Syn};
+use wire::grant::Grant;
 use wire::read::{DecodeError, Reader};
 
 /// Bytes of the longest message behind its length: a SYN with the longest host name.
 pub const MESSAGE_MAX: usize = 1 + 8 + (1 + 8 + Destination::ENCODED_MAX);
+
+/// Kind of the message that is about no flow.
+const GRANT: u8 = 5;
 
 /// Bytes of the length in front of each message.
 const LENGTH_LEN: usize = 2;
@@ -27,6 +31,8 @@ pub enum ControlMessage {
     Finished(FlowId),
     /// Either: this datagram flow is over.
     Reset(FlowId, ResetReason),
+    /// Client: leave to release measurements of the other direction. It is about no flow; its number is 0.
+    Grant(Grant),
 }
 
 impl ControlMessage {
@@ -34,19 +40,21 @@ impl ControlMessage {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; LENGTH_LEN]);
-        let (kind, flow) = match self {
-            Self::Syn(flow, _) => (1, flow),
-            Self::Connected(flow, _) => (2, flow),
-            Self::Finished(flow) => (3, flow),
-            Self::Reset(flow, _) => (4, flow),
+        let (kind, number) = match self {
+            Self::Syn(flow, _) => (1, flow.number()),
+            Self::Connected(flow, _) => (2, flow.number()),
+            Self::Finished(flow) => (3, flow.number()),
+            Self::Reset(flow, _) => (4, flow.number()),
+            Self::Grant(_) => (GRANT, 0),
         };
         out.push(kind);
-        out.extend_from_slice(&flow.number().to_be_bytes());
+        out.extend_from_slice(&number.to_be_bytes());
         match self {
             Self::Syn(_, syn) => syn.encode(out),
             Self::Connected(_, address) => Destination::from(*address).encode(out),
             Self::Finished(_) => {}
             Self::Reset(_, reason) => out.push(*reason as u8),
+            Self::Grant(grant) => grant.encode(out),
         }
         let length = (out.len() - start - LENGTH_LEN) as u16;
         out[start..start + LENGTH_LEN].copy_from_slice(&length.to_be_bytes());
@@ -55,8 +63,13 @@ impl ControlMessage {
     /// Reads one message without its length.
     pub fn decode(message: &[u8]) -> Result<Self, Violation> {
         let mut reader = Reader::new(message);
-        let kind = reader.u8()?;
-        let flow = FlowId::from_wire(reader.u64()?).ok_or(Violation::FlowNumber)?;
+        let (kind, number) = (reader.u8()?, reader.u64()?);
+        if kind == GRANT && number == 0 {
+            let grant = Grant::decode(&mut reader)?;
+            reader.end()?;
+            return Ok(Self::Grant(grant));
+        }
+        let flow = FlowId::from_wire(number).ok_or(Violation::FlowNumber)?;
         let decoded = match kind {
             1 => Self::Syn(flow, Syn::decode(&mut reader)?),
             2 => Self::Connected(flow, socket_address(&mut reader)?),
@@ -69,6 +82,7 @@ impl ControlMessage {
             Self::Syn(flow, syn) => flow.kind() == syn.kind,
             Self::Connected(..) => true,
             Self::Finished(flow) | Self::Reset(flow, _) => flow.stream().is_none(),
+            Self::Grant(_) => false,
         };
         if is_of_kind { Ok(decoded) } else { Err(Violation::FlowNumber) }
     }
@@ -173,6 +187,9 @@ mod tests {
             }),
             datagrams.clone().prop_map(ControlMessage::Finished),
             (datagrams, reason).prop_map(|(flow, reason)| ControlMessage::Reset(flow, reason)),
+            (0u64..1 << 40, 1u16..=720, any::<u128>()).prop_map(|(first_epoch, releases, cost_each)| {
+                ControlMessage::Grant(Grant { first_epoch, releases, cost_each })
+            }),
         ]
     }
 
@@ -185,6 +202,10 @@ mod tests {
         bytes.clear();
         ControlMessage::Reset(FlowId(6), ResetReason::Denied).encode(&mut bytes);
         assert_eq!(bytes, [0, 10, 4, 0, 0, 0, 0, 0, 0, 0, 6, 3]);
+        bytes.clear();
+        ControlMessage::Grant(Grant { first_epoch: 0x102, releases: 12, cost_each: 9 }).encode(&mut bytes);
+        let body = [0, 0, 0, 0, 0, 0, 1, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+        assert_eq!(bytes, [&[0, 35, 5, 0, 0, 0, 0, 0, 0, 0, 0][..], &body].concat());
     }
 
     #[test]

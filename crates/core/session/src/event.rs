@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
 use wire::flow::{ResetReason, Syn};
+use wire::grant::Grant;
 use wire::read::DecodeError;
 
 /// Something happened. At most one of each kind waits per flow, datagrams apart, so the queue is bounded.
@@ -32,7 +33,13 @@ pub enum SessionEvent {
     FlowReset(FlowId, ResetReason),
     /// A datagram flow's record.
     Datagram(FlowId, Bytes),
+    /// Server: leave to release measurements. At most [`GRANTS_WAITING_MAX`] wait; a client that sends more without
+    /// the caller's looking breaks the protocol.
+    Granted(Grant),
 }
+
+/// Grants that may wait for the caller. Clients send one or two a minute.
+pub const GRANTS_WAITING_MAX: usize = 64;
 
 /// Why a session is over.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -125,6 +132,9 @@ pub enum Violation {
     /// A session datagram that cannot be read.
     #[error("a datagram cannot be read")]
     Datagram,
+    /// More grants at once than a client has reason to send.
+    #[error("too many grants were sent at once")]
+    Grants,
 }
 
 /// `open_flow` did not open a flow.

@@ -27,7 +27,8 @@ pub use control::{ControlDecoder, ControlMessage, MESSAGE_MAX};
 pub use control_law::CongestionControl;
 pub use datagram::{EARLY_MAX, PART_TIMEOUT, PARTS_MAX};
 pub use event::{
-    CloseReason, DatagramError, EndReason, OpenError, ReadOutcome, SessionEvent, StreamState, Violation, WriteError,
+    CloseReason, DatagramError, EndReason, GRANTS_WAITING_MAX, OpenError, ReadOutcome, SessionEvent, StreamState,
+    Violation, WriteError,
 };
 pub use flow::FlowId;
 pub use stats::SessionStats;

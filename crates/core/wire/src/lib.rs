@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod flow;
+pub mod grant;
 pub mod leg;
 pub mod local;
 pub mod packet;

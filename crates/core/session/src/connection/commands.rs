@@ -10,6 +10,7 @@ use quinn_proto::{Chunks, Datagram, Dir, ReadError, Side, StreamId, VarInt};
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::flow::{FlowKind, ResetReason, Syn};
+use wire::grant::Grant;
 
 impl Session {
     /// Client: opens a flow. It may be written to at once, before the destination has answered.
@@ -43,6 +44,16 @@ impl Session {
         if self.side == Side::Server && !std::mem::replace(&mut flow.confirmed, true) {
             self.send_control(&ControlMessage::Connected(id, bound));
         }
+    }
+
+    /// Client: gives the other end leave to release measurements. False if that cannot be sent now; the leave is spent
+    /// all the same, since it cannot be known later whether it went out.
+    pub fn grant(&mut self, grant: Grant) -> bool {
+        let can = self.side == Side::Client && self.phase == Phase::Connected;
+        if can {
+            self.send_control(&ControlMessage::Grant(grant));
+        }
+        can
     }
 
     /// Gives bytes to a stream flow and returns how many it took. When it took fewer than it was given, a

@@ -2,7 +2,7 @@
 
 use super::{Phase, Session};
 use crate::control::{ControlDecoder, ControlMessage};
-use crate::event::{CloseReason, EndReason, SessionEvent, Violation};
+use crate::event::{CloseReason, EndReason, GRANTS_WAITING_MAX, SessionEvent, Violation};
 use crate::flow::{FlowId, control_stream};
 use quinn_proto::{
     ConnectionError, Dir, Event, Incoming, ReadError, Side, StreamEvent, StreamId, TransportErrorCode, VarInt,
@@ -172,6 +172,17 @@ impl Session {
             // An earlier message of the same packet ended the session.
             _ if self.phase == Phase::Closed => Ok(()),
             ControlMessage::Syn(id, syn) => self.handle_syn(id, syn),
+            ControlMessage::Grant(grant) => {
+                if self.side != Side::Server {
+                    return Err(Violation::Side);
+                }
+                let waiting = self.events.iter().filter(|event| matches!(event, SessionEvent::Granted(_))).count();
+                if waiting >= GRANTS_WAITING_MAX {
+                    return Err(Violation::Grants);
+                }
+                self.events.push_back(SessionEvent::Granted(grant));
+                Ok(())
+            }
             ControlMessage::Connected(id, address) => {
                 if self.side != Side::Client {
                     return Err(Violation::Side);

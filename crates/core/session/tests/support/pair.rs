@@ -200,7 +200,7 @@ impl End {
                 SessionEvent::Connected { .. } => self.connected = true,
                 SessionEvent::Closed(reason) => self.closed = Some(reason.clone()),
                 SessionEvent::FlowOpened(flow, _) => self.opened.push(*flow),
-                SessionEvent::FlowConnected(..) => {}
+                SessionEvent::FlowConnected(..) | SessionEvent::Granted(_) => {}
                 SessionEvent::Readable(flow) => {
                     if self.reads && !self.unread.contains(flow) {
                         self.read(now, *flow);

@@ -6,6 +6,7 @@ use crate::support::{End, Pair, Path, Who, client_config, datagram_syn, server_c
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
+use wire::grant::Grant;
 use wire::read::DecodeError;
 
 /// Writes bytes into the control stream of one end and says how the other end's session ends.
@@ -52,6 +53,23 @@ fn messages_from_the_wrong_side() {
     assert_eq!(violation(&mut pair, Who::Client, &connected), ended_by(Violation::Side));
     let syn = encoded(&ControlMessage::Syn(FlowId(4), stream_syn(1)));
     assert_eq!(violation(&mut Pair::usual(), Who::Server, &syn), ended_by(Violation::Side));
+}
+
+#[test]
+fn grants_reach_the_server_and_only_it_and_not_in_floods() {
+    let grant = Grant { first_epoch: 7, releases: 12, cost_each: 3 };
+    let mut pair = Pair::usual();
+    assert!(pair.client.session.grant(grant));
+    pair.run_for(Duration::from_secs(1));
+    assert!(pair.server.events.contains(&SessionEvent::Granted(grant)));
+    assert!(!pair.server.session.grant(grant), "a server grants nothing");
+    let message = encoded(&ControlMessage::Grant(grant));
+    assert_eq!(violation(&mut Pair::usual(), Who::Server, &message), ended_by(Violation::Side));
+    let server = &mut pair.server.session;
+    for _ in 0..GRANTS_WAITING_MAX {
+        assert_eq!(server.handle_control(ControlMessage::Grant(grant)), Ok(()));
+    }
+    assert_eq!(server.handle_control(ControlMessage::Grant(grant)), Err(Violation::Grants));
 }
 
 #[test]
