@@ -5,7 +5,9 @@ mod breaker;
 mod class;
 mod dp;
 mod edge;
+mod grants;
 mod grid;
+pub mod ledger;
 mod noise;
 mod queue;
 mod quota;
@@ -16,6 +18,7 @@ mod stepped;
 pub use breaker::{Breaker, DOWN_EDGE_S, LOSS_BOUND_PER_MILLE, UP_EDGE_S};
 pub use class::{RangeError, RateClass};
 pub use dp::{DpError, DpParameters, DpSchedule, DpSettings, EpochEnd, Outcome, Per1024, Release, floor_for_reverse};
+pub use grants::GrantBook;
 pub use grid::{Grid, SlotLength};
 pub use noise::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, SeedError, Sigma, SigmaError};
 pub use queue::{

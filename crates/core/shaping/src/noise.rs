@@ -136,6 +136,12 @@ pub trait ReadyNoise {
     fn take(&mut self) -> Option<Noise>;
 }
 
+impl<T: ReadyNoise + ?Sized> ReadyNoise for Box<T> {
+    fn take(&mut self) -> Option<Noise> {
+        (**self).take()
+    }
+}
+
 /// One sample or none.
 impl ReadyNoise for Option<Noise> {
     fn take(&mut self) -> Option<Noise> {

@@ -118,6 +118,11 @@ impl QueueSchedule {
         busy.map_or(self.next_decision, |slot| slot.min(self.next_decision)).max(from)
     }
 
+    /// Whether [`QueueSchedule::poll`] would report a decision in this slot, so that the queues' length is wanted.
+    pub fn is_due(&self, slot: u64) -> bool {
+        slot >= self.next_decision
+    }
+
     /// Reports that a decision is due. Several that were due since the last call are one.
     pub fn poll(&mut self, slot: u64) -> Option<DecisionDue> {
         let interval = u64::from(self.parameters.slots_per_decision);

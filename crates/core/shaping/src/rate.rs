@@ -21,6 +21,12 @@ impl CellRate {
         Self { class, slot, session_packet: session_packet as u64 }
     }
 
+    /// Another class on the same slots and cells, counted from its own slot 0.
+    #[must_use]
+    pub fn with_class(self, class: RateClass) -> Self {
+        Self { class, ..self }
+    }
+
     /// The class.
     pub fn class(&self) -> RateClass {
         self.class

@@ -57,6 +57,11 @@ impl SteppedParameters {
         self.classes.len() as u32
     }
 
+    /// The class to begin with.
+    pub fn initial(&self) -> RateClass {
+        self.initial
+    }
+
     /// The classes, slowest first.
     pub fn classes(&self) -> &[RateClass] {
         &self.classes

@@ -1,0 +1,146 @@
+use super::*;
+use crate::accountant::{Epsilon, FailureProbability, gaussian};
+use proptest::prelude::*;
+
+const EPOCH_S: u32 = 5;
+const DAY: Duration = Duration::from_secs(24 * HOUR_S);
+
+fn unlimited() -> Limits {
+    Limits { window: DAY, in_window: None, in_all: None }
+}
+
+fn cost(units: u128) -> Cost {
+    Cost::noisy(MuSquared::from_raw(units))
+}
+
+fn request(direction: Direction, until_s: u64, units: u128) -> Request {
+    Request { direction, epoch_s: EPOCH_S, until_s, cost_each: cost(units) }
+}
+
+fn reserve(ledger: &mut Ledger, now_s: u64, request: Request, limits: &Limits) -> Result<Leave, Refusal> {
+    let reservation = ledger.reserve(now_s, request, limits)?;
+    *ledger = reservation.after;
+    Ok(reservation.leave)
+}
+
+#[test]
+fn time_is_paid_once_and_never_after_it() {
+    let mut ledger = Ledger::new();
+    let minute = request(Direction::Up, 1_060, 7);
+    assert_eq!(reserve(&mut ledger, 1_002, minute, &unlimited()), Ok(Leave { first_epoch: 200, releases: 13 }));
+    assert_eq!(ledger.paid_until_s(Direction::Up), 1_065);
+    assert_eq!(reserve(&mut ledger, 1_010, minute, &unlimited()), Err(Refusal::Paid));
+    let later = request(Direction::Up, 1_074, 7);
+    assert_eq!(reserve(&mut ledger, 1_010, later, &unlimited()), Ok(Leave { first_epoch: 213, releases: 2 }));
+    let after_sleep = request(Direction::Up, 5_000, 7);
+    assert_eq!(reserve(&mut ledger, 5_000, after_sleep, &unlimited()), Ok(Leave { first_epoch: 1_000, releases: 1 }));
+    assert_eq!(ledger.spent(5_000, Direction::Up, DAY).in_all, cost(16 * 7));
+    assert_eq!(ledger.spent(5_000, Direction::Down, DAY), Spent::default(), "the other direction has its own account");
+    assert_eq!(ledger.spent_together(5_000, DAY).in_window, cost(16 * 7));
+}
+
+#[test]
+fn another_length_of_epochs_pays_no_time_twice() {
+    let mut ledger = Ledger::new();
+    assert!(reserve(&mut ledger, 1_000, request(Direction::Up, 1_012, 1), &unlimited()).is_ok());
+    let slower = Request { epoch_s: 300, ..request(Direction::Up, 1_300, 1) };
+    let leave = reserve(&mut ledger, 1_000, slower, &unlimited());
+    assert_eq!(leave, Ok(Leave { first_epoch: 4, releases: 1 }), "the epoch that begins after what is paid");
+}
+
+#[test]
+fn limits_give_what_fits_and_then_say_when_there_is_room() {
+    let limits =
+        Limits { window: Duration::from_secs(2 * HOUR_S), in_window: Some(MuSquared::from_raw(100)), in_all: None };
+    let mut ledger = Ledger::new();
+    let start = 10 * HOUR_S + 20;
+    let leave = reserve(&mut ledger, start, request(Direction::Up, start + 60, 7), &limits);
+    assert_eq!(leave.map(|leave| leave.releases), Ok(13), "91 of 100 units");
+    let leave = reserve(&mut ledger, start, request(Direction::Down, start + 60, 7), &limits);
+    assert_eq!(leave.map(|leave| leave.releases), Ok(1), "98 of 100, both directions together");
+    let full = ledger.reserve(start + 60, request(Direction::Down, start + 120, 7), &limits).map(|it| it.leave);
+    let free_at_s = 13 * HOUR_S;
+    assert_eq!(full, Err(Refusal::Window { free_at_s }));
+    let before = ledger.reserve(free_at_s - 1, request(Direction::Down, free_at_s + 60, 7), &limits).map(|it| it.leave);
+    assert_eq!(before, Err(Refusal::Window { free_at_s }));
+    let then = ledger.reserve(free_at_s, request(Direction::Down, free_at_s + 60, 7), &limits);
+    assert_eq!(then.map(|it| it.leave.releases), Ok(13));
+
+    let limits = Limits { in_all: Some(MuSquared::from_raw(98)), in_window: None, ..limits };
+    let ever = ledger.reserve(1_000 * HOUR_S, request(Direction::Up, 1_000 * HOUR_S, 7), &limits).map(|it| it.leave);
+    assert_eq!(ever, Err(Refusal::Lifetime), "a lifetime does not move on");
+}
+
+#[test]
+fn a_clock_that_goes_back_frees_nothing() {
+    let mut ledger = Ledger::new();
+    let now = 100 * HOUR_S;
+    assert!(reserve(&mut ledger, now, request(Direction::Up, now + 60, 7), &unlimited()).is_ok());
+    let spent = ledger.spent(now, Direction::Up, DAY);
+    assert_eq!(ledger.spent(0, Direction::Up, DAY), spent);
+    assert_eq!(reserve(&mut ledger, 0, request(Direction::Up, 60, 7), &unlimited()), Err(Refusal::Paid));
+}
+
+#[test]
+fn a_day_of_releases_costs_what_the_accountant_says() {
+    let (epsilon, delta) = (Epsilon::new(1.0).expect("in range"), FailureProbability::DEFAULT);
+    let each = Cost::noisy(MuSquared::budget(gaussian::mu(epsilon, delta)));
+    let mut ledger = Ledger::new();
+    let hour = Request { direction: Direction::Up, epoch_s: 5, until_s: 3_599, cost_each: each };
+    assert_eq!(reserve(&mut ledger, 0, hour, &unlimited()).map(|leave| leave.releases), Ok(720));
+    let spent = ledger.spent(3_599, Direction::Up, DAY).composition_in_window().epsilon(delta);
+    assert_eq!(format!("{:.2}", spent.value()), "49.62", "facts of the accountant's table: an hour at epsilon 1");
+}
+
+#[test]
+fn a_choice_costs_bits() {
+    let mut ledger = Ledger::new();
+    let day = Request { direction: Direction::Up, epoch_s: 300, until_s: 86_399, cost_each: Cost::choice(4) };
+    for direction in Direction::ALL {
+        assert_eq!(reserve(&mut ledger, 0, Request { direction, ..day }, &unlimited()).map(|it| it.releases), Ok(288));
+    }
+    let bits = ledger.spent_together(0, DAY).in_all.bits.to_bits().value();
+    assert_eq!(bits, 1_152.0, "four classes, both directions, a day");
+}
+
+proptest! {
+    /// Whatever is asked at whatever times: every epoch is paid at most once, the lifetime is the sum of what was handed
+    /// out, no window is below what was handed out in it, limits hold, and records give the same books again.
+    #[test]
+    fn books_are_never_short(
+        steps in proptest::collection::vec((0u64..40_000, any::<bool>(), 0u64..4_000, 1u128..50), 1..80),
+        limit in proptest::option::of(100u128..5_000),
+    ) {
+        let limits = Limits { window: DAY, in_window: None, in_all: limit.map(MuSquared::from_raw) };
+        let mut ledger = Ledger::new();
+        let mut paid = std::collections::BTreeSet::new();
+        let mut sum = 0;
+        for (now, up, ahead, units) in steps {
+            let direction = if up { Direction::Up } else { Direction::Down };
+            let Ok(leave) = reserve(&mut ledger, now, request(direction, now + ahead, units), &limits) else { continue };
+            for epoch in leave.first_epoch..leave.first_epoch + u64::from(leave.releases) {
+                prop_assert!(paid.insert((direction, epoch)), "{:?} {} twice", direction, epoch);
+            }
+            sum += units * u128::from(leave.releases);
+        }
+        let spent = ledger.spent_together(0, WINDOW_MAX);
+        prop_assert_eq!(spent.in_all, cost(sum));
+        prop_assert_eq!(spent.in_window, cost(sum), "all of it lies within the longest window");
+        prop_assert!(limit.is_none_or(|limit| sum <= limit));
+        let accounts = Direction::ALL.map(|direction| (direction, ledger.account_record(direction)));
+        let hours = Direction::ALL.into_iter().flat_map(|direction| {
+            let ledger = &ledger;
+            ledger.hours(direction).map(move |hour| (direction, hour, ledger.hour_record(direction, hour)))
+        });
+        let mut again = Ledger::from_records(accounts, hours).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        again.now_s = ledger.now_s;
+        prop_assert_eq!(again, ledger);
+    }
+}
+
+#[test]
+fn hours_that_say_more_than_the_account_are_refused() {
+    let account = AccountRecord { paid_until_s: 9, spent: cost(5) };
+    let hours = [(Direction::Up, 1, HourRecord { spent: cost(6) })];
+    assert_eq!(Ledger::from_records([(Direction::Up, account)], hours), Err(RecordError::Inconsistent));
+}
