@@ -26,6 +26,8 @@ pub(crate) struct Flow {
     pub(crate) client: u64,
     pub(crate) kind: FlowKind,
     pub(crate) far: Far,
+    /// Position of the in-ring up to which bytes count as arrived and may leave; all of them where nothing is measured.
+    pub(crate) admitted: u64,
     /// The unshaped process ended its ring here.
     pub(crate) near_fin: Option<u64>,
     /// We told the session that no more bytes come.
@@ -49,6 +51,7 @@ impl Flow {
             client,
             kind,
             far,
+            admitted: u64::MAX,
             near_fin: None,
             finished_out: false,
             finished_in: false,

@@ -4,6 +4,7 @@ mod fair;
 mod flow;
 mod near;
 mod node;
+mod pacing;
 mod parameters;
 mod plan;
 pub mod queues;
@@ -12,6 +13,7 @@ mod status;
 mod tunnel;
 
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
+pub use pacing::PacingConfig;
 pub use parameters::{Mode, Parameters};
 pub use plan::{Run, SlotPlan};
-pub use status::{LinkStatus, NodeStatus};
+pub use status::{LinkStatus, NodeStatus, ReleaseStatus};

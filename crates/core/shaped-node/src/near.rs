@@ -10,14 +10,16 @@ pub(crate) struct Near<Q> {
     queues: Option<Q>,
     pub(crate) table: FlowTable,
     assigns: bool,
+    /// Whether bytes may leave only after they were admitted.
+    measures: bool,
     fault: Option<QueueFault>,
     pub(crate) datagrams_dropped: u64,
 }
 
 impl<Q: FlowQueues> Near<Q> {
-    /// `assigns`: this side hands out queue pairs (the exit's).
-    pub(crate) fn new(assigns: bool) -> Self {
-        Self { queues: None, table: FlowTable::default(), assigns, fault: None, datagrams_dropped: 0 }
+    /// `assigns`: this side hands out queue pairs (the exit's). `measures`: see [`Near::admit`].
+    pub(crate) fn new(assigns: bool, measures: bool) -> Self {
+        Self { queues: None, table: FlowTable::default(), assigns, measures, fault: None, datagrams_dropped: 0 }
     }
 
     /// Takes queues of a new generation. The flows of the old one must be over.
@@ -103,7 +105,31 @@ impl<Q: FlowQueues> Near<Q> {
     }
 
     /// Enters a flow that the other side or the session opened.
-    pub(crate) fn insert(&mut self, flow: Flow) -> bool {
+    pub(crate) fn insert(&mut self, mut flow: Flow) -> bool {
+        if self.measures {
+            flow.admitted = self.queues_ref().map_or(0, |queues| queues.read_position(flow.queue.index));
+        }
         self.table.insert(flow)
+    }
+
+    /// Lets what the unshaped process wrote count as arrived, as far as `pay(client, bytes)` goes. What it does not
+    /// pay stays in the ring and is asked for again. Returns the bytes that were admitted.
+    pub(crate) fn admit(&mut self, index: u16, pay: impl FnOnce(u64, u64) -> u64) -> u64 {
+        let Some(flow) = self.table.at(index).filter(|flow| flow.admitted < u64::MAX) else { return 0 };
+        let (client, admitted) = (flow.client, flow.admitted);
+        let written = self.with(|queues| Ok(queues.read_position(index) + queues.readable(index)? as u64));
+        let wanted = written.map_or(0, |written| written.saturating_sub(admitted));
+        let paid = if wanted > 0 { pay(client, wanted).min(wanted) } else { 0 };
+        if let Some(flow) = self.table.at(index) {
+            flow.admitted += paid;
+        }
+        paid
+    }
+
+    /// Bytes of the in-ring that may leave now.
+    pub(crate) fn may_leave(&mut self, index: u16) -> usize {
+        let Some(read) = self.queues_ref().map(|queues| queues.read_position(index)) else { return 0 };
+        let admitted = self.table.at(index).map_or(0, |flow| flow.admitted);
+        usize::try_from(admitted.saturating_sub(read)).unwrap_or(usize::MAX)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::flow::Far;
 use crate::near::Near;
+use crate::pacing::{Ceilings, Grounds, Pacing, PacingConfig};
 use crate::parameters::{Mode, Parameters};
 use crate::plan::SpareOf;
 use crate::queues::{FlowQueues, QueueFault};
@@ -12,12 +13,13 @@ use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Peer, Received};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{CongestionControl, EndReason};
-use shaping::{Breaker, CellRate, RateClass, SlotLength};
+use shaping::{RateClass, ReadyNoise, SlotLength};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, Command};
 use wire::flow::ResetReason;
+use wire::grant::Grant;
 use wire::leg::LegHeader;
 use wire::local::LocalMessage;
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, PacketSize, TAG_LEN};
@@ -64,6 +66,8 @@ pub struct NodeConfig {
     pub side: Side,
     /// How this node paces its links.
     pub mode: Mode,
+    /// The rule of a paced direction.
+    pub pacing: PacingConfig,
     /// P.
     pub packet_size: PacketSize,
     /// Length of a slot.
@@ -105,8 +109,10 @@ pub enum NodeEvent {
     PeerRestarted(LinkId),
     /// An ephemeral key was accepted and must be remembered across restarts; the day it is valid for.
     EphemeralAccepted([u8; 32], u32),
-    /// The link's class changed.
+    /// Loss changed the link's class, or its end did.
     ClassChanged(LinkId, RateClass),
+    /// The rule of the mode chose another class.
+    RateFollowed(LinkId, RateClass),
     /// The other node speaks another version, or its parameters make no sense.
     PeerIncompatible(LinkId),
     /// Several handshakes had no answer. Said once until the link comes up.
@@ -123,9 +129,9 @@ pub(crate) struct PeerLink {
     /// Place of the link's packets in every slot plan.
     pub(crate) lane: usize,
     pub(crate) tunnel: Option<Tunnel>,
-    pub(crate) rate: CellRate,
-    pub(crate) since_slot: u64,
-    pub(crate) breaker: Breaker,
+    pub(crate) pacing: Pacing,
+    /// Bytes of session packets that left since a rule last looked.
+    pub(crate) sent_bytes: u64,
     pub(crate) up: bool,
     pub(crate) rtt: Duration,
     pub(crate) loss_per_mille: u16,
@@ -145,14 +151,21 @@ pub struct ShapedNode<Q> {
     /// Sealed packets for another address than the batch that they were made in, at most one batch.
     held: VecDeque<(SocketAddr, Vec<u8>)>,
     rng: ChaCha20Rng,
+    noise: Box<dyn ReadyNoise + Send>,
     events: VecDeque<NodeEvent>,
     flow_deadlines: VecDeque<(Instant, wire::local::QueueRef)>,
     present_slot: u64,
 }
 
 impl<Q: FlowQueues> ShapedNode<Q> {
-    /// Makes the node; an entry starts to dial. `remembered`: ephemerals accepted before a restart.
-    pub fn new(config: NodeConfig, now: Now, remembered: impl IntoIterator<Item = ([u8; 32], u32)>) -> Self {
+    /// Makes the node; an entry starts to dial. `remembered`: ephemerals accepted before a restart. `noise`: where ready
+    /// samples are taken, for rules that release measurements; others never look there.
+    pub fn new(
+        config: NodeConfig,
+        now: Now,
+        remembered: impl IntoIterator<Item = ([u8; 32], u32)>,
+        noise: Box<dyn ReadyNoise + Send>,
+    ) -> Self {
         let mut rng = ChaCha20Rng::from_seed(config.seed);
         let mut endpoint_seed = [0; 32];
         rng.fill_bytes(&mut endpoint_seed);
@@ -166,7 +179,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             packet_size: config.packet_size,
             network_id: config.network_id,
             accept,
-            gridded: config.mode == Mode::Constant,
+            gridded: config.mode.is_shaped(),
             down_after: config.session_timeout,
             parameters: parameters(&config).encode(),
             ..EndpointConfig::new(config.node_secret.node_id(), config.link_secret.clone(), config.door_key.clone())
@@ -174,16 +187,18 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut endpoint = Endpoint::new(link_config, endpoint_seed);
         endpoint.remember_ephemerals(remembered);
         let assigns = matches!(config.side, Side::Exit { .. });
+        let measures = config.pacing.measures();
         let mut node = Self {
             config,
             endpoint,
-            near: Near::new(assigns),
+            near: Near::new(assigns, measures),
             peers: BTreeMap::new(),
             counters: Counters::default(),
             scratch: Vec::new(),
             spares: Vec::new(),
             held: VecDeque::new(),
             rng,
+            noise,
             events: VecDeque::new(),
             flow_deadlines: VecDeque::new(),
             present_slot: 0,
@@ -193,12 +208,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     fn start(&mut self, now: Now) {
-        if let Side::Entry { peer, address, up, .. } = &self.config.side {
-            let (peer, address, up) = (peer.clone(), *address, *up);
+        if let Side::Entry { peer, address, up, down } = &self.config.side {
+            let (peer, address, ceilings) = (peer.clone(), *address, Ceilings { own: *up, other: *down });
             let parameters = parameters(&self.config).encode();
             // A fresh endpoint has no other dial, so it cannot refuse this one.
             if let Ok(link) = self.endpoint.dial(now, &peer, address, parameters) {
-                self.add_peer(now, link, peer.node_id, up);
+                self.add_peer(now, link, peer.node_id, ceilings);
             }
         }
     }
@@ -215,16 +230,22 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.config.packet_size.session_packet()
     }
 
-    fn add_peer(&mut self, now: Now, link: LinkId, node: NodeId, class: RateClass) {
+    fn add_peer(&mut self, now: Now, link: LinkId, node: NodeId, ceilings: Ceilings) {
         let taken: Vec<usize> = self.peers.values().map(|peer| peer.lane).collect();
         let lane = (0..self.lanes()).find(|lane| !taken.contains(lane)).unwrap_or(self.lanes());
+        let grounds = Grounds {
+            ceilings,
+            slot: self.config.slot,
+            session_packet: self.session_packet(),
+            from_slot: self.present_slot,
+            unix_s: now.unix_s,
+        };
         let peer = PeerLink {
             node,
             lane,
             tunnel: None,
-            rate: CellRate::new(class, self.config.slot, self.session_packet()),
-            since_slot: self.present_slot,
-            breaker: Breaker::new(class, now.unix_s),
+            pacing: Pacing::new(&self.config.pacing, grounds),
+            sent_bytes: 0,
             up: false,
             rtt: Duration::ZERO,
             loss_per_mille: 0,
@@ -310,6 +331,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
         for _ in 0..bound {
             let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
+            self.admit(index);
             self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
         }
         self.settle(now);
@@ -350,7 +372,18 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         }
     }
 
-    fn with_tunnel_of<T>(&mut self, index: u16, act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T) -> Option<T> {
+    /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
+    pub(crate) fn admit(&mut self, index: u16) -> bool {
+        let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
+        let Some(peer) = self.peers.get_mut(&owner) else { return false };
+        self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+    }
+
+    pub(crate) fn with_tunnel_of<T>(
+        &mut self,
+        index: u16,
+        act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
+    ) -> Option<T> {
         let owner = self.near.table.at(index)?.owner;
         let tunnel = self.peers.get_mut(&owner)?.tunnel.as_mut()?;
         Some(act(tunnel, &mut self.near))
@@ -373,6 +406,20 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// The queues, to look at.
     pub fn queues_ref(&self) -> Option<&Q> {
         self.near.queues_ref()
+    }
+
+    /// Takes leave to release measurements of this node's own direction.
+    pub fn grant_own(&mut self, grant: Grant) {
+        for peer in self.peers.values_mut() {
+            peer.pacing.handle_grant(grant);
+        }
+    }
+
+    /// Passes leave for the other direction on to the exit (entry). It is spent whatever comes of it; false if it
+    /// could not be sent.
+    pub fn grant_other(&mut self, grant: Grant) -> bool {
+        let tunnels = self.peers.values_mut().filter_map(|peer| peer.tunnel.as_mut());
+        tunnels.map(|tunnel| tunnel.session.grant(grant)).fold(false, |sent, one| sent | one)
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards the other node.
@@ -427,7 +474,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     fn settle_tunnel(&mut self, now: Now, link: LinkId) {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         if let Some(tunnel) = &mut peer.tunnel {
-            match tunnel.settle(now.instant, &mut self.near) {
+            let event = tunnel.settle(now.instant, &mut self.near);
+            for grant in tunnel.take_granted() {
+                peer.pacing.handle_grant(grant);
+            }
+            match event {
                 Some(TunnelEvent::Up) => self.note(NodeEvent::SessionUp(link)),
                 Some(TunnelEvent::Lost(reason)) => {
                     // The session stays until another takes its place: it may have one packet left, its farewell.

@@ -15,6 +15,30 @@ pub enum Mode {
     Off = 0,
     /// A fixed rate on the slot grid.
     Constant = 1,
+    /// Rates of a few classes, chosen at slow edges.
+    Stepped = 2,
+    /// A rate that follows noisy counts.
+    Dp = 3,
+    /// NetShaper's own mechanism.
+    Queue = 4,
+}
+
+impl Mode {
+    /// Whether cells leave on the slot grid, by a schedule.
+    pub fn is_shaped(self) -> bool {
+        self != Self::Off
+    }
+
+    /// As the configuration and `status` say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Constant => "constant",
+            Self::Stepped => "stepped",
+            Self::Dp => "dp",
+            Self::Queue => "queue",
+        }
+    }
 }
 
 /// What a side tells the other when a link starts.
@@ -43,6 +67,9 @@ impl Parameters {
         let mode = match reader.u8()? {
             0 => Mode::Off,
             1 => Mode::Constant,
+            2 => Mode::Stepped,
+            3 => Mode::Dp,
+            4 => Mode::Queue,
             _ => return Err(DecodeError::Unknown("mode")),
         };
         let class = |number| RateClass::new(number).map_err(|_| DecodeError::Range("rate class"));
@@ -56,12 +83,13 @@ mod tests {
 
     #[test]
     fn every_set_survives_a_round_trip_and_nonsense_is_refused() {
-        for (mode, own, asked) in [(Mode::Off, 0, 52), (Mode::Constant, 22, 3)] {
+        let modes = [Mode::Off, Mode::Constant, Mode::Stepped, Mode::Dp, Mode::Queue];
+        for (mode, own, asked) in modes.into_iter().zip(0..).map(|(mode, class)| (mode, class, 52 - class)) {
             let class = |number| RateClass::new(number).expect("an existing class");
             let parameters = Parameters { mode, own: class(own), asked: class(asked) };
             assert_eq!(Parameters::decode(&parameters.encode()), Ok(parameters));
         }
-        assert_eq!(Parameters::decode(&[2, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Unknown("mode")));
+        assert_eq!(Parameters::decode(&[5, 0, 0, 0, 0, 0, 0]), Err(DecodeError::Unknown("mode")));
         assert_eq!(Parameters::decode(&[1, 53, 0, 0, 0, 0, 0]), Err(DecodeError::Range("rate class")));
     }
 }

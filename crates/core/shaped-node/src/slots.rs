@@ -1,10 +1,10 @@
 //! Filling slots. **Here the secret meets the clock**: review every change of this file by hand.
 //!
-//! The number of packets of a slot comes from the schedule (`CellRate`), which knows neither payload nor
-//! queues. Only then is the session asked for a packet, once per cell: one makes a data cell, none makes
+//! The number of packets of a slot comes from the schedule (`Pacing`), which knows of payload and queues only what was
+//! released at an edge. Only then is the session asked for a packet, once per cell: one makes a data cell, none makes
 //! a cover cell, and both are sealed the same way.
 
-use crate::node::{PeerLink, ShapedNode};
+use crate::node::ShapedNode;
 use crate::plan::{RunBuilder, SlotPlan, SpareOf};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
@@ -22,7 +22,7 @@ pub(crate) const INNER_OFFSET: usize = LAYERS_MAX * LAYER_LEN;
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// The first slot at `from` or later in which this node sends something.
     pub fn next_busy_slot(&self, from: u64) -> Option<u64> {
-        let scheduled = self.peers.values().map(|peer| peer.next_busy_slot(from)).min();
+        let scheduled = self.peers.values().map(|peer| peer.pacing.next_busy_slot(from)).min();
         if self.endpoint.has_door_packet() { Some(from) } else { scheduled }
     }
 
@@ -40,11 +40,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         plan: &mut SlotPlan,
     ) {
         self.retire_spare(spare_used);
-        self.step_breakers(now, slot);
+        self.step_rates(now, slot);
         let lanes: Vec<(LinkId, usize)> = self.peers.iter().map(|(&link, peer)| (link, peer.lane)).collect();
         let mut runs = RunBuilder::with_lanes(self.lanes());
         for &(link, lane) in &lanes {
-            let cells = self.peers.get(&link).map_or(0, |peer| peer.cells_in_slot(slot));
+            let cells = self.peers.get(&link).map_or(0, |peer| peer.pacing.cells_in_slot(slot));
             for _ in late(lane)..u64::from(cells) {
                 runs.append_to_lane(lane, |out| self.fill_cell(now, link, out));
             }
@@ -90,7 +90,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Seals one session packet as a data cell.
     pub(crate) fn seal_data(&mut self, now: Now, link: LinkId, packet: &[u8], out: &mut Vec<u8>) -> Option<SocketAddr> {
-        let tunnel = self.peers.get_mut(&link)?.tunnel.as_mut()?;
+        let peer = self.peers.get_mut(&link)?;
+        let tunnel = peer.tunnel.as_mut()?;
+        peer.sent_bytes += packet.len() as u64;
         let header = tunnel.leg.data_header(now.instant, packet.len() as u16);
         self.counters.data_cells += 1;
         let head = CellHead { circuit: tunnel.circuit, command: Command::Relay };
@@ -132,7 +134,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Cover for the slot after this one, should its packets not be ready in time.
     fn make_spare(&mut self, now: Now, link: LinkId, lane: usize, slot: u64, spare: &mut RunBuilder) {
-        let cells = self.peers.get(&link).map_or(0, |peer| peer.cells_in_slot(slot));
+        let cells = self.peers.get(&link).map_or(0, |peer| peer.pacing.cells_in_slot(slot));
         let mut made = 0;
         for _ in 0..cells {
             made += u32::from(spare.append_to_lane(lane, |out| self.seal_cover(now, link, out)));
@@ -160,15 +162,5 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             .and_then(|peer| peer.tunnel.as_ref())
             .is_some_and(|tunnel| tunnel.has_waiting_flows());
         self.counters.empty_while_waiting += u64::from(waits);
-    }
-}
-
-impl PeerLink {
-    pub(crate) fn cells_in_slot(&self, slot: u64) -> u32 {
-        slot.checked_sub(self.since_slot).map_or(0, |slot| self.rate.cells_in_slot(slot))
-    }
-
-    pub(crate) fn next_busy_slot(&self, from: u64) -> u64 {
-        self.rate.next_busy_slot(from.saturating_sub(self.since_slot)) + self.since_slot
     }
 }

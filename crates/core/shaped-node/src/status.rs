@@ -1,7 +1,7 @@
 //! What a node says about itself. Nothing here names a destination or a client.
 
 use crate::node::ShapedNode;
-use crate::parameters::Mode;
+use crate::pacing::ReleaseFigures;
 use crate::queues::FlowQueues;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub(crate) struct Counters {
 /// State of the node's shaped process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// `constant` or `off`.
+    /// `constant`, `stepped`, `dp`, `queue` or `off`.
     pub mode: String,
     /// One entry per link.
     pub links: Vec<LinkStatus>,
@@ -49,33 +49,58 @@ pub struct LinkStatus {
     pub loss_per_mille: u16,
     /// Bits per second of session packets in force; 0 in mode `off`.
     pub rate_bits_per_second: u64,
-    /// What was asked for; 0 in mode `off`.
+    /// What was asked for, or the most; 0 in mode `off`.
     pub configured_bits_per_second: u64,
+    /// What the breaker allows; 0 in mode `off`.
+    pub allowed_bits_per_second: u64,
     /// Cells per second.
     pub cells_per_second: u64,
     /// How often the breaker lowered the class.
     pub steps_down: u64,
+    /// In modes whose rate follows releases: what happened at the edges.
+    pub releases: Option<ReleaseStatus>,
+}
+
+/// What happened at the edges of a direction whose rate follows releases. All of it is public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    /// Values let out since the link came up.
+    pub released: u64,
+    /// Edges without leave: nothing was let out, the last rate went on.
+    pub unpaid: u64,
+    /// Edges at which no noise was ready.
+    pub without_noise: u64,
+    /// Edges that went by unseen.
+    pub missed: u64,
+    /// Epochs whose leave came too late.
+    pub leave_lost: u64,
+    /// One past the last epoch that is paid for.
+    pub paid_until: Option<u64>,
+    /// No leave came for so long that the rate is the configured one again.
+    pub spent: bool,
 }
 
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// What `status` shows.
     pub fn status(&self) -> NodeStatus {
-        let shaped = self.config.mode == Mode::Constant;
+        let shaped = self.config.mode.is_shaped();
         let links = self.peers.values().map(|peer| LinkStatus {
             peer: peer.node.to_string(),
             up: peer.up,
             session_up: peer.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_up()),
             rtt_us: peer.tunnel.as_ref().map_or(peer.rtt, |tunnel| tunnel.session.stats().rtt).as_micros() as u64,
             loss_per_mille: peer.loss_per_mille,
-            rate_bits_per_second: if shaped { peer.rate.class().bits_per_second() } else { 0 },
-            configured_bits_per_second: if shaped { peer.breaker.configured().bits_per_second() } else { 0 },
-            cells_per_second: if shaped { peer.rate.cells_per_second() } else { 0 },
-            steps_down: peer.breaker.steps_down(),
+            rate_bits_per_second: if shaped { peer.pacing.class().bits_per_second() } else { 0 },
+            configured_bits_per_second: if shaped { peer.pacing.breaker.configured().bits_per_second() } else { 0 },
+            allowed_bits_per_second: if shaped { peer.pacing.breaker.class().bits_per_second() } else { 0 },
+            cells_per_second: if shaped { peer.pacing.cells_per_second() } else { 0 },
+            steps_down: peer.pacing.breaker.steps_down(),
+            releases: peer.pacing.figures().map(release_status),
         });
         let memory =
             self.peers.values().filter_map(|peer| peer.tunnel.as_ref()).map(|tunnel| tunnel.session.memory_max_bytes());
         NodeStatus {
-            mode: if shaped { "constant".to_owned() } else { "off".to_owned() },
+            mode: self.config.mode.name().to_owned(),
             links: links.collect(),
             flows: self.near.table.len(),
             counters: self.counter_map(),
@@ -99,5 +124,18 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let own = own.into_iter().map(|(name, count)| (name.to_owned(), count));
         let drops = self.endpoint.counters().drops().map(|(reason, count)| (format!("dropped_{reason:?}"), count));
         own.chain(drops).collect()
+    }
+}
+
+fn release_status(figures: ReleaseFigures) -> ReleaseStatus {
+    let counts = figures.counts;
+    ReleaseStatus {
+        released: counts.released,
+        unpaid: counts.no_grant,
+        without_noise: counts.no_noise + counts.foreign_noise,
+        missed: counts.missed,
+        leave_lost: figures.grants_lost,
+        paid_until: figures.paid_until,
+        spent: figures.spent,
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use wire::cell::CircuitId;
 use wire::flow::{FlowKind, ResetReason, Syn};
+use wire::grant::Grant;
 use wire::leg::{LegHeader, LegKind};
 use wire::local::LocalMessage;
 
@@ -58,6 +59,8 @@ pub(crate) struct Tunnel {
     client_secret: [u8; 32],
     up: bool,
     heard: bool,
+    /// Leave to release that came and was not fetched; at most what a session keeps waiting.
+    granted: Vec<Grant>,
 }
 
 impl Tunnel {
@@ -73,6 +76,7 @@ impl Tunnel {
             client_secret,
             up: false,
             heard: false,
+            granted: Vec::new(),
         }
     }
 
@@ -83,6 +87,11 @@ impl Tunnel {
     /// True once a session packet came from the other node.
     pub(crate) fn has_heard(&self) -> bool {
         self.heard
+    }
+
+    /// Leave to release that the other node has sent since the last call.
+    pub(crate) fn take_granted(&mut self) -> Vec<Grant> {
+        std::mem::take(&mut self.granted)
     }
 
     /// A number for a client that only this tunnel uses: the keystream of a secret drawn for the tunnel,
@@ -162,6 +171,7 @@ impl Tunnel {
                         near.reset(index, reason);
                     }
                 }
+                SessionEvent::Granted(grant) => self.granted.push(grant),
                 SessionEvent::Datagram(far, record) => {
                     if let Some(&index) = self.by_far.get(&far) {
                         datagrams::deliver(index, &record, near);

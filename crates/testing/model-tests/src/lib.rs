@@ -3,4 +3,5 @@
 pub mod apps;
 pub mod leaks;
 pub mod memory_queues;
+pub mod noise;
 pub mod pair;

@@ -4,16 +4,18 @@
 use crate::apps::Unshaped;
 use crate::leaks::Leak;
 use crate::memory_queues::{self, MemoryQueues};
+use crate::noise::NoiseOf;
 use adversary::{Direction, Sighting};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{Now, Peer};
 use session::CongestionControl;
 use shaped_node::queues::FlowQueues;
-use shaped_node::{Mode, NodeConfig, NodeEvent, Run, ShapedNode, Side, SlotPlan};
+use shaped_node::{Mode, NodeConfig, NodeEvent, PacingConfig, Run, ShapedNode, Side, SlotPlan};
 use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Network, NodeId, Path, Seed, Step};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use wire::grant::Grant;
 use wire::packet::PacketSize;
 
 /// UTC at virtual time zero: some Tuesday noon.
@@ -44,6 +46,10 @@ pub struct Setting {
     pub congestion: CongestionControl,
     /// A planted leak, at the entry.
     pub leak: Option<Leak>,
+    /// Rule of both directions.
+    pub pacing: PacingConfig,
+    /// What the noise of both nodes is.
+    pub noise: NoiseOf,
 }
 
 impl Setting {
@@ -57,6 +63,8 @@ impl Setting {
             seed: 1,
             congestion: CongestionControl::Bbr,
             leak: None,
+            pacing: PacingConfig::Constant,
+            noise: NoiseOf::Nothing,
         }
     }
 }
@@ -115,6 +123,7 @@ fn config(setting: &Setting, own: u8, side: Side) -> NodeConfig {
         session_timeout: Duration::from_secs(30),
         max_flows: setting.flows,
         congestion: setting.congestion,
+        pacing: setting.pacing.clone(),
         seed,
     }
 }
@@ -132,8 +141,8 @@ impl Pair {
         network.set_paths(places.0, places.1, setting.path.clone());
         let entry_side = Side::Entry { peer: peer(20), address: addresses.1, up: setting.class, down: setting.class };
         let exit_side = Side::Exit { entries: vec![peer(10)], fastest: RateClass::FASTEST };
-        let entry = Host::new(config(&setting, 10, entry_side), now, addresses.0, places.0, true);
-        let exit = Host::new(config(&setting, 20, exit_side), now, addresses.1, places.1, false);
+        let entry = Host::new(&setting, config(&setting, 10, entry_side), now, addresses.0, places.0, true);
+        let exit = Host::new(&setting, config(&setting, 20, exit_side), now, addresses.1, places.1, false);
         let grid = Grid::new(start, SlotLength::DEFAULT);
         Self { network, entry, exit, grid, next_app_step: start + APP_STEP, setting, start }
     }
@@ -172,6 +181,16 @@ impl Pair {
         done(self)
     }
 
+    /// Pays for releases of both directions, as the entry's ledger does: `epochs` of the setting's length from the
+    /// present one on. What the exit gets travels in the session.
+    pub fn pay(&mut self, epochs: u16) {
+        let PacingConfig::Dp { settings, cost_each } = &self.setting.pacing else { return };
+        let first_epoch = self.now().unix_s / u64::from(settings.epoch_s);
+        let grant = Grant { first_epoch, releases: epochs, cost_each: *cost_each };
+        self.entry.node.grant_own(grant);
+        self.entry.node.grant_other(grant);
+    }
+
     /// Replaces the unshaped process of the entry, as after a crash.
     pub fn restart_entry_unshaped(&mut self) {
         let now = self.now();
@@ -182,14 +201,16 @@ impl Pair {
     pub fn restart_entry(&mut self, seed: u64) {
         let setting = Setting { seed, ..self.setting.clone() };
         let side = Side::Entry { peer: peer(20), address: self.exit.address, up: setting.class, down: setting.class };
-        self.entry = Host::new(config(&setting, 10, side), self.now(), self.entry.address, self.entry.place, true);
+        let config = config(&setting, 10, side);
+        self.entry = Host::new(&setting, config, self.now(), self.entry.address, self.entry.place, true);
     }
 
     /// Kills the exit's shaped process and starts another with fresh queues.
     pub fn restart_exit(&mut self, seed: u64) {
         let setting = Setting { seed, ..self.setting.clone() };
         let side = Side::Exit { entries: vec![peer(10)], fastest: RateClass::FASTEST };
-        self.exit = Host::new(config(&setting, 20, side), self.now(), self.exit.address, self.exit.place, false);
+        let config = config(&setting, 20, side);
+        self.exit = Host::new(&setting, config, self.now(), self.exit.address, self.exit.place, false);
     }
 
     /// Cuts or mends the path.
@@ -236,22 +257,30 @@ impl Pair {
             self.network.send(self.entry.address, self.exit.address, &[0; 1350]);
         }
         match self.setting.mode {
-            Mode::Constant => {
-                self.entry.act_shaped(now, &grid, &mut self.network, leak);
-                self.exit.act_shaped(now, &grid, &mut self.network, None);
-            }
             Mode::Off => {
                 self.entry.act_off(now, &mut self.network);
                 self.exit.act_off(now, &mut self.network);
+            }
+            _ => {
+                self.entry.act_shaped(now, &grid, &mut self.network, leak);
+                self.exit.act_shaped(now, &grid, &mut self.network, None);
             }
         }
     }
 }
 
 impl Host {
-    fn new(config: NodeConfig, now: Now, address: SocketAddr, place: NodeId, is_entry: bool) -> Self {
+    fn new(
+        setting: &Setting,
+        config: NodeConfig,
+        now: Now,
+        address: SocketAddr,
+        place: NodeId,
+        is_entry: bool,
+    ) -> Self {
         let flows = config.max_flows;
-        let mut node = ShapedNode::new(config, now, []);
+        let noise = setting.noise.source(setting.seed + u64::from(is_entry), &setting.pacing);
+        let mut node = ShapedNode::new(config, now, [], noise);
         let (shaped, unshaped) = memory_queues::pair(flows, RING);
         node.attach_queues(now, shaped.clone());
         let unshaped = Unshaped::new(unshaped, is_entry);
@@ -273,7 +302,7 @@ impl Host {
     fn deadline(&mut self, now: Instant, grid: &Grid, mode: Mode) -> Option<Instant> {
         match mode {
             Mode::Off => self.node.poll_timeout(),
-            Mode::Constant => {
+            _ => {
                 let make = self.next_slot(now, grid).map(|slot| make_at(grid, slot));
                 make.into_iter().chain(self.ready.as_ref().map(|(at, _)| *at)).min()
             }

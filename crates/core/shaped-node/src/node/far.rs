@@ -3,13 +3,13 @@
 use super::{NodeEvent, SESSION_WAIT, Side};
 use crate::flow::{Far, Flow};
 use crate::node::ShapedNode;
-use crate::parameters::{Mode, Parameters};
+use crate::pacing::{Ceilings, Traffic};
+use crate::parameters::Parameters;
 use crate::queues::FlowQueues;
 use crate::tunnel::Tunnel;
 use link::{LinkEvent, LinkId, Now};
 use rand_chacha::rand_core::Rng;
 use session::{Session, SessionConfig, stream_window_for};
-use shaping::{CellRate, RateClass};
 use std::time::{Duration, Instant};
 use wire::cell::CircuitId;
 use wire::flow::{ResetReason, Syn};
@@ -27,7 +27,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                     return;
                 };
                 if !self.peers.contains_key(&link) {
-                    self.add_peer(now, link, node, self.class_for(&parameters));
+                    self.add_peer(now, link, node, self.ceilings_for(&parameters));
                 }
                 self.link_up(now, link, rtt, fresh);
                 self.note(NodeEvent::LinkUp(link, rtt));
@@ -54,15 +54,15 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let loss = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.loss_per_mille = loss;
-            peer.breaker.handle_loss(loss, now.unix_s);
+            peer.pacing.breaker.handle_loss(loss, now.unix_s);
         }
     }
 
-    /// The class of this node's direction on a link that the other side dialled.
-    fn class_for(&self, parameters: &Parameters) -> RateClass {
+    /// The fastest classes of both directions on a link that the other side dialled.
+    fn ceilings_for(&self, parameters: &Parameters) -> Ceilings {
         match &self.config.side {
-            Side::Entry { up, .. } => *up,
-            Side::Exit { fastest, .. } => parameters.asked.min(*fastest),
+            Side::Entry { up, down, .. } => Ceilings { own: *up, other: *down },
+            Side::Exit { fastest, .. } => Ceilings { own: parameters.asked.min(*fastest), other: parameters.own },
         }
     }
 
@@ -144,8 +144,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.rng.fill_bytes(&mut session_seed);
         self.rng.fill_bytes(&mut client_secret);
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        let shaped = self.config.mode == Mode::Constant;
-        let rate = if shaped { peer.rate.class().bits_per_second() } else { u64::MAX };
+        let shaped = self.config.mode.is_shaped();
+        let rate = if shaped { peer.pacing.breaker.configured().bits_per_second() } else { u64::MAX };
         let config = SessionConfig {
             stream_window: stream_window_for(rate, peer.rtt + 4 * self.config.slot.duration()),
             initial_rtt: peer.rtt.max(INITIAL_RTT_MIN),
@@ -196,20 +196,46 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         }
     }
 
-    /// Applies what the breakers decided; the new class holds from this slot on.
-    pub(crate) fn step_breakers(&mut self, now: Now, slot: u64) {
+    /// Lets edges pass and applies the rates that follow; they hold from this slot on.
+    pub(crate) fn step_rates(&mut self, now: Now, slot: u64) {
         self.present_slot = slot;
-        let packet = self.session_packet();
-        let mut changed = Vec::new();
-        for (&link, peer) in &mut self.peers {
-            if let Some(class) = peer.breaker.poll(now.unix_s) {
-                peer.rate = CellRate::new(class, self.config.slot, packet);
-                peer.since_slot = slot;
-                changed.push((link, class));
+        let links: Vec<LinkId> = self.peers.keys().copied().collect();
+        for link in links {
+            let traffic = self.traffic_of(now, link, slot);
+            let Some(peer) = self.peers.get_mut(&link) else { continue };
+            let edge = peer.pacing.poll(slot, now.unix_s, traffic, &mut self.noise);
+            if let Some(class) = edge.class {
+                let event = if edge.by_loss { NodeEvent::ClassChanged } else { NodeEvent::RateFollowed };
+                self.note(event(link, class));
+            }
+            if edge.epoch_began {
+                self.admit_again(now, link);
             }
         }
-        for (link, class) in changed {
-            self.note(NodeEvent::ClassChanged(link, class));
+    }
+
+    /// What the rule of a link may know before its next release, where it asks.
+    fn traffic_of(&mut self, now: Now, link: LinkId, slot: u64) -> Traffic {
+        let Some(peer) = self.peers.get_mut(&link).filter(|peer| peer.pacing.looks_at_traffic(slot, now.unix_s)) else {
+            return Traffic::default();
+        };
+        let sent = std::mem::take(&mut peer.sent_bytes);
+        let unsent = peer.tunnel.as_ref().map_or(0, |tunnel| tunnel.session.unsent_bytes());
+        let mut backlog = unsent;
+        for index in self.near.table.indices() {
+            if self.near.table.at(index).is_some_and(|flow| flow.owner == link) {
+                backlog += self.near.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
+            }
+        }
+        Traffic { backlog, sent }
+    }
+
+    /// A new epoch has begun: bytes that the old one's quota held back may ask again.
+    fn admit_again(&mut self, now: Now, link: LinkId) {
+        for index in self.near.table.indices() {
+            if self.near.table.at(index).is_some_and(|flow| flow.owner == link) && self.admit(index) {
+                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
+            }
         }
     }
 }

@@ -40,13 +40,16 @@ pub(super) fn send<Q: FlowQueues>(
     near: &mut Near<Q>,
 ) -> Turn {
     let Some(record) = near.with(|queues| next_record(queues, index)).flatten() else { return Turn::Idle };
+    let past = LENGTH_LEN + record.len();
+    if past > near.may_leave(index) {
+        return Turn::Idle;
+    }
     match session.send_datagram(now, far, &record) {
         Err(DatagramError::Full) => return Turn::Full,
         Err(DatagramError::TooLarge | DatagramError::UnknownFlow) => near.datagrams_dropped += 1,
         Ok(()) => {}
     }
-    let past = (LENGTH_LEN + record.len()) as u64;
-    near.with(|queues| queues.discard(index, queues.read_position(index) + past));
+    near.with(|queues| queues.discard(index, queues.read_position(index) + past as u64));
     Turn::More
 }
 

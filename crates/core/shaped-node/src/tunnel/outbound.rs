@@ -48,7 +48,8 @@ impl Tunnel {
             self.end_if_drained(index, far, near);
             return turn;
         }
-        let Some(chunk) = near.with(|queues| queues.peek(index, bytes)) else { return Turn::Idle };
+        let portion = bytes.min(near.may_leave(index));
+        let Some(chunk) = near.with(|queues| queues.peek(index, portion)) else { return Turn::Idle };
         let offered = chunk.len();
         let taken = if offered == 0 { Ok(0) } else { self.session.write(far, chunk) };
         let Ok(taken) = taken else {
