@@ -49,6 +49,11 @@ pub enum ToProcess {
         /// Generation of the new segments.
         generation: u64,
     },
+    /// Something that only this role understands.
+    Order {
+        /// The role's own order, as JSON.
+        body: serde_json::Value,
+    },
     /// Finish what can be finished and end.
     Stop {
         /// Milliseconds until the supervisor kills the process.

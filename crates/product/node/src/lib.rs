@@ -5,6 +5,7 @@ mod child;
 mod error;
 mod figures;
 mod generations;
+mod orders;
 mod plan;
 mod process_entry;
 pub mod replay_file;
@@ -16,8 +17,9 @@ mod supervisor;
 
 pub use backoff::{Backoff, CRASH_LOOP_DEATHS, RestartPlan};
 pub use error::NodeError;
+pub use orders::{OrderHandle, OrderRefused};
 pub use plan::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
 pub use process_entry::{Role, RunRole, process_main};
 pub use status::{NodeStatus, ProcessState, ProcessStatus, StatusSource};
 pub use stop::StopHandle;
-pub use supervisor::{Supervisor, run_node};
+pub use supervisor::{Beside, Supervisor, run_node};

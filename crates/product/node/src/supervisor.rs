@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::child::{Child, ChildEvent, Report};
 use crate::error::NodeError;
 use crate::generations::Generations;
+use crate::orders::{OrderHandle, orders};
 use crate::plan::{NodePlan, ProcessPlan};
 use crate::resources::{self, Resources};
 use crate::service::Service;
@@ -43,7 +44,7 @@ const PROBES: usize = 3;
 /// To be called on the main thread: the kernel kills the processes when the calling thread ends.
 pub fn run_node<F, B>(plan: NodePlan, beside: B) -> Result<(), NodeError>
 where
-    B: FnOnce(StatusSource, StopHandle) -> F,
+    B: FnOnce(Beside) -> F,
     F: Future<Output = ()>,
 {
     let runtime = probe_descriptors()
@@ -53,7 +54,8 @@ where
         let signals = Signals::listen().map_err(|source| NodeError::Runtime { source })?;
         let supervisor = Supervisor::open(plan)?;
         let stop = supervisor.stop_handle();
-        let beside = beside(supervisor.status_source(), stop.clone());
+        let orders = supervisor.order_handle();
+        let beside = beside(Beside { status: supervisor.status_source(), stop: stop.clone(), orders });
         let aside = async { tokio::join!(beside, signals.pass_on(stop)) };
         let mut aside = std::pin::pin!(aside);
         let mut main = std::pin::pin!(supervisor.run());
@@ -63,6 +65,17 @@ where
             _ = &mut aside => main.await,
         }
     })
+}
+
+/// What runs beside the supervisor is given.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// Answers what the state is.
+    pub status: StatusSource,
+    /// Ends the node.
+    pub stop: StopHandle,
+    /// Gives orders to the shaped process.
+    pub orders: OrderHandle,
 }
 
 /// One of the two sides and its process.
@@ -95,6 +108,8 @@ pub struct Supervisor {
     stop_requests: StopRequests,
     reports: mpsc::Receiver<Report>,
     reporter: mpsc::Sender<Report>,
+    order_handle: OrderHandle,
+    orders: mpsc::Receiver<serde_json::Value>,
     alive_at: Option<Instant>,
     /// Whether the service manager has been told that the node serves.
     announced: bool,
@@ -117,6 +132,7 @@ impl Supervisor {
         let side = || SideState { backoff: Backoff::new(plan.restart), ..SideState::default() };
         let (shaped, unshaped) = (side(), side());
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
+        let (order_handle, orders) = orders();
         let stop = StopHandle::new();
         let stop_requests = stop.listen();
         Ok(Self {
@@ -131,6 +147,8 @@ impl Supervisor {
             stop_requests,
             reports,
             reporter,
+            order_handle,
+            orders,
             alive_at: None,
             announced: false,
         })
@@ -144,6 +162,11 @@ impl Supervisor {
     /// What ends the node.
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// What gives orders to the shaped process.
+    pub fn order_handle(&self) -> OrderHandle {
+        self.order_handle.clone()
     }
 
     /// Where the UDP socket is bound; the port is the kernel's choice if the plan left it open.
@@ -164,10 +187,11 @@ impl Supervisor {
         }
         loop {
             let next = self.next_deadline();
-            // All branches are cancel-safe: reports and requests are taken when returned, a deadline is absolute.
+            // All branches are cancel-safe: reports, orders and requests are taken when returned, a deadline is absolute.
             tokio::select! {
                 () = self.stop_requests.reached(1) => break,
                 Some(report) = self.reports.recv() => self.handle_report(report)?,
+                Some(order) = self.orders.recv() => self.pass_on(order),
                 () = tokio::time::sleep_until(next) => self.handle_deadlines(),
             }
         }
@@ -257,6 +281,14 @@ impl Supervisor {
                 tracing::error!(process = self.process(side).name, %error, "it cannot be given new queues and is killed");
                 self.kill(side);
             }
+        }
+    }
+
+    /// Gives the shaped process an order, if one runs.
+    fn pass_on(&self, body: serde_json::Value) {
+        let Some(child) = self.shaped.child.as_ref().filter(|_| self.shaped.is_ready) else { return };
+        if let Err(error) = child.send(&ToProcess::Order { body }, &[]) {
+            tracing::warn!(%error, "the shaped process does not take an order");
         }
     }
 

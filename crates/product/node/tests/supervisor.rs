@@ -35,6 +35,7 @@ const TESTS: &[Test] = &[
     ("a_process_that_gives_up_at_the_start_ends_the_node", a_process_that_gives_up_at_the_start_ends_the_node),
     ("a_crash_loop_is_said_and_goes_on", a_crash_loop_is_said_and_goes_on),
     ("a_process_that_babbles_is_killed_and_started_again", a_process_that_babbles_is_killed_and_started_again),
+    ("an_order_reaches_the_shaped_process_only", an_order_reaches_the_shaped_process_only),
     ("confinement_is_reported", confinement_is_reported),
     ("the_service_manager_is_told", the_service_manager_is_told),
     ("no_memory_for_the_queues_is_one_sentence", no_memory_for_the_queues_is_one_sentence),
@@ -375,6 +376,20 @@ fn a_process_that_babbles_is_killed_and_started_again() -> Outcome {
     let directory = Directory::new()?;
     with_node(plan(&directory, Behaviour::Babble, Behaviour::Serve)?, async |watcher| {
         watcher.until("two restarts", |status| status.shaped.restarts >= 2).await?;
+        Ok(())
+    })
+}
+
+fn an_order_reaches_the_shaped_process_only() -> Outcome {
+    let directory = Directory::new()?;
+    let plan = plan(&directory, Behaviour::Serve, Behaviour::Serve)?;
+    with_node(plan, async |watcher| {
+        watcher.until_served().await?;
+        watcher.orders.give(serde_json::json!({ "epochs": 12 }))?;
+        let order = |process: &node::ProcessStatus| process.body.as_ref().map(|body| body["order"].clone());
+        let arrived = |status: &node::NodeStatus| order(&status.shaped) == Some(serde_json::json!({ "epochs": 12 }));
+        let status = watcher.until("the order is there", arrived).await?;
+        assert_eq!(order(&status.unshaped), Some(serde_json::Value::Null));
         Ok(())
     })
 }

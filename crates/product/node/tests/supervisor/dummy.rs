@@ -62,6 +62,8 @@ struct Dummy {
     /// Generation that the unshaped side wrote into the first ring, as the shaped side read it.
     marker: Option<u64>,
     started: Instant,
+    /// The newest order.
+    order: Option<serde_json::Value>,
 }
 
 impl Dummy {
@@ -74,7 +76,8 @@ impl Dummy {
         let boot: Boot = serde_json::from_value(boot)?;
         let own = fds.split_off(DESCRIPTORS.min(fds.len()));
         let queues = open(side, &boot.queues, fds)?;
-        Ok(Self { side, boot, channel, queues, own_descriptors: own.len(), marker: None, started: Instant::now() })
+        let (own_descriptors, started) = (own.len(), Instant::now());
+        Ok(Self { side, boot, channel, queues, own_descriptors, marker: None, started, order: None })
     }
 
     fn run(mut self) -> Result<(), Box<dyn Error>> {
@@ -105,6 +108,7 @@ impl Dummy {
                     self.queues = open(self.side, &self.boot.queues, received.descriptors)?;
                     self.marker = None;
                 }
+                ToProcess::Order { body } => self.order = Some(body),
                 ToProcess::Stop { .. } => match self.boot.behaviour {
                     Behaviour::Linger => {}
                     Behaviour::Work => {
@@ -129,6 +133,7 @@ impl Dummy {
         json!({
             "generation": self.boot.queues.generation(),
             "marker": self.marker,
+            "order": self.order,
             "own_descriptors": self.own_descriptors,
             "descriptors": count_descriptors(),
             "segment_maps": count_segment_maps(),

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use flow_queue::Geometry;
+use node::{Beside, OrderHandle, StatusSource, StopHandle, run_node};
 use node::{LaunchPlan, ListenerPlan, NodeError, NodePlan, NodeRole, NodeStatus, ProcessPlan, RestartPlan};
-use node::{StatusSource, StopHandle, run_node};
 
 use crate::dummy::{Behaviour, Boot};
 
@@ -69,8 +69,8 @@ where
 {
     let seen: Rc<RefCell<Outcome>> = Rc::new(RefCell::new(Ok(())));
     let result = Rc::clone(&seen);
-    run_node(plan, |status, stop| {
-        let running = test(Watcher { status, stop: stop.clone() });
+    run_node(plan, |Beside { status, stop, orders }| {
+        let running = test(Watcher { status, stop: stop.clone(), orders });
         async move {
             *result.borrow_mut() = running.await;
             stop.stop();
@@ -81,7 +81,7 @@ where
 
 /// What a node says that does not start.
 pub(crate) fn refusal(plan: NodePlan) -> Result<NodeError, Box<dyn Error>> {
-    let never = |_, _| std::future::pending::<()>();
+    let never = |_| std::future::pending::<()>();
     match run_node(plan, never) {
         Ok(()) => Err("the node started".into()),
         Err(error) => Ok(error),
@@ -91,6 +91,7 @@ pub(crate) fn refusal(plan: NodePlan) -> Result<NodeError, Box<dyn Error>> {
 pub(crate) struct Watcher {
     pub(crate) status: StatusSource,
     pub(crate) stop: StopHandle,
+    pub(crate) orders: OrderHandle,
 }
 
 impl Watcher {
