@@ -5,8 +5,12 @@ use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
 use link::Peer;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{Mode, NodeConfig, Side};
-use shaping::{RateClass, SlotLength};
+use shaped_node::{Mode, NodeConfig, PacingConfig, Side};
+use shaping::accountant::MuSquared;
+use shaping::{
+    DOWN_EDGE_S, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
+    SteppedParameters,
+};
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
@@ -36,6 +40,59 @@ pub enum BootSide {
     },
 }
 
+/// How the process paces its own direction.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BootPacing {
+    /// No schedule.
+    Off,
+    /// One class.
+    Constant,
+    /// One of these classes, chosen at slow edges.
+    Stepped {
+        /// Numbers of the classes.
+        classes: Vec<u8>,
+        /// Number of the first one.
+        initial: u8,
+    },
+    /// Noisy counts of arrivals.
+    Dp(BootDp),
+    /// NetShaper's own mechanism.
+    Queue(BootQueue),
+}
+
+/// Settings of mode `queue`, as [`shaping::QueueSettings`] has them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented where it is used")]
+pub struct BootQueue {
+    pub noise_multiplier: f64,
+    pub sensitivity: u64,
+    pub min_decision_size: u64,
+    pub max_decision_size: u64,
+    pub dp_creditor_loop_interval_us: u32,
+    pub sending_loop_interval_us: u32,
+    pub uniform: bool,
+    pub keep_rest: bool,
+}
+
+/// Settings of mode `dp`, as [`shaping::DpSettings`] has them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each field is documented where it is used")]
+pub struct BootDp {
+    pub epoch_s: u32,
+    pub delta_bytes: u64,
+    pub sigma_bytes: u64,
+    pub gain_per_1024: u32,
+    pub margin_per_1024: u32,
+    pub errors_per_1024: u32,
+    pub floor_class: u8,
+    pub initial_class: u8,
+    pub ceiling_class: u8,
+    pub count_cap_bytes: u64,
+}
+
 /// Configuration of a shaped process.
 ///
 /// Descriptors that come with it, in this order: the queue set of the shaped side
@@ -45,8 +102,8 @@ pub enum BootSide {
 pub struct Boot {
     /// Entry or exit.
     pub side: BootSide,
-    /// False: mode `off`. True: mode `constant`.
-    pub shaped: bool,
+    /// The mode and its settings.
+    pub pacing: BootPacing,
     /// `cubic` or `bbr`: the session's controller in mode `off`.
     pub congestion: CongestionName,
     /// P in bytes.
@@ -104,9 +161,60 @@ impl Boot {
         matches!(self.side, BootSide::Exit { .. })
     }
 
+    /// True where cells leave on the slot grid.
+    pub(crate) fn is_shaped(&self) -> bool {
+        !matches!(self.pacing, BootPacing::Off)
+    }
+
+    /// The scale of the noise that the process needs, if it needs any.
+    pub(crate) fn sigma(&self) -> Result<Option<Sigma>, BootError> {
+        match &self.pacing {
+            BootPacing::Off | BootPacing::Constant | BootPacing::Stepped { .. } => Ok(None),
+            BootPacing::Dp(dp) => Sigma::new(dp.sigma_bytes).map(Some).map_err(|_| BootError::Range("sigma")),
+            BootPacing::Queue(queue) => Ok(Some(self.queue_parameters(queue)?.sigma())),
+        }
+    }
+
+    fn pacing(&self) -> Result<(Mode, PacingConfig), BootError> {
+        Ok(match &self.pacing {
+            BootPacing::Off => (Mode::Off, PacingConfig::Constant),
+            BootPacing::Constant => (Mode::Constant, PacingConfig::Constant),
+            BootPacing::Dp(dp) => {
+                let cost =
+                    MuSquared::from_ratio(dp.delta_bytes, dp.sigma_bytes).map_err(|_| BootError::Range("sigma"))?;
+                (Mode::Dp, PacingConfig::Dp { settings: dp.settings()?, cost_each: cost.raw() })
+            }
+            BootPacing::Stepped { classes, initial } => {
+                let classes = classes.iter().map(|number| class(*number)).collect::<Result<Vec<_>, _>>()?;
+                let parameters = SteppedParameters::new(&classes, class(*initial)?);
+                (Mode::Stepped, PacingConfig::Stepped(parameters.map_err(|_| BootError::Range("set of classes"))?))
+            }
+            BootPacing::Queue(queue) => {
+                let parameters = self.queue_parameters(queue)?;
+                let cost_each = queue_cost(&parameters).ok_or(BootError::Range("sigma"))?.raw();
+                (Mode::Queue, PacingConfig::Queue { parameters, cost_each })
+            }
+        })
+    }
+
+    fn queue_parameters(&self, queue: &BootQueue) -> Result<QueueParameters, BootError> {
+        let packet = PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?;
+        let slot = SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?;
+        let settings = QueueSettings {
+            noise_multiplier: queue.noise_multiplier,
+            sensitivity: queue.sensitivity,
+            min_decision_size: queue.min_decision_size,
+            max_decision_size: queue.max_decision_size,
+            dp_creditor_loop_interval_us: queue.dp_creditor_loop_interval_us,
+            sending_loop_interval_us: queue.sending_loop_interval_us,
+            sending_strategy: if queue.uniform { SendingStrategy::Uniform } else { SendingStrategy::Burst },
+            keep_rest: queue.keep_rest,
+        };
+        QueueParameters::new(settings, slot, packet.session_packet()).map_err(|_| BootError::Range("decision"))
+    }
+
     /// The node that this describes.
     pub(crate) fn node_config(&self) -> Result<NodeConfig, BootError> {
-        let class = |number| RateClass::new(number).map_err(|_| BootError::Range("rate class"));
         let side = match &self.side {
             BootSide::Entry { peer, address, up_class, down_class } => Side::Entry {
                 peer: parse_peer(peer)?,
@@ -119,11 +227,13 @@ impl Boot {
                 fastest: class(*fastest_class)?,
             },
         };
+        let (mode, pacing) = self.pacing()?;
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| BootError::Key("random source"))?;
         Ok(NodeConfig {
             side,
-            mode: if self.shaped { Mode::Constant } else { Mode::Off },
+            mode,
+            pacing,
             packet_size: PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?,
             slot: SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?,
             network_id: self.network_id,
@@ -139,6 +249,35 @@ impl Boot {
             seed,
         })
     }
+}
+
+impl BootDp {
+    fn settings(&self) -> Result<DpSettings, BootError> {
+        Ok(DpSettings {
+            epoch_s: self.epoch_s,
+            delta_bytes: self.delta_bytes,
+            sigma: Sigma::new(self.sigma_bytes).map_err(|_| BootError::Range("sigma"))?,
+            gain: Per1024(self.gain_per_1024),
+            margin: Per1024(self.margin_per_1024),
+            errors: Per1024(self.errors_per_1024),
+            floor: class(self.floor_class)?,
+            initial: class(self.initial_class)?,
+            ceiling: class(self.ceiling_class)?,
+            count_cap_bytes: self.count_cap_bytes,
+        })
+    }
+}
+
+/// What the decisions of one epoch of [`DOWN_EDGE_S`] cost together. `None`: more than can be written down.
+pub fn queue_cost(parameters: &QueueParameters) -> Option<MuSquared> {
+    let settings = parameters.settings();
+    let each = MuSquared::from_ratio(settings.sensitivity, parameters.sigma().bytes()).ok()?;
+    let decisions = (DOWN_EDGE_S * 1_000_000).div_ceil(u64::from(settings.dp_creditor_loop_interval_us).max(1));
+    each.checked_mul(decisions)
+}
+
+fn class(number: u8) -> Result<RateClass, BootError> {
+    RateClass::new(number).map_err(|_| BootError::Range("rate class"))
 }
 
 fn parse_peer(text: &str) -> Result<Peer, BootError> {

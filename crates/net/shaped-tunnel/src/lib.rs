@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod boot;
+mod noise;
 mod off;
+mod order;
 mod process;
 mod replay;
 mod shaped;
 mod status;
 
-pub use boot::{Boot, BootError, BootSide, CongestionName};
+pub use boot::{Boot, BootDp, BootError, BootPacing, BootQueue, BootSide, CongestionName, queue_cost};
+pub use order::{Direction, Order};
 pub use process::{RunError, run};
 pub use status::ShapedStatus;

@@ -1,7 +1,9 @@
 //! The life of a shaped process: boot, confinement, the loop of its mode, the supervisor's orders.
 
 use crate::boot::{Boot, BootError};
+use crate::noise::NoiseRing;
 use crate::off::OffLoop;
+use crate::order::{Direction, Order};
 use crate::replay::ReplayFile;
 use crate::shaped::ShapedLoop;
 use crate::status::Reporter;
@@ -12,6 +14,7 @@ use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::udp::{RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
 use shaped_node::{NodeEvent, ShapedNode};
+use shaping::ReadyNoise;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -84,7 +87,7 @@ pub fn run(boot: Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(), RunErr
         schedule::pin_to_core(core).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
     }
     schedule::set_exact_timers().map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
-    if boot.shaped {
+    if boot.is_shaped() {
         ShapedLoop::start(&mut shell, &boot)?.run()
     } else {
         shell.confine(&boot);
@@ -107,7 +110,11 @@ impl Shell {
         let remembered = replay.read().map_err(RunError::Setup)?;
         let config = boot.node_config()?;
         let packet_bytes = config.packet_size.packet();
-        let mut node = ShapedNode::new(config, now(), remembered);
+        let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
+            Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
+            None => Box::new(None),
+        };
+        let mut node = ShapedNode::new(config, now(), remembered, noise);
         node.attach_queues(now(), queues);
         let reporter = Reporter::new(Instant::now());
         Ok(Self {
@@ -184,9 +191,26 @@ impl Shell {
                     self.stop_at = Some(Instant::now() + FAREWELL.min(Duration::from_millis(deadline_ms)));
                 }
             }
+            ToProcess::Order { body } => self.obey(body),
             ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
         }
         Ok(self.going())
+    }
+
+    /// Carries an order out. One that cannot be read is the supervisor's fault; what it paid for is lost.
+    fn obey(&mut self, body: serde_json::Value) {
+        let order: Order = match serde_json::from_value(body) {
+            Ok(order) => order,
+            Err(error) => return warn!(%error, "an order of the supervisor cannot be read"),
+        };
+        match order.into_grant() {
+            (Direction::Own, grant) => self.node.grant_own(grant),
+            (Direction::Other, grant) => {
+                if !self.node.grant_other(grant) {
+                    debug!("no session takes leave for the other node; it stays spent");
+                }
+            }
+        }
     }
 
     /// How long a loop may sleep at most: a stopping one looks often whether it may end.
@@ -219,6 +243,7 @@ impl Shell {
                 NodeEvent::SessionLost(link, reason) => info!(?link, %reason, "session lost"),
                 NodeEvent::PeerRestarted(link) => info!(?link, "the other node was restarted"),
                 NodeEvent::ClassChanged(link, class) => warn!(?link, %class, "loss changed the link's rate class"),
+                NodeEvent::RateFollowed(link, class) => debug!(?link, %class, "the rate follows the releases"),
                 NodeEvent::Unanswered(link) => warn!(
                     ?link,
                     "several handshakes had no answer: check the peer string, the address, this machine's clock, a firewall for UDP, and that the path carries the packet size"

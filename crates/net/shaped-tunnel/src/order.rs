@@ -1,0 +1,60 @@
+//! What the supervisor orders beyond what every process obeys.
+
+use serde::{Deserialize, Serialize};
+use wire::grant::Grant;
+
+/// An order for a shaped process, as the body of the channel's order message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Order {
+    /// Leave to release, reserved in the ledger before it is sent here.
+    Grant {
+        /// Whose releases it pays for.
+        direction: Direction,
+        /// The first epoch.
+        first_epoch: u64,
+        /// Epochs from there on.
+        releases: u16,
+        /// What each may cost at most, in units of 2^-64: the high and the low half.
+        cost_each: [u64; 2],
+    },
+}
+
+/// A direction as this node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Out of this node.
+    Own,
+    /// Into it: the leave goes on to the other node.
+    Other,
+}
+
+impl Order {
+    /// The order that carries this leave.
+    pub fn grant(direction: Direction, grant: Grant) -> Self {
+        let cost_each = [(grant.cost_each >> 64) as u64, grant.cost_each as u64];
+        Self::Grant { direction, first_epoch: grant.first_epoch, releases: grant.releases, cost_each }
+    }
+
+    /// The leave in it.
+    pub(crate) fn into_grant(self) -> (Direction, Grant) {
+        let Self::Grant { direction, first_epoch, releases, cost_each: [high, low] } = self;
+        let cost_each = u128::from(high) << 64 | u128::from(low);
+        (direction, Grant { first_epoch, releases, cost_each })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leave_survives_the_channel() -> Result<(), serde_json::Error> {
+        let grant = Grant { first_epoch: 9, releases: 12, cost_each: u128::MAX - 5 };
+        let order = serde_json::to_value(Order::grant(Direction::Other, grant))?;
+        let read: Order = serde_json::from_value(order)?;
+        assert_eq!(read.into_grant(), (Direction::Other, grant));
+        Ok(())
+    }
+}
