@@ -1,0 +1,144 @@
+//! The ledger's file: made once, opened by its node alone, and never taken for an empty one.
+
+use ledger::{CreateError, OpenError, ReserveError, Store};
+use shaping::accountant::MuSquared;
+use shaping::ledger::{Cost, Direction, Limits, Request};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const NODE: [u8; 32] = [7; 32];
+const NOW: u64 = 1_800_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+const UNLIMITED: Limits = Limits { window: DAY, in_window: None, in_all: None };
+
+/// A folder of this test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> std::io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("hushwire-ledger-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.0.join("entry.ledger")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn request(direction: Direction, until_s: u64) -> Request {
+    Request { direction, epoch_s: 5, until_s, cost_each: Cost::noisy(MuSquared::from_raw(1 << 60)) }
+}
+
+fn made(folder: &Folder) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let path = folder.ledger();
+    Store::create(&path, NODE, NOW)?;
+    let mut store = Store::open(&path, NODE)?;
+    store.reserve(NOW, request(Direction::Up, NOW + 60), &UNLIMITED)?;
+    store.reserve(NOW, request(Direction::Down, NOW + 60), &UNLIMITED)?;
+    Ok(path)
+}
+
+#[test]
+fn what_was_reserved_is_there_after_opening_it_again() -> Outcome {
+    let folder = Folder::new("again")?;
+    let path = made(&folder)?;
+    let store = Store::open(&path, NODE)?;
+    let spent = store.spent(NOW, Direction::Up, DAY);
+    assert_eq!(spent.in_all.mu_squared, MuSquared::from_raw(13 << 60));
+    assert_eq!(spent.in_window, spent.in_all);
+    assert_eq!(store.spent_together(NOW, DAY).in_all.mu_squared, MuSquared::from_raw(26 << 60));
+    assert_eq!(store.paid_until_s(Direction::Down), NOW + 65);
+    assert_eq!(path.metadata()?.permissions().mode() & 0o777, 0o600);
+    Ok(())
+}
+
+#[test]
+fn refusals_spend_nothing() -> Outcome {
+    let folder = Folder::new("refusals")?;
+    let path = made(&folder)?;
+    let mut store = Store::open(&path, NODE)?;
+    let before = store.spent_together(NOW, DAY);
+    let limits = Limits { in_all: Some(MuSquared::from_raw(26 << 60)), ..UNLIMITED };
+    let refused = store.reserve(NOW + 60, request(Direction::Up, NOW + 120), &limits);
+    assert!(matches!(refused, Err(ReserveError::Refused(_))), "{refused:?}");
+    assert_eq!(store.spent_together(NOW, DAY), before);
+    Ok(())
+}
+
+#[test]
+fn a_ledger_is_never_replaced_and_has_one_owner_and_one_user() -> Outcome {
+    let folder = Folder::new("owner")?;
+    let path = made(&folder)?;
+    assert!(matches!(Store::create(&path, NODE, NOW), Err(CreateError::Exists(_))));
+    assert!(matches!(Store::open(&path, [8; 32]), Err(OpenError::Foreign(_))));
+    let open = Store::open(&path, NODE)?;
+    assert!(matches!(Store::open(&path, NODE), Err(OpenError::InUse(_))));
+    drop(open);
+    assert!(Store::open(&path, NODE).is_ok());
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_or_no_ledger_is_an_error_with_a_remedy() -> Outcome {
+    let folder = Folder::new("none")?;
+    let path = folder.ledger();
+    let refused = |path: &Path| Store::open(path, NODE).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused(&path).contains("hushwire ledger new"), "{}", refused(&path));
+    assert!(!path.exists(), "looking for a ledger makes none");
+    std::fs::write(&path, b"")?;
+    assert!(refused(&path).contains("it is empty"), "{}", refused(&path));
+    std::fs::write(&path, vec![b'x'; 50_000])?;
+    assert!(refused(&path).contains("is damaged"), "{}", refused(&path));
+    let folder_path = folder.0.join("folder");
+    std::fs::create_dir(&folder_path)?;
+    assert!(refused(&folder_path).contains("not a regular file"), "{}", refused(&folder_path));
+    let link = folder.0.join("link");
+    std::os::unix::fs::symlink(&path, &link)?;
+    assert!(refused(&link).contains("not a regular file"), "{}", refused(&link));
+    std::fs::remove_file(&path)?;
+    let path = made(&folder)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    assert!(refused(&path).contains("chmod 600"), "{}", refused(&path));
+    Ok(())
+}
+
+/// Bytes altered all over the file: each time it is damaged, or says exactly what it said before.
+#[test]
+fn a_damaged_ledger_never_says_less() -> Outcome {
+    let folder = Folder::new("damaged")?;
+    let path = made(&folder)?;
+    let whole = std::fs::read(&path)?;
+    let expected = Store::open(&path, NODE)?.spent_together(NOW, DAY);
+    let (mut damaged, mut unchanged) = (0, 0);
+    let places = (0..512).chain((512..whole.len()).step_by(whole.len() / 300));
+    for place in places {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x10;
+        std::fs::write(&path, &bytes)?;
+        match Store::open(&path, NODE) {
+            Err(OpenError::Damaged { .. } | OpenError::Foreign(_)) => damaged += 1,
+            Err(error) => return Err(format!("byte {place}: {error}").into()),
+            Ok(store) => {
+                assert_eq!(store.spent_together(NOW, DAY), expected, "byte {place}");
+                unchanged += 1;
+            }
+        }
+    }
+    assert!(damaged > 50, "{damaged} damaged, {unchanged} unchanged");
+    for length in [1, 100, 4_096, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length])?;
+        let opened = Store::open(&path, NODE).map(|store| store.spent_together(NOW, DAY));
+        assert!(matches!(opened, Err(OpenError::Damaged { .. })), "cut to {length}: {opened:?}");
+    }
+    Ok(())
+}
