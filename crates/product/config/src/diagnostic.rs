@@ -6,7 +6,7 @@ use std::ops::Range;
 use thiserror::Error;
 
 /// Why a key's value, or the file as a whole, cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The file is not TOML.
@@ -131,6 +131,30 @@ pub enum Problem {
     /// More listeners than a node opens.
     #[error("a node opens at most {0} listeners")]
     TooManyListeners(usize),
+    /// NaN or infinite, or beyond every number.
+    #[error("not a finite number")]
+    NotFinite,
+    /// An epsilon outside what makes sense.
+    #[error("epsilon is a loss from 0.001 to 100")]
+    Epsilon,
+    /// No failure probability.
+    #[error("delta is a probability above 0 and below 1")]
+    Delta,
+    /// A factor or share that is negative or huge.
+    #[error("a factor is a number from 0 to a million")]
+    Share,
+    /// Epsilon, delta and quota ask for noise that does not exist.
+    #[error("epsilon, delta and quota together need more noise than there can be")]
+    NoSigma,
+    /// Settings of mode `dp` that do not fit together.
+    #[error("{0}")]
+    Dp(shaping::DpError),
+    /// Settings of mode `queue` that do not fit together.
+    #[error("{0}")]
+    Queue(shaping::QueueError),
+    /// Classes of mode `stepped` that are no choice.
+    #[error("within the fastest rate of this direction: {0}")]
+    Stepped(shaping::SteppedError),
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -142,6 +166,26 @@ impl Problem {
         match self {
             Self::Rule { column, .. } => column.saturating_sub(1),
             _ => 0,
+        }
+    }
+
+    /// The key that a problem of a mode's settings is shown at.
+    pub(crate) fn key_of_settings(&self) -> &'static str {
+        use shaping::{DpError, QueueError};
+        match self {
+            Self::Dp(DpError::Epoch(_)) => "epoch_s",
+            Self::Dp(DpError::Gain(_)) => "gain",
+            Self::Dp(DpError::Margin(_)) => "margin",
+            Self::Dp(DpError::Errors(_)) => "errors",
+            Self::Dp(DpError::Delta(_) | DpError::DeltaAboveCeiling { .. } | DpError::CountCap { .. }) => "quota",
+            Self::Queue(QueueError::DecisionInterval { .. }) => "dp_creditor_loop_interval_us",
+            Self::Queue(QueueError::SendingInterval { .. } | QueueError::UniformWithoutInterval(_)) => {
+                "sending_loop_interval_us"
+            }
+            Self::Queue(QueueError::Decisions { .. }) => "max_decision_size",
+            Self::Queue(QueueError::Sensitivity(_)) => "sensitivity",
+            Self::Queue(_) => "noise_multiplier",
+            _ => "epsilon",
         }
     }
 
@@ -163,7 +207,7 @@ impl Problem {
             Self::RateTooFast => {
                 format!("write at most \"{} bit/s\"", shaping::RateClass::FASTEST.bits_per_second())
             }
-            Self::Bytes => "write a number and B, KiB, MiB or GiB, such as \"256 KiB\"".into(),
+            Self::Bytes => "write a number and B, kB, KiB, MB, MiB or GiB, such as \"256 KiB\"".into(),
             Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
             Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
             Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),
@@ -186,13 +230,23 @@ impl Problem {
             Self::NoListener => "add [[listen]] with kind = \"proxy\" and address = \"127.0.0.1:1080\"".into(),
             Self::ListenerTwice => "give one of them another address".into(),
             Self::TooManyListeners(_) => "remove some".into(),
+            Self::NotFinite => "write such as 1.0 or 1e-6".into(),
+            Self::Epsilon => {
+                "write 1.0 unless you know why another loss is right; docs/privacy.md says what it means".into()
+            }
+            Self::Delta => "write 1e-6: it should be far below one in the number of clients".into(),
+            Self::Share => "write such as 0.05 or 1.5".into(),
+            Self::NoSigma => "raise epsilon or lower the quota".into(),
+            Self::Dp(error) => dp_remedy(error),
+            Self::Queue(_) => "change the value named".into(),
+            Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
 }
 
 /// One problem of a file at its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
     /// The key, as a path such as `network.packet_size` or `listen[0].kind`; empty for the file as a whole.
     pub key: String,
@@ -203,7 +257,7 @@ pub struct Diagnostic {
 }
 
 /// All problems of a file in the order of their places.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
@@ -267,6 +321,19 @@ impl Report {
     pub(crate) fn into_diagnostics(mut self) -> Diagnostics {
         self.found.sort_by_key(|diagnostic| diagnostic.span.start);
         Diagnostics(self.found)
+    }
+}
+
+/// The settings of mode `dp` hang together with the rates of the direction, which stand in another table.
+fn dp_remedy(error: &shaping::DpError) -> String {
+    use shaping::DpError;
+    match error {
+        DpError::DeltaAboveCeiling { .. } => "lower dp.quota, or raise the fastest rate of this direction".into(),
+        DpError::OneClass(_) | DpError::Classes { .. } | DpError::NeverAboveFloor { .. } => {
+            "raise the fastest rate of this direction, or use mode \"constant\"".into()
+        }
+        DpError::TooLittleNoise { .. } => "lower dp.epsilon".into(),
+        _ => "change the value named".into(),
     }
 }
 

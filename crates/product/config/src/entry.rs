@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Problem, Report};
 use crate::listener::{self, Listener};
+use crate::pacing::{self, Budget};
 use crate::reader::Section;
 use crate::units::parse_rate;
 use crate::value;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What an entry has beside the common tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The exit.
     pub peer: PeerString,
@@ -23,9 +24,11 @@ pub struct Entry {
     pub listeners: Vec<Listener>,
     /// How long an application may take to say where it wants to go.
     pub handshake_timeout: Duration,
+    /// What may be spent on releases of both directions.
+    pub budget: Budget,
 }
 
-/// Reads `peer`, `[[listen]]`, `[limits]` and the entry's keys of `[shaping]`.
+/// Reads `peer`, `[[listen]]`, `[limits]`, `[budget]` and the entry's keys of `[shaping]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
@@ -43,5 +46,6 @@ pub(crate) fn read(
     let mut limits = root.section(report, "limits");
     let handshake_timeout = limits.or(report, "handshake_timeout_s", Duration::from_secs(10), value::seconds(120));
     limits.finish(report);
-    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout })
+    let budget = pacing::budget(root, folder, report);
+    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, budget })
 }

@@ -5,6 +5,7 @@ mod entry;
 mod exit;
 mod files;
 mod listener;
+mod pacing;
 mod reader;
 mod sections;
 mod spell;
@@ -17,6 +18,7 @@ pub use entry::Entry;
 pub use exit::{Exit, PEERS_MAX};
 pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_keys, read_secret_file, read_users};
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
+pub use pacing::{Budget, Dp, Pacing};
 pub use reader::keys_of;
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
@@ -26,9 +28,11 @@ pub use warning::Warning;
 
 use diagnostic::Report;
 use reader::Section;
+use shaping::RateClass;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+use wire::packet::PacketSize;
 
 /// The commented example file of an entry: every key, at its default.
 pub const EXAMPLE_ENTRY: &str = include_str!("../example-entry.toml");
@@ -39,7 +43,7 @@ pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 pub const FILE_SIZE_MAX: u64 = 1 << 20;
 
 /// One node's configuration. Whoever holds one need not check it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// What the node is, with the keys of that role.
     pub role: Role,
@@ -64,7 +68,7 @@ pub struct Config {
 }
 
 /// The role of a node and the keys that only it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Role {
     /// Flows come in here.
     Entry(Entry),
@@ -146,7 +150,8 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         _ => exit::read(&mut root, &mut shaping, &mut network, report).map(Role::Exit),
     };
     let network = sections::network(network, role_name, report);
-    let shaping = sections::shaping(shaping, report);
+    let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
+    let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
     let queues = sections::queues(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);
@@ -164,4 +169,15 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         admin,
         log,
     })
+}
+
+/// What the modes need to know of the role: fastest classes, and how much a client brings into an epoch. An upload is a
+/// request, a download an answer.
+fn rates(role: Option<&Role>) -> sections::Rates {
+    match role {
+        Some(Role::Entry(entry)) => sections::Rates { own: entry.up, other: entry.down, quota: 256_000 },
+        Some(Role::Exit(exit)) => sections::Rates { own: exit.max_rate, other: exit.max_rate, quota: 2_500_000 },
+        // Something of the role was wrong and is reported; any rates do.
+        None => sections::Rates { own: RateClass::FASTEST, other: RateClass::FASTEST, quota: 256_000 },
+    }
 }

@@ -1,10 +1,11 @@
 //! The tables that both roles have.
 
 use crate::diagnostic::{Problem, Report};
+use crate::pacing::{self, Line, Pacing};
 use crate::reader::Section;
 use crate::units::{ByteCount, parse_bytes};
 use crate::value;
-use shaping::SlotLength;
+use shaping::{RateClass, SlotLength};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,15 +32,29 @@ pub struct Network {
 pub enum Mode {
     /// One rate class per direction, always.
     Constant,
+    /// One of a few classes, chosen every five minutes by what waits; the choices are counted in bits.
+    Stepped,
+    /// A rate that follows noisy counts of what arrives.
+    Dp,
+    /// NetShaper's own mechanism, for comparison.
+    Queue,
     /// No schedule and no cover: only the size of packets hides anything.
     Off,
 }
 
 impl Mode {
+    /// Whether a schedule says when packets leave.
+    pub fn is_shaped(self) -> bool {
+        self != Self::Off
+    }
+
     /// As in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Constant => "constant",
+            Self::Stepped => "stepped",
+            Self::Dp => "dp",
+            Self::Queue => "queue",
             Self::Off => "off",
         }
     }
@@ -55,10 +70,12 @@ pub enum Congestion {
 }
 
 /// `[shaping]`: mode and grid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Shaping {
-    /// Constant rate, or none.
+    /// How the rate is found, or that there is none.
     pub mode: Mode,
+    /// Settings of the mode.
+    pub pacing: Pacing,
     /// Length of a slot of the grid.
     pub slot: SlotLength,
     /// How long before its slot a cell is made.
@@ -162,9 +179,29 @@ pub(crate) fn network(mut section: Section<'_>, role: &'static str, report: &mut
     Some(Network { packet_size, bind: bind? })
 }
 
-/// Reads and closes `[shaping]`; the rates have been read by the role.
-pub(crate) fn shaping(mut section: Section<'_>, report: &mut Report) -> Shaping {
-    let mode = section.or(report, "mode", "constant", value::one_of(&["constant", "off"]));
+/// What the modes with an own table need from the role.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    /// Fastest class of the node's own direction.
+    pub(crate) own: RateClass,
+    /// Of the other direction.
+    pub(crate) other: RateClass,
+    /// Bytes of a client in an epoch, where the file does not say.
+    pub(crate) quota: u64,
+}
+
+/// Reads and closes `[shaping]` and the tables of its modes; the rates have been read by the role.
+pub(crate) fn shaping(
+    root: &mut Section<'_>,
+    mut section: Section<'_>,
+    rates: Rates,
+    packet: PacketSize,
+    report: &mut Report,
+) -> Shaping {
+    const MODES: [Mode; 5] = [Mode::Constant, Mode::Stepped, Mode::Dp, Mode::Queue, Mode::Off];
+    const NAMES: &[&str] = &["constant", "stepped", "dp", "queue", "off"];
+    let name = section.or(report, "mode", "constant", value::one_of(NAMES));
+    let mode = MODES.into_iter().find(|mode| mode.name() == name).unwrap_or(Mode::Constant);
     let slot = section.or(report, "slot_ms", SlotLength::DEFAULT, |value| {
         let millis = value::integer(1, 50, "milliseconds")(value)?;
         SlotLength::from_millis(millis as u32).map_err(|_| Problem::OutOfRange {
@@ -179,8 +216,11 @@ pub(crate) fn shaping(mut section: Section<'_>, report: &mut Report) -> Shaping 
     let spin_us = section.or(report, "spin_us", 150, value::integer(0, 1000, "microseconds"));
     let congestion = section.or(report, "congestion", "bbr", value::one_of(&["bbr", "cubic"]));
     section.finish(report);
+    let Rates { own, other, quota } = rates;
+    let line = Line { mode, slot, session_packet: packet.session_packet(), own, other, quota };
     Shaping {
-        mode: if mode == "off" { Mode::Off } else { Mode::Constant },
+        mode,
+        pacing: pacing::pacing(root, line, report),
         slot,
         lead: Duration::from_micros(lead_us),
         spin: Duration::from_micros(spin_us),

@@ -1,7 +1,7 @@
 //! What a wrong key was probably meant to be.
 
 /// Keys that only one role has, as paths of the file.
-const ENTRY_KEYS: &[&str] = &["peer", "listen", "shaping.up", "shaping.down", "limits.handshake_timeout_s"];
+const ENTRY_KEYS: &[&str] = &["peer", "listen", "shaping.up", "shaping.down", "limits.handshake_timeout_s", "budget"];
 const EXIT_KEYS: &[&str] = &[
     "peers",
     "exit_policy",

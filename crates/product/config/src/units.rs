@@ -6,8 +6,9 @@ use std::fmt;
 
 /// Units of a rate, in bits per second. Decimal, as networks count.
 const RATE_UNITS: &[(&str, u64)] = &[("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
-/// Units of a size, in bytes. Binary, as memory counts.
-const BYTE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// Units of a size, in bytes, by size: binary, as memory counts, and decimal, as networks count.
+const BYTE_UNITS: &[(&str, u64)] =
+    &[("B", 1), ("kB", 1_000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// A number of bytes that prints as it is written in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +31,7 @@ pub fn parse_rate(text: &str) -> Result<RateClass, Problem> {
     RateClass::at_least(bits).map_err(|_| Problem::RateTooFast)
 }
 
-/// Reads `256 KiB`, `1 MiB`.
+/// Reads `256 KiB`, `1 MiB`, `2500 kB`.
 pub fn parse_bytes(text: &str) -> Result<ByteCount, Problem> {
     scaled(text, BYTE_UNITS).map(ByteCount).ok_or(Problem::Bytes)
 }

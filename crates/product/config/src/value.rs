@@ -29,6 +29,16 @@ pub(crate) fn integer(min: u64, max: u64, unit: &'static str) -> impl Fn(&DeValu
     }
 }
 
+/// A number, with or without a point; neither infinite nor "not a number".
+pub(crate) fn number(value: &DeValue<'_>) -> Result<f64, Problem> {
+    let written = match value {
+        DeValue::Float(float) => float.as_str().replace('_', ""),
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().replace('_', ""),
+        _ => return Err(wrong_type("a number", value)),
+    };
+    written.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(Problem::NotFinite)
+}
+
 /// A time of whole seconds, from one second to `max_s`.
 pub(crate) fn seconds(max_s: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, Problem> {
     move |value| integer(1, max_s, "seconds")(value).map(Duration::from_secs)

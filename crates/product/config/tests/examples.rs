@@ -10,7 +10,17 @@ use std::path::{Path, PathBuf};
 const PLACEHOLDER: &str = "hushwire:PASTE-THE-LINE-OF-THE-EXIT-HERE";
 
 /// Keys that are off when they are left out; the example's value only shows how they are written.
-const OPTIONAL: &[&str] = &["users_file", "address", "unix", "to", "public_address", "shaped_core", "unshaped_core"];
+const OPTIONAL: &[&str] = &[
+    "users_file",
+    "address",
+    "unix",
+    "to",
+    "public_address",
+    "shaped_core",
+    "unshaped_core",
+    "window_epsilon",
+    "lifetime_epsilon",
+];
 
 /// One `key = value` of an example.
 struct Key<'e> {
@@ -93,6 +103,8 @@ fn the_values_of_the_examples_are_the_defaults() {
             // A users file has no default, and a login can only be required where there is one.
             assert_eq!(users_file.take(), Some(PathBuf::from("/etc/hushwire/entry.users")));
             assert!(std::mem::take(login_required), "the example says that true is the default");
+            let limits = [entry.budget.window_epsilon.take(), entry.budget.lifetime_epsilon.take()];
+            assert_eq!(limits.map(|limit| limit.map(|epsilon| epsilon.value())), [Some(30.0), Some(100.0)]);
         }
         assert_eq!(short, long);
     }

@@ -1,0 +1,208 @@
+//! `[stepped]`, `[dp]`, `[queue]` and `[budget]`: how a rate that is not constant is found, and what that may cost.
+//!
+//! The tables are read in every mode, so that a wrong key never hides; they are checked against each other only for
+//! the mode that uses them.
+
+use crate::diagnostic::{Problem, Report};
+use crate::reader::Section;
+use crate::sections::Mode;
+use crate::units::{parse_bytes, parse_rate};
+use crate::value;
+use shaping::accountant::{Epsilon, FailureProbability, MuSquared, gaussian};
+use shaping::{
+    DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
+    SteppedParameters, floor_for_reverse,
+};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// What a direction's rate follows from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pacing {
+    /// Nothing: one class, or no schedule at all.
+    Fixed,
+    /// One of a few classes at edges of 300 s.
+    Stepped(SteppedParameters),
+    /// Noisy counts of arrivals.
+    Dp(Dp),
+    /// NetShaper's own mechanism.
+    Queue(QueueParameters),
+}
+
+/// Mode `dp` of the node's own direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dp {
+    /// Loss of one client in one epoch of one direction.
+    pub epsilon: Epsilon,
+    /// The probability that goes with it.
+    pub delta: FailureProbability,
+    /// The mechanism, checked.
+    pub settings: DpSettings,
+}
+
+impl Dp {
+    /// What one release of either direction may cost: mu squared of epsilon and delta, rounded up, so that it pays for
+    /// noise that was rounded up on either node.
+    pub fn cost_each(&self) -> MuSquared {
+        let mu = gaussian::mu(self.epsilon, self.delta);
+        MuSquared::from_raw(MuSquared::budget(mu).raw().saturating_add(2))
+    }
+}
+
+/// `[budget]`: what an entry may spend on both directions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Budget {
+    /// Where the spent budget is written down.
+    pub ledger_file: PathBuf,
+    /// Length of the sliding window.
+    pub window: Duration,
+    /// Most that one client may lose in any window, both directions together, at the delta of `[dp]`. None: no limit.
+    pub window_epsilon: Option<Epsilon>,
+    /// The same for the ledger's life.
+    pub lifetime_epsilon: Option<Epsilon>,
+}
+
+/// What the check of a mode needs beside its table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) mode: Mode,
+    pub(crate) slot: SlotLength,
+    pub(crate) session_packet: usize,
+    /// Fastest class of the node's own direction.
+    pub(crate) own: RateClass,
+    /// Fastest class of the other direction.
+    pub(crate) other: RateClass,
+    /// Bytes of a client in an epoch, where the file does not say.
+    pub(crate) quota: u64,
+}
+
+/// Reads the three tables and keeps what the mode uses.
+pub(crate) fn pacing(root: &mut Section<'_>, line: Line, report: &mut Report) -> Pacing {
+    let stepped = stepped(root, line, report);
+    let dp = dp(root, line, report);
+    let queue = queue(root, line, report);
+    let chosen = match line.mode {
+        Mode::Constant | Mode::Off => None,
+        Mode::Stepped => stepped.map(Pacing::Stepped),
+        Mode::Dp => dp.map(Pacing::Dp),
+        Mode::Queue => queue.map(Pacing::Queue),
+    };
+    // A table that cannot be used has been reported.
+    chosen.unwrap_or(Pacing::Fixed)
+}
+
+fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<SteppedParameters> {
+    let mut section = root.section(report, "stepped");
+    let written = section.has("classes");
+    let mut classes = section.list(report, "classes", |value| parse_rate(value::text(value)?));
+    if !written {
+        classes = [256_000, 2_000_000, 10_000_000, 50_000_000].into_iter().flat_map(RateClass::at_least).collect();
+    }
+    classes.retain(|class| *class <= line.own);
+    let initial = classes.iter().copied().max().unwrap_or(RateClass::SLOWEST);
+    let parameters = SteppedParameters::new(&classes, initial);
+    if let Err(error) = &parameters
+        && line.mode == Mode::Stepped
+    {
+        section.refuse(report, "classes", Problem::Stepped(*error));
+    }
+    section.finish(report);
+    parameters.ok()
+}
+
+fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
+    let mut section = root.section(report, "dp");
+    let epsilon = section.or(report, "epsilon", Epsilon::new(1.0).ok(), |value| epsilon(value).map(Some));
+    let delta = section.or(report, "delta", FailureProbability::DEFAULT, |value| {
+        FailureProbability::new(value::number(value)?).map_err(|_| Problem::Delta)
+    });
+    let epoch_s = section.or(report, "epoch_s", 5, value::integer(1, 3_600, "seconds")) as u32;
+    let quota = section.or(report, "quota", line.quota, |value| Ok(parse_bytes(value::text(value)?)?.0));
+    let gain = section.or(report, "gain", Per1024(51), share);
+    let margin = section.or(report, "margin", Per1024(1536), share);
+    let errors = section.or(report, "errors", Per1024(1536), share);
+    let sigma = epsilon.and_then(|epsilon| {
+        let bytes = gaussian::sigma_bytes(epsilon, delta, 1, quota).ok()?;
+        Sigma::new(bytes).ok()
+    });
+    let settings = sigma.map(|sigma| DpSettings {
+        epoch_s,
+        delta_bytes: quota,
+        sigma,
+        gain,
+        margin,
+        errors,
+        floor: floor_for_reverse(line.other, line.session_packet).min(line.own),
+        initial: line.own,
+        ceiling: line.own,
+        count_cap_bytes: (line.own.bits_per_second() / 8 * u64::from(epoch_s)).max(quota),
+    });
+    let checked = match settings {
+        None => Err(Problem::NoSigma),
+        Some(settings) => DpParameters::new(settings).map(|_| settings).map_err(Problem::Dp),
+    };
+    let settings = match checked {
+        Ok(settings) => Some(settings),
+        Err(problem) => {
+            if line.mode == Mode::Dp {
+                section.refuse(report, problem.key_of_settings(), problem);
+            }
+            None
+        }
+    };
+    section.finish(report);
+    Some(Dp { epsilon: epsilon?, delta, settings: settings? })
+}
+
+fn queue(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<QueueParameters> {
+    let defaults = QueueSettings::default();
+    let mut section = root.section(report, "queue");
+    let bytes = |value: &DeValue<'_>| Ok(parse_bytes(value::text(value)?)?.0);
+    let micros = value::integer(0, 5_000_000, "microseconds");
+    let decision_us = u64::from(defaults.dp_creditor_loop_interval_us);
+    let sending_us = u64::from(defaults.sending_loop_interval_us);
+    let strategy = section.or(report, "sending_strategy", "BURST", value::one_of(&["BURST", "UNIFORM"]));
+    let settings = QueueSettings {
+        noise_multiplier: section.or(report, "noise_multiplier", defaults.noise_multiplier, value::number),
+        sensitivity: section.or(report, "sensitivity", defaults.sensitivity, bytes),
+        min_decision_size: section.or(report, "min_decision_size", defaults.min_decision_size, bytes),
+        max_decision_size: section.or(report, "max_decision_size", defaults.max_decision_size, bytes),
+        dp_creditor_loop_interval_us: section.or(report, "dp_creditor_loop_interval_us", decision_us, &micros) as u32,
+        sending_loop_interval_us: section.or(report, "sending_loop_interval_us", sending_us, &micros) as u32,
+        sending_strategy: if strategy == "UNIFORM" { SendingStrategy::Uniform } else { SendingStrategy::Burst },
+        keep_rest: section.or(report, "keep_rest", defaults.keep_rest, value::boolean),
+    };
+    let parameters = QueueParameters::new(settings, line.slot, line.session_packet);
+    if let Err(error) = &parameters
+        && line.mode == Mode::Queue
+    {
+        let problem = Problem::Queue(*error);
+        section.refuse(report, problem.key_of_settings(), problem);
+    }
+    section.finish(report);
+    parameters.ok()
+}
+
+/// Reads `[budget]`.
+pub(crate) fn budget(root: &mut Section<'_>, folder: &Path, report: &mut Report) -> Budget {
+    let mut section = root.section(report, "budget");
+    let hours = section.or(report, "window_h", 24, value::integer(1, 24 * 31, "hours"));
+    let budget = Budget {
+        ledger_file: section.or(report, "ledger_file", folder.join("entry.ledger"), value::path(folder)),
+        window: Duration::from_secs(3_600 * hours),
+        window_epsilon: section.optional(report, "window_epsilon", epsilon),
+        lifetime_epsilon: section.optional(report, "lifetime_epsilon", epsilon),
+    };
+    section.finish(report);
+    budget
+}
+
+fn epsilon(value: &DeValue<'_>) -> Result<Epsilon, Problem> {
+    let number = value::number(value)?;
+    Epsilon::new(number).ok().filter(|epsilon| (0.001..=100.0).contains(&epsilon.value())).ok_or(Problem::Epsilon)
+}
+
+fn share(value: &DeValue<'_>) -> Result<Per1024, Problem> {
+    Per1024::nearest(value::number(value)?).ok_or(Problem::Share)
+}
