@@ -1,5 +1,7 @@
 //! One screen for a person. Problems come last, where they are not scrolled away.
 
+mod privacy;
+
 use crate::status::{Counters, Flows, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status};
 use std::fmt::Write;
 
@@ -22,6 +24,9 @@ pub fn screen(status: &Status, colour: bool) -> String {
     }
     if status.mode != Some(Mode::Off) {
         schedule(&mut out, &status.schedule);
+    }
+    if let Some(privacy) = &status.privacy {
+        privacy::rows(&mut out, privacy);
     }
     cells(&mut out, &status.counters);
     row(&mut out, "flows", &flows_text(&status.flows));
@@ -64,8 +69,8 @@ fn heading(out: &mut String, status: &Status, colour: bool) {
         None => "node",
     };
     let mode = match status.mode {
-        Some(Mode::Constant) => "mode constant".to_owned(),
         Some(Mode::Off) => paint("mode OFF", RED, colour),
+        Some(mode) => format!("mode {}", mode.name()),
         None => format!("mode {UNKNOWN}"),
     };
     let _ = writeln!(
@@ -222,6 +227,7 @@ pub(crate) mod tests {
                 loss_per_mille: Some(1),
             }],
             schedule: Schedule { slot_ms: Some(5), send: Some(rate), receive: Some(rate) },
+            privacy: None,
             counters: Counters {
                 sampled_at_ms: Some(7_383_900),
                 packet_size: Some(1350),

@@ -27,6 +27,8 @@ pub struct Status {
     pub links: Vec<Link>,
     /// What is sent, per direction; none in mode `off`.
     pub schedule: Schedule,
+    /// What the rate has told an observer; none where it follows nothing.
+    pub privacy: Option<Privacy>,
     /// Since the start of the present processes.
     pub counters: Counters,
     /// Flows of applications.
@@ -55,8 +57,27 @@ pub enum Role {
 pub enum Mode {
     /// One rate, always.
     Constant,
+    /// One of a few rates, chosen at slow edges.
+    Stepped,
+    /// A rate that follows noisy counts of arrivals.
+    Dp,
+    /// NetShaper's own mechanism, for comparison.
+    Queue,
     /// No schedule, no cover.
     Off,
+}
+
+impl Mode {
+    /// As the configuration says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Stepped => "stepped",
+            Self::Dp => "dp",
+            Self::Queue => "queue",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Where a link is in its life.
@@ -97,6 +118,56 @@ pub struct Schedule {
     pub send: Option<Rate>,
     /// From the peer.
     pub receive: Option<Rate>,
+}
+
+/// What a rate that follows the load has told an observer, and what happened at its edges.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Privacy {
+    /// Loss of one client in one epoch of one direction (mode `dp`).
+    pub epsilon_each: Option<f64>,
+    /// The probability that goes with every epsilon here.
+    pub delta: Option<f64>,
+    /// Length of the sliding window in seconds.
+    pub window_s: Option<u64>,
+    /// What the ledger has paid for (entry): from this node, to it, and both together.
+    pub up: Option<Spent>,
+    /// The other direction.
+    pub down: Option<Spent>,
+    /// Both together, for a client that was there all the time.
+    pub together: Option<Spent>,
+    /// Why the ledger pays no more, or not now; none while it does.
+    pub held: Option<String>,
+    /// Edges of this node's own direction since the link came up.
+    pub edges: Option<Edges>,
+}
+
+/// Budget spent on one direction or on both.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Spent {
+    /// epsilon of one client in the window, exact for Gaussian noise.
+    pub window_epsilon: Option<f64>,
+    /// epsilon of one client since the ledger was made.
+    pub lifetime_epsilon: Option<f64>,
+    /// Bits of maximal leakage in the window (mode `stepped`).
+    pub window_bits: Option<f64>,
+    /// Bits since the ledger was made.
+    pub lifetime_bits: Option<f64>,
+}
+
+/// What happened at the edges of a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Edges {
+    /// Values let out.
+    pub released: u64,
+    /// Edges without leave: the last rate went on.
+    pub unpaid: u64,
+    /// Edges at which no noise was ready.
+    pub without_noise: u64,
+    /// Edges that went by unseen.
+    pub missed: u64,
 }
 
 /// One direction's rate.

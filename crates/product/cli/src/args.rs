@@ -28,8 +28,8 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Try it", &["demo", "bench"]),
-    ("Set up", &["init", "keys", "check"]),
+    ("Try it", &["demo", "bench", "verify"]),
+    ("Set up", &["init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -40,10 +40,14 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure a pair on this machine: throughput, delay, processor time, memory
     Bench(BenchArgs),
+    /// Judge what an observer of a link can see, from recordings of it
+    Verify(VerifyArgs),
     /// Write a configuration and keys, and print the line that the other node needs
     Init(InitArgs),
     /// Make or show a node's keys
     Keys(KeysArgs),
+    /// Make or show the ledger of what an entry's rate has told
+    Ledger(LedgerArgs),
     /// Say what is wrong with a configuration file, or what it will cost
     Check(CheckArgs),
     /// Run an entry: applications connect here
@@ -107,6 +111,46 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Record some seconds while nothing is sent and some while much is, in turns, with any program that writes pcap files:
+  tcpdump -i eth0 -w idle1.pcap udp port 4433
+
+Examples:
+  hushwire verify --port 4433 --idle idle1.pcap idle2.pcap --loaded loaded1.pcap loaded2.pcap
+  hushwire verify --port 4433 --idle idle.pcap --loaded loaded.pcap --phase 3 --offload --json
+
+It ends with 0 if nothing tells the two apart, and with 65 if something does or the recordings are too short to say.")]
+pub(crate) struct VerifyArgs {
+    /// The exit's UDP port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Recordings of the link while applications were silent
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) idle: Vec<PathBuf>,
+    /// Recordings of the link while they were not
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) loaded: Vec<PathBuf>,
+    /// Cut each recording into phases of so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) phase: Option<u64>,
+    /// Bytes of every packet
+    #[arg(long, value_name = "BYTES", default_value_t = 1350, value_parser = clap::value_parser!(u32).range(1340..=1452))]
+    pub(crate) packet_size: u32,
+    /// Length of a slot in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) slot_ms: u32,
+    /// Let every difference decide, also one far below what a busy machine causes by itself
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// The recordings were made on a node, whose network card cuts packets apart only later
+    #[arg(long)]
+    pub(crate) offload: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Asks for what is not given, if it runs on a terminal. Nothing is ever overwritten.
 
 Examples:
@@ -162,6 +206,30 @@ pub(crate) enum KeysCommand {
         /// Where the node is reached, if the configuration does not say it
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(crate) command: LedgerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Make the ledger of an entry that has never released anything
+    #[command(after_help = "Example:\n  hushwire ledger new -c entry.toml")]
+    New {
+        /// Configuration file of the entry
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show what is spent; the node must stand
+    #[command(after_help = "Example:\n  hushwire ledger show -c entry.toml")]
+    Show {
+        /// Configuration file of the entry
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
     },
 }
 

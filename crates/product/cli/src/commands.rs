@@ -6,6 +6,8 @@ pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod ledger;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod verify;
 pub(crate) mod version;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod budget;
 mod commands;
 mod cost;
 mod failure;
@@ -45,6 +46,8 @@ fn run(command: Command) -> Outcome {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Init(args) => commands::init::run(args),
         Command::Keys(args) => commands::keys::run(args.command),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Ledger(args) => commands::ledger::run(&args.command),
         Command::Check(args) => commands::check::run(&args),
         Command::Entry(args) => commands::run::entry(&args),
         Command::Exit(args) => commands::run::exit(&args),

@@ -2,12 +2,13 @@
 
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Role};
+use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Pacing, Role};
 use flow_queue::Geometry;
 use identity::{KeyFile, PeerAddress, PeerHost};
 use node::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
 use serde::Serialize;
-use shaped_tunnel::{BootSide, CongestionName};
+use shaped_tunnel::{BootDp, BootPacing, BootQueue, BootSide, CongestionName};
+use shaping::SendingStrategy;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Names of the processes, on the hidden command line and in `status`.
@@ -89,7 +90,7 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
     let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     shaped_tunnel::Boot {
         side,
-        shaped: config.shaping.mode == Mode::Constant,
+        pacing: pacing(config),
         congestion: match config.shaping.congestion {
             Congestion::Cubic => CongestionName::Cubic,
             Congestion::Bbr => CongestionName::Bbr,
@@ -107,6 +108,46 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
         realtime: config.process.realtime.then_some(REALTIME_PRIORITY),
         core: config.process.shaped_core.map(usize::from),
         confine: true,
+    }
+}
+
+/// The mode and its settings, as the shaped process reads them.
+fn pacing(config: &Config) -> BootPacing {
+    match &config.shaping.pacing {
+        Pacing::Fixed if config.shaping.mode == Mode::Off => BootPacing::Off,
+        Pacing::Fixed => BootPacing::Constant,
+        Pacing::Stepped(parameters) => BootPacing::Stepped {
+            classes: parameters.classes().iter().map(|class| class.number()).collect(),
+            initial: parameters.initial().number(),
+        },
+        Pacing::Dp(dp) => {
+            let settings = &dp.settings;
+            BootPacing::Dp(BootDp {
+                epoch_s: settings.epoch_s,
+                delta_bytes: settings.delta_bytes,
+                sigma_bytes: settings.sigma.bytes(),
+                gain_per_1024: settings.gain.0,
+                margin_per_1024: settings.margin.0,
+                errors_per_1024: settings.errors.0,
+                floor_class: settings.floor.number(),
+                initial_class: settings.initial.number(),
+                ceiling_class: settings.ceiling.number(),
+                count_cap_bytes: settings.count_cap_bytes,
+            })
+        }
+        Pacing::Queue(parameters) => {
+            let settings = parameters.settings();
+            BootPacing::Queue(BootQueue {
+                noise_multiplier: settings.noise_multiplier,
+                sensitivity: settings.sensitivity,
+                min_decision_size: settings.min_decision_size,
+                max_decision_size: settings.max_decision_size,
+                dp_creditor_loop_interval_us: settings.dp_creditor_loop_interval_us,
+                sending_loop_interval_us: settings.sending_loop_interval_us,
+                uniform: settings.sending_strategy == SendingStrategy::Uniform,
+                keep_rest: settings.keep_rest,
+            })
+        }
     }
 }
 

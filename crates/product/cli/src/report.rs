@@ -1,9 +1,10 @@
 //! What `status` says: the supervisor's knowledge and the figures of both processes, in one schema.
 
+use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Flows, Link, LinkState, Memory, Mode, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Severity,
-    Status, Warning,
+    Counters, Edges, Flows, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule,
+    Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
@@ -31,6 +32,7 @@ pub(crate) struct Reporter {
     started: Instant,
     links: Mutex<Vec<Seen>>,
     log: Mutex<Log>,
+    spent: Shared,
 }
 
 /// What the log has been told.
@@ -61,7 +63,7 @@ struct Seen {
 
 impl Reporter {
     /// A reporter of the node with this configuration, which starts now.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, spent: Shared) -> Self {
         let down = match &config.role {
             Role::Entry(entry) => Some(entry.down),
             Role::Exit(_) => None,
@@ -78,7 +80,7 @@ impl Reporter {
             max_flows: config.queues.max_flows,
             warnings: warnings.collect(),
         };
-        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()), log: Mutex::default() }
+        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()), log: Mutex::default(), spent }
     }
 
     /// Looks at the links, so that `status` can say since when they are as they are, and logs what was refused. To be
@@ -127,11 +129,15 @@ impl Reporter {
             }),
             mode: Some(match self.facts.mode {
                 config::Mode::Constant => Mode::Constant,
+                config::Mode::Stepped => Mode::Stepped,
+                config::Mode::Dp => Mode::Dp,
+                config::Mode::Queue => Mode::Queue,
                 config::Mode::Off => Mode::Off,
             }),
             uptime_s: node.uptime_s,
             links,
             schedule: self.schedule(shaped.as_ref()),
+            privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             flows: self.flows(node),
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
@@ -141,6 +147,25 @@ impl Reporter {
             },
             warnings,
         }
+    }
+
+    /// What the ledger has paid for, and what came of it at this node's own edges.
+    fn privacy(&self, shaped: Option<&ShapedStatus>) -> Option<Privacy> {
+        let releases = shaped?.node.links.iter().filter_map(|link| link.releases);
+        let edges = releases.map(|link| Edges {
+            released: link.released,
+            unpaid: link.unpaid,
+            without_noise: link.without_noise,
+            missed: link.missed,
+        });
+        let edges = edges.reduce(|sum, link| Edges {
+            released: sum.released + link.released,
+            unpaid: sum.unpaid + link.unpaid,
+            without_noise: sum.without_noise + link.without_noise,
+            missed: sum.missed + link.missed,
+        });
+        let paid = self.spent.privacy();
+        (paid.is_some() || edges.is_some()).then(|| Privacy { edges, ..paid.unwrap_or_default() })
     }
 
     fn update_links(&self, shaped: &ShapedStatus) -> Vec<Seen> {
@@ -188,7 +213,9 @@ impl Reporter {
                 bytes_per_month: sum.bytes_per_month.saturating_add(rate.bytes_per_month),
             })
         });
-        let received = self.facts.down.map(|class| self.rate_of(class.bits_per_second()));
+        // Where the other direction follows its load, this node is not told its rate.
+        let constant = self.facts.mode == config::Mode::Constant;
+        let received = self.facts.down.filter(|_| constant).map(|class| self.rate_of(class.bits_per_second()));
         Schedule { slot_ms: Some(self.facts.slot.as_millis()), send: sent, receive: received }
     }
 
@@ -262,7 +289,7 @@ impl Reporter {
             warn(Severity::Warning, sentence.to_owned());
         }
         for link in shaped.iter().flat_map(|shaped| &shaped.node.links) {
-            if link.rate_bits_per_second < link.configured_bits_per_second {
+            if link.allowed_bits_per_second < link.configured_bits_per_second {
                 let sentence = "the path loses too much, so the rate was lowered; it rises again in steps of 5 minutes";
                 warn(Severity::Warning, sentence.to_owned());
             }
@@ -348,7 +375,7 @@ mod tests {
                 "mode": "constant",
                 "links": [{
                     "peer": "hwn1abcdefghijk", "up": up, "session_up": up, "rtt_us": 40_000, "loss_per_mille": 3, "rate_bits_per_second": 256_000,
-                    "configured_bits_per_second": 256_000, "cells_per_second": 26, "steps_down": 0,
+                    "configured_bits_per_second": 256_000, "allowed_bits_per_second": 256_000, "cells_per_second": 26, "steps_down": 0,
                 }],
                 "flows": 1,
                 "counters": { "data_cells_sent": 5, "cover_cells_sent": 95, "dropped_WrongSize": 2, "bad_cells": 0 },
@@ -372,7 +399,7 @@ mod tests {
 
     #[test]
     fn figures_of_three_processes_make_one_status() {
-        let status = Reporter::new(&entry()).status(&node(true));
+        let status = Reporter::new(&entry(), Shared::default()).status(&node(true));
         assert_eq!(status.links.first().and_then(|link| link.state), Some(LinkState::Up));
         assert_eq!(status.schedule.send.map(|rate| rate.packets_per_second), Some(26));
         assert_eq!(status.schedule.receive.map(|rate| rate.bits_per_second), Some(2_048_000));
@@ -393,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_link_that_was_up_is_lost_and_one_that_never_was_is_connecting() {
-        let reporter = Reporter::new(&entry());
+        let reporter = Reporter::new(&entry(), Shared::default());
         let state = |node: &NodeStatus| reporter.status(node).links.first().and_then(|link| link.state);
         assert_eq!(state(&node(false)), Some(LinkState::Connecting));
         reporter.observe(&node(true));
@@ -405,7 +432,7 @@ mod tests {
     #[test]
     fn a_narrow_path_is_told_while_no_packet_passes() {
         let told = |up, narrow| {
-            let warnings = Reporter::new(&entry()).status(&node_on_path(up, narrow)).warnings;
+            let warnings = Reporter::new(&entry(), Shared::default()).status(&node_on_path(up, narrow)).warnings;
             warnings.iter().any(|warning| warning.sentence.contains("does not carry packets of 1350 bytes"))
         };
         assert!(told(false, 3));
@@ -426,7 +453,7 @@ mod tests {
     fn a_process_that_lies_in_its_figures_does_not_end_the_supervisor() {
         let mut lying = node(true);
         let link = json!({ "peer": "", "up": true, "session_up": true, "rtt_us": 0, "loss_per_mille": 0,
-            "rate_bits_per_second": 0, "configured_bits_per_second": 0, "cells_per_second": 0, "steps_down": 0 });
+            "rate_bits_per_second": 0, "configured_bits_per_second": 0, "allowed_bits_per_second": 0, "cells_per_second": 0, "steps_down": 0 });
         let shaped = lying.shaped.body.as_mut().expect("figures");
         shaped["node"]["links"] = json!([link.clone(), link]);
         shaped["slots"] = serde_json::to_value(os_net::slot_sender::Statistics::default()).expect("plain numbers");
@@ -438,7 +465,7 @@ mod tests {
             link["loss_per_mille"] = u16::MAX.into();
         }
         assert!(shaped_status(&lying).is_some(), "the figures have the right form");
-        let reporter = Reporter::new(&entry());
+        let reporter = Reporter::new(&entry(), Shared::default());
         reporter.observe(&lying);
         let status = reporter.status(&lying);
         assert_eq!(status.counters.packets_sent, Some(u64::MAX));
@@ -449,7 +476,7 @@ mod tests {
     fn what_no_process_has_said_is_unknown() {
         let mut silent = node(true);
         (silent.shaped.body, silent.unshaped.body) = (None, None);
-        let status = Reporter::new(&entry()).status(&silent);
+        let status = Reporter::new(&entry(), Shared::default()).status(&silent);
         assert!(status.links.is_empty());
         assert_eq!((status.counters.packets_sent, status.flows.open, status.flows.refused), (None, None, None));
         assert_eq!(status.memory.session_bound_bytes, None);

@@ -5,7 +5,7 @@ use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
-use config::{Config, ListenKind, Mode, Role};
+use config::{Config, ListenKind, Role};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -49,7 +49,7 @@ fn report(path: &Path, config: &Config) -> String {
         format!("{} is good: an {} in mode {}.\n", path.display(), config.role.name(), config.shaping.mode.name());
     let cost = |class| cost::describe(class, config.shaping.slot, config.network.packet_size);
     match &config.role {
-        Role::Entry(entry) if config.shaping.mode == Mode::Constant => {
+        Role::Entry(entry) if config.shaping.mode.is_shaped() => {
             let _ = writeln!(text, "  up        {}", cost(entry.up));
             let _ = writeln!(text, "  down      {}", cost(entry.down));
         }

@@ -1,6 +1,7 @@
 //! `hushwire entry`, `hushwire exit` and the hidden `hushwire process`.
 
 use crate::args::{NodeArgs, ProcessArgs, RoleArg};
+use crate::budget::{Budget, Shared};
 use crate::failure::{Code, Failure, Outcome};
 use crate::logging;
 use crate::plan::node_plan;
@@ -11,7 +12,7 @@ use admin::protocol::{Request, Response};
 use admin::server::{BindError, Server};
 use admin::status::SCHEMA_VERSION;
 use config::{Config, Role};
-use node::{NodeError, StatusSource, StopHandle};
+use node::{Beside, NodeError, StatusSource, StopHandle};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,18 @@ fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     logging::pass_on(&config.log, &mut plan.launch.environment);
     logging::start(&config.log);
     let server = Server::bind(&config.admin.socket).map_err(|error| admin_socket(&error))?;
-    let reporter = Reporter::new(&config);
+    let spent = Shared::default();
+    let node_id = settings::keys(&config.key_file)?.node_secret.node_id().0;
+    let budget = Budget::open(&config, node_id, spent.clone())?;
+    let reporter = Reporter::new(&config, spent);
     let leash = args.leash;
-    node::run_node(plan, |source, stop| async move {
+    node::run_node(plan, |beside| async move {
+        if let Some(budget) = budget
+            && let Err(error) = budget.start(beside.clone())
+        {
+            tracing::error!(%error, "no thread for the budget: nothing is released, the rate is constant");
+        }
+        let Beside { status: source, stop, orders: _ } = beside;
         if leash {
             end_with_input(stop.clone());
         }

@@ -1,0 +1,242 @@
+//! The entry's budget while it runs: leave for the next minute, paid in the ledger before it is handed out.
+//!
+//! A thread of its own does it, once a second by its own clock, because paying waits for the disk. Leave of both directions
+//! goes to the shaped process, which passes on what is the exit's.
+
+use crate::failure::{Code, Failure};
+use admin::status::{Privacy, Spent as Shown};
+use config::{Config, Entry, Pacing, Role};
+use ledger::{OpenError, ReserveError, Store};
+use node::{Beside, NodeStatus};
+use shaped_tunnel::{Direction as Whose, Order, ShapedStatus, queue_cost};
+use shaping::accountant::{Epsilon, FailureProbability, MuSquared, gaussian};
+use shaping::ledger::{Cost, Direction, Limits, Refusal, Request, Spent};
+use shaping::{DOWN_EDGE_S, UP_EDGE_S};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use wire::grant::Grant;
+
+/// How far ahead releases are paid. What is paid and not used is lost when the process dies, so it is not more.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Leave is renewed when less than this is left.
+const RENEW_BELOW: Duration = Duration::from_secs(30);
+/// How often the thread looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What releases cost in the node's mode.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    epoch_s: u32,
+    cost_each: Cost,
+    /// What the processes compare: mu squared, or the number of choices.
+    price: u128,
+    limits: Limits,
+    delta: FailureProbability,
+    /// Loss of one epoch of one direction, in mode `dp`.
+    epsilon_each: Option<Epsilon>,
+    counts_bits: bool,
+}
+
+/// The ledger of a running entry.
+pub(crate) struct Budget {
+    store: Store,
+    terms: Terms,
+    shown: Shared,
+}
+
+/// What `status` shows of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Option<Privacy>>>);
+
+impl Shared {
+    /// The newest figures; none where nothing is paid for.
+    pub(crate) fn privacy(&self) -> Option<Privacy> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn show(&self, privacy: Privacy) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(privacy);
+    }
+}
+
+impl Budget {
+    /// Opens the ledger of an entry whose mode needs one. `None`: it needs none.
+    ///
+    /// # Errors
+    /// If the ledger cannot be used. The node does not start then: a missing ledger is no fresh budget.
+    pub(crate) fn open(config: &Config, node_id: [u8; 32], shown: Shared) -> Result<Option<Self>, Failure> {
+        let Role::Entry(entry) = &config.role else { return Ok(None) };
+        let Some(terms) = terms(&config.shaping.pacing, entry)? else { return Ok(None) };
+        let store = Store::open(&entry.budget.ledger_file, node_id).map_err(|error| failure(&error))?;
+        Ok(Some(Self { store, terms, shown }))
+    }
+
+    /// Starts the thread. It ends with the node.
+    ///
+    /// # Errors
+    /// If the system starts no thread.
+    pub(crate) fn start(mut self, beside: Beside) -> std::io::Result<()> {
+        std::thread::Builder::new().name("budget".to_owned()).spawn(move || {
+            loop {
+                let status = beside.status.snapshot();
+                if status.stopping {
+                    return;
+                }
+                let held = self.pay(&beside, &status);
+                self.shown.show(self.privacy(held));
+                std::thread::sleep(LOOK_EVERY);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Pays for both directions as far as needed while the session is up. Returns why it could not.
+    fn pay(&mut self, beside: &Beside, status: &NodeStatus) -> Option<String> {
+        if !session_is_up(status) {
+            return None;
+        }
+        let mut held = None;
+        for direction in Direction::ALL {
+            if self.store.paid_until_s(direction) > unix_s() + RENEW_BELOW.as_secs() {
+                continue;
+            }
+            let (epoch_s, cost_each) = (self.terms.epoch_s, self.terms.cost_each);
+            let request = Request { direction, epoch_s, until_s: unix_s() + AHEAD.as_secs(), cost_each };
+            match self.store.reserve(unix_s(), request, &self.terms.limits) {
+                Ok(leave) => {
+                    let grant =
+                        Grant { first_epoch: leave.first_epoch, releases: leave.releases, cost_each: self.terms.price };
+                    give(beside, direction, grant);
+                }
+                Err(ReserveError::Refused(Refusal::Paid)) => {}
+                Err(error) => held = Some(format!("{error}; until then the rate is constant")),
+            }
+        }
+        held
+    }
+
+    fn privacy(&self, held: Option<String>) -> Privacy {
+        let window = self.terms.limits.window;
+        let shown = |spent: Spent| Some(self.terms.shown(spent));
+        let of = |direction| shown(self.store.spent(unix_s(), direction, window));
+        Privacy {
+            epsilon_each: self.terms.epsilon_each.map(Epsilon::value),
+            delta: (!self.terms.counts_bits).then(|| self.terms.delta.value()),
+            window_s: Some(window.as_secs()),
+            up: of(Direction::Up),
+            down: of(Direction::Down),
+            together: shown(self.store.spent_together(unix_s(), window)),
+            held,
+            edges: None,
+        }
+    }
+}
+
+impl Terms {
+    fn shown(&self, spent: Spent) -> Shown {
+        if self.counts_bits {
+            let bits = |cost: Cost| Some(cost.bits.to_bits().value());
+            return Shown { window_bits: bits(spent.in_window), lifetime_bits: bits(spent.in_all), ..Shown::default() };
+        }
+        Shown {
+            window_epsilon: Some(spent.composition_in_window().epsilon(self.delta).value()),
+            lifetime_epsilon: Some(spent.composition_in_all().epsilon(self.delta).value()),
+            ..Shown::default()
+        }
+    }
+}
+
+/// Hands leave out. What is not taken stays spent.
+fn give(beside: &Beside, direction: Direction, grant: Grant) {
+    let whose = match direction {
+        Direction::Up => Whose::Own,
+        Direction::Down => Whose::Other,
+    };
+    let order = serde_json::to_value(Order::grant(whose, grant)).unwrap_or_default();
+    if let Err(error) = beside.orders.give(order) {
+        tracing::warn!(%error, "leave to release was paid for and could not be handed out");
+    }
+}
+
+fn session_is_up(status: &NodeStatus) -> bool {
+    let body = status.shaped.body.as_ref();
+    let shaped = body.and_then(|body| serde_json::from_value::<ShapedStatus>(body.clone()).ok());
+    shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
+}
+
+/// Seconds since 1970 by the system's clock.
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn terms(pacing: &Pacing, entry: &Entry) -> Result<Option<Terms>, Failure> {
+    let budget = &entry.budget;
+    let delta = match pacing {
+        Pacing::Dp(dp) => dp.delta,
+        Pacing::Fixed | Pacing::Stepped(_) | Pacing::Queue(_) => FailureProbability::DEFAULT,
+    };
+    let limit = |epsilon: Option<Epsilon>| epsilon.map(|epsilon| MuSquared::budget(gaussian::mu(epsilon, delta)));
+    let limits = Limits {
+        window: budget.window,
+        in_window: limit(budget.window_epsilon),
+        in_all: limit(budget.lifetime_epsilon),
+    };
+    let noisy = |epoch_s, cost: MuSquared, epsilon_each| Terms {
+        epoch_s,
+        cost_each: Cost::noisy(cost),
+        price: cost.raw(),
+        limits,
+        delta,
+        epsilon_each,
+        counts_bits: false,
+    };
+    Ok(Some(match pacing {
+        Pacing::Fixed => return Ok(None),
+        Pacing::Dp(dp) => noisy(dp.settings.epoch_s, dp.cost_each(), Some(dp.epsilon)),
+        Pacing::Queue(parameters) => {
+            let cost = queue_cost(parameters).ok_or_else(|| {
+                Failure::new(Code::Configuration, "what the decisions of mode \"queue\" cost cannot be written down")
+                    .remedy("raise queue.noise_multiplier")
+            })?;
+            noisy(DOWN_EDGE_S as u32, cost, None)
+        }
+        Pacing::Stepped(parameters) => Terms {
+            epoch_s: UP_EDGE_S as u32,
+            cost_each: Cost::choice(parameters.choices()),
+            price: u128::from(parameters.choices()),
+            counts_bits: true,
+            ..noisy(0, MuSquared::ZERO, None)
+        },
+    }))
+}
+
+/// Makes the ledger of a configured entry.
+pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<(), Failure> {
+    Store::create(path, node_id, unix_s()).map_err(|error| {
+        let code = match error {
+            ledger::CreateError::Exists(_) => Code::CannotCreate,
+            ledger::CreateError::System { .. } => Code::InputOutput,
+        };
+        split(code, &error.to_string())
+    })
+}
+
+/// A ledger that cannot be used, as its error says it: what, then what to do.
+pub(crate) fn failure(error: &OpenError) -> Failure {
+    let code = match error {
+        OpenError::Missing(_) => Code::NoInput,
+        OpenError::NotAFile(_) | OpenError::Damaged { .. } | OpenError::Foreign(_) => Code::Data,
+        OpenError::Writable(_) => Code::Permission,
+        OpenError::InUse(_) => Code::System,
+        OpenError::System { .. } => Code::InputOutput,
+    };
+    split(code, &error.to_string())
+}
+
+fn split(code: Code, text: &str) -> Failure {
+    match text.split_once("; ") {
+        Some((sentence, remedy)) => Failure::new(code, sentence).remedy(remedy),
+        None => Failure::new(code, text),
+    }
+}
