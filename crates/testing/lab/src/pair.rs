@@ -53,6 +53,13 @@ pub enum Mode {
         /// Length of a slot.
         slot_ms: u32,
     },
+    /// A rate that follows the load and is paid for by a ledger: `"stepped"`, `"dp"` or `"queue"`.
+    Paced {
+        /// The mode's name.
+        mode: &'static str,
+        /// Fastest rate in each direction.
+        most: &'static str,
+    },
     /// No schedule, with `"bbr"` or `"cubic"`.
     Off {
         /// The congestion controller.
@@ -145,6 +152,9 @@ impl Pair {
         pair.folder.write("exit.toml", exit_config(&config, exit_address, dialled, &lines[0]))?;
         for file in ["entry.toml", "exit.toml"] {
             make_private(&pair.folder.join(file))?;
+        }
+        if matches!(config.mode, Mode::Paced { .. }) {
+            pair.make_ledger()?;
         }
         pair.start_node(Role::Exit)?;
         pair.start_node(Role::Entry)?;
@@ -266,9 +276,16 @@ impl Pair {
         Ok(line.context("`hushwire keys show` prints no line")?.to_owned())
     }
 
+    fn make_ledger(&self) -> anyhow::Result<()> {
+        let config = self.folder.join("entry.toml");
+        process::run(Command::new(hushwire()?).args(["ledger", "new", "-c"]).arg(config), COMMAND_WITHIN)?;
+        Ok(())
+    }
+
     fn entry_config(&self, config: &PairConfig, peer: &str) -> String {
         let rates = match &config.mode {
             Mode::Constant { up, down, .. } => format!("up = \"{up}\"\ndown = \"{down}\"\n"),
+            Mode::Paced { most, .. } => format!("up = \"{most}\"\ndown = \"{most}\"\n"),
             Mode::Off { .. } => String::new(),
         };
         let mut text = format!("role = \"entry\"\nkey_file = \"entry.keys\"\npeer = \"{peer}\"\n");
@@ -286,7 +303,7 @@ impl Pair {
 
 fn exit_config(config: &PairConfig, bind: SocketAddr, public: SocketAddr, peer: &str) -> String {
     let max_rate = match config.mode {
-        Mode::Constant { .. } => "max_rate = \"200 Mbit/s\"\n",
+        Mode::Constant { .. } | Mode::Paced { .. } => "max_rate = \"200 Mbit/s\"\n",
         Mode::Off { .. } => "",
     };
     let rules: Vec<String> = config.policy.iter().map(|rule| format!("\"{rule}\"")).collect();
@@ -301,6 +318,7 @@ fn exit_config(config: &PairConfig, bind: SocketAddr, public: SocketAddr, peer: 
 fn shaping(mode: &Mode) -> String {
     match mode {
         Mode::Constant { slot_ms, .. } => format!("mode = \"constant\"\nslot_ms = {slot_ms}\n"),
+        Mode::Paced { mode, .. } => format!("mode = \"{mode}\"\n"),
         Mode::Off { congestion } => format!("mode = \"off\"\ncongestion = \"{congestion}\"\n"),
     }
 }
