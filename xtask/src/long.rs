@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 11] = [
+const RUNS: [Long; 13] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -74,6 +74,30 @@ const RUNS: [Long; 11] = [
         program: "cargo",
         arguments: &["test", "--release", "--package", "lab", "--test", "many_flows", "--", "--nocapture"],
         environment: &[("HUSHWIRE_FLOWS", "1000")],
+    },
+    Long {
+        name: "ledger",
+        about: "a thousand times kill -9 during releases: the ledger never says less than was released (about a minute)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package", "ledger", "--test", "kills"],
+        environment: &[("HUSHWIRE_LEDGER_KILLS", "1000")],
+    },
+    Long {
+        name: "audit",
+        about: "what an attacker can prove from a million runs of two worlds, for twenty seeds (about a minute)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "shaping",
+            "--test",
+            "mechanisms",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
     },
     Long {
         name: "slots",

@@ -42,9 +42,19 @@ mod tests {
     fn rows_and_dependencies_match() {
         let page = TextFile::new(PAGE, "| crate | why |\n|---|---|\n| `bytes` | buffers |\n| `rand` | seeds |\n");
         let uses = |names: &[&str]| {
-            let external = |name: &&str| Dependency { name: (*name).to_owned(), external: true };
+            let external = |name: &&str| Dependency {
+                name: (*name).to_owned(),
+                external: true,
+                development: false,
+                features: Vec::new(),
+            };
             let mut dependencies: Vec<Dependency> = names.iter().map(external).collect();
-            dependencies.push(Dependency { name: "wire".into(), external: false });
+            dependencies.push(Dependency {
+                name: "wire".into(),
+                external: false,
+                development: false,
+                features: Vec::new(),
+            });
             [Member { name: "a".into(), folder: "crates/core/a".into(), has_library: true, dependencies }]
         };
         let files = [page];

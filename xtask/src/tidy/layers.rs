@@ -12,6 +12,9 @@ const LAYERS: [&str; 5] = ["core", "os", "net", "product", "testing"];
 /// Crates that stand outside the layers and that nobody uses.
 const OUTSIDE: [&str; 2] = ["xtask", "fuzz"];
 
+/// Features that make what must be random repeatable.
+const TEST_FEATURES: [&str; 1] = ["seeded-noise"];
+
 /// Checks the order of layers and members, and that each crate introduces itself.
 pub(crate) fn check(files: &[TextFile], members: &[Member]) -> Vec<Finding> {
     let folders: BTreeMap<&str, &str> =
@@ -19,6 +22,7 @@ pub(crate) fn check(files: &[TextFile], members: &[Member]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for member in members {
         findings.extend(layer_order(member, &folders));
+        findings.extend(test_features(member));
         findings.extend(introduction(files, member));
     }
     findings.extend(member_order(files, members, &folders));
@@ -48,6 +52,16 @@ fn layer_order(member: &Member, folders: &BTreeMap<&str, &str>) -> Vec<Finding> 
         }
     }
     findings
+}
+
+/// Features that only tests may enable: with them a node could be built whose noise somebody knows.
+fn test_features(member: &Member) -> Vec<Finding> {
+    let for_tests = layer(&member.folder).is_some_and(|own| LAYERS[own] == "testing");
+    let enabled = member.dependencies.iter().filter(|dependency| !dependency.development && !for_tests);
+    let enabled = enabled.flat_map(|dependency| &dependency.features);
+    let forbidden = enabled.filter(|feature| TEST_FEATURES.contains(&feature.as_str()));
+    let manifest = format!("{}/Cargo.toml", member.folder);
+    forbidden.map(|feature| Finding::error(&manifest, 0, format!("only tests may enable `{feature}`"))).collect()
 }
 
 fn layer(folder: &str) -> Option<usize> {
@@ -107,7 +121,13 @@ mod tests {
 
     fn member(folder: &str, uses: &[&str]) -> Member {
         let name = folder.rsplit('/').next().unwrap_or(folder).to_owned();
-        let dependencies = uses.iter().map(|name| Dependency { name: (*name).to_owned(), external: false }).collect();
+        let dependency = |name: &&str| Dependency {
+            name: (*name).to_owned(),
+            external: false,
+            development: false,
+            features: Vec::new(),
+        };
+        let dependencies = uses.iter().map(dependency).collect();
         Member { name, folder: folder.to_owned(), has_library: true, dependencies }
     }
 
@@ -135,6 +155,19 @@ mod tests {
             member(order[3], &[]),
         ];
         assert_eq!(messages(&order, &members), Vec::<String>::new());
+    }
+
+    #[test]
+    fn seeded_noise_is_for_tests() {
+        let enables = |folder: &str, development| {
+            let mut member = member(folder, &["wire"]);
+            member.dependencies[0].features = vec!["seeded-noise".to_owned()];
+            member.dependencies[0].development = development;
+            test_features(&member).len()
+        };
+        assert_eq!(enables("crates/product/cli", false), 1);
+        assert_eq!(enables("crates/product/cli", true), 0);
+        assert_eq!(enables("crates/testing/model-tests", false), 0);
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub(crate) struct Dependency {
     pub(crate) name: String,
     /// Whether it comes from a registry and not from a folder of this repository.
     pub(crate) external: bool,
+    /// Whether only tests and examples use it.
+    pub(crate) development: bool,
+    /// Features that are asked for.
+    pub(crate) features: Vec<String>,
 }
 
 /// Asks cargo for the members of the workspace at `root`, and for the fuzz targets' crate, which stands outside it.
@@ -68,7 +72,13 @@ fn parse_member(package: &Value, root: &Path) -> anyhow::Result<Member> {
 }
 
 fn parse_dependency(dependency: &Value) -> anyhow::Result<Dependency> {
-    Ok(Dependency { name: text(&dependency["name"])?, external: dependency["path"].is_null() })
+    let features = dependency["features"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(Dependency {
+        name: text(&dependency["name"])?,
+        external: dependency["path"].is_null(),
+        development: dependency["kind"] == "dev",
+        features: features.iter().map(text).collect::<anyhow::Result<_>>()?,
+    })
 }
 
 fn is_library(kinds: &[Value]) -> bool {
@@ -89,14 +99,14 @@ mod tests {
             "name": "session", "manifest_path": "/r/crates/core/session/Cargo.toml",
             "targets": [{ "kind": ["lib"] }, { "kind": ["test"] }],
             "dependencies": [
-                { "name": "wire", "path": "/r/crates/core/wire", "kind": null },
+                { "name": "wire", "path": "/r/crates/core/wire", "kind": null, "features": ["all"] },
                 { "name": "proptest", "kind": "dev" },
             ],
         }] });
         let members = parse(&metadata, Path::new("/r")).expect("the text above is complete");
         let dependencies = vec![
-            Dependency { name: "wire".into(), external: false },
-            Dependency { name: "proptest".into(), external: true },
+            Dependency { name: "wire".into(), external: false, development: false, features: vec!["all".into()] },
+            Dependency { name: "proptest".into(), external: true, development: true, features: Vec::new() },
         ];
         let folder = "crates/core/session".into();
         assert_eq!(members, [Member { name: "session".into(), folder, has_library: true, dependencies }]);
