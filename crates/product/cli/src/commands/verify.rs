@@ -55,7 +55,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Outcome {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: &std::io::Error| Failure::io(&format!("cannot read {}", file.display()), error);
+    let failed = |error: &std::io::Error| Failure::io(format!("cannot read {}", file.display()), error);
     let length = std::fs::metadata(file).map_err(|error| failed(&error))?.len();
     if length > FILE_BYTES_MAX {
         return Err(Failure::new(Code::Data, format!("{} is larger than 4 GiB", file.display()))
