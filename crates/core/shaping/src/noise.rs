@@ -109,8 +109,8 @@ impl NoiseGenerator {
     ///
     /// # Panics
     ///
-    /// If the generator is broken so that it repeats itself. Then the thread ends, the ring runs dry, and the node
-    /// goes on at its last public rate.
+    /// If the generator is broken so that it repeats itself. Then the thread ends, the ring runs dry, and the node goes on
+    /// at its last public rate; where panics abort, the process ends and its supervisor starts another.
     pub fn sample(&mut self, sigma: Sigma) -> Noise {
         if self.left_of_key == 0 {
             let mut key = [0; 32];
