@@ -4,6 +4,7 @@
 //! disk does the reservation hold, and only then is leave handed out. What was handed out and not used stays spent.
 //! Time moves the books forward only: a clock that steps back frees nothing, and no epoch is paid for twice.
 
+use crate::UP_EDGE_S;
 use crate::accountant::{Composition, MuSquared};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +18,11 @@ pub use record::{AccountRecord, BitsSpent, HourRecord, RecordError};
 pub const HOUR_S: u64 = 3_600;
 /// Longest sliding window: 31 days. Older hours are folded into the lifetime figures, which are never folded.
 pub const WINDOW_MAX: Duration = Duration::from_secs(31 * 24 * HOUR_S);
-/// Buckets that are kept for each direction: those of the longest window, the present one and the one that is ahead.
-pub const HOURS_MAX: usize = 31 * 24 + 2;
+/// How far ahead of the time that it is asked at a reservation may reach: 60 hours. What lies behind is left out.
+pub const AHEAD_MAX: Duration = Duration::from_secs(60 * HOUR_S);
+/// Buckets that are kept for each direction: those of the longest window, the present one, those ahead, and the one in
+/// which the last epoch ends.
+pub const HOURS_MAX: usize = 31 * 24 + 1 + 60 + 1;
 /// Most releases of one reservation.
 pub const RELEASES_MAX: u16 = 720;
 
@@ -91,7 +95,8 @@ pub struct Request {
     pub direction: Direction,
     /// Length of an epoch in seconds, at least 1.
     pub epoch_s: u32,
-    /// Until when at least the releases are wanted, in UTC seconds. What is paid already is not paid again.
+    /// Until when at least the releases are wanted, in UTC seconds; at most [`AHEAD_MAX`] ahead. What is paid already
+    /// is not paid again.
     pub until_s: u64,
     /// What each costs.
     pub cost_each: Cost,
@@ -116,7 +121,8 @@ pub struct Reservation {
     pub after: Ledger,
     /// The direction whose account changed.
     pub direction: Direction,
-    /// The hour whose bucket changed.
+    /// The hour whose bucket changed: the one in which the last epoch ends. So nothing leaves a sliding window before
+    /// its time.
     pub hour: u64,
 }
 
@@ -126,6 +132,12 @@ pub enum Refusal {
     /// All that was asked for is paid.
     #[error("that time is paid for already")]
     Paid,
+    /// The clock was ahead once, and the books do not go back.
+    #[error("the clock is behind the ledger, which stands at {books_s} s of UTC; set the clock right, or wait")]
+    Behind {
+        /// From when on there is something to pay for again, in UTC seconds.
+        books_s: u64,
+    },
     /// The window's limit.
     #[error("the limit of the sliding window is reached; it has room again at {free_at_s} s of UTC at the earliest")]
     Window {
@@ -179,6 +191,7 @@ impl Ledger {
     ) -> Result<Self, RecordError> {
         let mut ledger = Self::new();
         for (direction, record) in accounts {
+            ledger.now_s = ledger.now_s.max(record.seen_s);
             let account = ledger.account_mut(direction);
             (account.spent, account.paid_until_s) = (record.spent, record.paid_until_s);
         }
@@ -195,7 +208,7 @@ impl Ledger {
     /// The account of a direction as it is written down.
     pub fn account_record(&self, direction: Direction) -> AccountRecord {
         let account = self.account(direction);
-        AccountRecord { paid_until_s: account.paid_until_s, spent: account.spent }
+        AccountRecord { paid_until_s: account.paid_until_s, seen_s: self.now_s, spent: account.spent }
     }
 
     /// A bucket of a direction as it is written down.
@@ -213,10 +226,11 @@ impl Ledger {
         self.account(direction).paid_until_s
     }
 
-    /// What was spent on a direction.
+    /// What was spent on a direction. All hours count from the window's first one on, those that a clock now set back
+    /// takes for the future too: it makes the figure larger, never smaller.
     pub fn spent(&self, now_s: u64, direction: Direction, window: Duration) -> Spent {
         let account = self.account(direction);
-        Spent { in_window: account.in_window(self.now_s.max(now_s), window), in_all: account.spent }
+        Spent { in_window: account.in_window(now_s, window), in_all: account.spent }
     }
 
     /// What was spent on both together.
@@ -228,23 +242,27 @@ impl Ledger {
     /// What a reservation would change: as many epochs as the limits allow, from the first on that is neither over
     /// nor paid, to the one in which `until_s` lies.
     pub fn reserve(&self, now_s: u64, request: Request, limits: &Limits) -> Result<Reservation, Refusal> {
-        let now_s = self.now_s.max(now_s);
+        let latest_s = self.now_s.max(now_s);
         let epoch_s = u64::from(request.epoch_s.max(1));
-        let account = self.account(request.direction);
-        let first_epoch = (now_s / epoch_s).max(account.paid_until_s.div_ceil(epoch_s));
-        let wanted = (request.until_s / epoch_s + 1).saturating_sub(first_epoch);
+        let paid_until_s = self.paid_until_s(request.direction);
+        let first_epoch = (latest_s / epoch_s).max(paid_until_s.div_ceil(epoch_s));
+        let until_s = request.until_s.min(latest_s.saturating_add(AHEAD_MAX.as_secs()));
+        let wanted = (until_s / epoch_s).saturating_add(1).saturating_sub(first_epoch);
         let wanted = u16::try_from(wanted).unwrap_or(RELEASES_MAX).min(RELEASES_MAX);
         if wanted == 0 {
-            return Err(Refusal::Paid);
+            let books_s = paid_until_s.max(latest_s);
+            // An epoch that was begun is paid whole, and epochs may have been longer before.
+            let soon_s = until_s.saturating_add(epoch_s.max(UP_EDGE_S));
+            return Err(if books_s <= soon_s { Refusal::Paid } else { Refusal::Behind { books_s } });
         }
         let releases = self.affordable(now_s, request.cost_each, wanted, limits)?;
         let mut after = self.clone();
-        after.now_s = now_s;
-        let hour = now_s / HOUR_S;
+        after.now_s = latest_s;
         let account = after.account_mut(request.direction);
         let cost = request.cost_each.times(releases);
         account.spent = account.spent.plus(cost);
-        account.paid_until_s = (first_epoch + u64::from(releases)).saturating_mul(epoch_s);
+        account.paid_until_s = first_epoch.saturating_add(releases.into()).saturating_mul(epoch_s);
+        let hour = account.paid_until_s / HOUR_S;
         let bucket = account.hours.entry(hour).or_default();
         *bucket = bucket.plus(cost);
         while account.hours.len() > HOURS_MAX {
@@ -280,7 +298,7 @@ impl Ledger {
         let first = first_hour(now_s, window);
         let oldest =
             self.accounts.iter().flat_map(|account| account.hours.range(first..).next()).map(|(hour, _)| *hour);
-        (oldest.min().unwrap_or(first) + window_hours(window) + 1) * HOUR_S
+        oldest.min().unwrap_or(first).saturating_add(window_hours(window) + 1).saturating_mul(HOUR_S)
     }
 
     fn account(&self, direction: Direction) -> &Account {

@@ -1,7 +1,7 @@
 //! The records of a ledger, byte for byte (docs/spec/ledger.md).
 //!
 //! ```text
-//! account   paid until 8 | mu squared 16 | bits 16
+//! account   paid until 8 | seen 8 | mu squared 16 | bits 16
 //! hour      mu squared 16 | bits 16
 //! ```
 
@@ -59,27 +59,33 @@ pub enum RecordError {
 pub struct AccountRecord {
     /// Releases before this moment, in UTC seconds, are paid or lost.
     pub paid_until_s: u64,
+    /// The latest time that was seen up to the last reservation, in UTC seconds. A clock that is set back does not go
+    /// behind it.
+    pub seen_s: u64,
     /// Spent since the ledger was made.
     pub spent: Cost,
 }
 
 impl AccountRecord {
     /// Bytes of the encoding.
-    pub const LEN: usize = 8 + HourRecord::LEN;
+    pub const LEN: usize = 16 + HourRecord::LEN;
 
     /// The bytes that are stored.
     pub fn encode(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..8].copy_from_slice(&self.paid_until_s.to_be_bytes());
-        bytes[8..].copy_from_slice(&HourRecord { spent: self.spent }.encode());
+        bytes[8..16].copy_from_slice(&self.seen_s.to_be_bytes());
+        bytes[16..].copy_from_slice(&HourRecord { spent: self.spent }.encode());
         bytes
     }
 
     /// Reads what [`AccountRecord::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        let (until, spent) = bytes.split_first_chunk::<8>().ok_or(RecordError::Length(bytes.len()))?;
-        let spent = HourRecord::decode(spent).map_err(|_| RecordError::Length(bytes.len()))?.spent;
-        Ok(Self { paid_until_s: u64::from_be_bytes(*until), spent })
+        let length = || RecordError::Length(bytes.len());
+        let (until, rest) = bytes.split_first_chunk().ok_or_else(length)?;
+        let (seen, spent) = rest.split_first_chunk().ok_or_else(length)?;
+        let spent = HourRecord::decode(spent).map_err(|_| length())?.spent;
+        Ok(Self { paid_until_s: u64::from_be_bytes(*until), seen_s: u64::from_be_bytes(*seen), spent })
     }
 }
 
@@ -118,16 +124,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_survive_a_round_trip(paid_until_s: u64, mu: u128, bits: u128) {
+        fn records_survive_a_round_trip(paid_until_s: u64, seen_s: u64, mu: u128, bits: u128) {
             let spent = Cost { mu_squared: MuSquared::from_raw(mu), bits: BitsSpent(bits) };
-            let account = AccountRecord { paid_until_s, spent };
+            let account = AccountRecord { paid_until_s, seen_s, spent };
             prop_assert_eq!(AccountRecord::decode(&account.encode()), Ok(account));
             let hour = HourRecord { spent };
             prop_assert_eq!(HourRecord::decode(&hour.encode()), Ok(hour));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             prop_assert_eq!(AccountRecord::decode(&bytes).is_ok(), bytes.len() == AccountRecord::LEN);
             prop_assert_eq!(HourRecord::decode(&bytes).is_ok(), bytes.len() == HourRecord::LEN);
         }
@@ -136,8 +142,10 @@ mod tests {
     #[test]
     fn bytes_are_as_specified() {
         let spent = Cost { mu_squared: MuSquared::from_raw(0x0102), bits: BitsSpent::of_choice(4) };
-        let bytes = AccountRecord { paid_until_s: 0x0506, spent }.encode();
-        let expected = [&[0, 0, 0, 0, 0, 0, 5, 6][..], &[0; 14], &[1, 2], &[0; 11], &[2, 0, 0, 0, 0]].concat();
+        let bytes = AccountRecord { paid_until_s: 0x0506, seen_s: 0x0405, spent }.encode();
+        let expected =
+            [&[0, 0, 0, 0, 0, 0, 5, 6][..], &[0, 0, 0, 0, 0, 0, 4, 5], &[0; 14], &[1, 2], &[0; 11], &[2, 0, 0, 0, 0]]
+                .concat();
         assert_eq!(bytes.as_slice(), expected);
     }
 

@@ -78,7 +78,51 @@ fn a_clock_that_goes_back_frees_nothing() {
     assert!(reserve(&mut ledger, now, request(Direction::Up, now + 60, 7), &unlimited()).is_ok());
     let spent = ledger.spent(now, Direction::Up, DAY);
     assert_eq!(ledger.spent(0, Direction::Up, DAY), spent);
-    assert_eq!(reserve(&mut ledger, 0, request(Direction::Up, 60, 7), &unlimited()), Err(Refusal::Paid));
+    let books_s = now + 65;
+    assert_eq!(reserve(&mut ledger, 0, request(Direction::Up, 60, 7), &unlimited()), Err(Refusal::Behind { books_s }));
+    let other = request(Direction::Down, 60, 7);
+    assert_eq!(
+        reserve(&mut ledger, 0, other, &unlimited()),
+        Err(Refusal::Behind { books_s: now }),
+        "nor the other way"
+    );
+    let mut again = restarted(&ledger).expect("the books are sound");
+    assert_eq!(
+        reserve(&mut again, 0, other, &unlimited()),
+        Err(Refusal::Behind { books_s: now }),
+        "nor after a restart"
+    );
+    let small_step = request(Direction::Down, now - 200, 7);
+    assert_eq!(reserve(&mut ledger, now - 260, small_step, &unlimited()), Err(Refusal::Paid), "it will be there soon");
+}
+
+/// The books as they are read after a restart.
+fn restarted(ledger: &Ledger) -> Result<Ledger, RecordError> {
+    let accounts = Direction::ALL.map(|direction| (direction, ledger.account_record(direction)));
+    let hours = Direction::ALL.into_iter().flat_map(|direction| {
+        ledger.hours(direction).map(move |hour| (direction, hour, ledger.hour_record(direction, hour)))
+    });
+    Ledger::from_records(accounts, hours)
+}
+
+#[test]
+fn releases_count_where_they_happen_and_not_where_they_are_paid() {
+    let mut ledger = Ledger::new();
+    let paid_at = 11 * HOUR_S - 10;
+    let window = Duration::from_secs(HOUR_S);
+    assert!(reserve(&mut ledger, paid_at, request(Direction::Up, paid_at + 60, 7), &unlimited()).is_ok());
+    let in_window = |now_s| ledger.spent(now_s, Direction::Up, window).in_window;
+    assert_eq!(in_window(12 * HOUR_S + 45), cost(13 * 7), "an hour ago the last ones were not yet out");
+    assert_eq!(in_window(13 * HOUR_S), Cost::default());
+}
+
+#[test]
+fn a_reservation_reaches_a_bounded_time_ahead() {
+    let mut ledger = Ledger::new();
+    let ever = Request { epoch_s: 1_000_000, ..request(Direction::Up, u64::MAX, 7) };
+    assert_eq!(reserve(&mut ledger, 0, ever, &unlimited()).map(|leave| leave.releases), Ok(1));
+    let late = Request { epoch_s: 1, ..request(Direction::Down, u64::MAX, 7) };
+    assert_eq!(reserve(&mut ledger, u64::MAX, late, &unlimited()), Err(Refusal::Paid), "the end of time");
 }
 
 #[test]
@@ -127,20 +171,42 @@ proptest! {
         prop_assert_eq!(spent.in_all, cost(sum));
         prop_assert_eq!(spent.in_window, cost(sum), "all of it lies within the longest window");
         prop_assert!(limit.is_none_or(|limit| sum <= limit));
-        let accounts = Direction::ALL.map(|direction| (direction, ledger.account_record(direction)));
-        let hours = Direction::ALL.into_iter().flat_map(|direction| {
-            let ledger = &ledger;
-            ledger.hours(direction).map(move |hour| (direction, hour, ledger.hour_record(direction, hour)))
-        });
-        let mut again = Ledger::from_records(accounts, hours).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        again.now_s = ledger.now_s;
-        prop_assert_eq!(again, ledger);
+        prop_assert_eq!(restarted(&ledger), Ok(ledger));
+    }
+
+    /// However the clock steps and restarts come: at any reading of the clock a window holds at least the releases that
+    /// happened within it, and those to come.
+    #[test]
+    fn windows_are_never_short(
+        steps in proptest::collection::vec((-9_000i64..9_000, any::<bool>(), any::<bool>(), any::<bool>(), 0u64..900), 1..60),
+        window_s in 1u64..4 * HOUR_S,
+        look_s in 0u64..200_000,
+    ) {
+        let (mut ledger, mut now) = (Ledger::new(), 100_000u64);
+        let mut releases = Vec::new();
+        for (step, up, is_long, restarts, ahead) in steps {
+            now = now.saturating_add_signed(step);
+            if restarts {
+                ledger = restarted(&ledger).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            }
+            let direction = if up { Direction::Up } else { Direction::Down };
+            let epoch_s = if is_long { 300 } else { EPOCH_S };
+            let wanted = Request { epoch_s, ..request(direction, now + ahead, 1) };
+            let Ok(leave) = reserve(&mut ledger, now, wanted, &unlimited()) else { continue };
+            // A release happens at the end of its epoch.
+            releases.extend((1..=u64::from(leave.releases)).map(|n| (leave.first_epoch + n) * u64::from(epoch_s)));
+        }
+        for clock in [now, look_s, ledger.now_s, ledger.now_s + look_s] {
+            let within = releases.iter().filter(|release| **release + window_s > clock).count();
+            let says = ledger.spent_together(clock, Duration::from_secs(window_s)).in_window;
+            prop_assert!(says.mu_squared.raw() >= within as u128, "at {}: {:?}, of {}", clock, says, within);
+        }
     }
 }
 
 #[test]
 fn hours_that_say_more_than_the_account_are_refused() {
-    let account = AccountRecord { paid_until_s: 9, spent: cost(5) };
+    let account = AccountRecord { paid_until_s: 9, seen_s: 8, spent: cost(5) };
     let hours = [(Direction::Up, 1, HourRecord { spent: cost(6) })];
     assert_eq!(Ledger::from_records([(Direction::Up, account)], hours), Err(RecordError::Inconsistent));
 }
