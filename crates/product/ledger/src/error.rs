@@ -11,7 +11,7 @@ pub enum CreateError {
     #[error("{} exists already, and a ledger is never replaced; keep it, or choose another name", .0.display())]
     Exists(PathBuf),
     /// The file cannot be made or written.
-    #[error("cannot make the ledger {}: {reason}", .path.display())]
+    #[error("cannot make the ledger {}: {reason}; see to its folder, or name another place", .path.display())]
     System {
         /// The file.
         path: PathBuf,
@@ -40,8 +40,8 @@ pub enum OpenError {
     InUse(PathBuf),
     /// Not a ledger, torn, altered, or of another version.
     #[error(
-        "the ledger {} is damaged ({reason}); put back a copy that was made while the node stood, or, knowing that \
-         what was spent is forgotten, move it away and run `hushwire ledger new`", .path.display()
+        "the ledger {} is damaged ({reason}); put back a copy that was made since the node last stopped, or, knowing \
+         that what was spent is forgotten, move it away and run `hushwire ledger new`", .path.display()
     )]
     Damaged {
         /// The file.
@@ -53,7 +53,10 @@ pub enum OpenError {
     #[error("the ledger {} belongs to another node; set budget.ledger_file to this node's own", .0.display())]
     Foreign(PathBuf),
     /// The system does not let it be read.
-    #[error("cannot open the ledger {}: {source}", .path.display())]
+    #[error(
+        "cannot open the ledger {}: {source}; see that this user may read and write it, and that its disk has room",
+        .path.display()
+    )]
     System {
         /// The file.
         path: PathBuf,
@@ -62,13 +65,16 @@ pub enum OpenError {
     },
 }
 
-/// Nothing was reserved, and nothing is spent.
+/// Nothing was reserved, so nothing may be released.
 #[derive(Debug, Error)]
 pub enum ReserveError {
     /// The books do not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It could not be written. Until it can be, nothing is released.
+    /// An earlier write failed, and the file cannot be opened again.
+    #[error(transparent)]
+    Unreadable(#[from] OpenError),
+    /// It could not be written. What of it is on the disk counts as spent.
     #[error("the ledger cannot be written ({0}); free space on its disk, or see to the disk")]
     Storage(String),
 }

@@ -4,12 +4,12 @@ use crate::error::{CreateError, OpenError, ReserveError};
 use crate::file;
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableDefinition,
 };
 use shaping::ledger::{
     AccountRecord, Direction, HourRecord, Leave, Ledger, Limits, RecordError, Request, Reservation, Spent,
 };
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,9 +27,11 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// The ledger of one node, open and locked.
 pub struct Store {
-    database: Database,
+    /// `None` after a write that failed: what the disk has is not known until it is read again.
+    database: Option<Database>,
     books: Ledger,
     path: PathBuf,
+    node_id: [u8; 32],
 }
 
 impl Store {
@@ -39,7 +41,9 @@ impl Store {
     /// If something has that name already, or the file cannot be made.
     pub fn create(path: &Path, node_id: [u8; 32], unix_s: u64) -> Result<(), CreateError> {
         let file = file::create(path)?;
-        let made = write_new(file, node_id, unix_s)
+        let made = FileBackend::new(file)
+            .map_err(redb::Error::from)
+            .and_then(|backend| write_new(backend, node_id, unix_s))
             .and_then(|()| file::sync_folder(path).map_err(|error| redb::Error::from(StorageError::Io(error))));
         made.map_err(|error| {
             // Half a ledger would only be called damaged.
@@ -53,28 +57,8 @@ impl Store {
     /// # Errors
     /// If it is missing, damaged, open elsewhere, or another node's.
     pub fn open(path: &Path, node_id: [u8; 32]) -> Result<Self, OpenError> {
-        let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
-        let database = database(file::open(path)?).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                OpenError::InUse(path.to_owned())
-            }
-            DatabaseError::Storage(StorageError::Io(source)) if !is_of_content(&source) => {
-                OpenError::System { path: path.to_owned(), source }
-            }
-            other => damaged(other.to_string()),
-        })?;
-        let read = read_all(&database).map_err(|error| damaged(error.to_string()))?;
-        let (format, owner, books) = read;
-        if format.as_deref() != Some(FORMAT) {
-            return Err(damaged("it is not written in the format of this version".to_owned()));
-        }
-        match owner {
-            Some(owner) if owner == node_id => {}
-            Some(owner) if owner.len() == node_id.len() => return Err(OpenError::Foreign(path.to_owned())),
-            _ => return Err(damaged("it names no owner".to_owned())),
-        }
-        let books = books.map_err(|error| damaged(error.to_string()))?;
-        Ok(Self { database, books, path: path.to_owned() })
+        let (database, books) = read_file(path, node_id)?;
+        Ok(Self { database: Some(database), books, path: path.to_owned(), node_id })
     }
 
     /// Where it is.
@@ -84,11 +68,30 @@ impl Store {
 
     /// Reserves as many of the requested releases as the limits allow. They are on disk when this returns, and spent.
     ///
+    /// After a write that failed, on a full disk for example, the next call opens the file again and goes on from what
+    /// it finds there.
+    ///
     /// # Errors
-    /// If nothing may be or could be reserved; then nothing is spent.
+    /// If nothing may be or could be reserved. Nothing is released then; what a failed write has left on the disk
+    /// counts as spent.
     pub fn reserve(&mut self, unix_s: u64, request: Request, limits: &Limits) -> Result<Leave, ReserveError> {
+        let database = match &mut self.database {
+            Some(database) => database,
+            closed => {
+                let (database, books) = read_file(&self.path, self.node_id)?;
+                if says_less(&books, &self.books) {
+                    let reason = "it says less than it said while it was open".to_owned();
+                    return Err(OpenError::Damaged { path: self.path.clone(), reason }.into());
+                }
+                self.books = books;
+                closed.insert(database)
+            }
+        };
         let reservation = self.books.reserve(unix_s, request, limits)?;
-        self.write(&reservation).map_err(|error| ReserveError::Storage(error.to_string()))?;
+        if let Err(error) = write(database, &reservation) {
+            self.database = None;
+            return Err(ReserveError::Storage(error.to_string()));
+        }
         self.books = reservation.after;
         Ok(reservation.leave)
     }
@@ -107,23 +110,68 @@ impl Store {
     pub fn paid_until_s(&self, direction: Direction) -> u64 {
         self.books.paid_until_s(direction)
     }
+}
 
-    fn write(&self, reservation: &Reservation) -> Result<(), redb::Error> {
-        let Reservation { after, direction, hour, .. } = reservation;
-        let mut transaction = self.database.begin_write()?;
-        transaction
-            .set_durability(Durability::Immediate)
-            .map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
-        {
-            let mut accounts = transaction.open_table(ACCOUNTS)?;
-            accounts.insert(key(*direction), after.account_record(*direction).encode().as_slice())?;
-            let mut hours = transaction.open_table(HOURS)?;
-            hours.insert((key(*direction), *hour), after.hour_record(*direction, *hour).encode().as_slice())?;
-            let oldest = after.hours(*direction).next().unwrap_or(0);
-            hours.retain_in((key(*direction), 0)..(key(*direction), oldest), |_, _| false)?;
+fn write(database: &Database, reservation: &Reservation) -> Result<(), redb::Error> {
+    let Reservation { after, direction, hour, .. } = reservation;
+    let mut transaction = database.begin_write()?;
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(|error| StorageError::Io(std::io::Error::other(error)))?;
+    {
+        let mut accounts = transaction.open_table(ACCOUNTS)?;
+        accounts.insert(key(*direction), after.account_record(*direction).encode().as_slice())?;
+        let mut hours = transaction.open_table(HOURS)?;
+        hours.insert((key(*direction), *hour), after.hour_record(*direction, *hour).encode().as_slice())?;
+        let oldest = after.hours(*direction).next().unwrap_or(0);
+        hours.retain_in((key(*direction), 0)..(key(*direction), oldest), |_, _| false)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Whether any account of the first books is behind that of the second.
+fn says_less(books: &Ledger, than: &Ledger) -> bool {
+    Direction::ALL.into_iter().any(|direction| {
+        let (here, there) = (books.account_record(direction), than.account_record(direction));
+        here.paid_until_s < there.paid_until_s
+            || here.spent.mu_squared < there.spent.mu_squared
+            || here.spent.bits < there.spent.bits
+    })
+}
+
+/// Opens and checks the file.
+fn read_file(path: &Path, node_id: [u8; 32]) -> Result<(Database, Ledger), OpenError> {
+    let backend = FileBackend::new(file::open(path)?).map_err(|error| refusal(path, error))?;
+    read(backend, path, node_id)
+}
+
+/// The same on any storage; `path` is only for errors.
+fn read(backend: impl StorageBackend, path: &Path, node_id: [u8; 32]) -> Result<(Database, Ledger), OpenError> {
+    let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
+    let database = database(backend).map_err(|error| refusal(path, error))?;
+    let (format, owner, books) = read_tables(&database).map_err(|error| damaged(error.to_string()))?;
+    if format.as_deref() != Some(FORMAT) {
+        return Err(damaged("it is not written in the format of this version".to_owned()));
+    }
+    match owner {
+        Some(owner) if owner == node_id => {}
+        Some(owner) if owner.len() == node_id.len() => return Err(OpenError::Foreign(path.to_owned())),
+        _ => return Err(damaged("it names no owner".to_owned())),
+    }
+    let books = books.map_err(|error| damaged(error.to_string()))?;
+    Ok((database, books))
+}
+
+/// Why the database does not take the file.
+fn refusal(path: &Path, error: DatabaseError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => OpenError::InUse(path),
+        DatabaseError::Storage(StorageError::Io(source)) if !is_of_content(&source) => {
+            OpenError::System { path, source }
         }
-        transaction.commit()?;
-        Ok(())
+        other => OpenError::Damaged { path, reason: other.to_string() },
     }
 }
 
@@ -139,15 +187,15 @@ fn key(direction: Direction) -> u8 {
     }
 }
 
-fn database(file: File) -> Result<Database, DatabaseError> {
+fn database(backend: impl StorageBackend) -> Result<Database, DatabaseError> {
     // Without the check a file that was altered elsewhere is trusted.
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder.create_with_backend(FileBackend::new(file)?)
+    builder.create_with_backend(backend)
 }
 
-fn write_new(file: File, node_id: [u8; 32], unix_s: u64) -> Result<(), redb::Error> {
-    let database = database(file)?;
+fn write_new(backend: impl StorageBackend, node_id: [u8; 32], unix_s: u64) -> Result<(), redb::Error> {
+    let database = database(backend)?;
     let transaction = database.begin_write()?;
     {
         let mut about = transaction.open_table(ABOUT)?;
@@ -167,7 +215,7 @@ fn write_new(file: File, node_id: [u8; 32], unix_s: u64) -> Result<(), redb::Err
 /// Format, owner and books.
 type Contents = (Option<Vec<u8>>, Option<Vec<u8>>, Result<Ledger, RecordError>);
 
-fn read_all(database: &Database) -> Result<Contents, redb::Error> {
+fn read_tables(database: &Database) -> Result<Contents, redb::Error> {
     let transaction = database.begin_read()?;
     let about = transaction.open_table(ABOUT)?;
     let value = |name: &str| Ok::<_, redb::Error>(about.get(name)?.map(|value| value.value().to_vec()));
