@@ -88,7 +88,7 @@ impl Store {
             }
         };
         let reservation = self.books.reserve(unix_s, request, limits)?;
-        if let Err(error) = write(database, &reservation) {
+        if let Err(error) = write_twice(database, &reservation) {
             self.database = None;
             return Err(ReserveError::Storage(error.to_string()));
         }
@@ -110,6 +110,13 @@ impl Store {
     pub fn paid_until_s(&self, direction: Direction) -> u64 {
         self.books.paid_until_s(direction)
     }
+}
+
+/// The database keeps its two newest commits, and where the newer one turns out to be damaged it goes back to the older
+/// one without a word. So both have to have the reservation.
+fn write_twice(database: &Database, reservation: &Reservation) -> Result<(), redb::Error> {
+    write(database, reservation)?;
+    write(database, reservation)
 }
 
 fn write(database: &Database, reservation: &Reservation) -> Result<(), redb::Error> {
@@ -247,3 +254,6 @@ fn books(
     let hours = hours.collect::<Result<Vec<_>, RecordError>>()?;
     Ledger::from_records(accounts, hours)
 }
+
+#[cfg(test)]
+mod tests;
