@@ -77,7 +77,7 @@ const RUNS: [Long; 13] = [
     },
     Long {
         name: "ledger",
-        about: "a thousand times kill -9 during releases: the ledger never says less than was released (about a minute)",
+        about: "a thousand times kill -9 during releases: the ledger never says less than was released (about 2 minutes)",
         program: "cargo",
         arguments: &["test", "--release", "--package", "ledger", "--test", "kills"],
         environment: &[("HUSHWIRE_LEDGER_KILLS", "1000")],

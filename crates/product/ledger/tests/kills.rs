@@ -1,15 +1,18 @@
-//! kill -9 during releases: what an observer saw is never more than what the ledger says.
+//! kill -9 during releases: what an observer saw is never more than what the ledger says, in neither direction, and no
+//! epoch is seen twice.
 //!
-//! A child process (this program again) reserves, and then writes each release to a plain file, which stands for the wire.
-//! It is killed at a random moment; then the ledger and the file are compared. `cargo xtask long ledger` sets
+//! A child process (this program again) opens the ledger, reserves, and then writes each release to a plain file, which
+//! stands for the wire. It is killed at a random moment, also while it opens; then a copy of the ledger is compared with
+//! the file, and the next child starts from the ledger as the kill left it. `cargo xtask long ledger` sets
 //! HUSHWIRE_LEDGER_KILLS=1000. A child that releases before it reserves must be caught: the comparison has power.
 
 use ledger::Store;
 use shaping::accountant::MuSquared;
 use shaping::ledger::{Cost, Direction, Limits, Request};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -19,14 +22,20 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const NODE: [u8; 32] = [7; 32];
 const START: u64 = 1_800_000_000;
 const WINDOW: Duration = Duration::from_secs(86_400);
+const EPOCH_S: u32 = 5;
 /// What each release costs, in the ledger's units.
 const COST: u128 = 3;
 /// Kills of an ordinary run.
 const KILLS: u32 = 25;
-/// Longest life of a child in microseconds. A reservation takes some milliseconds.
-const LIFE_MAX_US: u64 = 60_000;
+/// Longest life of a child in microseconds. Opening takes about a fifth of it, a reservation some milliseconds.
+const LIFE_MAX_US: u64 = 120_000;
 /// Kills within which the planted bug has to be caught.
 const PLANTED_KILLS_MAX: u32 = 200;
+/// How long it leaves a release unpaid. Most of a reservation is waiting for the disk, and what is killed then has been
+/// handed to the system already: without a wait a kill would rarely find the bug.
+const PLANTED_WAIT: Duration = Duration::from_millis(5);
+/// Bytes of a release on the wire: direction 1, epoch 8.
+const RELEASE_LEN: usize = 9;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,26 +59,42 @@ fn run() -> Outcome<()> {
     let seed = std::env::var("HUSHWIRE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_128);
     let mut out = std::io::stdout();
     writeln!(out, "{kills} kills, HUSHWIRE_SEED={seed}")?;
-    let (released, spent) = play("reserve-first", kills, seed)?.ok_or("more was released than the ledger says")?;
-    writeln!(out, "test a_ledger_never_says_less_than_was_released ... ok: {released} released, {spent} paid")?;
-    let caught = play("release-first", PLANTED_KILLS_MAX, seed)?.is_none();
-    if !caught {
-        return Err("a release before its reservation was not caught".into());
+    let seen = match play("reserve-first", kills, seed)? {
+        Verdict::Held(seen) if seen.released.contains(&0) => return Err("nothing was released in a direction".into()),
+        Verdict::Held(seen) => seen,
+        Verdict::Broken(how) => return Err(how.into()),
+    };
+    let (released, paid) = (seen.released.iter().sum::<u128>(), seen.paid.iter().sum::<u128>());
+    writeln!(out, "test a_ledger_never_says_less_than_was_released ... ok: {released} released, {paid} paid")?;
+    match play("release-first", PLANTED_KILLS_MAX, seed)? {
+        Verdict::Held(_) => return Err("a release before its reservation was not caught".into()),
+        Verdict::Broken(how) => writeln!(out, "test a_release_before_its_reservation_is_caught ... ok: {how}")?,
     }
-    writeln!(out, "test a_release_before_its_reservation_is_caught ... ok")?;
     writeln!(out, "\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out")?;
     Ok(())
 }
 
-/// Kills children until `kills` are dead. `None` as soon as the ledger says less than was released; else how many releases
-/// there were, and how many were paid.
-fn play(order: &str, kills: u32, seed: u64) -> Outcome<Option<(u128, u128)>> {
+/// Releases by direction.
+#[derive(Debug, Default)]
+struct Seen {
+    released: [u128; 2],
+    paid: [u128; 2],
+}
+
+/// What came of many kills.
+enum Verdict {
+    Held(Seen),
+    /// The first kill after which the ledger said less than was released, or an epoch was there twice.
+    Broken(String),
+}
+
+/// Kills children until `kills` are dead, or until the ledger is found short.
+fn play(order: &str, kills: u32, seed: u64) -> Outcome<Verdict> {
     let folder = Folder::new(order)?;
-    let path = folder.0.join("entry.ledger");
-    Store::create(&path, NODE, START)?;
+    Store::create(&folder.ledger(), NODE, START)?;
     let mut random = seed;
-    let mut figures = (0, 0);
-    for _ in 0..kills {
+    let mut seen = Seen::default();
+    for kill in 0..kills {
         let mut child = Command::new("/proc/self/exe");
         child.args(["release", order]).arg(&folder.0).stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = child.spawn()?;
@@ -77,17 +102,17 @@ fn play(order: &str, kills: u32, seed: u64) -> Outcome<Option<(u128, u128)>> {
         std::thread::sleep(Duration::from_micros((random >> 33) % LIFE_MAX_US));
         child.kill()?;
         child.wait()?;
-        let spent = Store::open(&path, NODE)?.spent_together(START, WINDOW).in_all.mu_squared.raw() / COST;
-        let released = released(&folder.0)?;
-        figures = (released, spent);
-        if released > spent {
-            return Ok(None);
+        let releases = releases(&folder.0)?;
+        seen = Seen { released: count(&releases), paid: paid(&folder)? };
+        let broken = |how: String| Ok(Verdict::Broken(format!("after kill {kill}: {how}")));
+        if releases.iter().collect::<BTreeSet<_>>().len() < releases.len() {
+            return broken("an epoch was released twice".to_owned());
+        }
+        if seen.released.iter().zip(&seen.paid).any(|(released, paid)| released > paid) {
+            return broken(format!("{seen:?}"));
         }
     }
-    if figures.0 == 0 {
-        return Err("no child lived long enough to release anything".into());
-    }
-    Ok(Some(figures))
+    Ok(Verdict::Held(seen))
 }
 
 /// The child: epoch after epoch, in both directions, as fast as it can.
@@ -99,27 +124,46 @@ fn release(order: &str, folder: &Path) -> Outcome<()> {
         for direction in Direction::ALL {
             let until_s = store.paid_until_s(direction).max(START);
             let cost_each = Cost::noisy(MuSquared::from_raw(COST));
-            let request = Request { direction, epoch_s: 5, until_s, cost_each };
+            let request = Request { direction, epoch_s: EPOCH_S, until_s, cost_each };
+            let send = |epoch: u64| [&[direction as u8][..], &epoch.to_be_bytes()].concat();
             if order == "release-first" {
-                wire.write_all(b"x")?;
+                wire.write_all(&send(until_s.div_ceil(EPOCH_S.into())))?;
+                std::thread::sleep(PLANTED_WAIT);
             }
             let leave = store.reserve(START, request, &limits)?;
             if order != "release-first" {
-                wire.write_all(&vec![b'x'; leave.releases.into()])?;
+                let epochs = leave.first_epoch..leave.first_epoch + u64::from(leave.releases);
+                wire.write_all(&epochs.flat_map(send).collect::<Vec<u8>>())?;
             }
         }
     }
 }
 
-/// Releases that reached the wire: one byte each.
-fn released(folder: &Path) -> Outcome<u128> {
-    let mut bytes = Vec::new();
-    match File::open(folder.join("wire")) {
-        Ok(mut wire) => wire.read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error.into()),
+/// Direction and epoch of each release that reached the wire.
+fn releases(folder: &Path) -> Outcome<Vec<(u8, u64)>> {
+    let bytes = match std::fs::read(folder.join("wire")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read?,
     };
-    Ok(bytes.len() as u128)
+    let (releases, rest) = bytes.as_chunks::<RELEASE_LEN>();
+    // One write of a few bytes to a file is done or not.
+    if !rest.is_empty() {
+        return Err(format!("{} bytes are no release", rest.len()).into());
+    }
+    let epoch = |release: &[u8; RELEASE_LEN]| release[1..].iter().fold(0, |epoch, byte| epoch << 8 | u64::from(*byte));
+    Ok(releases.iter().map(|release| (release[0], epoch(release))).collect())
+}
+
+fn count(releases: &[(u8, u64)]) -> [u128; 2] {
+    Direction::ALL.map(|direction| releases.iter().filter(|release| release.0 == direction as u8).count() as u128)
+}
+
+/// Releases that the ledger says are paid, read from a copy: the next child finds it as the kill left it.
+fn paid(folder: &Folder) -> Outcome<[u128; 2]> {
+    let copy = folder.0.join("copy");
+    std::fs::copy(folder.ledger(), &copy)?;
+    let store = Store::open(&copy, NODE)?;
+    Ok(Direction::ALL.map(|direction| store.spent(START, direction, WINDOW).in_all.mu_squared.raw() / COST))
 }
 
 /// A folder, removed at the end.
@@ -130,6 +174,10 @@ impl Folder {
         let folder = std::env::temp_dir().join(format!("hushwire-ledger-kills-{name}-{}", std::process::id()));
         std::fs::create_dir(&folder)?;
         Ok(Self(folder))
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.0.join("entry.ledger")
     }
 }
 
