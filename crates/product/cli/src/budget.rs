@@ -98,7 +98,9 @@ impl Budget {
         }
         let mut held = None;
         for direction in Direction::ALL {
-            if self.store.paid_until_s(direction) > unix_s() + RENEW_BELOW.as_secs() {
+            let ahead_s = self.store.paid_until_s(direction).saturating_sub(unix_s());
+            // Far more than is ever paid ahead means that the clock went back: the ledger says so when it is asked.
+            if (RENEW_BELOW.as_secs()..=AHEAD.as_secs() + UP_EDGE_S).contains(&ahead_s) {
                 continue;
             }
             let (epoch_s, cost_each) = (self.terms.epoch_s, self.terms.cost_each);
