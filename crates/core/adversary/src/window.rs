@@ -98,7 +98,7 @@ fn packets_per_slot(packets: &[&Sighting], grid: Grid) -> Vec<f64> {
 }
 
 /// Order statistics, mean and standard deviation; zeroes without values.
-fn add_distribution(features: &mut Vec<f64>, mut values: Vec<f64>, ranks: &[usize]) {
+pub(crate) fn add_distribution(features: &mut Vec<f64>, mut values: Vec<f64>, ranks: &[usize]) {
     values.sort_unstable_by(f64::total_cmp);
     let at_rank = |per_cent: usize| values.get(per_cent * values.len().saturating_sub(1) / 100).copied();
     features.extend(ranks.iter().map(|&per_cent| at_rank(per_cent).unwrap_or(0.0)));

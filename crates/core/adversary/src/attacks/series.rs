@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::attacks::trace::Trace;
 use crate::sighting::Direction;
+use crate::window::add_distribution;
 
 /// Bins of a session; later bytes are left out. Ten minutes of 100 ms each fit ten times.
 pub const BINS_MAX: usize = 65_536;
@@ -68,7 +69,7 @@ impl WireSeries {
         let mut features = Vec::new();
         for one_way in [&self.outward, &self.inward] {
             let values: Vec<f64> = one_way.iter().map(|&bytes| bytes as f64).collect();
-            add_distribution(&mut features, values.clone());
+            add_distribution(&mut features, values.clone(), &RANKS);
             let busy: Vec<usize> = (0..values.len()).filter(|&bin| values[bin] > 0.0).collect();
             features.extend([values.iter().sum(), busy.len() as f64]);
             features.extend([busy.first(), busy.last()].map(|bin| bin.map_or(0.0, |&bin| bin as f64)));
@@ -79,7 +80,7 @@ impl WireSeries {
                 .collect();
             features.push(bursts.len() as f64);
             features.extend((0..BURSTS).map(|burst| bursts.get(burst).copied().unwrap_or(0.0)));
-            add_distribution(&mut features, bursts);
+            add_distribution(&mut features, bursts, &RANKS);
             let parts = parts(&values, PARTS);
             let running = parts.iter().scan(0.0, |sum, part| {
                 *sum += part;
@@ -107,16 +108,6 @@ impl WireSeries {
 fn parts(values: &[f64], count: usize) -> Vec<f64> {
     let edge = |part: usize| part * values.len() / count;
     (0..count).map(|part| values[edge(part)..edge(part + 1)].iter().sum()).collect()
-}
-
-fn add_distribution(features: &mut Vec<f64>, mut values: Vec<f64>) {
-    values.sort_unstable_by(f64::total_cmp);
-    let at_rank = |per_cent: usize| values.get(per_cent * values.len().saturating_sub(1) / 100).copied();
-    features.extend(RANKS.map(|per_cent| at_rank(per_cent).unwrap_or(0.0)));
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let scatter = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-    features.extend([mean, scatter.sqrt()]);
 }
 
 #[cfg(test)]
