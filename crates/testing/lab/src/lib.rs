@@ -4,6 +4,7 @@ pub mod load;
 pub mod measure;
 pub mod pair;
 pub mod plain;
+pub mod players;
 pub mod process;
 pub mod programs;
 pub mod recording;

@@ -14,6 +14,7 @@ mod plain_pair;
 mod processes;
 mod table;
 mod traffic;
+mod video;
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +31,8 @@ pub enum Part {
     LossConstant,
     /// Delay and loss in mode `off`.
     LossOff,
+    /// Video players in modes `constant` and `dp`, beside the simulator.
+    Video,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -57,6 +60,7 @@ pub fn section(part: Part, plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Resul
         Part::Flows => ("many flows", flows::section(progress)),
         Part::LossConstant => ("loss in mode constant", loss::constant(plan, progress)),
         Part::LossOff => ("loss in mode off", loss::off(plan, progress)),
+        Part::Video => ("video", video::section(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))

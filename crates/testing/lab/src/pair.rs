@@ -57,8 +57,10 @@ pub enum Mode {
     Paced {
         /// The mode's name.
         mode: &'static str,
-        /// Fastest rate in each direction.
-        most: &'static str,
+        /// Fastest rate from the entry.
+        up: String,
+        /// Fastest rate to the entry.
+        down: String,
     },
     /// No schedule, with `"bbr"` or `"cubic"`.
     Off {
@@ -71,6 +73,11 @@ impl Mode {
     /// The same rate in both directions, in slots of 5 ms.
     pub fn constant(rate: &str) -> Self {
         Self::Constant { up: rate.to_owned(), down: rate.to_owned(), slot_ms: 5 }
+    }
+
+    /// A rate that follows the load, up to the same in both directions.
+    pub fn paced(mode: &'static str, most: &str) -> Self {
+        Self::Paced { mode, up: most.to_owned(), down: most.to_owned() }
     }
 }
 
@@ -85,8 +92,8 @@ pub struct PairConfig {
     pub relay: Option<RelayConfig>,
     /// Rules of the exit policy. The default allows loopback.
     pub policy: Vec<String>,
-    /// More lines for a table of both configurations, such as `("queues", "max_flows = 16")`.
-    pub more: Vec<(&'static str, String)>,
+    /// More lines for tables of the configurations, such as `max_flows = 16` for `queues`.
+    pub more: Vec<Line>,
     /// How long the link may be away.
     pub session_timeout_s: u32,
 }
@@ -114,9 +121,32 @@ impl PairConfig {
     /// The same with one more line in a table of both configurations.
     #[must_use]
     pub fn with_line(mut self, table: &'static str, line: &str) -> Self {
-        self.more.push((table, line.to_owned()));
+        self.more.push(Line { role: None, table, text: line.to_owned() });
         self
     }
+
+    /// The same with one more line in a table of one node's configuration.
+    #[must_use]
+    pub fn with_line_of(mut self, role: Role, table: &'static str, line: &str) -> Self {
+        self.more.push(Line { role: Some(role), table, text: line.to_owned() });
+        self
+    }
+
+    /// The lines of a node's configuration that the test added.
+    fn more_of(&self, role: Role) -> impl Iterator<Item = &Line> {
+        self.more.iter().filter(move |line| line.role.is_none_or(|one| one == role))
+    }
+}
+
+/// A line that a test adds to a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Whose configuration; both without one.
+    pub role: Option<Role>,
+    /// The table.
+    pub table: &'static str,
+    /// The line.
+    pub text: String,
 }
 
 /// A running pair. Both nodes end with this value; a failing test prints the end of their logs.
@@ -284,15 +314,16 @@ impl Pair {
 
     fn entry_config(&self, config: &PairConfig, peer: &str) -> String {
         let rates = match &config.mode {
-            Mode::Constant { up, down, .. } => format!("up = \"{up}\"\ndown = \"{down}\"\n"),
-            Mode::Paced { most, .. } => format!("up = \"{most}\"\ndown = \"{most}\"\n"),
+            Mode::Constant { up, down, .. } | Mode::Paced { up, down, .. } => {
+                format!("up = \"{up}\"\ndown = \"{down}\"\n")
+            }
             Mode::Off { .. } => String::new(),
         };
         let mut text = format!("role = \"entry\"\nkey_file = \"entry.keys\"\npeer = \"{peer}\"\n");
         text += &format!("session_timeout_s = {}\n", config.session_timeout_s);
-        text += &table(config, "network", "bind = \"127.0.0.1:0\"\n");
-        text += &table(config, "shaping", &format!("{}{rates}", shaping(&config.mode)));
-        text += &more_tables(config);
+        text += &table(config, Role::Entry, "network", "bind = \"127.0.0.1:0\"\n");
+        text += &table(config, Role::Entry, "shaping", &format!("{}{rates}", shaping(&config.mode)));
+        text += &more_tables(config, Role::Entry);
         text += &format!("\n[[listen]]\nkind = \"proxy\"\naddress = \"{}\"\n", self.proxy);
         for (address, to) in self.forwards.iter().zip(&config.forwards) {
             text += &format!("\n[[listen]]\nkind = \"forward\"\naddress = \"{address}\"\nto = \"{to}\"\n");
@@ -302,17 +333,18 @@ impl Pair {
 }
 
 fn exit_config(config: &PairConfig, bind: SocketAddr, public: SocketAddr, peer: &str) -> String {
-    let max_rate = match config.mode {
-        Mode::Constant { .. } | Mode::Paced { .. } => "max_rate = \"200 Mbit/s\"\n",
-        Mode::Off { .. } => "",
+    let max_rate = match &config.mode {
+        Mode::Constant { .. } => "max_rate = \"200 Mbit/s\"\n".to_owned(),
+        Mode::Paced { down, .. } => format!("max_rate = \"{down}\"\n"),
+        Mode::Off { .. } => String::new(),
     };
     let rules: Vec<String> = config.policy.iter().map(|rule| format!("\"{rule}\"")).collect();
     let mut text = format!("role = \"exit\"\nkey_file = \"exit.keys\"\npeers = [\"{peer}\"]\n");
     text += &format!("session_timeout_s = {}\n", config.session_timeout_s);
-    text += &table(config, "network", &format!("bind = \"{bind}\"\npublic_address = \"{public}\"\n"));
-    text += &table(config, "shaping", &format!("{}{max_rate}", shaping(&config.mode)));
+    text += &table(config, Role::Exit, "network", &format!("bind = \"{bind}\"\npublic_address = \"{public}\"\n"));
+    text += &table(config, Role::Exit, "shaping", &format!("{}{max_rate}", shaping(&config.mode)));
     text += &format!("\n[exit_policy]\nrules = [{}]\n", rules.join(", "));
-    text + &more_tables(config)
+    text + &more_tables(config, Role::Exit)
 }
 
 fn shaping(mode: &Mode) -> String {
@@ -324,19 +356,19 @@ fn shaping(mode: &Mode) -> String {
 }
 
 /// One table with the lines that the test added to it.
-fn table(config: &PairConfig, name: &str, lines: &str) -> String {
-    let more = config.more.iter().filter(|(table, _)| *table == name);
-    let more: String = more.map(|(_, line)| format!("{line}\n")).collect();
+fn table(config: &PairConfig, role: Role, name: &str, lines: &str) -> String {
+    let more = config.more_of(role).filter(|line| line.table == name);
+    let more: String = more.map(|line| format!("{}\n", line.text)).collect();
     format!("\n[{name}]\n{lines}{more}")
 }
 
 /// The tables that only a test's lines are in.
-fn more_tables(config: &PairConfig) -> String {
-    let mut names: Vec<&str> = config.more.iter().map(|(table, _)| *table).collect();
+fn more_tables(config: &PairConfig, role: Role) -> String {
+    let mut names: Vec<&str> = config.more_of(role).map(|line| line.table).collect();
     names.retain(|name| !["network", "shaping"].contains(name));
     names.sort_unstable();
     names.dedup();
-    names.into_iter().map(|name| table(config, name, "")).collect()
+    names.into_iter().map(|name| table(config, role, name, "")).collect()
 }
 
 fn make_private(file: &Path) -> std::io::Result<()> {

@@ -27,7 +27,7 @@ fn relay() -> RelayConfig {
 }
 
 fn paced(mode: &'static str) -> PairConfig {
-    PairConfig::new(Mode::Paced { mode, most: "20 Mbit/s" }).with_relay(relay())
+    PairConfig::new(Mode::paced(mode, "20 Mbit/s")).with_relay(relay())
 }
 
 /// Waits until the status of a node is as wanted.
