@@ -108,6 +108,9 @@ struct MeasureArguments {
     /// Length of one transfer
     #[arg(long, default_value_t = 5)]
     seconds: u32,
+    /// How many video players there are, one row each
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 128])]
+    players: Vec<u32>,
     /// Write the figures into this file as well
     #[arg(long)]
     write: Option<PathBuf>,
@@ -175,10 +178,11 @@ fn latency(arguments: &LatencyArguments) -> anyhow::Result<()> {
 
 fn measure(arguments: &MeasureArguments) -> anyhow::Result<()> {
     let parts = if arguments.parts.is_empty() { &measure::SPEED } else { arguments.parts.as_slice() };
-    let plan = measure::Plan { rounds: arguments.rounds, seconds: arguments.seconds };
+    let plan =
+        measure::Plan { rounds: arguments.rounds, seconds: arguments.seconds, players: arguments.players.clone() };
     let mut page = String::new();
     for part in parts {
-        let section = measure::section(*part, plan, &|what| eprintln!("{what} ..."))?;
+        let section = measure::section(*part, &plan, &|what| eprintln!("{what} ..."))?;
         print!("{section}");
         page += &section;
     }

@@ -39,19 +39,21 @@ pub enum Part {
 pub const SPEED: [Part; 4] = [Part::Off, Part::Latency, Part::Constant, Part::Flows];
 
 /// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// How often everything is repeated.
     pub rounds: u32,
     /// Length of one transfer in seconds.
     pub seconds: u32,
+    /// How many video players there are, one row each.
+    pub players: Vec<u32>,
 }
 
 /// Measures one part and returns its section of the page. `progress` is told what is being measured.
 ///
 /// # Errors
 /// If a program is missing, a node does not start, or a transfer fails.
-pub fn section(part: Part, plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub fn section(part: Part, plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let load_before = processes::load_average();
     let (name, section) = match part {
         Part::Off => ("throughput in mode off", off::section(plan, progress)),

@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(15);
 const FLOWS: usize = 100;
 const MEMORY_MAX_MB: f64 = 40.0;
 
-pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let mut text = format!("## Mode `constant`, {RATE}\n\n");
     text += &full_slots(plan, progress)?;
     text += &idle(plan, progress)?;
@@ -59,7 +59,7 @@ fn cells(before: &Status, after: &Status) -> anyhow::Result<Cells> {
     })
 }
 
-fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+fn full_slots(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let server = Endless::start()?;
     let mut table = Table::new(&[
         "one bulk flow",
@@ -110,7 +110,7 @@ fn full_slots(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     Ok(table.finish())
 }
 
-fn idle(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+fn idle(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let mut table = Table::new(&[
         "idle, % of one core",
         "unshaped-server",

@@ -55,7 +55,7 @@ impl RoundTrips {
     }
 }
 
-pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let echo = load::start(Service::Echo)?;
     let mut text = format!(
         "## Round trips of 64 bytes\n\nMilliseconds, median (range) of {} rounds of {COUNT} round trips in turns, at \
@@ -69,7 +69,7 @@ pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<Str
     Ok(text)
 }
 
-fn off(plan: Plan, echo: SocketAddr, progress: &dyn Fn(&str), table: &mut Table) -> anyhow::Result<()> {
+fn off(plan: &Plan, echo: SocketAddr, progress: &dyn Fn(&str), table: &mut Table) -> anyhow::Result<()> {
     let pair = Pair::start(PairConfig::new(Mode::Off { congestion: "bbr" }).with_forward(echo))?;
     let plain = PlainPair::start(echo, Control::Cubic, None)?;
     let [mut direct, mut own, mut beside] = <[RoundTrips; 3]>::default();
@@ -90,7 +90,7 @@ fn off(plan: Plan, echo: SocketAddr, progress: &dyn Fn(&str), table: &mut Table)
     Ok(())
 }
 
-fn constant(plan: Plan, echo: SocketAddr, progress: &dyn Fn(&str), table: &mut Table) -> anyhow::Result<()> {
+fn constant(plan: &Plan, echo: SocketAddr, progress: &dyn Fn(&str), table: &mut Table) -> anyhow::Result<()> {
     let source = Endless::start()?;
     let config = PairConfig::new(Mode::constant(RATE)).with_forward(echo).with_forward(source.address);
     let pair = Pair::start(config)?;

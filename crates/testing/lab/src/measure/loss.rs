@@ -26,7 +26,7 @@ const STALL_MAX_S: f64 = 1.0;
 /// How long a transfer runs before it counts.
 const SETTLE: Duration = Duration::from_secs(3);
 
-fn heading(mode: &str, plan: Plan) -> String {
+fn heading(mode: &str, plan: &Plan) -> String {
     format!(
         "## Delay and loss in mode `{mode}`\n\n20 ms each way through a relay that loses packets independently of each \
          other, each way. Mbit/s of application bytes over {} s after the first 3 s, median (range) of {} rounds; a \
@@ -50,7 +50,13 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn measure(&mut self, plan: Plan, through: std::net::SocketAddr, server: &Endless, way: Way) -> anyhow::Result<()> {
+    fn measure(
+        &mut self,
+        plan: &Plan,
+        through: std::net::SocketAddr,
+        server: &Endless,
+        way: Way,
+    ) -> anyhow::Result<()> {
         let transfer = Transfer::start(through, server, way)?;
         // A stall at the beginning counts as well.
         let first = transfer.watch(SETTLE)?;
@@ -72,7 +78,7 @@ impl Rounds {
     }
 }
 
-pub(super) fn constant(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn constant(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let server = Endless::start()?;
     let mut table = Table::new(&[
         "mode `constant`, 10 Mbit/s",
@@ -107,7 +113,7 @@ pub(super) fn constant(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<St
     Ok(heading("constant", plan) + &table.finish())
 }
 
-pub(super) fn off(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn off(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let server = Endless::start()?;
     let mut table = Table::new(&[
         "mode `off`, 100 Mbit/s line, 1 MB queue",

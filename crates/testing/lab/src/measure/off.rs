@@ -83,7 +83,7 @@ struct Servers {
     _folder: Scratch,
 }
 
-pub(super) fn section(plan: Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
+pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let folder = Scratch::new()?;
     let servers = Servers { iperf: servers::iperf3(&folder)?, nginx: Nginx::start()?, _folder: folder };
     servers.nginx.publish(OBJECT, OBJECT_BYTES)?;
@@ -126,7 +126,7 @@ pub(super) fn own_processes(pair: &Pair) -> anyhow::Result<Watched> {
 
 fn transfer(
     load: Load,
-    plan: Plan,
+    plan: &Plan,
     to: SocketAddr,
     proxy: Option<SocketAddr>,
     watched: &Watched,
@@ -172,7 +172,7 @@ fn curl(server: SocketAddr, proxy: Option<SocketAddr>) -> anyhow::Result<(f64, f
     Ok((bytes as f64, seconds))
 }
 
-fn speeds(plan: Plan, rounds: &[[Rounds; 2]]) -> String {
+fn speeds(plan: &Plan, rounds: &[[Rounds; 2]]) -> String {
     let mut text = format!(
         "## Throughput in mode `off`\n\nMbit/s of application bytes, median (range) of {} rounds in turns; iperf3 for {} s. \
          The plain pair is two processes with one QUIC connection (quinn), one stream a connection, packets of 1350 \
