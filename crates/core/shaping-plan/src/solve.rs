@@ -1,0 +1,114 @@
+//! From what is given to the settings of mode `dp`.
+
+use crate::error::PlanError;
+use crate::mechanism::{DpPlan, directions, measure, planned};
+use crate::plan::USABLE;
+use crate::request::{Checked, CheckedGoal, LatencyTarget, Statistic};
+use shaping::Per1024;
+use shaping::accountant::Epsilon;
+use shaping_sim::Setup;
+
+/// What came of the search.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Solved {
+    /// Settings that do what was asked for.
+    Found(DpPlan),
+    /// No epsilon is cheap enough; the largest needs so many bytes a month.
+    Dearer(u64),
+    /// No margin is fast enough.
+    Slower,
+}
+
+/// Epsilons that a search tries, in thousandths, for each power of ten.
+const EPSILON_STEPS: [u32; 10] = [10, 12, 15, 20, 25, 30, 40, 50, 60, 80];
+/// The powers of ten: 0.01 to 80, then 100.
+const EPSILON_TENS: [u32; 4] = [1, 10, 100, 1_000];
+/// Margins that a search tries: 1 to 16 in steps of a twelfth of a doubling.
+const MARGIN_STEPS: u32 = 48;
+
+pub(crate) fn solve(checked: &Checked, setup: &Setup) -> Result<Solved, PlanError> {
+    match checked.goal {
+        CheckedGoal::Privacy(epsilon) => {
+            let directions = directions(checked, epsilon, None)?;
+            let measured = measure(checked, &directions, setup)?;
+            Ok(Solved::Found(planned(checked, epsilon, directions, &measured, setup)))
+        }
+        CheckedGoal::Budget(bytes) => for_budget(checked, bytes, setup),
+        CheckedGoal::Latency(epsilon, target) => for_latency(checked, epsilon, &target, setup),
+    }
+}
+
+/// The smallest epsilon whose rates fit the budget and are of use; less noise is cheaper and steadier.
+fn for_budget(checked: &Checked, budget: u64, setup: &Setup) -> Result<Solved, PlanError> {
+    let thousandths = EPSILON_TENS.iter().flat_map(|ten| EPSILON_STEPS.iter().map(move |step| ten * step));
+    let mut epsilons: Vec<f64> = thousandths.map(|thousandths| f64::from(thousandths) / 1_000.0).collect();
+    epsilons.push(100.0);
+    let usable = LatencyTarget { statistic: Statistic::P95, at_most: USABLE };
+    let mut fitting = None;
+    let mut least = u64::MAX;
+    first(&epsilons, |&value| {
+        // All of them are positive numbers.
+        let Ok(epsilon) = Epsilon::new(value) else { return Ok(false) };
+        let directions = match directions(checked, epsilon, None) {
+            Ok(directions) => directions,
+            // Noise beyond the sampler's: a larger epsilon has less.
+            Err(PlanError::Noise(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let measured = measure(checked, &directions, setup)?;
+        let plan = planned(checked, epsilon, directions, &measured, setup);
+        let bytes = plan.performance.bytes_per_month.sum();
+        least = least.min(bytes);
+        let fits = bytes <= budget && plan.performance.meets(&usable);
+        if fits {
+            fitting = Some(plan);
+        }
+        Ok(fits)
+    })?;
+    Ok(fitting.map_or(Solved::Dearer(least), Solved::Found))
+}
+
+/// The smallest margin that keeps the latency.
+fn for_latency(
+    checked: &Checked,
+    epsilon: Epsilon,
+    target: &LatencyTarget,
+    setup: &Setup,
+) -> Result<Solved, PlanError> {
+    let margins: Vec<Per1024> =
+        (0..=MARGIN_STEPS).map(|step| Per1024((1024.0 * (f64::from(step) / 12.0).exp2()) as u32)).collect();
+    let mut found = None;
+    first(&margins, |&margin| {
+        let directions = match directions(checked, epsilon, Some(margin)) {
+            Ok(directions) => directions,
+            // A ceiling beyond every class.
+            Err(PlanError::Request(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let measured = measure(checked, &directions, setup)?;
+        let plan = planned(checked, epsilon, directions, &measured, setup);
+        let meets = plan.performance.meets(target);
+        if meets {
+            found = Some(plan);
+        }
+        Ok(meets)
+    })?;
+    Ok(found.map_or(Solved::Slower, Solved::Found))
+}
+
+/// Halves `values`, ordered so that `is_enough` holds from some value on, until the first of them has been tried.
+pub(crate) fn first<T>(
+    values: &[T],
+    mut is_enough: impl FnMut(&T) -> Result<bool, PlanError>,
+) -> Result<(), PlanError> {
+    let (mut begin, mut end) = (0, values.len());
+    while begin < end {
+        let middle = begin + (end - begin) / 2;
+        if is_enough(&values[middle])? {
+            end = middle;
+        } else {
+            begin = middle + 1;
+        }
+    }
+    Ok(())
+}
