@@ -104,7 +104,8 @@ pub(crate) fn directions(
     let up_floor = floor_for_reverse(down_ceiling, session_packet);
     let above_floor = CEILING_LOADS * up_floor.bits_per_second() as f64 / 8.0;
     let up_ceiling = class((CEILING_LOADS * load.up).max(for_delta(Direction::Up)).max(above_floor))?;
-    let down_floor = floor_for_reverse(up_ceiling, session_packet);
+    // An exit's configuration has one fastest rate for both directions, and its floor follows from that.
+    let down_floor = floor_for_reverse(up_ceiling.max(down_ceiling), session_packet);
     let direction = |direction, rule: Rule, floor: RateClass, ceiling: RateClass| -> Result<DirectionPlan, PlanError> {
         let delta_bytes = promise.delta_bytes(direction);
         let settings = DpSettings {

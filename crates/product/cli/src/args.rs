@@ -175,14 +175,14 @@ pub(crate) struct PlanArgs {
     /// What one release of one direction may tell of a client: 1 is strong for one epoch
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) epsilon: Option<f64>,
-    /// Wire bytes of both directions in 30 days: the smallest epsilon that they pay for
-    #[arg(long, value_name = "SIZE", value_parser = options::size, conflicts_with_all = ["epsilon", "latency"])]
+    /// Wire bytes of both directions in 30 days, or a rate whose class costs as much: the smallest epsilon that they pay for
+    #[arg(long, value_name = "SIZE", value_parser = options::budget, conflicts_with_all = ["epsilon", "latency"])]
     pub(crate) budget: Option<u64>,
     /// From a request to the end of its answer, at most: the smallest margin that keeps it
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub(crate) latency: Option<Duration>,
     /// Which latency is meant
-    #[arg(long, value_enum, default_value_t = StatisticArg::P95, requires = "latency")]
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = StatisticArg::P95)]
     pub(crate) latency_of: StatisticArg,
     /// The probability that goes with epsilon [default: 1e-6]
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]

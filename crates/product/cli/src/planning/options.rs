@@ -4,10 +4,11 @@ use crate::args::{PlanArgs, StatisticArg, TrafficArg};
 use crate::failure::{Code, Failure};
 use crate::settings;
 use config::{Config, Dp, Pacing, Role};
-use shaping::SlotLength;
+use shaping::{DpSettings, RateClass, SlotLength};
 use shaping_plan::{Directions, Goal, LatencyTarget, Request, Statistic, Traffic, quota_for_speed};
 use std::path::Path;
 use std::time::Duration;
+use wire::packet::PacketSize;
 
 /// Units of a size, decimal as contracts count, and binary ones.
 const SIZE_UNITS: &[(&str, f64)] = &[
@@ -29,6 +30,15 @@ const SPEED_UNITS: &[(&str, f64)] = &[("bit/s", 1.0), ("kbit/s", 1e3), ("mbit/s"
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     scaled(text, SIZE_UNITS)
         .ok_or_else(|| "a size is a number with B, KB, MB, GB, TB, KiB, MiB or GiB: 2.5MB".to_owned())
+}
+
+/// `500GB`, or the rate of a class, `10 Mbit/s`: what it costs in 30 days.
+pub(crate) fn budget(text: &str) -> Result<u64, String> {
+    let packet = PacketSize::DEFAULT;
+    let class = scaled(text, SPEED_UNITS).and_then(|rate| RateClass::at_least(rate).ok());
+    let of_class = class.map(|class| class.wire_bytes_per_month(packet.session_packet(), packet.packet()));
+    let wrong = "a budget is a size such as 500GB, or a rate such as '10 Mbit/s'";
+    scaled(text, SIZE_UNITS).or(of_class).ok_or_else(|| wrong.to_owned())
 }
 
 /// `5s`, `300ms`.
@@ -89,11 +99,33 @@ pub(crate) fn request(args: &PlanArgs) -> Result<Request, Failure> {
         seed: args.seed,
         ..usual
     };
-    args.config.iter().enumerate().try_fold(request, |request, (number, file)| with_file(request, file, number > 0))
+    let start = (request, Directions::default());
+    let mut files = args.config.iter().enumerate();
+    let (request, fastest) = files.try_fold(start, |state, (number, file)| with_file(state, file, number > 0))?;
+    Ok(Request { given: slower(request.given, fastest), ..request })
+}
+
+/// The fastest classes that files allow a direction.
+type Fastest = Directions<Option<RateClass>>;
+
+/// A link is as fast as both of its ends allow.
+fn slower(given: Directions<Option<DpSettings>>, fastest: Fastest) -> Directions<Option<DpSettings>> {
+    let limit = |settings: Option<DpSettings>, fastest: Option<RateClass>| {
+        settings.map(|settings| {
+            let at_most = |class: RateClass| fastest.map_or(class, |fastest| class.min(fastest));
+            let (floor, initial) = (at_most(settings.floor), at_most(settings.initial));
+            DpSettings { floor, initial, ceiling: at_most(settings.ceiling), ..settings }
+        })
+    };
+    Directions { up: limit(given.up, fastest.up), down: limit(given.down, fastest.down) }
 }
 
 /// Takes over the `[dp]` table of a file. A further one has to go with the first.
-fn with_file(mut request: Request, file: &Path, is_further: bool) -> Result<Request, Failure> {
+fn with_file(
+    (mut request, mut fastest): (Request, Fastest),
+    file: &Path,
+    is_further: bool,
+) -> Result<(Request, Fastest), Failure> {
     let config = settings::load(file)?;
     let Some(dp) = table(&config) else {
         return Err(Failure::new(
@@ -111,17 +143,19 @@ fn with_file(mut request: Request, file: &Path, is_further: bool) -> Result<Requ
     }
     (request.goal, request.epoch, request.delta) = (goal, epoch, dp.delta.value());
     request.slot = config.shaping.slot;
-    match config.role {
-        Role::Entry(_) => {
+    match &config.role {
+        Role::Entry(entry) => {
+            fastest.down = Some(entry.down);
             request.delta_bytes.up = dp.settings.delta_bytes;
             request.given.up = Some(dp.settings);
         }
-        Role::Exit(_) => {
+        Role::Exit(exit) => {
+            fastest.up = Some(exit.max_rate);
             request.delta_bytes.down = dp.settings.delta_bytes;
             request.given.down = Some(dp.settings);
         }
     }
-    Ok(request)
+    Ok((request, fastest))
 }
 
 fn table(config: &Config) -> Option<&Dp> {
@@ -144,7 +178,9 @@ mod tests {
         assert_eq!(size("2.5MB"), Ok(2_500_000));
         assert_eq!(size("256 KB"), Ok(256_000));
         assert_eq!(size("256KiB"), Ok(262_144));
-        assert_eq!(size("500GB"), Ok(500_000_000_000));
+        assert_eq!([size("500GB"), budget("500GB")], [Ok(500_000_000_000), Ok(500_000_000_000)]);
+        assert_eq!(budget("256 kbit/s"), Ok(91_632_078_559), "as `init` says");
+        assert!(budget("3 Gbit/s").is_err() && budget("10").is_err());
         assert_eq!(time("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(time("0.3 s"), Ok(Duration::from_millis(300)));
         assert_eq!(speed("4 Mbit/s"), Ok(4_000_000));

@@ -103,7 +103,7 @@ fn modes(plan: &Plan) -> String {
         "", "overhead", "mean", "p95", "p99", "up", "down", "both"
     );
     if let Some(dp) = &plan.dp {
-        let tells = format!("epsilon {} an epoch", digits(dp.epsilon.value()));
+        let tells = format!("epsilon {} a release", digits(dp.epsilon.value()));
         text += &row("dp", &dp.performance, &tells);
     }
     text += &row("constant", &plan.constant.performance, "nothing");
