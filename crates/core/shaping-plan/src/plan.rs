@@ -9,6 +9,7 @@ use crate::promises::Promises;
 use crate::recommendation::{Choice, Recommendation};
 use crate::request::{Checked, CheckedGoal, LatencyTarget, Request, Statistic};
 use crate::solve::{Solved, solve};
+use shaping_sim::Setup;
 use std::time::Duration;
 
 /// 95 of 100 answers come within this, or the traffic is of no use: a segment of video plays for 5 s, and who reads pages
@@ -63,56 +64,41 @@ pub fn plan(request: &Request) -> Result<Plan, PlanError> {
     let packets = load.sum() / cell_payload * setup.packet_bytes as f64;
     let traffic_bytes_per_month = (packets * checked.busy_share() * MONTH_S) as u64;
     let mut classes = Classes::new(&checked, setup);
-    let budget = match checked.goal {
-        CheckedGoal::Budget(budget) => Some(budget),
-        CheckedGoal::Privacy(_) | CheckedGoal::Latency(..) => None,
-    };
+    let budget = budget(&checked);
     if let Some(budget) = budget
         && budget < traffic_bytes_per_month
     {
         let needed = classes.least_bytes()?;
         return Err(RequestError::BudgetBelowTraffic { budget, traffic: traffic_bytes_per_month, needed }.into());
     }
-    let (dp, dp_bytes) = match solve(&checked, &setup)? {
-        Solved::Found(dp) => (Some(dp), dp.performance.bytes_per_month.sum()),
-        Solved::Dearer(bytes) => (None, bytes),
-        Solved::Slower => (None, u64::MAX),
-    };
+    let Solved { dp, least_bytes } = solve(&checked, &setup)?;
     let same = same_latency(&checked, dp.as_ref());
     let constant = classes.plan(&Aim { latency: same, budget })?;
     let stepped = stepped(&checked, &constant, &setup)?;
-    let p95 = if same.statistic == Statistic::P95 { same.at_most } else { constant.performance.p95 };
-    let epsilon = match checked.goal {
-        CheckedGoal::Privacy(epsilon) | CheckedGoal::Latency(epsilon, _) => Some(epsilon),
-        CheckedGoal::Budget(_) => dp.map(|dp| dp.epsilon),
-    };
-    let netshaper = match epsilon {
-        Some(epsilon) => netshaper(&checked, epsilon, p95, &setup)?,
-        None => Err(NoNetShaper::NoEpsilon),
-    };
     let promises = dp.as_ref().map(|dp| Promises::new(&checked, dp)).transpose()?;
-    let sigma = dp.map_or(0.0, |dp| dp.directions.down.settings.sigma.bytes() as f64);
     let choice = Choice {
         dp: dp.as_ref().zip(promises.as_ref()),
         constant: &constant,
         stepped: stepped.as_ref(),
         budget,
         latency: same,
-        noise_in_epochs: sigma / (load.down * f64::from(checked.epoch_s)),
+        epoch_bytes: load.down * f64::from(checked.epoch_s),
         dp_at_rest: dp.map_or(0, |dp| {
             let rates = dp.directions.map(|direction| wire_rate(direction.at_rest, &setup));
             (rates.sum() * MONTH_S) as u64
         }),
     };
     let Some(recommendation) = choice.recommend() else {
-        let needed = classes.least_bytes()?.min(dp_bytes);
+        let needed = classes.least_bytes()?.min(least_bytes);
         return Err(RequestError::BudgetBelowModes { budget: budget.unwrap_or(0), needed }.into());
     };
+    let netshaper = compared(&checked, dp.as_ref(), &constant, &same, &setup)?;
+    let simulated = Simulated { length, seeds: request.effort.seeds, first_seed: request.seed };
     Ok(Plan {
         request: request.clone(),
         load_bytes_per_second: load,
         traffic_bytes_per_month,
-        simulated: Simulated { length, seeds: request.effort.seeds, first_seed: request.seed },
+        simulated,
         dp,
         promises,
         same,
@@ -121,6 +107,30 @@ pub fn plan(request: &Request) -> Result<Plan, PlanError> {
         netshaper,
         recommendation,
     })
+}
+
+fn budget(checked: &Checked) -> Option<u64> {
+    match checked.goal {
+        CheckedGoal::Budget(budget) => Some(budget),
+        CheckedGoal::Privacy(_) | CheckedGoal::Latency(..) => None,
+    }
+}
+
+/// NetShaper at the epsilon of the plan and its 95th percentile.
+fn compared(
+    checked: &Checked,
+    dp: Option<&DpPlan>,
+    constant: &ConstantPlan,
+    same: &LatencyTarget,
+    setup: &Setup,
+) -> Result<Result<NetShaperPlan, NoNetShaper>, PlanError> {
+    let epsilon = match checked.goal {
+        CheckedGoal::Privacy(epsilon) | CheckedGoal::Latency(epsilon, _) => Some(epsilon),
+        CheckedGoal::Budget(_) => dp.map(|dp| dp.epsilon),
+    };
+    let p95 = if same.statistic == Statistic::P95 { same.at_most } else { constant.performance.p95 };
+    let Some(epsilon) = epsilon else { return Ok(Err(NoNetShaper::NoEpsilon)) };
+    netshaper(checked, epsilon, p95, setup)
 }
 
 /// What alternatives are compared at.

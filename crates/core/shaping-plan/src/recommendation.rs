@@ -116,8 +116,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) budget: Option<u64>,
     /// What each of them is held to.
     pub(crate) latency: LatencyTarget,
-    /// sigma down in epochs of traffic.
-    pub(crate) noise_in_epochs: f64,
+    /// What the traffic brings down in an epoch.
+    pub(crate) epoch_bytes: f64,
     /// Of `dp` with nobody there, in 30 days.
     pub(crate) dp_at_rest: u64,
 }
@@ -157,7 +157,7 @@ impl Choice<'_> {
             Some((dp, _)) => Reason::ConstantIsCheaper {
                 constant,
                 dp: dp.performance.bytes_per_month.sum(),
-                noise_in_epochs: self.noise_in_epochs,
+                noise_in_epochs: dp.directions.down.settings.sigma.bytes() as f64 / self.epoch_bytes,
             },
         };
         of(RecommendedMode::Constant, reason)

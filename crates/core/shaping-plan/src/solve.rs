@@ -10,13 +10,11 @@ use shaping_sim::Setup;
 
 /// What came of the search.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Solved {
-    /// Settings that do what was asked for.
-    Found(DpPlan),
-    /// No epsilon is cheap enough; the largest needs so many bytes a month.
-    Dearer(u64),
-    /// No margin is fast enough.
-    Slower,
+pub(crate) struct Solved {
+    /// Settings that do what was asked for; none if none do.
+    pub(crate) dp: Option<DpPlan>,
+    /// The least bytes a month that `dp` was seen to need.
+    pub(crate) least_bytes: u64,
 }
 
 /// Epsilons that a search tries, in thousandths, for each power of ten.
@@ -31,7 +29,8 @@ pub(crate) fn solve(checked: &Checked, setup: &Setup) -> Result<Solved, PlanErro
         CheckedGoal::Privacy(epsilon) => {
             let directions = directions(checked, epsilon, None)?;
             let measured = measure(checked, &directions, setup)?;
-            Ok(Solved::Found(planned(checked, epsilon, directions, &measured, setup)))
+            let dp = planned(checked, epsilon, directions, &measured, setup);
+            Ok(Solved { dp: Some(dp), least_bytes: dp.performance.bytes_per_month.sum() })
         }
         CheckedGoal::Budget(bytes) => for_budget(checked, bytes, setup),
         CheckedGoal::Latency(epsilon, target) => for_latency(checked, epsilon, &target, setup),
@@ -45,7 +44,7 @@ fn for_budget(checked: &Checked, budget: u64, setup: &Setup) -> Result<Solved, P
     epsilons.push(100.0);
     let usable = LatencyTarget { statistic: Statistic::P95, at_most: USABLE };
     let mut fitting = None;
-    let mut least = u64::MAX;
+    let mut least_bytes = u64::MAX;
     first(&epsilons, |&value| {
         // All of them are positive numbers.
         let Ok(epsilon) = Epsilon::new(value) else { return Ok(false) };
@@ -58,14 +57,14 @@ fn for_budget(checked: &Checked, budget: u64, setup: &Setup) -> Result<Solved, P
         let measured = measure(checked, &directions, setup)?;
         let plan = planned(checked, epsilon, directions, &measured, setup);
         let bytes = plan.performance.bytes_per_month.sum();
-        least = least.min(bytes);
+        least_bytes = least_bytes.min(bytes);
         let fits = bytes <= budget && plan.performance.meets(&usable);
         if fits {
             fitting = Some(plan);
         }
         Ok(fits)
     })?;
-    Ok(fitting.map_or(Solved::Dearer(least), Solved::Found))
+    Ok(Solved { dp: fitting, least_bytes })
 }
 
 /// The smallest margin that keeps the latency.
@@ -93,7 +92,7 @@ fn for_latency(
         }
         Ok(meets)
     })?;
-    Ok(found.map_or(Solved::Slower, Solved::Found))
+    Ok(Solved { dp: found, least_bytes: u64::MAX })
 }
 
 /// Halves `values`, ordered so that `is_enough` holds from some value on, until the first of them has been tried.
