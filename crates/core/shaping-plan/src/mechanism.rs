@@ -1,7 +1,7 @@
 //! Mode `dp` for a request: settings of both directions and what follows from them without a simulation.
 
 use crate::directions::Directions;
-use crate::error::{PlanError, RequestError};
+use crate::error::PlanError;
 use crate::measured::{Measured, Performance, wire_rate};
 use crate::request::Checked;
 use shaping::accountant::{Epsilon, FailureProbability, Mu, MuSquared};
@@ -12,7 +12,7 @@ use shaping_sim::{Dp, Mode, Setup};
 use std::time::Duration;
 
 /// The ceiling is this many times the expected load, as `shaping_sim::recommended` has it: room for the crowd to double.
-const CEILING_LOADS: f64 = 2.0;
+pub(crate) const CEILING_LOADS: f64 = 2.0;
 /// A ceiling carries this many times Delta in an epoch at least, or noise would be paid for bytes that cannot flow.
 const CEILING_DELTAS: f64 = 1.01;
 
@@ -97,9 +97,7 @@ pub(crate) fn directions(
         down_rule.margin = margin;
     }
     let for_delta = |direction| promise.delta_bytes(direction) as f64 * CEILING_DELTAS / f64::from(checked.epoch_s);
-    let class = |bytes_per_second: f64| {
-        RateClass::at_least((8.0 * bytes_per_second) as u64).map_err(|_| too_much(checked, load.down))
-    };
+    let class = |bytes_per_second: f64| RateClass::at_least((8.0 * bytes_per_second) as u64);
     let down_ceiling = class((CEILING_LOADS * wider * load.down).max(for_delta(Direction::Down)))?;
     let up_floor = floor_for_reverse(down_ceiling, session_packet);
     let above_floor = CEILING_LOADS * up_floor.bits_per_second() as f64 / 8.0;
@@ -127,13 +125,6 @@ pub(crate) fn directions(
         up: direction(Direction::Up, up_rule, up_floor, up_ceiling)?,
         down: direction(Direction::Down, down_rule, down_floor, down_ceiling)?,
     })
-}
-
-fn too_much(checked: &Checked, load_down: f64) -> PlanError {
-    let clients = checked.request.clients;
-    let each = 8.0 * CEILING_LOADS * load_down / f64::from(clients);
-    let most = (RateClass::FASTEST.bits_per_second() as f64 / each) as u32;
-    RequestError::TooMuchLoad { clients, most }.into()
 }
 
 /// Runs the settings, beginning with the expected load as the estimate.

@@ -3,6 +3,7 @@
 use crate::directions::Directions;
 use crate::effort::Effort;
 use crate::error::RequestError;
+use crate::mechanism::CEILING_LOADS;
 use shaping::accountant::{Epsilon, FailureProbability, Mu, NoiseRatio, gaussian};
 use shaping::{DpSettings, RateClass, Sigma, SlotLength};
 use shaping_sim::closed_loop::Crowd;
@@ -212,6 +213,7 @@ impl Checked {
             goal: goal(request)?,
             request: request.clone(),
         };
+        checked.check_load()?;
         checked.check_quotas()?;
         Ok(checked)
     }
@@ -239,6 +241,14 @@ impl Checked {
     /// How runs are set up.
     pub(crate) fn setup(&self, measured: Duration) -> Setup {
         setup(&self.request, measured)
+    }
+
+    /// There is a class for the ceiling of `dp`, and so for everything slower.
+    fn check_load(&self) -> Result<(), RequestError> {
+        let clients = self.request.clients;
+        let each = 8.0 * CEILING_LOADS * self.load().down / f64::from(clients);
+        let most = (RateClass::FASTEST.bits_per_second() as f64 / each) as u32;
+        if clients > most { Err(RequestError::TooMuchLoad { clients, most }) } else { Ok(()) }
     }
 
     fn check_quotas(&self) -> Result<(), RequestError> {

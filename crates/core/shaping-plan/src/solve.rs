@@ -4,8 +4,8 @@ use crate::error::PlanError;
 use crate::mechanism::{DpPlan, directions, measure, planned};
 use crate::plan::USABLE;
 use crate::request::{Checked, CheckedGoal, LatencyTarget, Statistic};
-use shaping::Per1024;
 use shaping::accountant::Epsilon;
+use shaping::{DpError, Per1024};
 use shaping_sim::Setup;
 
 /// What came of the search.
@@ -25,16 +25,25 @@ const EPSILON_TENS: [u32; 4] = [1, 10, 100, 1_000];
 const MARGIN_STEPS: u32 = 48;
 
 pub(crate) fn solve(checked: &Checked, setup: &Setup) -> Result<Solved, PlanError> {
-    match checked.goal {
-        CheckedGoal::Privacy(epsilon) => {
-            let directions = directions(checked, epsilon, None)?;
-            let measured = measure(checked, &directions, setup)?;
-            let dp = planned(checked, epsilon, directions, &measured, setup);
-            Ok(Solved { dp: Some(dp), least_bytes: dp.performance.bytes_per_month.sum() })
-        }
+    let solved = match checked.goal {
+        CheckedGoal::Privacy(epsilon) => for_epsilon(checked, epsilon, setup),
         CheckedGoal::Budget(bytes) => for_budget(checked, bytes, setup),
         CheckedGoal::Latency(epsilon, target) => for_latency(checked, epsilon, &target, setup),
+    };
+    match solved {
+        // So small a load that acknowledgements alone need the ceiling: there is nothing to adapt.
+        Err(PlanError::Settings(DpError::OneClass(_) | DpError::NeverAboveFloor { .. })) => {
+            Ok(Solved { dp: None, least_bytes: u64::MAX })
+        }
+        solved => solved,
     }
+}
+
+fn for_epsilon(checked: &Checked, epsilon: Epsilon, setup: &Setup) -> Result<Solved, PlanError> {
+    let directions = directions(checked, epsilon, None)?;
+    let measured = measure(checked, &directions, setup)?;
+    let dp = planned(checked, epsilon, directions, &measured, setup);
+    Ok(Solved { dp: Some(dp), least_bytes: dp.performance.bytes_per_month.sum() })
 }
 
 /// The smallest epsilon whose rates fit the budget and are of use; less noise is cheaper and steadier.
@@ -81,7 +90,7 @@ fn for_latency(
         let directions = match directions(checked, epsilon, Some(margin)) {
             Ok(directions) => directions,
             // A ceiling beyond every class.
-            Err(PlanError::Request(_)) => return Ok(true),
+            Err(PlanError::Range(_)) => return Ok(true),
             Err(error) => return Err(error),
         };
         let measured = measure(checked, &directions, setup)?;

@@ -1,5 +1,6 @@
 //! Plans against figures that are known otherwise. Everything is simulated from fixed seeds, so nothing here fails by chance.
 
+use proptest::prelude::*;
 use shaping::accountant::{Epsilon, FailureProbability, gaussian};
 use shaping_plan::{
     Directions, Effort, Goal, LatencyTarget, NoNetShaper, PlanError, RecommendedMode, Request, RequestError, Statistic,
@@ -163,6 +164,59 @@ fn netshaper_has_no_small_epsilon() -> TestResult {
     };
     assert!((least - 0.2228).abs() < 0.000_1);
     Ok(())
+}
+
+#[test]
+fn a_load_below_every_floor_has_no_dp() -> TestResult {
+    let web = quick(Request::new(1, Traffic::Web, Goal::Privacy { epsilon: 1.0 }));
+    let made = plan(&Request { delta_bytes: Directions { up: 25_000, down: 60_000 }, ..web })?;
+    assert!(made.dp.is_none() && made.promises.is_none());
+    assert_eq!(made.recommendation.mode, RecommendedMode::Constant);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    /// Whatever is wished for, there is a plan or a refusal in words. A failure prints the wishes.
+    #[test]
+    fn every_wish_has_an_answer(
+        clients in prop_oneof![15 => 0_u32..60, 1 => 1_u32..9_000],
+        is_web in any::<bool>(),
+        down in prop_oneof![12 => 0_u64..5_000_000, 1 => any::<u64>()],
+        up in prop_oneof![12 => 0_u64..500_000, 1 => any::<u64>()],
+        epoch_s in prop_oneof![8 => Just(5_u64), 4 => Just(10), 1 => Just(3_600), 1 => 0_u64..100_000],
+        epsilon in prop_oneof![12 => 0.001..100.0_f64, 1 => any::<f64>()],
+        delta in prop_oneof![8 => Just(1e-6), 4 => 0.0..1.0_f64, 1 => any::<f64>()],
+        goal in 0..3_u8,
+        amount in prop_oneof![12 => 0_u64..50_000_000_000_000, 1 => any::<u64>()],
+        milliseconds in prop_oneof![12 => 0_u64..5_000, 1 => any::<u64>()],
+        busy_hours in 1_u32..26,
+    ) {
+        let latency = LatencyTarget { statistic: Statistic::P95, at_most: Duration::from_millis(milliseconds) };
+        let goal = match goal {
+            0 => Goal::Privacy { epsilon },
+            1 => Goal::Budget { bytes_per_month: amount },
+            _ => Goal::Latency { epsilon, target: latency },
+        };
+        let traffic = if is_web { Traffic::Web } else { Traffic::Video };
+        let request = Request {
+            delta_bytes: Directions { up, down },
+            epoch: Duration::from_secs(epoch_s),
+            delta,
+            busy_hours,
+            effort: Effort { cells_per_run: 10_000, seeds: 1, closed_loop_cells: 10_000, closed_loop_seeds: 1 },
+            ..Request::new(clients, traffic, goal)
+        };
+        match plan(&request) {
+            Ok(plan) => {
+                let dp = plan.dp.map_or(0.0, |dp| dp.performance.overhead);
+                prop_assert!(dp.is_finite() && plan.constant.performance.overhead.is_finite());
+                prop_assert!(!plan.recommendation.reason.to_string().is_empty());
+            }
+            Err(PlanError::Request(_) | PlanError::Settings(_)) => {}
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
 }
 
 #[test]

@@ -214,7 +214,7 @@ pub(crate) struct PlanArgs {
     /// Replays the simulations
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Plan for the [dp] table of a file; give those of both nodes for both directions
+    /// Plan for what a file in mode dp says; give those of both nodes for both directions
     #[arg(
         short,
         long,

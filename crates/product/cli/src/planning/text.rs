@@ -70,7 +70,10 @@ fn head(plan: &Plan) -> String {
             format!("a margin of {margin:.2}, the smallest that keeps it")
         }
         (Goal::Latency { .. }, None) => "no margin of dp keeps it".to_owned(),
-        (Goal::Privacy { .. }, _) => String::new(),
+        (Goal::Privacy { .. }, Some(_)) => String::new(),
+        (Goal::Privacy { .. }, None) => {
+            "the rate of dp has no room to adapt between acknowledgements and Delta".to_owned()
+        }
     };
     if !found.is_empty() {
         let _ = writeln!(text, "Found: {found}");
