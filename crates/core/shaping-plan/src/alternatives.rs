@@ -10,7 +10,7 @@ use shaping::{RateClass, SteppedParameters, UP_EDGE_S};
 use shaping_sim::published::netshaper_mode;
 use shaping_sim::targets::least_overhead_of_one_client;
 use shaping_sim::trace::Trace;
-use shaping_sim::{ConstantRate, Mode, Setup, answers_of, run_fluid};
+use shaping_sim::{ConstantRate, Mode, Setup, answers, run_fluid};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -291,7 +291,7 @@ pub(crate) fn netshaper(
     p95: Duration,
     setup: &Setup,
 ) -> Result<Result<NetShaperPlan, NoNetShaper>, PlanError> {
-    let trace = answers_of(&checked.exchanges, setup.measured, setup.seed)?;
+    let trace = answers(&checked.workload, setup.measured, setup.seed)?;
     let mut found = None;
     for interval_ms in NETSHAPER_INTERVALS_MS {
         if !interval_ms.is_multiple_of(setup.slot.as_millis()) {

@@ -11,7 +11,7 @@ use thiserror::Error;
 mod answers;
 mod source;
 
-pub use answers::answers_of;
+pub use answers::answers;
 pub(crate) use source::{Arrival, Source};
 
 /// Playing time of a video segment: one is asked for every 5 s.
