@@ -8,7 +8,7 @@
 use crate::lines::Lines;
 use crate::random::Draws;
 use crate::trace::{Client, Direction, TRACE_CLIENTS_MAX, Transfer};
-use crate::traffic::{Answers, Arrival};
+use crate::traffic::{Answers, Arrival, PACE_MIN};
 use shaping::{ClientNumber, Quota};
 use std::time::Duration;
 use thiserror::Error;
@@ -19,25 +19,51 @@ pub const EXPERIMENT_EPOCHS_MAX: u32 = 17_280;
 pub const EXPERIMENT_CLIENTS_MAX: u32 = 8_191;
 /// Steps of an epoch: 20 ms of 5 s.
 const STEPS_PER_EPOCH: u64 = 250;
-/// An epoch in seconds.
-const EPOCH_S: u64 = 5;
 /// Application bytes in a cell.
 const CELL: u64 = 1_192;
-/// Mean of the time to think in seconds.
-const THINKING_S: f64 = 4.0;
+/// Longest epoch, interval or mean time to think of a [`Crowd`].
+pub const CROWD_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// An epoch differs if its count does by more than this part of Delta.
 const DIFFERS: f64 = 0.02;
+
+/// What the clients of an experiment do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// How large answers are.
+    pub answers: Answers,
+    /// From one request to the next of who does not react, and the load when nothing waits; up to [`CROWD_TIME_MAX`].
+    pub interval: Duration,
+    /// Mean of the time to think after an answer, exponential; up to [`CROWD_TIME_MAX`].
+    pub thinking: Duration,
+    /// W, up to [`CROWD_TIME_MAX`].
+    pub epoch: Duration,
+}
+
+impl Crowd {
+    /// Video: a segment every 5 s, or 4 s (mean) after the last one; epochs of 5 s.
+    pub const VIDEO: Self = Self {
+        answers: Answers::Segments,
+        interval: Duration::from_secs(5),
+        thinking: Duration::from_secs(4),
+        epoch: Duration::from_secs(5),
+    };
+
+    /// A time of this crowd in steps.
+    fn steps(&self, seconds: f64) -> f64 {
+        seconds / self.epoch.as_secs_f64() * STEPS_PER_EPOCH as f64
+    }
+}
 
 /// One experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Experiment {
     /// Clients without the one that is added, 1..=[`EXPERIMENT_CLIENTS_MAX`].
     pub clients: u32,
-    /// Epochs of 5 s, 2..=[`EXPERIMENT_EPOCHS_MAX`]. The difference is put in at the beginning of the second.
+    /// Epochs (of 5 s with [`Experiment::run`]), 2..=[`EXPERIMENT_EPOCHS_MAX`]. The difference is put in at the beginning of the second.
     pub epochs: u32,
     /// Bytes that leave in an epoch for every 100 that clients ask for when nothing waits, 101..=10,000.
     pub load_per_cent: u32,
-    /// Whether clients think for a while (4 s, exponential) after an answer has come; if not, they ask every 5 s.
+    /// Whether clients think for a while after an answer has come; if not, they ask at a regular interval ([`Crowd`]).
     pub reacts: bool,
     /// Delta: the difference, and the quota of a client and epoch, 1..=2^40 bytes.
     pub delta_bytes: u64,
@@ -60,6 +86,9 @@ pub enum ExperimentError {
     /// Out of range.
     #[error("Delta and ring are 1..=2^40 bytes")]
     Bytes,
+    /// Out of range.
+    #[error("epoch, interval and time to think are 1 ms to {} s", CROWD_TIME_MAX.as_secs())]
+    Time,
 }
 
 /// What came of it.
@@ -79,10 +108,20 @@ impl Experiment {
         Self { clients, epochs: 120, load_per_cent: 130, reacts: true, delta_bytes, ring_bytes }
     }
 
-    /// Runs both worlds. The seed replays the users.
+    /// Runs both worlds with [`Crowd::VIDEO`]. The seed replays the users.
     pub fn run(&self, seed: u64) -> Result<Influence, ExperimentError> {
+        self.run_with(&Crowd::VIDEO, seed)
+    }
+
+    /// Runs both worlds with this crowd. The seed replays the users.
+    pub fn run_with(&self, crowd: &Crowd, seed: u64) -> Result<Influence, ExperimentError> {
         self.check()?;
-        let (without, with) = (World::new(self, seed).run(false), World::new(self, seed).run(true));
+        let is_time = |time: Duration| (PACE_MIN..=CROWD_TIME_MAX).contains(&time);
+        if ![crowd.interval, crowd.thinking, crowd.epoch].into_iter().all(is_time) {
+            return Err(ExperimentError::Time);
+        }
+        let world = || World::new(self, crowd, seed);
+        let (without, with) = (world().run(false), world().run(true));
         let delta = self.delta_bytes as f64;
         let differences = without.iter().zip(&with).map(|(without, with)| with.abs_diff(*without) as f64 / delta);
         let (mut squares, mut epochs_that_differ) = (0.0, 0);
@@ -112,6 +151,7 @@ impl Experiment {
 /// One of the two worlds.
 struct World<'a> {
     experiment: &'a Experiment,
+    crowd: &'a Crowd,
     users: Vec<User>,
     lines: Lines,
     quota: Quota,
@@ -126,14 +166,16 @@ struct User {
 }
 
 impl<'a> World<'a> {
-    fn new(experiment: &'a Experiment, seed: u64) -> Self {
+    fn new(experiment: &'a Experiment, crowd: &'a Crowd, seed: u64) -> Self {
+        let interval = crowd.steps(crowd.interval.as_secs_f64());
         let user = |client: u32| {
             let mut draws = Draws::new(seed, client.into());
-            let asks_at = Some((draws.unit() * STEPS_PER_EPOCH as f64) as u64);
+            let asks_at = Some((draws.unit() * interval) as u64);
             User { draws, asks_at }
         };
         Self {
             experiment,
+            crowd,
             users: (0..experiment.clients).map(user).collect(),
             lines: Lines::new(experiment.clients + 1, experiment.ring_bytes, CELL),
             quota: Quota::new(experiment.delta_bytes),
@@ -142,7 +184,8 @@ impl<'a> World<'a> {
     }
 
     fn run(mut self, with_difference: bool) -> Vec<u64> {
-        let mean = Answers::Segments.mean_bytes() * f64::from(self.experiment.clients);
+        let requests = f64::from(self.experiment.clients) * STEPS_PER_EPOCH as f64 / self.interval_steps();
+        let mean = self.crowd.answers.mean_bytes() * requests;
         let cells_per_epoch = mean * f64::from(self.experiment.load_per_cent) / 100.0 / CELL as f64;
         let cells_before = |step: u64| (cells_per_epoch * step as f64 / STEPS_PER_EPOCH as f64) as u64;
         let mut done = Vec::new();
@@ -166,20 +209,25 @@ impl<'a> World<'a> {
         self.counts
     }
 
+    fn interval_steps(&self) -> f64 {
+        self.crowd.steps(self.crowd.interval.as_secs_f64()).max(1.0)
+    }
+
     fn ask(&mut self, step: u64) {
+        let next = step + self.interval_steps() as u64;
         for client in 0..self.experiment.clients {
             let user = &mut self.users[client as usize];
             if user.asks_at.is_none_or(|at| at > step) {
                 continue;
             }
-            let bytes = Answers::Segments.draw(&mut user.draws);
-            user.asks_at = if self.experiment.reacts { None } else { Some(step + STEPS_PER_EPOCH) };
+            let bytes = self.crowd.answers.draw(&mut user.draws);
+            user.asks_at = if self.experiment.reacts { None } else { Some(next) };
             self.put(Client(client), bytes, step);
         }
     }
 
     fn put(&mut self, client: Client, bytes: u64, step: u64) {
-        let at = Duration::from_secs(EPOCH_S).mul_f64(step as f64 / STEPS_PER_EPOCH as f64);
+        let at = self.crowd.epoch.mul_f64(step as f64 / STEPS_PER_EPOCH as f64);
         let transfer = Transfer { at, client, direction: Direction::Down, bytes };
         let (quota, count) = (&mut self.quota, &mut self.counts[(step / STEPS_PER_EPOCH) as usize]);
         let arrival = Arrival { transfer, begun: None };
@@ -190,7 +238,7 @@ impl<'a> World<'a> {
     fn think(&mut self, arrival: &Arrival, step: u64) {
         let Some(user) = self.users.get_mut(arrival.transfer.client.0 as usize) else { return };
         if user.asks_at.is_none() {
-            let steps = user.draws.exponential(THINKING_S) / EPOCH_S as f64 * STEPS_PER_EPOCH as f64;
+            let steps = self.crowd.steps(user.draws.exponential(self.crowd.thinking.as_secs_f64()));
             user.asks_at = Some(step + 1 + steps as u64);
         }
     }
@@ -218,6 +266,23 @@ mod tests {
         ] {
             assert_eq!(bad.run(1), Err(error));
         }
+        let crowd = Crowd { epoch: Duration::ZERO, ..Crowd::VIDEO };
+        assert_eq!(good.run_with(&crowd, 1), Err(ExperimentError::Time));
+    }
+
+    /// Readers of pages: without reaction at most Delta, with it more. Fixed seeds.
+    #[test]
+    fn other_crowds_differ_too() -> Result<(), ExperimentError> {
+        let (interval, epoch) = (Duration::from_secs(10), Duration::from_secs(5));
+        let web = Crowd { answers: Answers::Between(54_000, 147_000), interval, thinking: interval, epoch };
+        let quiet = Experiment { reacts: false, delta_bytes: 300_000, ..Experiment::video(32) };
+        let loud = Experiment { reacts: true, ..quiet };
+        for seed in 0..4 {
+            let (open, closed) = (quiet.run_with(&web, seed)?, loud.run_with(&web, seed)?);
+            assert!((0.7..1.2).contains(&open.l2_in_delta), "seed {seed}: {open:?}");
+            assert!(closed.l2_in_delta > 1.5 * open.l2_in_delta, "seed {seed}: {open:?} {closed:?}");
+        }
+        Ok(())
     }
 
     /// Who does not react differs in the epochs in which the added bytes come and displace others, and in total by at most

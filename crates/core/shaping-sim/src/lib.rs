@@ -33,5 +33,5 @@ pub use run::{RUN_TRANSFERS_MAX, RunError, SESSION_HEAD_BYTES, Setup, run};
 pub use search::{exact_rate_for_overhead, run_seeds, slowest_class};
 pub use traffic::{
     Answers, Exchanges, PACE_MIN, PAGE_BYTES, Pace, REQUEST_BYTES, SEGMENT_BYTES_MAX, SEGMENT_MEDIAN_BYTES,
-    SEGMENT_PERIOD, SEGMENT_SPREAD, SMALL_ANSWER_BYTES, TrafficError, Workload, video_segments,
+    SEGMENT_PERIOD, SEGMENT_SPREAD, SMALL_ANSWER_BYTES, TrafficError, Workload, answers, video_segments,
 };

@@ -8,8 +8,10 @@ use crate::trace::{Client, Direction, TRACE_CLIENTS_MAX, TRANSFER_BYTES_MAX, Tra
 use std::time::Duration;
 use thiserror::Error;
 
+mod answers;
 mod source;
 
+pub use answers::answers;
 pub(crate) use source::{Arrival, Source};
 
 /// Playing time of a video segment: one is asked for every 5 s.

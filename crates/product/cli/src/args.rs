@@ -1,8 +1,10 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
+use crate::planning::options;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Carries TCP and UDP flows in packets of one size at a public rate, so that who watches the link learns nothing.
 #[derive(Debug, Parser)]
@@ -19,6 +21,7 @@ pub(crate) struct CommandLine {
 const AFTER_HELP: &str = "\
 Examples:
   hushwire demo                                   both nodes on this machine, with a page to fetch
+  hushwire plan --clients 16                      which mode, what it costs, what it tells
   hushwire init --role exit --rate '10 Mbit/s'    on the server
   hushwire init --role entry --peer 'hushwire:…'  at home, with the line that the exit printed
   hushwire entry -c entry.toml
@@ -29,7 +32,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Try it", &["demo", "bench", "verify"]),
-    ("Set up", &["init", "keys", "ledger", "check"]),
+    ("Set up", &["plan", "init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -42,6 +45,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Judge what an observer of a link can see, from recordings of it
     Verify(VerifyArgs),
+    /// Compute what privacy, bandwidth and latency cost each other, and which mode to take
+    Plan(Box<PlanArgs>),
     /// Write a configuration and keys, and print the line that the other node needs
     Init(InitArgs),
     /// Make or show a node's keys
@@ -144,6 +149,79 @@ pub(crate) struct VerifyArgs {
     /// The recordings were made on a node, whose network card cuts packets apart only later
     #[arg(long)]
     pub(crate) offload: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Give epsilon (1 where nothing is given), a budget, or a latency; the rest is computed and simulated with generated
+traffic, which takes some seconds. docs/planning.md says how to read each figure.
+
+Examples:
+  hushwire plan --clients 1
+  hushwire plan --clients 16 --traffic video --delta-down 2.5MB --delta-up 256KB --epoch 5s --epsilon 1 --delta 1e-6
+  hushwire plan --clients 64 --traffic web --latency 500ms
+  hushwire plan --clients 16 --budget 8TB --busy-hours 10 --json
+  hushwire plan --clients 16 --config entry.toml --config exit.toml")]
+pub(crate) struct PlanArgs {
+    /// Clients that share the entry
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) clients: u32,
+    /// What they do
+    #[arg(long, value_enum, default_value_t = TrafficArg::Video)]
+    pub(crate) traffic: TrafficArg,
+    /// What one release of one direction may tell of a client: 1 is strong for one epoch
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) epsilon: Option<f64>,
+    /// Wire bytes of both directions in 30 days, or a rate whose class costs as much: the smallest epsilon that they pay for
+    #[arg(long, value_name = "SIZE", value_parser = options::budget, conflicts_with_all = ["epsilon", "latency"])]
+    pub(crate) budget: Option<u64>,
+    /// From a request to the end of its answer, at most: the smallest margin that keeps it
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
+    pub(crate) latency: Option<Duration>,
+    /// Which latency is meant
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = StatisticArg::P95)]
+    pub(crate) latency_of: StatisticArg,
+    /// The probability that goes with epsilon [default: 1e-6]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub(crate) delta: Option<f64>,
+    /// Delta down: bytes of a client in an epoch that a release hides, and its quota [default: 2.5MB, web 300KB]
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    pub(crate) delta_down: Option<u64>,
+    /// Delta up [default: 256KB, web 25KB]
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    pub(crate) delta_up: Option<u64>,
+    /// Instead of Delta down: how fast a client may be over an epoch
+    #[arg(long, value_name = "SPEED", value_parser = options::speed, conflicts_with = "delta_down")]
+    pub(crate) speed_down: Option<u64>,
+    /// Instead of Delta up
+    #[arg(long, value_name = "SPEED", value_parser = options::speed, conflicts_with = "delta_up")]
+    pub(crate) speed_up: Option<u64>,
+    /// Length of an epoch, a multiple of 5s [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
+    pub(crate) epoch: Option<Duration>,
+    /// Hours of a day in which the traffic is there
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(crate) busy_hours: u32,
+    /// From one node to the other and back
+    #[arg(long, value_name = "TIME", value_parser = options::time, default_value = "0ms")]
+    pub(crate) round_trip: Duration,
+    /// Length of a slot in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) slot_ms: u32,
+    /// Replays the simulations
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Plan for what a file in mode dp says; give those of both nodes for both directions
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["epsilon", "budget", "latency", "delta", "delta_down", "delta_up", "speed_down", "speed_up", "epoch"]
+    )]
+    pub(crate) config: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -317,6 +395,24 @@ impl RoleArg {
             Self::Exit => "exit",
         }
     }
+}
+
+/// Generated traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrafficArg {
+    /// Players of DASH video, a segment every 5 s
+    Video,
+    /// Readers of web pages, one in 10 s on average
+    Web,
+}
+
+/// What of a latency is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatisticArg {
+    /// The mean
+    Mean,
+    /// 95 of 100 are faster
+    P95,
 }
 
 /// Shaping mode.

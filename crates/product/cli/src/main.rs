@@ -8,6 +8,7 @@ mod failure;
 mod local;
 mod logging;
 mod plan;
+mod planning;
 mod refusals;
 mod report;
 mod roles;
@@ -44,6 +45,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
         Command::Init(args) => commands::init::run(args),
         Command::Keys(args) => commands::keys::run(args.command),
         Command::Verify(args) => commands::verify::run(&args),

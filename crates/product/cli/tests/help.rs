@@ -10,6 +10,7 @@ const COMMANDS: &[&[&str]] = &[
     &["demo"],
     &["bench"],
     &["verify"],
+    &["plan"],
     &["init"],
     &["keys"],
     &["keys", "new"],
