@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod downloads;
 pub mod goodput;
 pub mod load;
 pub mod measure;

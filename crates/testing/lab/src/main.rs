@@ -17,6 +17,7 @@ use lab::recording::Recording;
 use lab::relay::{Relay, RelayConfig};
 use lab::udp_load;
 use simnet::{Loss, Path, Seed};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bytes that wait in front of a throttled line.
 const QUEUE_BYTES: usize = 64_000;
@@ -157,8 +158,9 @@ struct UdpSinkArguments {
 struct QuicDownloadArguments {
     #[arg(long)]
     to: SocketAddr,
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    /// For how long
+    #[arg(long, default_value_t = 10_000)]
+    ms: u64,
     /// Length of a window of the record
     #[arg(long, default_value_t = 100)]
     every_ms: u64,
@@ -254,13 +256,12 @@ fn keep_network(name: &str) -> anyhow::Result<()> {
     let entry = network::find(name)?;
     runtime()?.block_on(async {
         // Before the namespaces, so that a Ctrl-C always finds somebody who removes them.
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let interrupted = tokio::signal::ctrl_c();
+        let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
         let network = entry.start()?;
         println!("{}: {}\n\n{}\nCtrl-C removes it.", entry.name, entry.about, network.describe());
         tokio::select! {
-            outcome = interrupted => outcome?,
-            _ = terminated.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
         anyhow::Ok(())
     })
@@ -284,6 +285,7 @@ fn udp_sink(arguments: &UdpSinkArguments) -> anyhow::Result<()> {
 
 async fn quic_server(listen: SocketAddr) -> anyhow::Result<()> {
     let endpoint = quic_load::listen(listen)?;
+    eprintln!("{} {listen}", lab::downloads::LISTENING);
     let print = |served: quic_load::Served| {
         if let Err(error) = print_json(&served) {
             eprintln!("{error:#}");
@@ -295,7 +297,7 @@ async fn quic_server(listen: SocketAddr) -> anyhow::Result<()> {
 
 async fn quic_download(arguments: &QuicDownloadArguments) -> anyhow::Result<()> {
     let endpoint = quic_load::client(arguments.to)?;
-    let [lasting, every] = [Duration::from_secs(arguments.seconds), Duration::from_millis(arguments.every_ms)];
+    let [lasting, every] = [arguments.ms, arguments.every_ms].map(Duration::from_millis);
     print_json(&quic_load::download(&endpoint, arguments.to, lasting, every).await?)
 }
 

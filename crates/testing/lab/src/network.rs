@@ -136,7 +136,8 @@ impl Host {
         Ipv6Addr::new(0xfd77, self.number.into(), 0, 0, 0, 0, 0, 2)
     }
 
-    /// The first address of the /64 that is routed to it. A socket bound to `::` answers on each of them.
+    /// The first address of the /64 that is routed to it. A socket bound to `::` receives on each of
+    /// them; one bound to a single one of them needs `IPV6_FREEBIND`.
     pub fn ipv6_prefix(&self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd77, self.number.into(), 1, 0, 0, 0, 0, 0)
     }

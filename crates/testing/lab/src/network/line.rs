@@ -1,7 +1,10 @@
 //! A line with delay between two namespaces, which the kernel here cannot emulate: a TUN interface at each end, and a
 //! thread between them. Each direction is a [`simnet::Path`] of its own on real time, and may throttle flows.
 //!
-//! One thread carries about 30,000 packets a second. A line that is to be faster is a cable with rules of nftables.
+//! What is for a group (multicast) ends here: it is the kernel's own talk about addresses, of which a line needs none.
+//!
+//! One thread carries about 40,000 packets a second without loss (0.4 Gbit/s in packets of 1,200 bytes), and
+//! with its sender and sink takes a tenth of a core for 50 Mbit/s. A line that is to be faster is a cable with rules of nftables.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -249,6 +252,9 @@ impl Pump {
     /// Decides about the packet in the buffer and lets it wait for its time.
     fn take(&mut self, way: Way, length: usize) {
         let packet = &self.buffer[..length];
+        if is_multicast(packet) {
+            return;
+        }
         let now = now();
         let mut sides = self.shared.sides();
         let Side { line, throttle, counters } = &mut sides[way.index()];
@@ -300,6 +306,16 @@ impl Pump {
             counters.forwarded_bytes += sent.forwarded_bytes;
             counters.refused += sent.refused;
         }
+    }
+}
+
+/// Whether a packet is for a group. There is nobody else on a line; the kernel tells groups about itself at times of
+/// its own, and these packets must not take the luck of others, or no seed would repeat a run.
+fn is_multicast(packet: &[u8]) -> bool {
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.get(16).is_some_and(|first| (224..240).contains(first)),
+        Some(6) => packet.get(24) == Some(&0xff),
+        _ => false,
     }
 }
 

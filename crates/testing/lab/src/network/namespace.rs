@@ -22,6 +22,14 @@ const PREFIX: &str = "hwlab-";
 /// How long `ip`, `tc` or `nft` may take on a busy machine.
 const TOOL_WITHIN: Duration = Duration::from_secs(20);
 
+/// Settings for every interface that is made later. Without them an IPv6 address is of no use in its first second, while
+/// the kernel asks whether somebody else has it, and routers are searched for at random times.
+const AT_ONCE: [(&str, &str); 3] = [
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/dad_transmits", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+];
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A network namespace with its loopback up. It ends with this value: what still runs in it is killed, its interfaces
@@ -42,6 +50,7 @@ impl Namespace {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = Self { name: format!("{PREFIX}{}-{number}-{role}", std::process::id()) };
         run_ip(&["netns", "add", &namespace.name])?;
+        namespace.set_kernel(&AT_ONCE)?;
         namespace.set_up("link set lo up\n")?;
         Ok(namespace)
     }
