@@ -178,6 +178,22 @@ impl Host {
         ))
     }
 
+    /// What the provider's end of its link has, for `ip -batch`.
+    fn lines_at_provider(&self) -> String {
+        let interface = &self.interface_at_provider;
+        format!(
+            "link set {interface} mtu {} txqueuelen {QUEUE_PACKETS} up\n\
+             address replace {}/24 dev {interface}\n\
+             address replace {}/64 dev {interface} nodad\n\
+             route replace {}/64 via {}\n",
+            self.mtu,
+            self.gateway_ipv4(),
+            self.gateway_ipv6(),
+            self.ipv6_prefix(),
+            self.ipv6(),
+        )
+    }
+
     fn inside(&self) -> Inside<'_> {
         Inside { interface: &self.interface_at_provider, ipv4: self.ipv4(), ipv6: self.ipv6() }
     }
@@ -231,13 +247,14 @@ impl Network {
         let number = u8::try_from(self.hosts.len() + 1).context("more hosts than addresses")?;
         let namespace = Namespace::new(name)?;
         let interface_at_provider = format!("to-{name}");
+        let mut cable = String::new();
         let line = match &plan.link {
             Link::Cable => {
                 let bundles = if plan.has_bundles { "" } else { "gso_max_segs 1" };
-                let peer = namespace.name();
-                self.provider.set_up(&format!(
-                    "link add name {interface_at_provider} {bundles} type veth peer name {UPLINK} {bundles} netns {peer}\n"
-                ))?;
+                cable = format!(
+                    "link add name {interface_at_provider} {bundles} type veth peer name {UPLINK} {bundles} netns {}\n",
+                    namespace.name()
+                );
                 None
             }
             Link::Line(line) => {
@@ -246,19 +263,8 @@ impl Network {
             }
         };
         let host = Host { line, namespace, name: name.clone(), interface_at_provider, number, mtu: plan.mtu };
+        self.provider.set_up(&(cable + &host.lines_at_provider()))?;
         host.bring_up()?;
-        self.provider.set_up(&format!(
-            "link set {interface} mtu {} txqueuelen {QUEUE_PACKETS} up\n\
-             address replace {}/24 dev {interface}\n\
-             address replace {}/64 dev {interface} nodad\n\
-             route replace {}/64 via {}\n",
-            host.mtu,
-            host.gateway_ipv4(),
-            host.gateway_ipv6(),
-            host.ipv6_prefix(),
-            host.ipv6(),
-            interface = host.interface_at_provider,
-        ))?;
         self.hosts.push(host);
         self.hosts.last().context("the host was added just before")
     }

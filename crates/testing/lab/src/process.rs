@@ -195,10 +195,12 @@ fn wait_for(child: &mut Child, deadline: Duration) -> io::Result<Option<ExitStat
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() > deadline {
+        let elapsed = started.elapsed();
+        if elapsed > deadline {
             return Ok(None);
         }
-        std::thread::sleep(LOOK_EVERY);
+        // Short tools are not waited for much longer than they run.
+        std::thread::sleep(LOOK_EVERY.min(elapsed / 4 + Duration::from_millis(1)));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -167,20 +168,29 @@ fn owner(name: &str) -> Option<u32> {
 }
 
 fn remove(name: &str) -> anyhow::Result<()> {
-    let inside = run_ip(&["netns", "pids", name])?;
-    let own = rustix::process::getpid();
-    let inside = inside.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-    for pid in inside.filter(|pid| *pid != own) {
+    for pid in inside(name)? {
         // It may have ended already.
         let _ = kill_process(pid, Signal::KILL);
     }
-    run_ip(&["netns", "del", name])?;
-    Ok(())
+    run_ip(&["netns", "del", name])
 }
 
-fn run_ip(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = process::run(Command::new(programs::find("ip")?).args(arguments), TOOL_WITHIN)?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// The processes in a namespace, but never this one.
+fn inside(name: &str) -> std::io::Result<Vec<Pid>> {
+    let namespace = std::fs::metadata(Path::new(NAMES).join(name))?.ino();
+    let own = rustix::process::getpid();
+    let is_inside = |pid: &Pid| {
+        let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+        std::fs::metadata(path).is_ok_and(|network| network.ino() == namespace)
+    };
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    Ok(pids.filter(|pid| *pid != own && is_inside(pid)).collect())
+}
+
+fn run_ip(arguments: &[&str]) -> anyhow::Result<()> {
+    process::run(Command::new(programs::find("ip")?).args(arguments), TOOL_WITHIN)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -208,8 +218,7 @@ mod tests {
         let scratch = Scratch::new()?;
         let mut command = namespace.command("sleep")?;
         let mut running = Running::start("sleep", command.arg("60"), &scratch.join("log"))?;
-        let inside = || Ok::<_, anyhow::Error>(!run_ip(&["netns", "pids", &name])?.trim().is_empty());
-        running.wait_until("its start", TOOL_WITHIN, || inside().unwrap_or(false))?;
+        running.wait_until("its start", TOOL_WITHIN, || inside(&name).is_ok_and(|pids| !pids.is_empty()))?;
         drop(namespace);
         assert!(!exists(&name));
         let ended = |running: &mut Running| running.wait_until("its end", TOOL_WITHIN, || false).is_err();

@@ -16,9 +16,9 @@ pub(super) fn network(plan: LinePlan) -> anyhow::Result<Network> {
 }
 
 /// A load in each direction, one after the other: up, then down.
-pub(super) fn both_ways(network: &Network, family: usize, load: Load) -> anyhow::Result<[(Sent, Arrived); 2]> {
+fn both_ways(network: &Network, load: Load) -> anyhow::Result<[(Sent, Arrived); 2]> {
     let (client, server) = (network.host("client")?, network.host("server")?);
-    let run = |from: &Host, to: &Host| flow(from, (to, both_families(to, PORT)[family]), load);
+    let run = |from: &Host, to: &Host| flow(from, (to, both_families(to, PORT)[0]), load);
     Ok([run(client, server)?, run(server, client)?])
 }
 
@@ -26,14 +26,12 @@ pub(super) fn both_ways(network: &Network, family: usize, load: Load) -> anyhow:
 fn each_direction_has_its_own_delay() -> Outcome {
     let plan = LinePlan::new(Path::with_delay(40 * MILLISECOND), Path::with_delay(10 * MILLISECOND));
     let network = network(plan)?;
-    for family in [0, 1] {
-        let measured = both_ways(&network, family, Load::new(1_000_000, 3 * TENTH))?;
-        for ((sent, arrived), delay) in measured.iter().zip([40 * MILLISECOND, 10 * MILLISECOND]) {
-            assert_eq!((arrived.packets, arrived.overtaken), (sent.packets, 0));
-            let (least, median) = (arrived.delay(0.0), arrived.delay(0.5));
-            let (least, median) = least.zip(median).context("packets came")?;
-            assert!(least >= delay && median < delay + 5 * MILLISECOND, "{least:?} {median:?}");
-        }
+    let flows = four_flows(network.host("client")?, network.host("server")?, Load::new(1_000_000, 3 * TENTH))?;
+    for ((sent, arrived), delay_ms) in flows.iter().zip([40, 40, 10, 10]) {
+        assert_eq!((arrived.packets, arrived.overtaken), (sent.packets, 0));
+        let (least, median) = arrived.delay(0.0).zip(arrived.delay(0.5)).context("packets came")?;
+        let delay = delay_ms * MILLISECOND;
+        assert!(least >= delay && median < delay + 5 * MILLISECOND, "{least:?} {median:?}");
     }
     Ok(())
 }
@@ -43,7 +41,7 @@ fn each_direction_has_its_own_rate_and_queue() -> Outcome {
     // A queue of 25 ms at 4 Mbit/s, and no limit down.
     let up = Path::default().with_rate(4_000_000, 12_500);
     let network = network(LinePlan::new(up, Path::default()))?;
-    let [(sent, up), (all, down)] = both_ways(&network, 0, Load::new(8_000_000, 6 * TENTH))?;
+    let [(sent, up), (all, down)] = both_ways(&network, Load::new(8_000_000, 6 * TENTH))?;
     assert_near("up", up.goodput.bits_per_second(TENTH, 6 * TENTH), 4e6 * 1200.0 / 1228.0, 0.12);
     assert_eq!(down.packets, all.packets);
     let line = network.host("client")?.line().context("the client is at a line")?;
@@ -62,7 +60,7 @@ fn losses_are_repeated_by_their_seed() -> Outcome {
             seed: Seed::new(seed),
             ..LinePlan::symmetric(Path::default().with_loss(Loss::Independent(0.05)))
         };
-        let [(sent, up), (_, down)] = both_ways(&network(plan)?, 0, Load::new(16_000_000, 3 * TENTH))?;
+        let [(sent, up), (_, down)] = both_ways(&network(plan)?, Load::new(16_000_000, 3 * TENTH))?;
         assert_near("lost up", up.share_lost(sent), 0.05, 1.0);
         assert_ne!(up.missing, 0);
         assert_ne!(down.missing, 0);
@@ -93,7 +91,7 @@ fn a_line_can_be_cut_and_mended() -> Outcome {
     let network = network(LinePlan::symmetric(Path::default()))?;
     let line = network.host("client")?.line().context("the client is at a line")?;
     let arrived =
-        || Ok::<_, anyhow::Error>(both_ways(&network, 0, Load::new(1_000_000, TENTH))?.map(|(_, it)| it.packets));
+        || Ok::<_, anyhow::Error>(both_ways(&network, Load::new(1_000_000, TENTH))?.map(|(_, it)| it.packets));
     line.set_path(Way::Down, Path { is_cut: true, ..Path::default() });
     assert_eq!(arrived()?, [10, 0]);
     line.set_path(Way::Down, Path::default());

@@ -157,7 +157,7 @@ fn a_nat_forgets_silent_flows() -> Outcome {
     let (socket, far) = (any_socket(client, to)?, server.namespace().udp_socket(to)?);
     let first = probe(&socket, &far)?;
     assert_eq!(probe(&socket, &far)?, first, "a flow keeps its port");
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_millis(1300));
     let second = probe(&socket, &far)?;
     assert!(second.is_some() && second != first, "{first:?} became {second:?}");
     Ok(())
