@@ -160,7 +160,8 @@ impl Host {
         self.namespace.set_up(&format!("link set {UPLINK} down\n"))
     }
 
-    /// Brings its interface up, with the same addresses and routes as in the beginning.
+    /// Brings its interface up, with the same addresses and routes as in the beginning, and waits until it carries
+    /// packets.
     ///
     /// # Errors
     /// If the kernel refuses.
@@ -175,7 +176,8 @@ impl Host {
              route replace default via {gateway_ipv6}\n\
              route replace local {prefix}/64 dev lo\n",
             self.mtu
-        ))
+        ))?;
+        self.namespace.wait_until_carries(UPLINK)
     }
 
     /// What the provider's end of its link has, for `ip -batch`.
@@ -265,6 +267,7 @@ impl Network {
         let host = Host { line, namespace, name: name.clone(), interface_at_provider, number, mtu: plan.mtu };
         self.provider.set_up(&(cable + &host.lines_at_provider()))?;
         host.bring_up()?;
+        self.provider.wait_until_carries(&host.interface_at_provider)?;
         self.hosts.push(host);
         self.hosts.last().context("the host was added just before")
     }

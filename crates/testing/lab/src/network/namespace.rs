@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -121,6 +121,24 @@ impl Namespace {
         Ok(())
     }
 
+    /// Waits until an interface that is up carries packets. The kernel notices later, in its own time, that both ends of
+    /// a cable are there, and drops packets until then.
+    ///
+    /// # Errors
+    /// If it does not, or there is none of that name.
+    pub fn wait_until_carries(&self, interface: &str) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let mut command = Command::new(programs::find("ip")?);
+            command.args(["-n", &self.name, "-o", "link", "show", "dev", interface]);
+            let shown = process::run(&mut command, TOOL_WITHIN)?.stdout;
+            if carries(&String::from_utf8_lossy(&shown)) {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < TOOL_WITHIN, "the interface {interface} of {} carries nothing", self.name);
+        }
+    }
+
     /// Runs a script of nftables in it, all of it or nothing.
     ///
     /// # Errors
@@ -146,6 +164,11 @@ impl Drop for Namespace {
         // What cannot be removed now is removed by the next process, which finds it by its name.
         let _ = remove(&self.name);
     }
+}
+
+/// Whether `ip -o link show` tells of an interface with a carrier and a queue.
+fn carries(shown: &str) -> bool {
+    shown.contains("LOWER_UP") && !shown.contains("NO-CARRIER") && !shown.contains("qdisc noop ")
 }
 
 /// Removes the namespaces of processes that have ended without doing it. One that two processes remove at once is gone
@@ -208,6 +231,19 @@ mod tests {
         assert_eq!(owner("hwlab-4711-0-client"), Some(4711));
         for other in ["hwlab-x-0-client", "hwlab-4711", "tn-4711-0-r0", ""] {
             assert_eq!(owner(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_interface_carries_with_a_carrier_and_a_queue() {
+        assert!(carries("2: uplink@if3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP"));
+        assert!(carries("2: uplink: <POINTOPOINT,NOARP,UP,LOWER_UP> mtu 1500 qdisc pfifo_fast state UNKNOWN"));
+        for not_yet in [
+            "2: uplink@if3: <NO-CARRIER,BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state DOWN",
+            "2: uplink@if3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noop state UP",
+            "2: uplink@if3: <BROADCAST,MULTICAST,UP,M-DOWN> mtu 1500 qdisc noqueue state DOWN",
+        ] {
+            assert!(!carries(not_yet), "{not_yet}");
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lab::network::{FlowThrottle, Host, HostPlan, LinePlan, Network, Way};
 use lab::udp_load::{Arrived, Load, Sent};
 use simnet::{Loss, Path, Seed};
 
-use super::{HEADERS, Outcome, PORT, TENTH, assert_near, both_families, flow, four_flows};
+use super::{HEADERS, Outcome, PORT, TENTH, both_families, ensure_near, flow, four_flows, within_three};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -24,33 +24,37 @@ fn both_ways(network: &Network, load: Load) -> anyhow::Result<[(Sent, Arrived); 
 
 #[test]
 fn each_direction_has_its_own_delay() -> Outcome {
-    let plan = LinePlan::new(Path::with_delay(40 * MILLISECOND), Path::with_delay(10 * MILLISECOND));
-    let network = network(plan)?;
-    let flows = four_flows(network.host("client")?, network.host("server")?, Load::new(1_000_000, 3 * TENTH))?;
-    for ((sent, arrived), delay_ms) in flows.iter().zip([40, 40, 10, 10]) {
-        assert_eq!((arrived.packets, arrived.overtaken), (sent.packets, 0));
-        let (least, median) = arrived.delay(0.0).zip(arrived.delay(0.5)).context("packets came")?;
-        let delay = delay_ms * MILLISECOND;
-        assert!(least >= delay && median < delay + 5 * MILLISECOND, "{least:?} {median:?}");
-    }
-    Ok(())
+    within_three(|| {
+        let plan = LinePlan::new(Path::with_delay(40 * MILLISECOND), Path::with_delay(10 * MILLISECOND));
+        let network = network(plan)?;
+        let flows = four_flows(network.host("client")?, network.host("server")?, Load::new(1_000_000, 3 * TENTH))?;
+        for ((sent, arrived), delay_ms) in flows.iter().zip([40, 40, 10, 10]) {
+            ensure!((arrived.packets, arrived.overtaken) == (sent.packets, 0), "nothing is lost");
+            let (least, median) = arrived.delay(0.0).zip(arrived.delay(0.5)).context("packets came")?;
+            let delay = delay_ms * MILLISECOND;
+            ensure!(least >= delay && median < delay + 5 * MILLISECOND, "{least:?} {median:?}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn each_direction_has_its_own_rate_and_queue() -> Outcome {
-    // A queue of 25 ms at 4 Mbit/s, and no limit down.
-    let up = Path::default().with_rate(4_000_000, 12_500);
-    let network = network(LinePlan::new(up, Path::default()))?;
-    let [(sent, up), (all, down)] = both_ways(&network, Load::new(8_000_000, 6 * TENTH))?;
-    assert_near("up", up.goodput.bits_per_second(TENTH, 6 * TENTH), 4e6 * 1200.0 / 1228.0, 0.12);
-    assert_eq!(down.packets, all.packets);
-    let line = network.host("client")?.line().context("the client is at a line")?;
-    let counters = line.counters(Way::Up);
-    assert_eq!(counters.queue_full, sent.packets - up.packets);
-    assert_eq!((counters.forwarded, line.counters(Way::Down).queue_full), (up.packets, 0));
-    let delay = up.delay(0.5).context("packets came")?;
-    assert!(delay > 15 * MILLISECOND && delay < 35 * MILLISECOND, "the queue is full: {delay:?}");
-    Ok(())
+    within_three(|| {
+        // A queue of 25 ms at 4 Mbit/s, and no limit down.
+        let up = Path::default().with_rate(4_000_000, 12_500);
+        let network = network(LinePlan::new(up, Path::default()))?;
+        let [(sent, up), (all, down)] = both_ways(&network, Load::new(8_000_000, 6 * TENTH))?;
+        ensure_near("up", up.goodput.bits_per_second(TENTH, 6 * TENTH), 4e6 * 1200.0 / 1228.0, 0.12)?;
+        ensure!(down.packets == all.packets, "nothing is lost down");
+        let line = network.host("client")?.line().context("the client is at a line")?;
+        let counters = line.counters(Way::Up);
+        ensure!(counters.queue_full == sent.packets - up.packets, "{counters:?}");
+        ensure!(counters.forwarded == up.packets && line.counters(Way::Down).queue_full == 0, "{counters:?}");
+        let delay = up.delay(0.5).context("packets came")?;
+        ensure!(delay > 15 * MILLISECOND && delay < 35 * MILLISECOND, "the queue is full: {delay:?}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -61,9 +65,8 @@ fn losses_are_repeated_by_their_seed() -> Outcome {
             ..LinePlan::symmetric(Path::default().with_loss(Loss::Independent(0.05)))
         };
         let [(sent, up), (_, down)] = both_ways(&network(plan)?, Load::new(16_000_000, 3 * TENTH))?;
-        assert_near("lost up", up.share_lost(sent), 0.05, 1.0);
-        assert_ne!(up.missing, 0);
-        assert_ne!(down.missing, 0);
+        // About 16 of 312 packets a direction; the seed is fixed, so it is always the same ones.
+        assert!(up.missing > 0 && down.missing > 0 && up.share_lost(sent) < 0.1);
         Ok((up.packets << 32) + down.packets)
     };
     assert_eq!(lost(7)?, lost(7)?);
@@ -72,18 +75,20 @@ fn losses_are_repeated_by_their_seed() -> Outcome {
 
 #[test]
 fn flows_are_throttled_by_time_and_by_bytes() -> Outcome {
-    let network = network(LinePlan::symmetric(Path::with_delay(MILLISECOND)))?;
-    let line = network.host("client")?.line().context("the client is at a line")?;
-    line.set_throttle(Way::Up, Some(FlowThrottle::after_time(5 * TENTH, 1_000_000)));
-    line.set_throttle(Way::Down, Some(FlowThrottle::after_bytes(500_000, 1_000_000)));
-    let flows = four_flows(network.host("client")?, network.host("server")?, Load::new(8_000_000, 13 * TENTH))?;
-    for (family, (sent, arrived)) in [0, 1, 0, 1].into_iter().zip(&flows) {
-        assert_near("before", arrived.goodput.bits_per_second(TENTH, 4 * TENTH), 8e6, 0.2);
-        let after = arrived.goodput.bits_per_second(7 * TENTH, 13 * TENTH);
-        assert_near("after", after, 1e6 * 1200.0 / (1200.0 + HEADERS[family]), 0.2);
-        assert!(arrived.share_lost(*sent) > 0.3);
-    }
-    Ok(())
+    within_three(|| {
+        let network = network(LinePlan::symmetric(Path::with_delay(MILLISECOND)))?;
+        let line = network.host("client")?.line().context("the client is at a line")?;
+        line.set_throttle(Way::Up, Some(FlowThrottle::after_time(5 * TENTH, 1_000_000)));
+        line.set_throttle(Way::Down, Some(FlowThrottle::after_bytes(500_000, 1_000_000)));
+        let flows = four_flows(network.host("client")?, network.host("server")?, Load::new(8_000_000, 13 * TENTH))?;
+        for (family, (sent, arrived)) in [0, 1, 0, 1].into_iter().zip(&flows) {
+            ensure_near("before", arrived.goodput.bits_per_second(TENTH, 4 * TENTH), 8e6, 0.2)?;
+            let after = arrived.goodput.bits_per_second(7 * TENTH, 13 * TENTH);
+            ensure_near("after", after, 1e6 * 1200.0 / (1200.0 + HEADERS[family]), 0.35)?;
+            ensure!(arrived.share_lost(*sent) > 0.3, "hardly anything was lost");
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use simnet::Path;
 
 use super::programs::stock_download;
-use super::{Outcome, PORT, TENTH, assert_near, both_families, cables, flow};
+use super::{Outcome, PORT, TENTH, both_families, cables, ensure_near, flow};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MEGABIT: f64 = 1e6;
@@ -76,7 +76,7 @@ fn the_usual_throttles_at_ten_megabits() -> Outcome {
                 .collect();
             println!("{throttle:?} to {to}: Mbit/s in each second {seconds:.2?}");
             assert!(seconds[..3].iter().all(|rate| *rate > 9.0), "{seconds:?}");
-            assert_near("throttled", seconds[5] * 1000.0, 970.0, 0.05);
+            ensure_near("throttled", seconds[5] * 1000.0, 970.0, 0.05)?;
         }
     }
     Ok(())
@@ -126,8 +126,8 @@ fn iperf_sees_the_same_throttle() -> Outcome {
     let seconds = report["intervals"].as_array().context("iperf3 reports intervals")?;
     let rate = |second: usize| seconds[second]["sum"]["bits_per_second"].as_f64().context("an interval has a rate");
     println!("iperf3: {:.2} Mbit/s in the second second, {:.2} in the fifth", rate(1)? / MEGABIT, rate(4)? / MEGABIT);
-    assert_near("before", rate(1)?, 10e6, 0.1);
-    assert_near("after", rate(4)?, 1e6, 0.15);
+    ensure_near("before", rate(1)?, 10e6, 0.1)?;
+    ensure_near("after", rate(4)?, 1e6, 0.15)?;
     Ok(())
 }
 

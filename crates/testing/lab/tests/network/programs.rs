@@ -5,17 +5,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lab::downloads::{QuicServer, download};
 use lab::network::{Host, HostPlan, LinePlan, Network, find};
 use lab::process;
 use lab::quic_load::{Downloaded, Served};
 use lab::udp_load::{Arrived, Sent};
 
-use super::{Outcome, PORT, assert_near, both_families};
+use super::{Outcome, PORT, both_families, ensure_near, within_three};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
+/// How long a program may take that takes two seconds.
+const RUN_WITHIN: Duration = Duration::from_secs(30);
 /// The lab's own binary.
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
@@ -38,17 +38,20 @@ pub(super) fn stock_download(
 
 #[test]
 fn a_stock_quic_download_fills_a_line_and_is_seen_at_one_place() -> Outcome {
-    let path = simnet::Path::with_delay(Duration::from_millis(10)).with_rate(10_000_000, 50_000);
-    let network = Network::start(&[HostPlan::line("client", LinePlan::symmetric(path)), HostPlan::cable("server")])?;
-    let [_, to] = both_families(network.host("server")?, PORT);
-    let (downloaded, served) = stock_download(&network, to, Duration::from_millis(1500))?;
-    let goodput = &downloaded.goodput;
-    let rate = goodput.bits_per_second(Duration::from_millis(500), Duration::from_millis(1500));
-    assert_near("goodput", rate, 9.2e6, 0.1);
-    assert!(downloaded.rtt >= Duration::from_millis(20) && served.rtt < Duration::from_millis(80), "{served:?}");
-    assert_eq!((served.migrations(), served.mtu), (0, 1452), "{served:?}");
-    assert!(goodput.longest_stall() < Duration::from_millis(500), "{:?}", goodput.longest_stall());
-    Ok(())
+    within_three(|| {
+        let path = simnet::Path::with_delay(Duration::from_millis(10)).with_rate(10_000_000, 50_000);
+        let network =
+            Network::start(&[HostPlan::line("client", LinePlan::symmetric(path)), HostPlan::cable("server")])?;
+        let [_, to] = both_families(network.host("server")?, PORT);
+        let (downloaded, served) = stock_download(&network, to, Duration::from_millis(1500))?;
+        let goodput = &downloaded.goodput;
+        let rate = goodput.bits_per_second(Duration::from_millis(500), Duration::from_millis(1500));
+        ensure_near("goodput", rate, 9.2e6, 0.15)?;
+        ensure!(downloaded.rtt >= Duration::from_millis(20) && served.rtt < Duration::from_millis(80), "{served:?}");
+        ensure!((served.migrations(), served.mtu) == (0, 1452), "{served:?}");
+        ensure!(goodput.longest_stall() < Duration::from_millis(500), "{:?}", goodput.longest_stall());
+        Ok(())
+    })
 }
 
 #[test]
@@ -58,11 +61,11 @@ fn a_load_of_two_processes_crosses_a_named_network() -> Outcome {
     let [to, _] = both_families(server, PORT);
     let mut sink = lab(server)?;
     sink.args(["udp-sink", "--seconds", "2", "--listen", &to.to_string()]);
-    let sink = std::thread::spawn(move || process::run(&mut sink, PATIENCE));
+    let sink = std::thread::spawn(move || process::run(&mut sink, RUN_WITHIN));
     std::thread::sleep(Duration::from_millis(300));
     let mut sender = lab(client)?;
     sender.args(["udp-send", "--seconds", "1", "--bits-per-second", "2000000", "--to", &to.to_string()]);
-    let sent: Sent = serde_json::from_slice(&process::run(&mut sender, PATIENCE)?.stdout)?;
+    let sent: Sent = serde_json::from_slice(&process::run(&mut sender, RUN_WITHIN)?.stdout)?;
     let output = sink.join().ok().context("the thread of the sink panicked")??;
     let arrived: Arrived = serde_json::from_slice(&output.stdout)?;
     assert_eq!((sent.packets, arrived.packets), (208, 208));
