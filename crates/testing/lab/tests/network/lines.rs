@@ -65,7 +65,7 @@ fn losses_are_repeated_by_their_seed() -> Outcome {
             ..LinePlan::symmetric(Path::default().with_loss(Loss::Independent(0.05)))
         };
         let [(sent, up), (_, down)] = both_ways(&network(plan)?, Load::new(16_000_000, 3 * TENTH))?;
-        // About 16 of 312 packets a direction; the seed is fixed, so it is always the same ones.
+        // About 25 of 500 packets a direction; the seed is fixed, so it is always the same ones.
         assert!(up.missing > 0 && down.missing > 0 && up.share_lost(sent) < 0.1);
         Ok((up.packets << 32) + down.packets)
     };
