@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 13] = [
+const RUNS: [Long; 14] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -115,6 +115,24 @@ const RUNS: [Long; 13] = [
             "--release",
             "--package",
             "adversary",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "isp",
+        about: "the emulated provider in full size: delay, throttles, downloads, what it carries (root, about 4 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "lab",
+            "--test",
+            "network",
             "--",
             "--ignored",
             "--nocapture",

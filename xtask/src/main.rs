@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+mod lab;
 mod long;
 mod tidy;
 
-const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask long [NAME]";
+const USAGE: &str = "usage: cargo xtask tidy\n       cargo xtask long [NAME]\n       cargo xtask lab [NAME]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             Ok(true)
         }
         ["long", name] => long::run(&root, name),
+        ["lab", name @ ..] if name.len() <= 1 => lab::run(&root, name.first().copied()),
         _ => anyhow::bail!("{USAGE}"),
     });
     match outcome {

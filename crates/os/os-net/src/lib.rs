@@ -9,4 +9,5 @@ pub mod readiness;
 pub mod schedule;
 pub mod slot_sender;
 pub mod spawn;
+pub mod tun;
 pub mod udp;

@@ -1,7 +1,7 @@
 //! The parts of the lab for use by hand; see the README.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints its results")]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +10,14 @@ use anyhow::Context;
 use clap::Parser;
 use lab::load::{self, Service};
 use lab::measure::{self, Part};
+use lab::network;
 use lab::plain::{self, Control};
+use lab::quic_load;
 use lab::recording::Recording;
 use lab::relay::{Relay, RelayConfig};
+use lab::udp_load;
 use simnet::{Loss, Path, Seed};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bytes that wait in front of a throttled line.
 const QUEUE_BYTES: usize = 64_000;
@@ -38,6 +42,19 @@ enum Command {
     Latency(LatencyArguments),
     /// Measure a pair beside the baseline, and print the figures as Markdown
     Measure(MeasureArguments),
+    /// Make a network of namespaces and keep it until Ctrl-C; without a name, list them
+    Network {
+        /// Which one
+        name: Option<String>,
+    },
+    /// Send numbered UDP packets, and print as JSON how many
+    UdpSend(UdpSendArguments),
+    /// Receive numbered UDP packets for a time, and print as JSON what came, when and from whom
+    UdpSink(UdpSinkArguments),
+    /// Serve downloads over QUIC, and print as JSON, for each, where its client was and what was lost
+    QuicServer(ListenArguments),
+    /// Download over QUIC for a time, and print the goodput as JSON
+    QuicDownload(QuicDownloadArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +133,42 @@ struct MeasureArguments {
     write: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct UdpSendArguments {
+    #[arg(long)]
+    to: SocketAddr,
+    /// Of UDP payload
+    #[arg(long)]
+    bits_per_second: u64,
+    #[arg(long, default_value_t = 1200)]
+    payload_bytes: usize,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct UdpSinkArguments {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long, default_value_t = 12)]
+    seconds: u64,
+    /// Length of a window of the record
+    #[arg(long, default_value_t = 100)]
+    every_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct QuicDownloadArguments {
+    #[arg(long)]
+    to: SocketAddr,
+    /// For how long
+    #[arg(long, default_value_t = 10_000)]
+    ms: u64,
+    /// Length of a window of the record
+    #[arg(long, default_value_t = 100)]
+    every_ms: u64,
+}
+
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Relay(arguments) => relay(&arguments),
@@ -126,6 +179,12 @@ fn main() -> anyhow::Result<()> {
         Command::Source(it) => serve(it.listen, Service::Source { bytes: it.bytes }),
         Command::Latency(arguments) => latency(&arguments),
         Command::Measure(arguments) => measure(&arguments),
+        Command::Network { name: None } => list_networks(),
+        Command::Network { name: Some(name) } => keep_network(&name),
+        Command::UdpSend(arguments) => udp_send(&arguments),
+        Command::UdpSink(arguments) => udp_sink(&arguments),
+        Command::QuicServer(it) => runtime()?.block_on(quic_server(it.listen)),
+        Command::QuicDownload(arguments) => runtime()?.block_on(quic_download(&arguments)),
     }
 }
 
@@ -189,5 +248,64 @@ fn measure(arguments: &MeasureArguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.write {
         std::fs::write(file, &page).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    Ok(())
+}
+
+fn list_networks() -> anyhow::Result<()> {
+    network::CATALOG.iter().for_each(|entry| println!("{:<15} {}", entry.name, entry.about));
+    Ok(())
+}
+
+fn keep_network(name: &str) -> anyhow::Result<()> {
+    let entry = network::find(name)?;
+    runtime()?.block_on(async {
+        // Before the namespaces, so that a Ctrl-C always finds somebody who removes them.
+        let [mut interrupt, mut terminate] = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        let network = entry.start()?;
+        println!("{}: {}\n\n{}\nCtrl-C removes it.", entry.name, entry.about, network.describe());
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        anyhow::Ok(())
+    })
+}
+
+fn udp_send(arguments: &UdpSendArguments) -> anyhow::Result<()> {
+    let any: IpAddr = if arguments.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).context("no free port")?;
+    let lasting = Duration::from_secs(arguments.seconds);
+    let load =
+        udp_load::Load { bits_per_second: arguments.bits_per_second, payload_bytes: arguments.payload_bytes, lasting };
+    print_json(&udp_load::send(&socket, arguments.to, load)?)
+}
+
+fn udp_sink(arguments: &UdpSinkArguments) -> anyhow::Result<()> {
+    let listen = arguments.listen;
+    let socket = UdpSocket::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let [lasting, every] = [Duration::from_secs(arguments.seconds), Duration::from_millis(arguments.every_ms)];
+    print_json(&udp_load::receive_for(&socket, lasting, every)?)
+}
+
+async fn quic_server(listen: SocketAddr) -> anyhow::Result<()> {
+    let endpoint = quic_load::listen(listen)?;
+    eprintln!("{} {listen}", lab::downloads::LISTENING);
+    let print = |served: quic_load::Served| {
+        if let Err(error) = print_json(&served) {
+            eprintln!("{error:#}");
+        }
+    };
+    quic_load::serve(&endpoint, print).await;
+    Ok(())
+}
+
+async fn quic_download(arguments: &QuicDownloadArguments) -> anyhow::Result<()> {
+    let endpoint = quic_load::client(arguments.to)?;
+    let [lasting, every] = [arguments.ms, arguments.every_ms].map(Duration::from_millis);
+    print_json(&quic_load::download(&endpoint, arguments.to, lasting, every).await?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(value)?);
     Ok(())
 }

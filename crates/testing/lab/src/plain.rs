@@ -108,7 +108,8 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
     let _ = to.shutdown().await;
 }
 
-fn endpoint(bind: SocketAddr, server: Option<ServerConfig>) -> anyhow::Result<Endpoint> {
+/// An endpoint with large socket buffers.
+pub(crate) fn endpoint(bind: SocketAddr, server: Option<ServerConfig>) -> anyhow::Result<Endpoint> {
     let socket = std::net::UdpSocket::bind(bind).with_context(|| format!("cannot bind {bind}"))?;
     // A kernel that grants smaller buffers is no error.
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER);
@@ -144,7 +145,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn client_config(control: Control) -> anyhow::Result<ClientConfig> {
+/// TLS of a client that accepts every server.
+pub(crate) fn client_tls() -> anyhow::Result<Arc<QuicClientConfig>> {
     let provider = provider();
     let verifier = Arc::new(Anybody(Arc::clone(&provider)));
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -153,12 +155,11 @@ fn client_config(control: Control) -> anyhow::Result<ClientConfig> {
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     tls.alpn_protocols = vec![PROTOCOL.to_vec()];
-    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    config.transport_config(transport(control)?);
-    Ok(config)
+    Ok(Arc::new(QuicClientConfig::try_from(tls)?))
 }
 
-fn server_config(control: Control) -> anyhow::Result<ServerConfig> {
+/// TLS of a server that accepts every client.
+pub(crate) fn server_tls() -> anyhow::Result<Arc<QuicServerConfig>> {
     let provider = provider();
     // The key is no secret: the pair protects nothing, it only costs what protection costs.
     let own = NodeSecret::from_seed([7; 32]);
@@ -171,7 +172,17 @@ fn server_config(control: Control) -> anyhow::Result<ServerConfig> {
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified)));
     tls.alpn_protocols = vec![PROTOCOL.to_vec()];
-    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    Ok(Arc::new(QuicServerConfig::try_from(tls)?))
+}
+
+fn client_config(control: Control) -> anyhow::Result<ClientConfig> {
+    let mut config = ClientConfig::new(client_tls()?);
+    config.transport_config(transport(control)?);
+    Ok(config)
+}
+
+fn server_config(control: Control) -> anyhow::Result<ServerConfig> {
+    let mut config = ServerConfig::with_crypto(server_tls()?);
     config.transport_config(transport(control)?);
     Ok(config)
 }

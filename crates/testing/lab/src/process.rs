@@ -138,8 +138,29 @@ pub fn run(command: &mut Command, deadline: Duration) -> anyhow::Result<Output> 
 /// # Errors
 /// If it cannot be started, or runs longer than `deadline`.
 pub fn run_to_end(command: &mut Command, deadline: Duration) -> anyhow::Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    run_with(command, Vec::new(), deadline)
+}
+
+/// Runs a command to its end, which reads `input`, usually a script.
+///
+/// # Errors
+/// If it cannot be started, fails, or runs longer than `deadline`; with what it printed and the input.
+pub fn run_script(command: &mut Command, input: &str, deadline: Duration) -> anyhow::Result<Output> {
+    let output = run_with(command, input.as_bytes().to_vec(), deadline)?;
+    if !output.status.success() {
+        bail!("{command:?} ended with {}:\n{}\nits input was:\n{input}", output.status, printed(&output));
+    }
+    Ok(output)
+}
+
+fn run_with(command: &mut Command, input: Vec<u8>, deadline: Duration) -> anyhow::Result<Output> {
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A program that ends before it has read everything says why on its own.
+        std::thread::spawn(move || io::Write::write_all(&mut pipe, &input));
+    }
     let out = read_all(child.stdout.take());
     let errors = read_all(child.stderr.take());
     let Some(status) = wait_for(&mut child, deadline)? else {
@@ -174,10 +195,12 @@ fn wait_for(child: &mut Child, deadline: Duration) -> io::Result<Option<ExitStat
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if started.elapsed() > deadline {
+        let elapsed = started.elapsed();
+        if elapsed > deadline {
             return Ok(None);
         }
-        std::thread::sleep(LOOK_EVERY);
+        // Short tools are not waited for much longer than they run.
+        std::thread::sleep(LOOK_EVERY.min(elapsed / 4 + Duration::from_millis(1)));
     }
 }
 
@@ -197,6 +220,14 @@ mod tests {
         let error = run(Command::new("sleep").arg("60"), Duration::from_millis(50)).expect_err("it takes too long");
         assert!(error.to_string().contains("did not end"), "{error}");
         assert!(run(&mut Command::new("no-such-program"), SECONDS).is_err());
+    }
+
+    #[test]
+    fn a_script_is_read_and_shown_when_it_fails() {
+        let output = run_script(&mut Command::new("sh"), "echo from the script", SECONDS).expect("sh is everywhere");
+        assert_eq!(output.stdout, b"from the script\n");
+        let error = run_script(&mut Command::new("sh"), "exit 4", SECONDS).expect_err("it fails");
+        assert!(error.to_string().ends_with("exit 4"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Missing {
 }
 
 /// Programs with their Debian packages.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("curl", "curl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
@@ -27,6 +27,8 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("iperf3", "iperf3"),
     ("socat", "socat"),
     ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("nft", "nftables"),
 ];
 
 /// Python modules with their Debian packages.

@@ -3,16 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use admin::status::{Severity, Status};
 use anyhow::{Context, ensure};
 use lab::load::{Service, read_pattern, serve};
+use lab::network::Namespace;
 use lab::pair::hushwire;
-use lab::process::{self, Running};
-use lab::programs;
+use lab::process::Running;
 use lab::scratch::Scratch;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::rig::{Outcome, PATIENCE, fresh_keys, private, status, take_turn, wait_until};
 
@@ -25,66 +23,34 @@ const EXIT_IP: &str = "10.231.7.2";
 const DOOR: u16 = 4433;
 const ORIGIN: u16 = 8080;
 
-static COUNT: AtomicU32 = AtomicU32::new(0);
-
 /// Two namespaces and a cable. They go with this value, and the cable with them.
 struct Cable {
-    names: [String; 2],
+    ends: [Namespace; 2],
 }
 
 impl Cable {
     /// `mtu` of the entry's end and of the exit's.
     fn new(mtu: [u16; 2]) -> anyhow::Result<Self> {
-        ensure!(rustix::process::geteuid().is_root(), "this test makes network namespaces: run it as root");
-        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let cable = Self { names: ["entry", "exit"].map(|side| format!("hw-{side}-{id}")) };
-        let [entry, exit] = &cable.names;
-        for name in &cable.names {
-            ip(&["netns", "add", name])?;
-            ip(&["-n", name, "link", "set", "lo", "up"])?;
+        let ends = [Namespace::new("entry")?, Namespace::new("exit")?];
+        let exit = ends[1].name();
+        ends[0].set_up(&format!("link add name cable type veth peer name cable netns {exit}\n"))?;
+        for ((end, address), mtu) in ends.iter().zip([ENTRY_IP, EXIT_IP]).zip(mtu) {
+            end.set_up(&format!("address add {address}/30 dev cable\nlink set cable mtu {mtu} up\n"))?;
         }
-        ip(&["-n", entry, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", exit])?;
-        for ((name, address), mtu) in cable.names.iter().zip([ENTRY_IP, EXIT_IP]).zip(mtu) {
-            ip(&["-n", name, "address", "add", &format!("{address}/30"), "dev", "cable"])?;
-            ip(&["-n", name, "link", "set", "cable", "mtu", &mtu.to_string(), "up"])?;
-        }
-        Ok(cable)
+        Ok(Self { ends })
     }
 
     /// A command that runs at the entry's (0) or the exit's side (1).
     fn command(&self, side: usize) -> anyhow::Result<Command> {
-        let mut command = Command::new(programs::find("ip")?);
-        command.args(["netns", "exec", &self.names[side]]).arg(hushwire()?);
-        Ok(command)
+        self.ends[side].command(hushwire()?)
     }
 
     /// A source of the pattern at the exit's side.
     fn start_origin(&self) -> Outcome {
-        let path = format!("/run/netns/{}", self.names[1]);
-        let namespace = std::fs::File::open(&path).with_context(|| path.clone())?;
-        let bind = move || -> anyhow::Result<TcpListener> {
-            // The thread ends in there; its socket stays.
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))?;
-            Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, ORIGIN))?)
-        };
-        let listener = std::thread::spawn(bind).join().ok().context("the thread panicked")??;
+        let listener = self.ends[1].within(|| Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, ORIGIN))?))?;
         std::thread::spawn(move || serve(&listener, Service::Source { bytes: BYTES }));
         Ok(())
     }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        for name in &self.names {
-            // What cannot be removed is found by its name.
-            let _ = ip(&["netns", "del", name]);
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> Outcome {
-    process::run(Command::new(programs::find("ip")?).args(arguments), PATIENCE)?;
-    Ok(())
 }
 
 /// Both nodes at the ends of a cable.
