@@ -3,7 +3,7 @@
 use crate::alternatives::{Aim, Classes, ConstantPlan, NetShaperPlan, NoNetShaper, SteppedPlan, netshaper, stepped};
 use crate::directions::Directions;
 use crate::error::{PlanError, RequestError};
-use crate::measured::{MONTH_S, wire_rate};
+use crate::measured::MONTH_S;
 use crate::mechanism::DpPlan;
 use crate::promises::Promises;
 use crate::recommendation::{Choice, Recommendation};
@@ -83,10 +83,6 @@ pub fn plan(request: &Request) -> Result<Plan, PlanError> {
         budget,
         latency: same,
         epoch_bytes: load.down * f64::from(checked.epoch_s),
-        dp_at_rest: dp.map_or(0, |dp| {
-            let rates = dp.directions.map(|direction| wire_rate(direction.at_rest, &setup));
-            (rates.sum() * MONTH_S) as u64
-        }),
     };
     let Some(recommendation) = choice.recommend() else {
         let needed = classes.least_bytes()?.min(least_bytes);

@@ -41,7 +41,7 @@ pub struct Recommendation {
 /// Bytes are those of both directions in 30 days.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reason {
-    /// `dp` costs as much as a constant rate or more, and tells something.
+    /// `dp` costs about as much as a constant rate or more, and tells something.
     ConstantIsCheaper {
         /// Of `constant`.
         constant: u64,
@@ -92,21 +92,12 @@ pub enum Reason {
         /// Of `constant`.
         constant: u64,
     },
-    /// It costs about as much as a constant rate that knows the load, and follows the load.
-    DpFollows {
-        /// Of `dp`.
-        dp: u64,
-        /// Of `constant`.
-        constant: u64,
-        /// Of `dp` with nobody there.
-        at_rest: u64,
-    },
 }
 
 /// Above this accuracy after one epoch the noise hides nobody.
 const ACCURACY_MAX: f64 = 0.9;
-/// `dp` may cost this much more than a constant rate that was chosen by who knows the load.
-const FOLLOWING_MAY_COST: f64 = 1.1;
+/// `dp` has to save a twentieth: a constant rate tells nothing, and classes are a fifth apart.
+const DP_SAVES: f64 = 0.95;
 
 /// What there is to choose from.
 pub(crate) struct Choice<'a> {
@@ -118,8 +109,6 @@ pub(crate) struct Choice<'a> {
     pub(crate) latency: LatencyTarget,
     /// What the traffic brings down in an epoch.
     pub(crate) epoch_bytes: f64,
-    /// Of `dp` with nobody there, in 30 days.
-    pub(crate) dp_at_rest: u64,
 }
 
 impl Choice<'_> {
@@ -169,14 +158,8 @@ impl Choice<'_> {
         if hides_nothing(promises) || !fits(dp) || !self.is_fast(plan) {
             return None;
         }
-        let reason = if dp < constant {
-            Reason::DpIsCheaper { dp, constant }
-        } else if dp as f64 <= FOLLOWING_MAY_COST * constant as f64 && 2 * self.dp_at_rest <= constant {
-            Reason::DpFollows { dp, constant, at_rest: self.dp_at_rest }
-        } else {
-            return None;
-        };
-        Some(Recommendation { mode: RecommendedMode::Dp, reason })
+        let saves = dp as f64 <= DP_SAVES * constant as f64;
+        saves.then_some(Recommendation { mode: RecommendedMode::Dp, reason: Reason::DpIsCheaper { dp, constant } })
     }
 
     fn is_fast(&self, dp: &DpPlan) -> bool {
@@ -238,14 +221,6 @@ impl fmt::Display for Reason {
                 "dp costs {:.0} GB a month, a constant rate for the same {:.0} GB",
                 gigabytes(dp),
                 gigabytes(constant)
-            ),
-            Self::DpFollows { dp, constant, at_rest } => write!(
-                f,
-                "dp costs {:.0} GB a month, about as much as a constant rate that knows the load ({:.0} GB), and follows the load \
-                 down to {:.0} GB where nobody is there",
-                gigabytes(dp),
-                gigabytes(constant),
-                gigabytes(at_rest)
             ),
         }
     }
