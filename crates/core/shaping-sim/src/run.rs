@@ -1,5 +1,6 @@
 //! A run: traffic through both directions of a node, slot by slot, on virtual time.
 
+use crate::latencies::Latencies;
 use crate::mode::{Mode, ModeError};
 use crate::pacer::{Lattice, NoiseFrom};
 use crate::report::Report;
@@ -15,6 +16,10 @@ use lane::Lane;
 
 /// Most transfers of a run; a longer one ends with an error.
 pub const RUN_TRANSFERS_MAX: usize = 1 << 24;
+/// Longest lead time, and longest way between the nodes.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// Latest second at which a run begins, 35,000 years from 1970.
+const START_MAX: u64 = 1 << 40;
 /// Bytes of a session packet that carry no application byte: QUIC's short header (1), packet number (up to 4), tag (16)
 /// and the head of a stream frame (up to 9). docs/spec/session.md counts 30 for a datagram as well.
 pub const SESSION_HEAD_BYTES: usize = 30;
@@ -80,6 +85,9 @@ impl Setup {
         if self.measured.is_zero() || self.measured > TRACE_LENGTH_MAX || self.drain > TRACE_LENGTH_MAX {
             return Err(RunError::Length);
         }
+        if self.lead > DELAY_MAX || self.one_way > DELAY_MAX || self.start_unix_s > START_MAX {
+            return Err(RunError::Time);
+        }
         let fits = self.session_packet > SESSION_HEAD_BYTES && self.session_packet <= self.packet_bytes;
         if !fits || self.packet_bytes > usize::from(u16::MAX) {
             return Err(RunError::Packet);
@@ -94,6 +102,9 @@ pub enum RunError {
     /// Too long, or nothing.
     #[error("a run measures more than nothing and at most {} s, and drains as long at most", TRACE_LENGTH_MAX.as_secs())]
     Length,
+    /// A delay or a date beyond all use.
+    #[error("lead time and way between the nodes take at most {} s, and a run begins by the second {START_MAX}", DELAY_MAX.as_secs())]
+    Time,
     /// Sizes that do not fit into each other.
     #[error("a session packet has more than {SESSION_HEAD_BYTES} bytes and fits into the packet of at most 65535")]
     Packet,
@@ -198,7 +209,7 @@ impl Run<'_> {
         let packet_bytes = self.setup.packet_bytes as u64;
         up.wire_bytes += acknowledgements(down_packets) * packet_bytes;
         down.wire_bytes += acknowledgements(up_packets) * packet_bytes;
-        let exchanges = crate::latencies::Latencies::of(self.exchanges);
+        let exchanges = Latencies::of(self.exchanges);
         Report { up, down, exchanges, measured: self.setup.measured }
     }
 }

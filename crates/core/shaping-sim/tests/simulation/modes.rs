@@ -196,6 +196,8 @@ fn what_cannot_run_is_refused_by_name() {
     assert_eq!(with(&Mode::Off, &Setup { measured: Duration::ZERO, ..setup }), Some(RunError::Length));
     assert_eq!(with(&Mode::Off, &Setup { session_packet: 30, ..setup }), Some(RunError::Packet));
     assert_eq!(with(&Mode::Off, &Setup { ring_bytes: 0, ..setup }), Some(RunError::Ring));
+    assert_eq!(with(&Mode::Off, &Setup { one_way: Duration::MAX, ..setup }), Some(RunError::Time));
+    assert_eq!(with(&Mode::Off, &Setup { start_unix_s: u64::MAX, ..setup }), Some(RunError::Time));
     let greedy = Promise { down_bytes: 1 << 60, ..promise().expect("epsilon 1") };
     assert!(matches!(dp_modes(&video(1), &greedy), Err(RecommendError::Sigma(_) | RecommendError::Noise(_))));
 }
