@@ -23,7 +23,7 @@ mod traffic;
 
 pub use average::Average;
 pub use cost::{Cost, NoiseCost};
-pub use fluid::{FluidReport, run_fluid};
+pub use fluid::{FluidReport, answers, run_fluid};
 pub use latencies::Latencies;
 pub use lines::WAITING_TRANSFERS_MAX;
 pub use mode::{ConstantRate, Dp, EXACT_RATE_MAX, Mode, ModeError, Queue};
