@@ -4,6 +4,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::fmt::Write;
 use std::path::PathBuf;
 
+mod sim;
+
+pub(crate) use sim::{ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg};
+
 /// Carries TCP and UDP flows in packets of one size at a public rate, so that who watches the link learns nothing.
 #[derive(Debug, Parser)]
 #[command(name = "hushwire", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
@@ -28,7 +32,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Try it", &["demo", "bench", "verify"]),
+    ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
     ("More", &["version", "completions", "man"]),
@@ -42,6 +46,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Judge what an observer of a link can see, from recordings of it
     Verify(VerifyArgs),
+    /// Simulate what each mode costs and tells, on generated traffic or a recording
+    Sim(SimArgs),
     /// Write a configuration and keys, and print the line that the other node needs
     Init(InitArgs),
     /// Make or show a node's keys

@@ -10,6 +10,8 @@ const COMMANDS: &[&[&str]] = &[
     &["demo"],
     &["bench"],
     &["verify"],
+    &["sim"],
+    &["sim", "reaction"],
     &["init"],
     &["keys"],
     &["keys", "new"],
