@@ -84,7 +84,7 @@ pub fn curves(
     let off = Average::of(&run_seeds(workload, [&Mode::Off, &Mode::Off], setup, 1)?);
     let queue = queue_points(workload, promise, intervals_ms, setup)?;
     let stepped = match workload {
-        Workload::Exchanges(_) => "stepped, 4 classes, 1 hour",
+        Workload::Exchanges(_) | Workload::Both(..) => "stepped, 4 classes, 1 hour",
         Workload::Replay(_) => "stepped, 4 classes",
     };
     let all = [
@@ -167,7 +167,7 @@ fn stepped_points(workload: &Workload, up: &Mode, setup: &Setup) -> Result<Vec<(
         return Ok(Vec::new());
     }
     let measured = match workload {
-        Workload::Exchanges(_) => setup.measured.max(STEPPED_LENGTH),
+        Workload::Exchanges(_) | Workload::Both(..) => setup.measured.max(STEPPED_LENGTH),
         // It goes on for no hour.
         Workload::Replay(_) => setup.measured,
     };

@@ -10,8 +10,11 @@ use shaping::SlotLength;
 use std::time::Duration;
 use thiserror::Error;
 
+mod bins;
 mod lane;
 
+pub use bins::BINS_MAX;
+use bins::Bins;
 use lane::Lane;
 
 /// Most transfers of a run; a longer one ends with an error.
@@ -114,6 +117,9 @@ pub enum RunError {
     /// Too much traffic.
     #[error("the run has more than {RUN_TRANSFERS_MAX} transfers; make it shorter, or with fewer clients")]
     TooManyTransfers,
+    /// Nothing, or too many.
+    #[error("an observer has 1 to {BINS_MAX} bins; make them longer")]
+    Bins,
     /// The mode does not fit.
     #[error("{0}")]
     Mode(#[from] ModeError),
@@ -124,12 +130,40 @@ pub enum RunError {
 
 /// Sends the workload through a node whose directions have these modes.
 pub fn run(workload: &Workload, up: &Mode, down: &Mode, setup: &Setup) -> Result<Report, RunError> {
-    setup.check()?;
-    let source = Source::new(workload, setup.measured, setup.seed);
-    let lane = |mode, stream| Lane::new(mode, workload.clients(), setup, NoiseFrom::Seed(setup.seed, stream));
-    let mut run = Run { setup, source, up: lane(up, 0)?, down: lane(down, 1)?, exchanges: Vec::new(), transfers: 0 };
+    let mut run = Run::new(workload, [up, down], setup, setup.seed)?;
     run.go()?;
     Ok(run.report())
+}
+
+/// What somebody sees who watches the wire of such a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// UDP payload in each bin of the measured time, towards servers. Acknowledgements of mode `off` are left out.
+    pub up: Vec<u64>,
+    /// The same from servers.
+    pub down: Vec<u64>,
+    /// Maximal leakage of both directions in bits; none where it is not bounded.
+    pub bits: Option<f64>,
+}
+
+/// As [`run()`], for an observer with bins of this length, at most [`BINS_MAX`]. Noise has a seed of its own, so that the
+/// same traffic can be seen more than once.
+pub fn observe(
+    workload: &Workload,
+    [up, down]: [&Mode; 2],
+    setup: &Setup,
+    bin: Duration,
+    noise_seed: u64,
+) -> Result<Observation, RunError> {
+    let mut run = Run::new(workload, [up, down], setup, noise_seed)?;
+    run.up.seen = Some(Bins::new(bin, setup.measured)?);
+    run.down.seen = Some(Bins::new(bin, setup.measured)?);
+    run.go()?;
+    let mut taken = |direction| run.lane(direction).seen.take().map(Bins::into_bytes).unwrap_or_default();
+    let (up, down) = (taken(Direction::Up), taken(Direction::Down));
+    let report = run.report();
+    let bits = report.up.cost.bits().zip(report.down.cost.bits()).map(|(up, down)| up + down);
+    Ok(Observation { up, down, bits })
 }
 
 struct Run<'a> {
@@ -141,7 +175,14 @@ struct Run<'a> {
     transfers: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(workload: &Workload, [up, down]: [&Mode; 2], setup: &'a Setup, noise_seed: u64) -> Result<Self, RunError> {
+        setup.check()?;
+        let source = Source::new(workload, setup.measured, setup.seed);
+        let lane = |mode, stream| Lane::new(mode, workload.clients(), setup, NoiseFrom::Seed(noise_seed, stream));
+        Ok(Self { setup, source, up: lane(up, 0)?, down: lane(down, 1)?, exchanges: Vec::new(), transfers: 0 })
+    }
+
     fn go(&mut self) -> Result<(), RunError> {
         let slot_length = self.setup.slot.duration();
         let end = self.setup.measured + self.setup.drain;

@@ -170,6 +170,8 @@ pub enum Workload {
     Replay(Trace),
     /// Clients that are made from a seed.
     Exchanges(Exchanges),
+    /// Clients that are made from a seed, and those of a trace behind them, with the next numbers.
+    Both(Exchanges, Trace),
 }
 
 impl Workload {
@@ -178,14 +180,17 @@ impl Workload {
         match self {
             Self::Replay(trace) => trace.clients(),
             Self::Exchanges(exchanges) => exchanges.clients(),
+            Self::Both(exchanges, trace) => exchanges.clients() + trace.clients(),
         }
     }
 
     /// Bytes per second of a direction over the length of the trace, or as [`Exchanges::mean_bytes_per_second`].
     pub fn mean_bytes_per_second(&self, direction: Direction) -> f64 {
+        let of_trace = |trace: &Trace| trace.bytes(direction) as f64 / trace.length().as_secs_f64().max(1.0);
         match self {
-            Self::Replay(trace) => trace.bytes(direction) as f64 / trace.length().as_secs_f64().max(1.0),
+            Self::Replay(trace) => of_trace(trace),
             Self::Exchanges(exchanges) => exchanges.mean_bytes_per_second(direction),
+            Self::Both(exchanges, trace) => exchanges.mean_bytes_per_second(direction) + of_trace(trace),
         }
     }
 }
