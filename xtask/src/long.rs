@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 14] = [
+const RUNS: [Long; 16] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -141,10 +141,34 @@ const RUNS: [Long; 14] = [
         environment: &[],
     },
     Long {
+        name: "attacks-modes",
+        about: "closed-world attacks on traffic that went through the modes themselves, by simulation (about 10 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "shaping-sim",
+            "--test",
+            "attacks",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
+    },
+    Long {
         name: "speed",
         about: "throughput, delay, cost and memory beside the plain QUIC pair, as Markdown (about 20 minutes)",
         program: "cargo",
         arguments: &["run", "--release", "--package", "lab", "--", "measure"],
+        environment: &[],
+    },
+    Long {
+        name: "video",
+        about: "video players through a real pair in modes constant and dp, beside the simulator, as Markdown (16 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package", "lab", "--", "measure", "video", "--seconds", "300"],
         environment: &[],
     },
     Long {
@@ -160,7 +184,7 @@ const RUNS: [Long; 14] = [
 pub(crate) fn listing() -> String {
     let mut text = String::new();
     for run in &RUNS {
-        let written = writeln!(text, "{:<10} {}", run.name, run.about);
+        let written = writeln!(text, "{:<14} {}", run.name, run.about);
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }
     text

@@ -8,7 +8,8 @@ use crate::latencies::Latencies;
 use crate::mode::Mode;
 use crate::pacer::{NoiseFrom, Pacer, Sight};
 use crate::run::{RunError, Setup};
-use crate::trace::{Direction, Trace, Transfer};
+use crate::trace::{Direction, TRACE_TRANSFERS_MAX, Trace, TraceError, Transfer};
+use crate::traffic::{Source, Workload};
 use shaping::ReadyNoise;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -74,6 +75,27 @@ pub fn run_fluid(
         waiting_bytes: fluid.queue.bytes + fluid.held.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>(),
         latency: Latencies::of(fluid.queue.latencies),
     })
+}
+
+/// What [`run_fluid`] can send of any workload: a trace as it is, or the answers of exchanges, each handed over when it is
+/// asked for, as if none took any time. Who thinks after an answer thinks from then on.
+pub fn answers(workload: &Workload, length: Duration, seed: u64) -> Result<Trace, TraceError> {
+    if let Workload::Replay(trace) = workload {
+        return Ok(trace.clone());
+    }
+    let mut source = Source::new(workload, length, seed);
+    let mut transfers = Vec::new();
+    while let Some(at) = source.next_at() {
+        let Some(arrival) = source.pop(at) else { break };
+        if arrival.transfer.direction == Direction::Down {
+            transfers.push(arrival.transfer);
+        }
+        if transfers.len() > TRACE_TRANSFERS_MAX {
+            return Err(TraceError::TooMany);
+        }
+        source.handle_done(&arrival, at);
+    }
+    Trace::new(transfers)
 }
 
 struct Fluid {
@@ -157,5 +179,24 @@ impl Queue {
             }
         }
         room - left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::Exchanges;
+
+    #[test]
+    fn answers_are_those_that_are_asked_for() -> Result<(), Box<dyn std::error::Error>> {
+        let length = Duration::from_secs(100);
+        let asked = answers(&Workload::Exchanges(Exchanges::video(3)?), length, 1)?;
+        assert_eq!((asked.transfers().len(), asked.bytes(Direction::Up)), (3 * 20, 0));
+        let replayed = answers(&Workload::Replay(asked.clone()), length, 2)?;
+        assert_eq!(replayed, asked);
+        let thinking = answers(&Workload::Exchanges(Exchanges::waiting_web(64)?), length, 1)?;
+        // 64 Poisson processes of 10 s in 100 s: 640 with a standard deviation of 25.
+        assert!((540..740).contains(&thinking.transfers().len()), "{}", thinking.transfers().len());
+        Ok(())
     }
 }

@@ -70,9 +70,9 @@ pub fn overhead_against_latency(title: &str, curves: &[Curve]) -> Result<Chart, 
     })
 }
 
-/// The curves of the modes on one workload: `off`, `constant` over classes around the load, `stepped` over an hour with the
-/// classes of a network if the first of them carries the load, `dp` over margins, and NetShaper's mechanism in cells with
-/// these decision intervals.
+/// The curves of the modes on one workload: `off`, `constant` over classes around the load, `stepped` over an hour (a
+/// trace over its own length) with the classes of a network if the first of them carries the load, `dp` over margins, and
+/// NetShaper's mechanism in cells with these decision intervals.
 pub fn curves(
     workload: &Workload,
     promise: &Promise,
@@ -83,12 +83,16 @@ pub fn curves(
     let [up, _] = dp_modes(workload, promise)?;
     let off = Average::of(&run_seeds(workload, [&Mode::Off, &Mode::Off], setup, 1)?);
     let queue = queue_points(workload, promise, intervals_ms, setup)?;
+    let stepped = match workload {
+        Workload::Exchanges(_) | Workload::Both(..) => "stepped, 4 classes, 1 hour",
+        Workload::Replay(_) => "stepped, 4 classes",
+    };
     let all = [
         ("constant, by class", Look::Joined, constant_points(workload, &up, setup, seeds)?),
         ("dp, by margin", Look::Joined, dp_points(workload, promise, setup, seeds)?),
         ("queue (NetShaper's mechanism in our cells), by T", Look::Joined, queue),
         ("off: headers alone", Look::Level, vec![(String::new(), 0.0, off.overhead)]),
-        ("stepped, 4 classes, 1 hour", Look::Points, stepped_points(workload, &up, setup)?),
+        (stepped, Look::Points, stepped_points(workload, &up, setup)?),
     ];
     let drawn = all.into_iter().filter(|(.., points)| !points.is_empty());
     Ok(drawn.map(|(name, look, points)| Curve { name: name.to_owned(), look, points }).collect())
@@ -162,8 +166,12 @@ fn stepped_points(workload: &Workload, up: &Mode, setup: &Setup) -> Result<Vec<(
     if load * setup.session_packet as f64 / setup.cell_payload() as f64 > STEPPED_LOAD_MAX {
         return Ok(Vec::new());
     }
-    let setup = Setup { measured: setup.measured.max(STEPPED_LENGTH), ..*setup };
-    let average = Average::of(&run_seeds(workload, [up, &stepped], &setup, 1)?);
+    let measured = match workload {
+        Workload::Exchanges(_) | Workload::Both(..) => setup.measured.max(STEPPED_LENGTH),
+        // It goes on for no hour.
+        Workload::Replay(_) => setup.measured,
+    };
+    let average = Average::of(&run_seeds(workload, [up, &stepped], &Setup { measured, ..*setup }, 1)?);
     Ok(vec![(String::new(), average.mean_ms, average.overhead)])
 }
 

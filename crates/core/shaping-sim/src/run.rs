@@ -1,5 +1,6 @@
 //! A run: traffic through both directions of a node, slot by slot, on virtual time.
 
+use crate::latencies::Latencies;
 use crate::mode::{Mode, ModeError};
 use crate::pacer::{Lattice, NoiseFrom};
 use crate::report::Report;
@@ -9,12 +10,19 @@ use shaping::SlotLength;
 use std::time::Duration;
 use thiserror::Error;
 
+mod bins;
 mod lane;
 
+pub use bins::BINS_MAX;
+use bins::Bins;
 use lane::Lane;
 
 /// Most transfers of a run; a longer one ends with an error.
 pub const RUN_TRANSFERS_MAX: usize = 1 << 24;
+/// Longest lead time, and longest way between the nodes.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// Latest second at which a run begins, 35,000 years from 1970.
+const START_MAX: u64 = 1 << 40;
 /// Bytes of a session packet that carry no application byte: QUIC's short header (1), packet number (up to 4), tag (16)
 /// and the head of a stream frame (up to 9). docs/spec/session.md counts 30 for a datagram as well.
 pub const SESSION_HEAD_BYTES: usize = 30;
@@ -80,6 +88,9 @@ impl Setup {
         if self.measured.is_zero() || self.measured > TRACE_LENGTH_MAX || self.drain > TRACE_LENGTH_MAX {
             return Err(RunError::Length);
         }
+        if self.lead > DELAY_MAX || self.one_way > DELAY_MAX || self.start_unix_s > START_MAX {
+            return Err(RunError::Time);
+        }
         let fits = self.session_packet > SESSION_HEAD_BYTES && self.session_packet <= self.packet_bytes;
         if !fits || self.packet_bytes > usize::from(u16::MAX) {
             return Err(RunError::Packet);
@@ -94,6 +105,9 @@ pub enum RunError {
     /// Too long, or nothing.
     #[error("a run measures more than nothing and at most {} s, and drains as long at most", TRACE_LENGTH_MAX.as_secs())]
     Length,
+    /// A delay or a date beyond all use.
+    #[error("lead time and way between the nodes take at most {} s, and a run begins by the second {START_MAX}", DELAY_MAX.as_secs())]
+    Time,
     /// Sizes that do not fit into each other.
     #[error("a session packet has more than {SESSION_HEAD_BYTES} bytes and fits into the packet of at most 65535")]
     Packet,
@@ -103,6 +117,9 @@ pub enum RunError {
     /// Too much traffic.
     #[error("the run has more than {RUN_TRANSFERS_MAX} transfers; make it shorter, or with fewer clients")]
     TooManyTransfers,
+    /// Nothing, or too many.
+    #[error("an observer has 1 to {BINS_MAX} bins; make them longer")]
+    Bins,
     /// The mode does not fit.
     #[error("{0}")]
     Mode(#[from] ModeError),
@@ -113,12 +130,40 @@ pub enum RunError {
 
 /// Sends the workload through a node whose directions have these modes.
 pub fn run(workload: &Workload, up: &Mode, down: &Mode, setup: &Setup) -> Result<Report, RunError> {
-    setup.check()?;
-    let source = Source::new(workload, setup.measured, setup.seed);
-    let lane = |mode, stream| Lane::new(mode, workload.clients(), setup, NoiseFrom::Seed(setup.seed, stream));
-    let mut run = Run { setup, source, up: lane(up, 0)?, down: lane(down, 1)?, exchanges: Vec::new(), transfers: 0 };
+    let mut run = Run::new(workload, [up, down], setup, setup.seed)?;
     run.go()?;
     Ok(run.report())
+}
+
+/// What somebody sees who watches the wire of such a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// UDP payload in each bin of the measured time, towards servers. Acknowledgements of mode `off` are left out.
+    pub up: Vec<u64>,
+    /// The same from servers.
+    pub down: Vec<u64>,
+    /// Maximal leakage of both directions in bits; none where it is not bounded.
+    pub bits: Option<f64>,
+}
+
+/// As [`run()`], for an observer with bins of this length, at most [`BINS_MAX`]. Noise has a seed of its own, so that the
+/// same traffic can be seen more than once.
+pub fn observe(
+    workload: &Workload,
+    [up, down]: [&Mode; 2],
+    setup: &Setup,
+    bin: Duration,
+    noise_seed: u64,
+) -> Result<Observation, RunError> {
+    let mut run = Run::new(workload, [up, down], setup, noise_seed)?;
+    run.up.seen = Some(Bins::new(bin, setup.measured)?);
+    run.down.seen = Some(Bins::new(bin, setup.measured)?);
+    run.go()?;
+    let mut taken = |direction| run.lane(direction).seen.take().map(Bins::into_bytes).unwrap_or_default();
+    let (up, down) = (taken(Direction::Up), taken(Direction::Down));
+    let report = run.report();
+    let bits = report.up.cost.bits().zip(report.down.cost.bits()).map(|(up, down)| up + down);
+    Ok(Observation { up, down, bits })
 }
 
 struct Run<'a> {
@@ -130,7 +175,14 @@ struct Run<'a> {
     transfers: usize,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(workload: &Workload, [up, down]: [&Mode; 2], setup: &'a Setup, noise_seed: u64) -> Result<Self, RunError> {
+        setup.check()?;
+        let source = Source::new(workload, setup.measured, setup.seed);
+        let lane = |mode, stream| Lane::new(mode, workload.clients(), setup, NoiseFrom::Seed(noise_seed, stream));
+        Ok(Self { setup, source, up: lane(up, 0)?, down: lane(down, 1)?, exchanges: Vec::new(), transfers: 0 })
+    }
+
     fn go(&mut self) -> Result<(), RunError> {
         let slot_length = self.setup.slot.duration();
         let end = self.setup.measured + self.setup.drain;
@@ -198,7 +250,7 @@ impl Run<'_> {
         let packet_bytes = self.setup.packet_bytes as u64;
         up.wire_bytes += acknowledgements(down_packets) * packet_bytes;
         down.wire_bytes += acknowledgements(up_packets) * packet_bytes;
-        let exchanges = crate::latencies::Latencies::of(self.exchanges);
+        let exchanges = Latencies::of(self.exchanges);
         Report { up, down, exchanges, measured: self.setup.measured }
     }
 }

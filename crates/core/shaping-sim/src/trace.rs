@@ -1,6 +1,6 @@
 //! Traces: who hands over how many bytes when, whatever becomes of them.
 //!
-//! A trace is open loop: nothing in it reacts to how fast bytes leave. Traffic that reacts is a [`crate::Workload`].
+//! A trace is open loop: nothing in it reacts to how fast bytes leave. Traffic that reacts is [`crate::Exchanges`].
 
 use std::time::Duration;
 use thiserror::Error;

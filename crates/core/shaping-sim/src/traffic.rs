@@ -4,14 +4,13 @@
 //! [`Pace`]: whether the next request waits for the last answer. A [`Trace`] has no exchanges; it is replayed as it is.
 
 use crate::random::Draws;
-use crate::trace::{Client, Direction, TRACE_CLIENTS_MAX, TRANSFER_BYTES_MAX, Trace, TraceError, Transfer};
+use crate::trace::{Client, Direction, Trace, TraceError, Transfer};
+use crate::trace::{TRACE_CLIENTS_MAX, TRACE_LENGTH_MAX, TRANSFER_BYTES_MAX};
 use std::time::Duration;
 use thiserror::Error;
 
-mod answers;
 mod source;
 
-pub use answers::answers;
 pub(crate) use source::{Arrival, Source};
 
 /// Playing time of a video segment: one is asked for every 5 s.
@@ -28,7 +27,7 @@ pub const PAGE_BYTES: [u64; 2] = [54_000, 147_000];
 pub const SMALL_ANSWER_BYTES: u64 = 1_460;
 /// A request in bytes: an HTTP request with its usual headers.
 pub const REQUEST_BYTES: u64 = 500;
-/// Shortest period or mean of a [`Pace`].
+/// Shortest period or mean of a [`Pace`]; the longest is [`TRACE_LENGTH_MAX`].
 pub const PACE_MIN: Duration = Duration::from_millis(1);
 
 /// When a client asks.
@@ -80,8 +79,8 @@ pub enum TrafficError {
     /// Out of range or out of order.
     #[error("requests and answers have 1 to {TRANSFER_BYTES_MAX} bytes, the smallest answer first")]
     Bytes,
-    /// Too often.
-    #[error("a client asks at most once in {} ms", PACE_MIN.as_millis())]
+    /// Too often, or too rarely.
+    #[error("a client asks at most once in {} ms and at least once in {} s", PACE_MIN.as_millis(), TRACE_LENGTH_MAX.as_secs())]
     Pace,
 }
 
@@ -109,7 +108,7 @@ impl Exchanges {
             return Err(TrafficError::Bytes);
         }
         let (Pace::Every(time) | Pace::Random(time) | Pace::Thinking(time)) = pace;
-        if time < PACE_MIN {
+        if !(PACE_MIN..=TRACE_LENGTH_MAX).contains(&time) {
             return Err(TrafficError::Pace);
         }
         Ok(Self { clients, request_bytes, answers, pace })
@@ -171,6 +170,8 @@ pub enum Workload {
     Replay(Trace),
     /// Clients that are made from a seed.
     Exchanges(Exchanges),
+    /// Clients that are made from a seed, and those of a trace behind them, with the next numbers.
+    Both(Exchanges, Trace),
 }
 
 impl Workload {
@@ -179,14 +180,17 @@ impl Workload {
         match self {
             Self::Replay(trace) => trace.clients(),
             Self::Exchanges(exchanges) => exchanges.clients(),
+            Self::Both(exchanges, trace) => exchanges.clients() + trace.clients(),
         }
     }
 
     /// Bytes per second of a direction over the length of the trace, or as [`Exchanges::mean_bytes_per_second`].
     pub fn mean_bytes_per_second(&self, direction: Direction) -> f64 {
+        let of_trace = |trace: &Trace| trace.bytes(direction) as f64 / trace.length().as_secs_f64().max(1.0);
         match self {
-            Self::Replay(trace) => trace.bytes(direction) as f64 / trace.length().as_secs_f64().max(1.0),
+            Self::Replay(trace) => of_trace(trace),
             Self::Exchanges(exchanges) => exchanges.mean_bytes_per_second(direction),
+            Self::Both(exchanges, trace) => exchanges.mean_bytes_per_second(direction) + of_trace(trace),
         }
     }
 }
@@ -218,8 +222,10 @@ mod tests {
         assert_eq!(Exchanges::new(1, 0, Answers::Segments, second), Err(TrafficError::Bytes));
         assert_eq!(Exchanges::new(1, 1, Answers::Between(0, 9), second), Err(TrafficError::Bytes));
         assert_eq!(Exchanges::new(1, 1, Answers::Between(9, 8), second), Err(TrafficError::Bytes));
-        let pace = Pace::Thinking(Duration::from_micros(999));
-        assert_eq!(Exchanges::new(1, 1, Answers::Segments, pace), Err(TrafficError::Pace));
+        for time in [Duration::from_micros(999), TRACE_LENGTH_MAX + PACE_MIN, Duration::MAX] {
+            let exchanges = Exchanges::new(1, 1, Answers::Segments, Pace::Thinking(time));
+            assert_eq!(exchanges, Err(TrafficError::Pace));
+        }
     }
 
     /// Fixed seed; 40 x 60 segments have a standard error of 0.74 %.

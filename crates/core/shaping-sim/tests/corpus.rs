@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "bodies/trace_capture.rs"]
+mod trace_capture;
 #[path = "bodies/trace_csv.rs"]
 mod trace_csv;
-#[path = "bodies/trace_pcap.rs"]
-mod trace_pcap;
 
 #[expect(clippy::disallowed_methods, reason = "the corpus is files; the core itself opens none")]
 fn replay(target: &str, body: fn(&[u8])) {
@@ -29,8 +29,8 @@ fn replay(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
-fn trace_pcap_corpus() {
-    replay("trace_pcap", trace_pcap::run);
+fn trace_capture_corpus() {
+    replay("trace_capture", trace_capture::run);
 }
 
 #[test]

@@ -6,6 +6,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod sim;
+
+pub(crate) use sim::{ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg};
+
 /// Carries TCP and UDP flows in packets of one size at a public rate, so that who watches the link learns nothing.
 #[derive(Debug, Parser)]
 #[command(name = "hushwire", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
@@ -31,7 +35,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Try it", &["demo", "bench", "verify"]),
+    ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
     ("More", &["version", "completions", "man"]),
@@ -47,6 +51,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Compute what privacy, bandwidth and latency cost each other, and which mode to take
     Plan(Box<PlanArgs>),
+    /// Simulate what each mode costs and tells, on generated traffic or a recording
+    Sim(SimArgs),
     /// Write a configuration and keys, and print the line that the other node needs
     Init(InitArgs),
     /// Make or show a node's keys
@@ -170,8 +176,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "COUNT")]
     pub(crate) clients: u32,
     /// What they do
-    #[arg(long, value_enum, default_value_t = TrafficArg::Video)]
-    pub(crate) traffic: TrafficArg,
+    #[arg(long, value_enum, default_value_t = PlanTraffic::Video)]
+    pub(crate) traffic: PlanTraffic,
     /// What one release of one direction may tell of a client: 1 is strong for one epoch
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) epsilon: Option<f64>,
@@ -399,7 +405,7 @@ impl RoleArg {
 
 /// Generated traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TrafficArg {
+pub(crate) enum PlanTraffic {
     /// Players of DASH video, a segment every 5 s
     Video,
     /// Readers of web pages, one in 10 s on average

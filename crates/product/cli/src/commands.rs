@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod verify;
 pub(crate) mod version;

@@ -1,47 +1,13 @@
 //! Commands that need no running node, as a script sees them.
 
+use folder::Folder;
 use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+
+#[path = "scratch/folder.rs"]
+mod folder;
 
 type TestResult = Result<(), Box<dyn Error>>;
-
-/// A fresh folder that goes away with the value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("hushwire-cli-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-
-    /// Runs `hushwire` in the folder, with nobody to ask.
-    fn run(&self, arguments: &[&str]) -> std::io::Result<Ran> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hushwire"));
-        let ran =
-            command.args(arguments).current_dir(&self.0).stdin(Stdio::null()).env_remove("HUSHWIRE_LOG").output()?;
-        Ok(Ran {
-            code: ran.status.code(),
-            out: String::from_utf8_lossy(&ran.stdout).into_owned(),
-            err: String::from_utf8_lossy(&ran.stderr).into_owned(),
-        })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 const EXIT: &[&str] = &["init", "--role", "exit", "--rate", "10 Mbit/s", "--public-address", "exit.example:4433"];
 

@@ -11,6 +11,8 @@ const COMMANDS: &[&[&str]] = &[
     &["bench"],
     &["verify"],
     &["plan"],
+    &["sim"],
+    &["sim", "reaction"],
     &["init"],
     &["keys"],
     &["keys", "new"],

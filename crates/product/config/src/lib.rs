@@ -18,7 +18,7 @@ pub use entry::Entry;
 pub use exit::{Exit, PEERS_MAX};
 pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_keys, read_secret_file, read_users};
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
-pub use pacing::{Budget, Dp, Pacing};
+pub use pacing::{Budget, Dp, Pacing, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use reader::keys_of;
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
@@ -175,9 +175,11 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
 /// request, a download an answer.
 fn rates(role: Option<&Role>) -> sections::Rates {
     match role {
-        Some(Role::Entry(entry)) => sections::Rates { own: entry.up, other: entry.down, quota: 256_000 },
-        Some(Role::Exit(exit)) => sections::Rates { own: exit.max_rate, other: exit.max_rate, quota: 2_500_000 },
+        Some(Role::Entry(entry)) => sections::Rates { own: entry.up, other: entry.down, quota: pacing::QUOTA_UP },
+        Some(Role::Exit(exit)) => {
+            sections::Rates { own: exit.max_rate, other: exit.max_rate, quota: pacing::QUOTA_DOWN }
+        }
         // Something of the role was wrong and is reported; any rates do.
-        None => sections::Rates { own: RateClass::FASTEST, other: RateClass::FASTEST, quota: 256_000 },
+        None => sections::Rates { own: RateClass::FASTEST, other: RateClass::FASTEST, quota: pacing::QUOTA_UP },
     }
 }

@@ -17,6 +17,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeValue;
 
+/// Bytes that a client may bring into an epoch of the direction up, where no file says it: requests.
+pub const QUOTA_UP: u64 = 256_000;
+/// The same down: answers.
+pub const QUOTA_DOWN: u64 = 2_500_000;
+
+/// The rates that mode `stepped` chooses from, where no file says it, up to `fastest`.
+pub fn default_classes(fastest: RateClass) -> Vec<RateClass> {
+    let classes = [256_000, 2_000_000, 10_000_000, 50_000_000].into_iter().flat_map(RateClass::at_least);
+    classes.filter(|class| *class <= fastest).collect()
+}
+
 /// What a direction's rate follows from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pacing {
@@ -47,6 +58,28 @@ impl Dp {
     pub fn cost_each(&self) -> MuSquared {
         let mu = gaussian::mu(self.epsilon, self.delta);
         MuSquared::from_raw(MuSquared::budget(mu).raw().saturating_add(2))
+    }
+
+    /// The same promise and rule for a direction whose fastest class is `own`, that of the other direction `other`, with
+    /// this many bytes of a client in an epoch. Not checked: [`DpParameters::new`] does that. None where no noise keeps
+    /// the promise.
+    pub fn for_direction(
+        &self,
+        own: RateClass,
+        other: RateClass,
+        quota: u64,
+        session_packet: usize,
+    ) -> Option<DpSettings> {
+        let bytes = gaussian::sigma_bytes(self.epsilon, self.delta, 1, quota).ok()?;
+        Some(DpSettings {
+            delta_bytes: quota,
+            sigma: Sigma::new(bytes).ok()?,
+            floor: floor_for_reverse(other, session_packet).min(own),
+            initial: own,
+            ceiling: own,
+            count_cap_bytes: count_cap(own, self.settings.epoch_s, quota),
+            ..self.settings
+        })
     }
 }
 
@@ -97,7 +130,7 @@ fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<St
     let written = section.has("classes");
     let mut classes = section.list(report, "classes", |value| parse_rate(value::text(value)?));
     if !written {
-        classes = [256_000, 2_000_000, 10_000_000, 50_000_000].into_iter().flat_map(RateClass::at_least).collect();
+        classes = default_classes(line.own);
     }
     classes.retain(|class| *class <= line.own);
     let initial = classes.iter().copied().max().unwrap_or(RateClass::SLOWEST);
@@ -136,7 +169,7 @@ fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
         floor: floor_for_reverse(line.other, line.session_packet).min(line.own),
         initial: line.own,
         ceiling: line.own,
-        count_cap_bytes: (line.own.bits_per_second() / 8 * u64::from(epoch_s)).max(quota),
+        count_cap_bytes: count_cap(line.own, epoch_s, quota),
     });
     let checked = match settings {
         None => Err(Problem::NoSigma),
@@ -153,6 +186,11 @@ fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
     };
     section.finish(report);
     Some(Dp { epsilon: epsilon?, delta, settings: settings? })
+}
+
+/// C: what fits through the fastest class in an epoch, and at least one client's quota.
+fn count_cap(own: RateClass, epoch_s: u32, quota: u64) -> u64 {
+    (own.bits_per_second() / 8 * u64::from(epoch_s)).max(quota)
 }
 
 fn queue(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<QueueParameters> {

@@ -107,7 +107,7 @@ fn print_change(clients: u32, rule: Rule, ring_bytes: u64) -> Outcome {
     let average = Average::of(&reports);
     let part = |value: shaping::Per1024| f64::from(value.0) / 1024.0;
     println!(
-        "| {clients} | {:.2} | {:.2} | {:.0} | {} KB | {} | {} | {} |",
+        "| {clients} | {:.2} | {:.3} | {:.2} | {} KB | {} | {} | {} |",
         part(rule.gain),
         part(rule.margin),
         part(rule.errors),

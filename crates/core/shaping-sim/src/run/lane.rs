@@ -1,6 +1,6 @@
 //! One direction of a run.
 
-use super::{RunError, Setup};
+use super::{Bins, RunError, Setup};
 use crate::latencies::Latencies;
 use crate::lines::Lines;
 use crate::mode::Mode;
@@ -13,6 +13,8 @@ pub(super) struct Lane {
     pacer: Pacer,
     lines: Lines,
     pub(super) latencies: Vec<Duration>,
+    /// What somebody who watches the wire sees, if there is one.
+    pub(super) seen: Option<Bins>,
     seconds: Vec<Second>,
     measured: Duration,
     start_unix_s: u64,
@@ -34,6 +36,7 @@ impl Lane {
             pacer: Pacer::new(mode, setup.grid(), setup.start_unix_s, noise)?,
             lines: Lines::new(clients, setup.ring_bytes, setup.turn_bytes),
             latencies: Vec::new(),
+            seen: None,
             seconds: vec![Second::default(); seconds],
             measured: setup.measured,
             start_unix_s: setup.start_unix_s,
@@ -122,6 +125,9 @@ impl Lane {
 
     fn count_cells(&mut self, at: Duration, cells: u64, useful: u64, application_bytes: u64) {
         let wire_bytes = cells * self.packet_bytes;
+        if let Some(seen) = self.seen.as_mut().filter(|_| at < self.measured) {
+            seen.add(at, wire_bytes);
+        }
         if let Some(second) = self.second(at) {
             second.wire_bytes += wire_bytes;
             second.application_bytes += application_bytes;

@@ -1,17 +1,16 @@
 //! A capture as a trace: the payload bytes of TCP and UDP of a libpcap file, of flow after flow.
 //!
 //! What was captured on an unshaped network is replayed open loop: packets come when they came. Retransmitted bytes count
-//! twice, as nobody looks at sequence numbers.
+//! twice, as nobody looks at sequence numbers. The file itself is read by [`adversary::capture`].
 
 use super::{Client, Direction, TRACE_CLIENTS_MAX, TRACE_TRANSFERS_MAX, Trace, TraceError, Transfer};
-use packet::{Endpoint, LinkLayer, Segment};
+use adversary::capture::{CaptureError, Packet, PacketError, packets};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use thiserror::Error;
 
-mod file;
-mod packet;
+pub use adversary::capture::Transport;
 
 /// Most flows of a capture.
 pub const CAPTURE_FLOWS_MAX: usize = 1 << 20;
@@ -23,15 +22,9 @@ const SERVER_PORTS_END: u16 = 1024;
 /// What cannot be read as a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PcapError {
-    /// The newer format.
-    #[error("this is a pcapng file; convert it with `tcpdump -r IN -w OUT` or `editcap -F pcap IN OUT`")]
-    Pcapng,
-    /// No header of a capture.
-    #[error("this is no capture in libpcap's format; write one with `tcpdump -w FILE`")]
-    NotPcap,
-    /// Packets of another kind of network.
-    #[error("link type {0} is not read; capture on an Ethernet or tun interface, or on `any`")]
-    LinkType(u32),
+    /// Not a file of packets that can be read.
+    #[error("{0}")]
+    File(#[from] CaptureError),
     /// A packet longer than libpcap writes: the file is damaged from here on.
     #[error("packet {0} has an impossible length; the file is damaged there, cut it before with `editcap -r`")]
     Packet(usize),
@@ -41,15 +34,6 @@ pub enum PcapError {
     /// No trace comes of it.
     #[error("{0}")]
     Trace(#[from] TraceError),
-}
-
-/// What a flow is carried by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// All of one flow.
@@ -78,25 +62,21 @@ pub struct Capture {
     pub is_cut: bool,
 }
 
-/// Reads a file in libpcap's format, of either byte order, with microseconds or nanoseconds, of Ethernet (with VLAN tags),
-/// raw IP or Linux's `any` interface. Payloads count with their full length where the capture kept only headers.
+/// Reads a file in libpcap's format. Payloads count with their full length where the capture kept only headers.
 ///
-/// The client of a flow is the side that sent SYN; where none was seen, the side that talks to a port below 1024; else
-/// the side that spoke first. Clients get numbers in the order in which they appear.
+/// The client of a flow is the side that talks to a port below 1024 while its own is not; else the side that spoke
+/// first. Clients get numbers in the order in which they appear.
 pub fn parse_pcap(file: &[u8]) -> Result<Capture, PcapError> {
-    let (header, mut records) = file::open(file)?;
-    let link = LinkLayer::new(header.link_type).ok_or(PcapError::LinkType(header.link_type))?;
     let mut flows = Flows::default();
-    let mut skipped_packets = 0;
-    let mut begin = None;
-    while let Some(record) = records.next_record()? {
-        let at = record.at.saturating_sub(*begin.get_or_insert(record.at));
-        match link.segment(record.captured, record.length) {
-            Some(segment) => flows.add(at, &segment)?,
-            None => skipped_packets += 1,
+    let (mut skipped_packets, mut is_cut, mut begin) = (0, false, None);
+    for (index, packet) in packets(file)?.enumerate() {
+        match packet {
+            Ok(packet) => flows.add(packet.at.saturating_sub(*begin.get_or_insert(packet.at)), &packet)?,
+            Err(PacketError::Foreign) => skipped_packets += 1,
+            Err(PacketError::CutOff) => is_cut = true,
+            Err(PacketError::TooLong(_)) => return Err(PcapError::Packet(index + 1)),
         }
     }
-    let is_cut = records.is_cut();
     let totals = flows.totals;
     let trace = Trace::new(flows.transfers)?;
     Ok(Capture { trace, flows: totals, skipped_packets, is_cut })
@@ -106,13 +86,13 @@ pub fn parse_pcap(file: &[u8]) -> Result<Capture, PcapError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FlowKey {
     transport: Transport,
-    lower: Endpoint,
-    higher: Endpoint,
+    lower: SocketAddr,
+    higher: SocketAddr,
 }
 
 #[derive(Debug)]
 struct FlowState {
-    initiator: Endpoint,
+    initiator: SocketAddr,
     number: usize,
     /// The transfer of each direction to which the next packet may belong.
     latest: [Option<usize>; 2],
@@ -127,58 +107,60 @@ struct Flows {
 }
 
 impl Flows {
-    fn add(&mut self, at: Duration, segment: &Segment) -> Result<(), PcapError> {
-        let (lower, higher) = (segment.from.min(segment.to), segment.from.max(segment.to));
-        let key = FlowKey { transport: segment.transport, lower, higher };
+    fn add(&mut self, at: Duration, packet: &Packet<'_>) -> Result<(), PcapError> {
+        let ends = [packet.source, packet.destination];
+        let (lower, higher) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+        let key = FlowKey { transport: packet.transport, lower, higher };
         if !self.flows.contains_key(&key) {
-            self.open(key, segment)?;
+            self.open(key, packet)?;
         }
         let Some(flow) = self.flows.get_mut(&key) else { return Ok(()) };
-        if segment.payload == 0 {
+        let payload = packet.payload_length as u64;
+        if payload == 0 {
             return Ok(());
         }
-        let direction = if segment.from == flow.initiator { Direction::Up } else { Direction::Down };
+        let direction = if packet.source == flow.initiator { Direction::Up } else { Direction::Down };
         let total = &mut self.totals[flow.number];
         match direction {
-            Direction::Up => total.up_bytes += segment.payload,
-            Direction::Down => total.down_bytes += segment.payload,
+            Direction::Up => total.up_bytes += payload,
+            Direction::Down => total.down_bytes += payload,
         }
         let latest = &mut flow.latest[direction as usize];
         let open = latest.and_then(|index| self.transfers.get_mut(index));
         if let Some(open) = open.filter(|open| at.saturating_sub(open.at) < MERGE && at >= open.at) {
-            open.bytes += segment.payload;
+            open.bytes += payload;
             return Ok(());
         }
         if self.transfers.len() == TRACE_TRANSFERS_MAX {
             return Err(TraceError::TooMany.into());
         }
         *latest = Some(self.transfers.len());
-        self.transfers.push(Transfer { at, client: total.client, direction, bytes: segment.payload });
+        self.transfers.push(Transfer { at, client: total.client, direction, bytes: payload });
         Ok(())
     }
 
-    fn open(&mut self, key: FlowKey, segment: &Segment) -> Result<(), PcapError> {
+    fn open(&mut self, key: FlowKey, packet: &Packet<'_>) -> Result<(), PcapError> {
         if self.totals.len() == CAPTURE_FLOWS_MAX {
             return Err(PcapError::Flows);
         }
-        let initiator = initiator(segment);
+        let initiator = initiator(packet);
         let next = Client(self.clients.len() as u32);
-        let client = *self.clients.entry(client_address(initiator.address)).or_insert(next);
+        let client = *self.clients.entry(client_address(initiator.ip())).or_insert(next);
         if client.0 >= TRACE_CLIENTS_MAX {
             return Err(TraceError::Clients.into());
         }
         let number = self.totals.len();
-        self.totals.push(FlowTotal { client, transport: segment.transport, up_bytes: 0, down_bytes: 0 });
+        self.totals.push(FlowTotal { client, transport: packet.transport, up_bytes: 0, down_bytes: 0 });
         self.flows.insert(key, FlowState { initiator, number, latest: [None; 2] });
         Ok(())
     }
 }
 
 /// Who opened the flow, as far as its first packet tells.
-fn initiator(first: &Segment) -> Endpoint {
-    let is_server = |end: Endpoint| end.port < SERVER_PORTS_END;
-    let answers = first.is_syn_ack || (is_server(first.from) && !is_server(first.to));
-    if answers && !first.is_syn { first.to } else { first.from }
+fn initiator(first: &Packet<'_>) -> SocketAddr {
+    let is_server = |end: SocketAddr| end.port() < SERVER_PORTS_END;
+    let answers = is_server(first.source) && !is_server(first.destination);
+    if answers { first.destination } else { first.source }
 }
 
 /// An IPv4 address, or the /64 of an IPv6 address.

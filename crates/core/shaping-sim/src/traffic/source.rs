@@ -2,7 +2,7 @@
 
 use super::{Exchanges, Pace, Workload};
 use crate::random::Draws;
-use crate::trace::{Client, Direction, Transfer};
+use crate::trace::{Client, Direction, Trace, Transfer};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -52,22 +52,23 @@ impl Person {
 impl Source {
     /// Exchanges begin in the first `length`; a trace is replayed up to there.
     pub(crate) fn new(workload: &Workload, length: Duration, seed: u64) -> Self {
-        match workload {
-            Workload::Replay(trace) => {
-                let within = trace.transfers().iter().filter(|transfer| transfer.at < length);
-                let due = within.map(|&transfer| Reverse(Arrival { transfer, begun: None })).collect();
-                Self { due, people: None }
-            }
-            Workload::Exchanges(exchanges) => {
-                let persons = (0..exchanges.clients).map(|client| Person::new(seed, client)).collect();
-                let people = People { exchanges: *exchanges, persons, until: length };
-                let mut source = Self { due: BinaryHeap::new(), people: Some(people) };
-                for client in 0..exchanges.clients {
-                    source.ask_first(Client(client));
-                }
-                source
-            }
+        let (exchanges, trace, first) = match workload {
+            Workload::Replay(trace) => (None, Some(trace), 0),
+            Workload::Exchanges(exchanges) => (Some(exchanges), None, 0),
+            Workload::Both(exchanges, trace) => (Some(exchanges), Some(trace), exchanges.clients),
+        };
+        let within = trace.into_iter().flat_map(Trace::transfers).filter(|transfer| transfer.at < length);
+        let renumbered = within.map(|transfer| Transfer { client: Client(first + transfer.client.0), ..*transfer });
+        let due = renumbered.map(|transfer| Reverse(Arrival { transfer, begun: None })).collect();
+        let people = exchanges.map(|exchanges| {
+            let persons = (0..exchanges.clients).map(|client| Person::new(seed, client)).collect();
+            People { exchanges: *exchanges, persons, until: length }
+        });
+        let mut source = Self { due, people };
+        for client in 0..exchanges.map_or(0, Exchanges::clients) {
+            source.ask_first(Client(client));
         }
+        source
     }
 
     /// When the next transfer begins.
@@ -116,7 +117,7 @@ impl Source {
     fn ask_again(&mut self, arrival: Arrival) {
         let Some(people) = &mut self.people else { return };
         let Transfer { at, client, direction, .. } = arrival.transfer;
-        if direction == Direction::Down {
+        if direction == Direction::Down || arrival.begun.is_none() {
             return;
         }
         let interval = match people.exchanges.pace {
@@ -167,6 +168,24 @@ mod tests {
             assert!(requests(closed, 1, slow).len() <= 10);
             assert!(requests(closed, 1, fast).len() > 10);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_clients_of_a_trace_stand_behind_the_others_and_change_none_of_them() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let web = Exchanges::web(3)?;
+        let guest = |direction| Transfer { at: Duration::from_secs(9), client: Client(1), direction, bytes: 77 };
+        let trace = Trace::new(vec![guest(Direction::Up), guest(Direction::Down)])?;
+        let both = Workload::Both(web, trace);
+        assert_eq!(both.clients(), 5);
+        let all = |workload: &Workload| {
+            let mut source = Source::new(workload, Duration::from_secs(100), 1);
+            std::iter::from_fn(|| source.next_at().and_then(|at| source.pop(at))).collect::<Vec<_>>()
+        };
+        let (guests, others): (Vec<_>, Vec<_>) = all(&both).into_iter().partition(|arrival| arrival.begun.is_none());
+        assert_eq!(guests.iter().map(|guest| guest.transfer.client.0).collect::<Vec<_>>(), [4, 4]);
+        assert_eq!(others, all(&Workload::Exchanges(web)));
         Ok(())
     }
 

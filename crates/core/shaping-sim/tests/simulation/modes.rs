@@ -7,7 +7,9 @@ use shaping_sim::published::netshaper_mode;
 use shaping_sim::recommended::{Promise, RecommendError, dp_modes};
 use shaping_sim::targets::{TargetError, stepped_modes};
 use shaping_sim::trace::{Client, Direction, Trace, TraceError, Transfer};
-use shaping_sim::{ConstantRate, Cost, Exchanges, Mode, ModeError, Pace, Queue, RunError, Setup, Workload, run};
+use shaping_sim::{
+    ConstantRate, Cost, Exchanges, Mode, ModeError, Pace, Queue, RunError, Setup, Workload, observe, run,
+};
 use std::time::Duration;
 
 fn class(bits: u64) -> RateClass {
@@ -196,6 +198,8 @@ fn what_cannot_run_is_refused_by_name() {
     assert_eq!(with(&Mode::Off, &Setup { measured: Duration::ZERO, ..setup }), Some(RunError::Length));
     assert_eq!(with(&Mode::Off, &Setup { session_packet: 30, ..setup }), Some(RunError::Packet));
     assert_eq!(with(&Mode::Off, &Setup { ring_bytes: 0, ..setup }), Some(RunError::Ring));
+    assert_eq!(with(&Mode::Off, &Setup { one_way: Duration::MAX, ..setup }), Some(RunError::Time));
+    assert_eq!(with(&Mode::Off, &Setup { start_unix_s: u64::MAX, ..setup }), Some(RunError::Time));
     let greedy = Promise { down_bytes: 1 << 60, ..promise().expect("epsilon 1") };
     assert!(matches!(dp_modes(&video(1), &greedy), Err(RecommendError::Sigma(_) | RecommendError::Noise(_))));
 }
@@ -230,4 +234,27 @@ proptest! {
         prop_assert_eq!(report.up.latency.count, report.down.latency.count);
         prop_assert_eq!(report.exchanges.count, report.down.latency.count);
     }
+}
+
+#[test]
+fn an_observer_sees_every_packet_and_a_noise_seed_changes_only_the_noise() -> Result<(), TargetError> {
+    let workload = video(8);
+    let (setup, bin) = (Setup::new(Duration::from_secs(30), 1), Duration::from_millis(70));
+    for mode in all_modes(&workload)? {
+        // Only without a schedule are there acknowledgements beside the packets.
+        let modes = [&constant(2_000_000), &mode];
+        let report = run(&workload, modes[0], modes[1], &setup)?;
+        let seen = observe(&workload, modes, &setup, bin, setup.seed)?;
+        assert_eq!((seen.up.len(), seen.down.len()), (429, 429));
+        if mode != Mode::Off {
+            assert_eq!(seen.up.iter().sum::<u64>(), report.up.wire_bytes, "{mode:?}");
+        }
+        assert_eq!(seen.down.iter().sum::<u64>(), report.down.wire_bytes, "{mode:?}");
+        assert_eq!(seen.bits.is_none(), mode == Mode::Off);
+        let other = observe(&workload, modes, &setup, bin, 2)?;
+        assert_eq!(other.down != seen.down, matches!(mode, Mode::Dp(_) | Mode::Queue(_)), "{mode:?}");
+    }
+    let too_fine = observe(&workload, [&Mode::Off; 2], &setup, Duration::from_nanos(1), 1);
+    assert_eq!(too_fine, Err(RunError::Bins));
+    Ok(())
 }

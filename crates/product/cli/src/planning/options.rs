@@ -1,6 +1,6 @@
 //! From options, or the `[dp]` tables of files, to a request.
 
-use crate::args::{PlanArgs, StatisticArg, TrafficArg};
+use crate::args::{PlanArgs, PlanTraffic, StatisticArg};
 use crate::failure::{Code, Failure};
 use crate::settings;
 use config::{Config, Dp, Pacing, Role};
@@ -66,8 +66,8 @@ fn scaled(text: &str, units: &[(&str, f64)]) -> Option<u64> {
 /// What is asked for.
 pub(crate) fn request(args: &PlanArgs) -> Result<Request, Failure> {
     let traffic = match args.traffic {
-        TrafficArg::Video => Traffic::Video,
-        TrafficArg::Web => Traffic::Web,
+        PlanTraffic::Video => Traffic::Video,
+        PlanTraffic::Web => Traffic::Web,
     };
     let epsilon = args.epsilon.unwrap_or(1.0);
     let goal = match (args.budget, args.latency) {

@@ -1,6 +1,6 @@
 //! Any bytes as a capture: a trace whose bytes are those of its flows, whatever the file says.
 
-use shaping_sim::trace::pcap::{PcapError, parse_pcap};
+use shaping_sim::trace::pcap::parse_pcap;
 use shaping_sim::trace::{Direction, Trace};
 
 /// Feeds one input.
@@ -9,7 +9,6 @@ pub(crate) fn run(data: &[u8]) {
         Ok(capture) => capture,
         Err(error) => {
             assert!(!error.to_string().is_empty());
-            assert_eq!(error == PcapError::Pcapng, data.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]));
             return;
         }
     };

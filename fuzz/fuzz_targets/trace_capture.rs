@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../crates/core/shaping-sim/tests/bodies/trace_pcap.rs"]
+#[path = "../../crates/core/shaping-sim/tests/bodies/trace_capture.rs"]
 mod body;
 
 fuzz_target!(|data: &[u8]| body::run(data));
