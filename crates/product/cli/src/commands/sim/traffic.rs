@@ -54,8 +54,9 @@ impl Traffic {
         };
         let [up, down] = [Direction::Up, Direction::Down].map(|direction| decimal(trace.bytes(direction)));
         let count = trace.transfers().len();
-        let about =
-            format!("{}, {} client(s), {count} transfer(s), {up} up, {down} down", file.display(), trace.clients());
+        // Titles of pictures have no room for a whole path.
+        let name = file.file_name().unwrap_or(file.as_os_str()).display();
+        let about = format!("{name}, {} client(s), {count} transfer(s), {up} up, {down} down", trace.clients());
         // The second in which the last transfer begins belongs to it.
         let length = (trace.length() + Duration::from_secs(1)).min(TRACE_LENGTH_MAX);
         let whole = Duration::from_secs(length.as_secs());
