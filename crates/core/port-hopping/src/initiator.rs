@@ -7,7 +7,7 @@ pub use output::{InitiatorConfig, InitiatorOutput, Probe, Socket, SocketFailure,
 use crate::causes::{Cause, Countdown, Timers};
 use crate::detector::{Delivery, Detector};
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::Pair;
+use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
 use crate::source::{draw_source_port, source_ports};
 use crate::step::{SocketId, Step, StepState};
@@ -203,8 +203,7 @@ impl Initiator {
         step.handle_opened(now, id);
         if let Some(remote) = step.find(id).map(|tried| tried.remote) {
             // This end's address is not remembered: ports are drawn before the system has chosen it.
-            let local = SocketAddr::new(unspecified(remote), local.port());
-            self.used.note(now, Pair { local, remote });
+            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
         }
     }
 
@@ -417,13 +416,6 @@ impl Initiator {
     fn push(&mut self, output: InitiatorOutput) {
         debug_assert!(self.outputs.len() < OUTPUTS_MAX, "the caller takes all outputs after each call");
         self.outputs.push_back(output);
-    }
-}
-
-fn unspecified(remote: SocketAddr) -> std::net::IpAddr {
-    match remote {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
