@@ -41,7 +41,7 @@ pub enum InitiatorOutput {
     Switch {
         /// Its name.
         id: SocketId,
-        /// The hop index.
+        /// The hop index: one more, or the same if the other end did not follow to the pair before.
         index: u64,
         /// Why.
         cause: Cause,
@@ -63,7 +63,8 @@ pub enum InitiatorOutput {
 pub struct Probe {
     /// The socket to send it on.
     pub id: SocketId,
-    /// The hop index that it is made for: the present one and one more.
+    /// The hop index that it is made for: one above the present one, or the present one while it is not known whether the
+    /// other end has followed.
     pub index: u64,
 }
 

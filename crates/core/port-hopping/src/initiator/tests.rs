@@ -58,6 +58,15 @@ impl Bench {
         probes
     }
 
+    /// The other end answers the probe on `id`, and follows.
+    fn answer(&mut self, id: SocketId, index: u64) {
+        for _ in 0..5 {
+            self.initiator.handle_packet(self.now, id, index);
+        }
+        assert_eq!((self.initiator.present(), self.initiator.index()), (id, index));
+        self.drain();
+    }
+
     fn opened(&self) -> Vec<(SocketId, SocketAddr)> {
         let open = |output: &InitiatorOutput| match output {
             InitiatorOutput::Open { id, remote, .. } => Some((*id, *remote)),
@@ -110,7 +119,7 @@ fn source_ports_lie_below_and_are_not_the_same_again() {
         };
         assert!((1_024..20_000).contains(&port));
         ports.insert(port);
-        bench.initiator.handle_packet(bench.now, id, index);
+        bench.answer(id, index);
         bench.pass(2_100);
     }
     assert!(ports.len() >= 97, "{} ports in 100 hops", ports.len());
@@ -223,7 +232,7 @@ fn bytes_and_time_and_the_other_end_make_hops() {
     bench.initiator.handle_peer_asked(bench.now);
     bench.pass(1);
     let (id, _) = bench.opened()[0];
-    bench.initiator.handle_packet(bench.now, id, 1);
+    bench.answer(id, 1);
     for _ in 0..40 {
         bench.initiator.handle_peer_asked(bench.now);
         bench.pass(100);
@@ -242,8 +251,8 @@ fn many_hops_in_a_row_wait_for_room() {
             bench.pass(1);
         }
         let (id, _) = bench.opened()[before];
-        bench.initiator.handle_packet(bench.now, id, index);
-        bench.drain();
+        while bench.pass(1).is_empty() {}
+        bench.answer(id, index);
     }
     // Five in the time that an old pair is heard.
     assert!(bench.now - start >= Duration::from_secs(2) * (40 / 5 - 1), "{:?}", bench.now - start);
@@ -272,4 +281,31 @@ fn another_secret_ends_the_step_and_begins_it_anew() {
     bench.pass(5);
     assert_eq!(bench.opened().last().map(|(_, remote)| *remote), bench.candidates(1).first().copied());
     assert_eq!(bench.initiator.sockets().count(), 2);
+}
+
+#[test]
+fn a_step_is_repeated_for_the_same_index_while_the_other_end_may_not_have_followed() {
+    let mut bench = Bench::new();
+    bench.initiator.hop(bench.now);
+    bench.pass(40);
+    let [(first, _), (second, _)] = bench.opened()[..] else { panic!("{:?}", bench.outputs) };
+    bench.initiator.handle_packet(bench.now, first, 1);
+    bench.drain();
+    bench.initiator.handle_packet(bench.now, second, 1);
+    assert_eq!(bench.initiator.present(), first, "the second answer is too late");
+    // The second answer on the first pair may be one to the second probe: it says nothing.
+    bench.initiator.handle_packet(bench.now, first, 1);
+    bench.initiator.handle_sent(bench.now, 20);
+    let probes = bench.pass(700);
+    assert!(probes.iter().all(|(_, probe)| probe.index == 1), "{probes:?}");
+    let retried: Vec<SocketAddr> = bench.opened()[2..].iter().map(|(_, remote)| *remote).collect();
+    let mut others = bench.candidates(1);
+    others.remove(0);
+    others.sort();
+    let mut sorted = retried.clone();
+    sorted.sort();
+    assert_eq!(sorted, others, "all but the pair it is on");
+    // Nobody answers: the next index is tried at once.
+    let probes = bench.pass(700);
+    assert!(probes.iter().any(|(_, probe)| probe.index == 2), "{probes:?}");
 }

@@ -367,11 +367,12 @@ impl Client {
             return;
         }
         self.wanted = None;
-        let mut candidates = self.candidates(self.server_time(now, unix));
+        let server = self.server_time(now, unix);
+        let mut candidates = self.candidates(server);
         let present = self.present().map(|(_, remote)| remote);
         self.blocked.order(now, &mut candidates);
         candidates.sort_by_key(|place| Some(*place) == present);
-        self.step = Some(Step::new(now, self.rtt, cause, candidates));
+        self.step = Some(Step::new(now, self.rtt, cause, Window::at(server).0, candidates));
     }
 
     /// Both ports of the present window, and the first of the next one. After failed steps those of the other windows

@@ -93,6 +93,25 @@ proptest! {
 }
 
 #[test]
+fn a_pair_that_dies_after_its_answer_is_left() {
+    // The probe comes through, and nothing after it, in one direction or the other; answers in the second are one or two.
+    for (end, packets) in [(End::Responder, 1), (End::Responder, 2), (End::Initiator, 1), (End::Initiator, 2)] {
+        let mut run = Run::new(Settings { seed: 1, hop_every: Duration::from_secs(3_600), ..Settings::default() });
+        run.for_time(Duration::from_secs(1));
+        run.network.rules.trap = Some((run.candidates()[0].port(), end, packets));
+        run.hop();
+        run.for_time(Duration::from_secs(4));
+        let before = run.told();
+        run.for_time(Duration::from_secs(1));
+        for end in [End::Initiator, End::Responder] {
+            let received = run.told().received_by(end) - before.received_by(end);
+            assert!(received >= 190, "{received} packets in a second after {packets} to {end:?}: {:?}", run.told());
+        }
+        assert_eq!(run.told().through_door, 0, "after {packets} to {end:?}");
+    }
+}
+
+#[test]
 fn a_throttled_pair_is_left_within_a_second() {
     for seed in 0..5 {
         let rules = Rules { throttle_after: Some(Duration::from_secs(3)), ..Rules::default() };

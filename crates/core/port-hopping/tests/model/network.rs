@@ -1,5 +1,6 @@
 //! The network between the ends: what becomes of a packet.
 
+use crate::run::End;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +28,14 @@ pub(crate) struct Rules {
     pub(crate) blocked: BTreeSet<u16>,
     /// So long after its first packet a pair of ports loses 49 of 50.
     pub(crate) throttle_after: Option<Duration>,
+    /// A pair with this port of the responder dies in one direction after so many packets in it.
+    pub(crate) trap: Option<(u16, End, u32)>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let (blocked, translator) = (BTreeSet::new(), Translator::None);
-        Self { loss_per_mille: 0, jitter: Duration::ZERO, translator, blocked, throttle_after: None }
+        Self { loss_per_mille: 0, jitter: Duration::ZERO, translator, blocked, throttle_after: None, trap: None }
     }
 }
 
@@ -83,7 +86,12 @@ impl Network {
     }
 
     /// How late a packet is, on top of the path's delay; `None` if it is lost.
-    pub(crate) fn carry(&mut self, at: Duration, pair: WirePair) -> Option<Duration> {
+    pub(crate) fn carry(&mut self, at: Duration, to: End, pair: WirePair) -> Option<Duration> {
+        if let Some((port, end, left)) = &mut self.rules.trap
+            && (*port, *end) == (pair.1, to)
+        {
+            *left = left.checked_sub(1)?;
+        }
         let first = *self.first_seen.entry(pair).or_insert(at);
         let throttled = self.rules.throttle_after.is_some_and(|after| at >= first + after);
         let lost = self.rng.next_u32() % 1_000 < self.rules.loss_per_mille;
