@@ -16,6 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most sockets of a link: the present one, three candidates, and four that still hear what is on its way. While there
@@ -49,7 +50,7 @@ pub(crate) fn drain_time(rtt: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Initiator {
     secret: HopSecret,
-    targets: Targets,
+    targets: Arc<Targets>,
     timers: Timers,
     rtt: Duration,
     rng: ChaCha20Rng,

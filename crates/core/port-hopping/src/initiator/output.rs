@@ -5,6 +5,7 @@ use crate::secret::HopSecret;
 use crate::step::SocketId;
 use crate::targets::Targets;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an initiator begins with.
@@ -12,8 +13,8 @@ use std::time::Duration;
 pub struct InitiatorConfig {
     /// Of the handshake.
     pub secret: HopSecret,
-    /// The other end's addresses and ports.
-    pub targets: Targets,
+    /// The other end's addresses and ports. Links to the same end share them.
+    pub targets: Arc<Targets>,
     /// The door that the link came up through.
     pub door: SocketAddr,
     /// The round trip of the handshake.

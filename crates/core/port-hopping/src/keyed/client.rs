@@ -5,13 +5,14 @@ mod knocking;
 mod tests;
 
 use super::knock::{FlowId, KnockKeys, Purpose};
-use super::schedule::{Schedule, WINDOW, Window};
+use super::schedule::{PORTS_A_WINDOW, WINDOW, Window};
 use crate::causes::{Cause, Countdown, Timers};
 use crate::detector::{Delivery, Detector};
 use crate::initiator::{SOCKETS_MAX, SocketFailure, drain_time};
 use crate::interval::Interval;
 use crate::memory::{BlockedPorts, UsedPairs};
 use crate::pair::{Pair, anywhere};
+use crate::secret::HopSecret;
 use crate::source::{draw_source_port, source_ports};
 use crate::step::{SocketId, Step, StepState};
 use crate::targets::{CANDIDATES, Targets};
@@ -21,6 +22,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Round trip that is assumed until an answer has come.
@@ -43,8 +45,8 @@ const OUTPUTS_MAX: usize = 32;
 pub struct ClientConfig {
     /// Shared with the server.
     pub key: HopKey,
-    /// The server's addresses, names resolved, and its ports.
-    pub targets: Targets,
+    /// The server's addresses, names resolved, and its ports. Flows share them.
+    pub targets: Arc<Targets>,
     /// When a pair has lived long enough.
     pub timers: Timers,
     /// From a cryptographic random source, another for each flow.
@@ -95,8 +97,8 @@ pub enum FromServer {
 pub struct Client {
     flow: FlowId,
     keys: KnockKeys,
-    schedule: Schedule,
-    targets: Targets,
+    secret: HopSecret,
+    targets: Arc<Targets>,
     timers: Timers,
     rng: ChaCha20Rng,
     rtt: Duration,
@@ -137,7 +139,7 @@ impl Client {
         Self {
             flow: FlowId::draw(&mut rng),
             keys: KnockKeys::new(&config.key),
-            schedule: Schedule::new(&config.key, config.targets.ports().clone()),
+            secret: HopSecret::of_key(&config.key),
             targets: config.targets,
             timers: config.timers,
             rng,
@@ -205,6 +207,7 @@ impl Client {
         let Some((answer, sent_at)) = self.outstanding.open_answer(&mut self.keys, id, datagram) else {
             return FromServer::Program;
         };
+        self.keys.forget_windows();
         let sample = now.saturating_duration_since(sent_at).min(RTT_MAX);
         self.rtt = if self.rtt == RTT_FIRST { sample } else { (self.rtt * 7 + sample) / 8 };
         self.detector.handle_rtt(self.rtt);
@@ -309,6 +312,7 @@ impl Client {
         let (id, purpose) = taken.or_else(|| self.step.as_mut()?.poll_probe(now).map(|id| (id, Purpose::Try)))?;
         let (flow, unix) = (self.flow, self.server_time(now, unix));
         let knock = self.keys.seal_knock(unix, super::knock::Knock { flow, purpose }, &mut self.rng);
+        self.keys.forget_windows();
         let datagram = knock.datagram.clone();
         self.outstanding.note(now, id, knock);
         Some((id, datagram))
@@ -386,7 +390,7 @@ impl Client {
         };
         let mut found = Vec::new();
         for (place, attempt) in windows.into_iter().zip([0, 1, 0]) {
-            let place = self.targets.place(self.schedule.secret(), place.0, attempt);
+            let place = self.targets.place(&self.secret, place.0, attempt);
             if !found.contains(&place) {
                 found.push(place);
             }
@@ -452,11 +456,15 @@ impl Client {
     /// the port belongs to, by a time that each pair draws.
     fn time_on(&mut self, port: u16, server: Duration) -> Duration {
         let [before, now, after] = Window::at(server).accepted();
-        let last = [after, now, before].into_iter().find(|window| self.schedule.ports_of(*window).contains(&port));
+        let last = [after, now, before].into_iter().find(|window| self.ports_of(*window).contains(&port));
         let window = last.unwrap_or(now);
         let jitter = Interval::new(Duration::from_millis(1), INTO_NEXT_WINDOW).expect("in order and not zero");
         let end = window.begin() + WINDOW + jitter.draw(&mut self.rng);
         end.saturating_sub(server)
+    }
+
+    fn ports_of(&self, window: Window) -> Vec<u16> {
+        self.secret.ports(self.targets.ports(), window.0, PORTS_A_WINDOW)
     }
 
     fn close_tries(&mut self, step: &Step, but: Option<SocketId>) {

@@ -10,6 +10,7 @@ use port_hopping::targets::{TargetAddress, Targets};
 use port_hopping::{HopSecret, Pair, SocketId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A slot, in which each end sends one packet.
@@ -99,7 +100,7 @@ pub(crate) struct Run {
     jumped: [Duration; 2],
     initiator: Initiator,
     responder: Responder,
-    targets: Targets,
+    targets: Arc<Targets>,
     /// The initiator's sockets: local port and remote.
     sockets: BTreeMap<SocketId, (u16, SocketAddr)>,
     next_port: u16,
@@ -120,6 +121,7 @@ impl Run {
         let origin = Instant::now();
         let ports: port_hopping::ports::PortSet = "20000-50000".parse().expect("ports of the model");
         let targets = Targets::new(vec![TargetAddress::One(RESPONDER)], ports.clone()).expect("one address");
+        let targets = Arc::new(targets);
         let secret = HopSecret::of_link(&[u8::try_from(settings.seed % 251).expect("small"); 16]);
         let interval = Interval::new(settings.hop_every * 9 / 10, settings.hop_every).expect("in order");
         let budget = ByteBudget::new(u64::MAX, u64::MAX).expect("in order");
@@ -223,10 +225,12 @@ impl Run {
         let now = self.now(End::Initiator);
         if self.initiator.poll_timeout().is_some_and(|at| now >= at) {
             self.initiator.handle_timeout(now);
+            assert!(self.initiator.poll_timeout().is_none_or(|at| at > now), "what is due is done");
         }
         let now = self.now(End::Responder);
         if self.responder.poll_timeout().is_some_and(|at| now >= at) {
             self.responder.handle_timeout(now);
+            assert!(self.responder.poll_timeout().is_none_or(|at| at > now), "what is due is done");
         }
         self.drain();
         if self.time.as_millis().is_multiple_of(SLOT.as_millis()) {

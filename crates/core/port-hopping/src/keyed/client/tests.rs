@@ -1,6 +1,6 @@
 use super::*;
 use crate::causes::ByteBudget;
-use crate::keyed::{Datagram, Server};
+use crate::keyed::{Datagram, Schedule, Server};
 use crate::targets::TargetAddress;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +50,7 @@ impl World {
         let targets = Targets::new(vec![TargetAddress::One([192, 0, 2, 1].into())], ports.clone()).expect("one");
         let budget = ByteBudget::new(u64::MAX, u64::MAX).expect("in order");
         let timers = Timers::new(Timers::default().interval(), budget).expect("20 to 40 s");
-        let config = ClientConfig { key: key(), targets, timers, seed: [seed; 32] };
+        let config = ClientConfig { key: key(), targets: Arc::new(targets), timers, seed: [seed; 32] };
         Self {
             start,
             time: Duration::ZERO,
@@ -109,6 +109,7 @@ impl World {
         while let Some((id, datagram)) = self.client.poll_knock(now, unix) {
             self.send_up(id, datagram);
         }
+        assert!(self.client.poll_timeout() > now, "what is due is done");
         if self.time.as_millis().is_multiple_of(5) {
             if let Some((id, _)) = self.client.present() {
                 self.sent += 1;
@@ -273,4 +274,14 @@ fn a_sleep_does_not_end_a_flow() {
     let forwarded = world.forwarded;
     world.run(Duration::from_secs(1));
     assert!(world.forwarded >= forwarded + 190);
+}
+
+#[test]
+fn a_flow_needs_little_memory() {
+    // What is not in the structures between two hops: sockets, 20 stretches, 90 used pairs.
+    let heap = 8 * 40 + crate::detector::STRETCHES_LEN_MAX + 90 * 8;
+    assert!(size_of::<Client>() + heap <= 4_096, "{} and {heap}", size_of::<Client>());
+    let mut world = World::new(9, 0);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.client.keys.cached_windows(), 0, "keys of windows are made when they are needed");
 }
