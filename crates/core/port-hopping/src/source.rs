@@ -1,7 +1,7 @@
 //! Ports of this end: below those of the other end.
 //!
 //! The Great Firewall's filter of QUIC looks only at flows whose source port is above the destination port (Zohaib et al.,
-//! "Exposing and circumventing SNI-based QUIC censorship", USENIX Security 2025, section 4).
+//! "Exposing and Circumventing SNI-based QUIC Censorship", USENIX Security 2025).
 
 use crate::memory::UsedPairs;
 use crate::pair::{Pair, anywhere};
