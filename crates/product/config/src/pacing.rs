@@ -13,6 +13,7 @@ use shaping::{
     DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
     SteppedParameters, floor_for_reverse,
 };
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeValue;
@@ -64,9 +65,11 @@ pub struct Budget {
 }
 
 /// What the check of a mode needs beside its table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) mode: Mode,
+    /// Where the file says the mode: there a problem of a table is shown that the file does not have.
+    pub(crate) mode_place: Range<usize>,
     pub(crate) slot: SlotLength,
     pub(crate) session_packet: usize,
     /// Fastest class of the node's own direction.
@@ -78,7 +81,7 @@ pub(crate) struct Line {
 }
 
 /// Reads the three tables and keeps what the mode uses.
-pub(crate) fn pacing(root: &mut Section<'_>, line: Line, report: &mut Report) -> Pacing {
+pub(crate) fn pacing(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Pacing {
     let stepped = stepped(root, line, report);
     let dp = dp(root, line, report);
     let queue = queue(root, line, report);
@@ -92,8 +95,8 @@ pub(crate) fn pacing(root: &mut Section<'_>, line: Line, report: &mut Report) ->
     chosen.unwrap_or(Pacing::Fixed)
 }
 
-fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<SteppedParameters> {
-    let mut section = root.section(report, "stepped");
+fn stepped(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<SteppedParameters> {
+    let mut section = root.section(report, "stepped").or_at(&line.mode_place);
     let written = section.has("classes");
     let mut classes = section.list(report, "classes", |value| parse_rate(value::text(value)?));
     if !written {
@@ -111,8 +114,8 @@ fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<St
     parameters.ok()
 }
 
-fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
-    let mut section = root.section(report, "dp");
+fn dp(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<Dp> {
+    let mut section = root.section(report, "dp").or_at(&line.mode_place);
     let epsilon = section.or(report, "epsilon", Epsilon::new(1.0).ok(), |value| epsilon(value).map(Some));
     let delta = section.or(report, "delta", FailureProbability::DEFAULT, |value| {
         FailureProbability::new(value::number(value)?).map_err(|_| Problem::Delta)
@@ -155,9 +158,9 @@ fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
     Some(Dp { epsilon: epsilon?, delta, settings: settings? })
 }
 
-fn queue(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<QueueParameters> {
+fn queue(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<QueueParameters> {
     let defaults = QueueSettings::default();
-    let mut section = root.section(report, "queue");
+    let mut section = root.section(report, "queue").or_at(&line.mode_place);
     let bytes = |value: &DeValue<'_>| Ok(parse_bytes(value::text(value)?)?.0);
     let micros = value::integer(0, 5_000_000, "microseconds");
     let decision_us = u64::from(defaults.dp_creditor_loop_interval_us);
