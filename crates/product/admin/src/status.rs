@@ -154,6 +154,10 @@ pub struct Spent {
     pub window_bits: Option<f64>,
     /// Bits since the ledger was made.
     pub lifetime_bits: Option<f64>,
+    /// Most in the window, of what the mode spends; none without a limit.
+    pub window_limit: Option<f64>,
+    /// Most in the ledger's life.
+    pub lifetime_limit: Option<f64>,
 }
 
 /// What happened at the edges of a direction.

@@ -1,8 +1,8 @@
 //! Keys that only an entry has.
 
+use crate::budget::Budget;
 use crate::diagnostic::{Problem, Report};
 use crate::listener::{self, Listener};
-use crate::pacing::{self, Budget};
 use crate::reader::Section;
 use crate::units::parse_rate;
 use crate::value;
@@ -46,6 +46,6 @@ pub(crate) fn read(
     let mut limits = root.section(report, "limits");
     let handshake_timeout = limits.or(report, "handshake_timeout_s", Duration::from_secs(10), value::seconds(120));
     limits.finish(report);
-    let budget = pacing::budget(root, folder, report);
+    let budget = Budget::read(root, folder, report);
     Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, budget })
 }

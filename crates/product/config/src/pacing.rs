@@ -1,4 +1,4 @@
-//! `[stepped]`, `[dp]`, `[queue]` and `[budget]`: how a rate that is not constant is found, and what that may cost.
+//! `[stepped]`, `[dp]` and `[queue]`: how a rate that is not constant is found, and what a release of it costs.
 //!
 //! The tables are read in every mode, so that a wrong key never hides; they are checked against each other only for
 //! the mode that uses them.
@@ -9,13 +9,12 @@ use crate::sections::Mode;
 use crate::units::{parse_bytes, parse_rate};
 use crate::value;
 use shaping::accountant::{Epsilon, FailureProbability, MuSquared, gaussian};
+use shaping::ledger::{BitsSpent, Cost};
 use shaping::{
-    DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
-    SteppedParameters, floor_for_reverse,
+    DOWN_EDGE_S, DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma,
+    SlotLength, SteppedParameters, UP_EDGE_S, floor_for_reverse,
 };
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 use toml::de::DeValue;
 
 /// What a direction's rate follows from.
@@ -42,6 +41,57 @@ pub struct Dp {
     pub settings: DpSettings,
 }
 
+/// What the releases of a direction cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Length of an epoch, which has one release at most, in seconds.
+    pub epoch_s: u32,
+    /// What each costs: mu squared, or bits in mode `stepped`; never both.
+    pub each: Cost,
+    /// The same as the two nodes compare it: mu squared in the ledger's units, or the number of choices.
+    pub compared: u128,
+    /// The probability that goes with epsilons of it.
+    pub delta: FailureProbability,
+}
+
+impl Price {
+    /// Whether bits are spent, and not mu squared.
+    pub fn counts_bits(&self) -> bool {
+        self.each.bits > BitsSpent::default()
+    }
+}
+
+impl Pacing {
+    /// What releases cost, of either direction; none where nothing is let out.
+    pub fn price(&self) -> Option<Price> {
+        let noisy =
+            |epoch_s, cost: MuSquared, delta| Price { epoch_s, each: Cost::noisy(cost), compared: cost.raw(), delta };
+        match self {
+            Self::Fixed => None,
+            Self::Dp(dp) => Some(noisy(dp.settings.epoch_s, dp.cost_each(), dp.delta)),
+            Self::Queue(parameters) => {
+                // The check of the settings refuses those without a cost.
+                let cost = parameters.cost_each().unwrap_or(MuSquared::MAX);
+                Some(noisy(DOWN_EDGE_S as u32, cost, FailureProbability::DEFAULT))
+            }
+            Self::Stepped(parameters) => {
+                let choices = parameters.choices();
+                Some(Price {
+                    epoch_s: UP_EDGE_S as u32,
+                    each: Cost::choice(choices),
+                    compared: u128::from(choices),
+                    delta: FailureProbability::DEFAULT,
+                })
+            }
+        }
+    }
+
+    /// The probability that goes with every epsilon of the node.
+    pub fn delta(&self) -> FailureProbability {
+        self.price().map_or(FailureProbability::DEFAULT, |price| price.delta)
+    }
+}
+
 impl Dp {
     /// What one release of either direction may cost: mu squared of epsilon and delta, rounded up, so that it pays for
     /// noise that was rounded up on either node.
@@ -49,19 +99,6 @@ impl Dp {
         let mu = gaussian::mu(self.epsilon, self.delta);
         MuSquared::from_raw(MuSquared::budget(mu).raw().saturating_add(2))
     }
-}
-
-/// `[budget]`: what an entry may spend on both directions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Budget {
-    /// Where the spent budget is written down.
-    pub ledger_file: PathBuf,
-    /// Length of the sliding window.
-    pub window: Duration,
-    /// Most that one client may lose in any window, both directions together, at the delta of `[dp]`. None: no limit.
-    pub window_epsilon: Option<Epsilon>,
-    /// The same for the ledger's life.
-    pub lifetime_epsilon: Option<Epsilon>,
 }
 
 /// What the check of a mode needs beside its table.
@@ -177,31 +214,25 @@ fn queue(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<Que
         keep_rest: section.or(report, "keep_rest", defaults.keep_rest, value::boolean),
     };
     let parameters = QueueParameters::new(settings, line.slot, line.session_packet);
-    if let Err(error) = &parameters
-        && line.mode == Mode::Queue
-    {
-        let problem = Problem::Queue(*error);
-        section.refuse(report, problem.key_of_settings(), problem);
-    }
-    section.finish(report);
-    parameters.ok()
-}
-
-/// Reads `[budget]`.
-pub(crate) fn budget(root: &mut Section<'_>, folder: &Path, report: &mut Report) -> Budget {
-    let mut section = root.section(report, "budget");
-    let hours = section.or(report, "window_h", 24, value::integer(1, 24 * 31, "hours"));
-    let budget = Budget {
-        ledger_file: section.or(report, "ledger_file", folder.join("entry.ledger"), value::path(folder)),
-        window: Duration::from_secs(3_600 * hours),
-        window_epsilon: section.optional(report, "window_epsilon", epsilon),
-        lifetime_epsilon: section.optional(report, "lifetime_epsilon", epsilon),
+    let parameters = match parameters {
+        Err(error) => Err(Problem::Queue(error)),
+        Ok(parameters) if parameters.cost_each().is_none() => Err(Problem::QueueCost),
+        Ok(parameters) => Ok(parameters),
+    };
+    let parameters = match parameters {
+        Ok(parameters) => Some(parameters),
+        Err(problem) => {
+            if line.mode == Mode::Queue {
+                section.refuse(report, problem.key_of_settings(), problem);
+            }
+            None
+        }
     };
     section.finish(report);
-    budget
+    parameters
 }
 
-fn epsilon(value: &DeValue<'_>) -> Result<Epsilon, Problem> {
+pub(crate) fn epsilon(value: &DeValue<'_>) -> Result<Epsilon, Problem> {
     let number = value::number(value)?;
     Epsilon::new(number).ok().filter(|epsilon| (0.001..=100.0).contains(&epsilon.value())).ok_or(Problem::Epsilon)
 }

@@ -68,7 +68,7 @@ fn reserve(store: &mut Store) -> Result<Leave, ReserveError> {
     let until_s = store.paid_until_s(Direction::Up).max(START);
     let cost_each = Cost::noisy(MuSquared::from_raw(1));
     let request = Request { direction: Direction::Up, epoch_s: 5, until_s, cost_each };
-    store.reserve(START, request, &Limits { window: WINDOW, in_window: None, in_all: None })
+    store.reserve(START, request, &Limits::none(WINDOW))
 }
 
 /// The child.

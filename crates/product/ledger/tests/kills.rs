@@ -119,7 +119,7 @@ fn play(order: &str, kills: u32, seed: u64) -> Outcome<Verdict> {
 fn release(order: &str, folder: &Path) -> Outcome<()> {
     let mut store = Store::open(&folder.join("entry.ledger"), NODE)?;
     let mut wire = File::options().append(true).create(true).open(folder.join("wire"))?;
-    let limits = Limits { window: WINDOW, in_window: None, in_all: None };
+    let limits = Limits::none(WINDOW);
     loop {
         for direction in Direction::ALL {
             let until_s = store.paid_until_s(direction).max(START);

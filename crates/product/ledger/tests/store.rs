@@ -2,7 +2,7 @@
 
 use ledger::{CreateError, OpenError, ReserveError, Store};
 use shaping::accountant::MuSquared;
-use shaping::ledger::{Cost, Direction, Limits, Request};
+use shaping::ledger::{Allowance, Bounds, Cost, Direction, Limits, Request};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const NODE: [u8; 32] = [7; 32];
 const NOW: u64 = 1_800_000_000;
 const DAY: Duration = Duration::from_secs(86_400);
-const UNLIMITED: Limits = Limits { window: DAY, in_window: None, in_all: None };
+const UNLIMITED: Limits = Limits::none(DAY);
 
 /// A folder of this test, removed at its end.
 struct Folder(PathBuf);
@@ -68,7 +68,8 @@ fn refusals_spend_nothing() -> Outcome {
     let path = made(&folder)?;
     let mut store = Store::open(&path, NODE)?;
     let before = store.spent_together(NOW, DAY);
-    let limits = Limits { in_all: Some(MuSquared::from_raw(26 << 60)), ..UNLIMITED };
+    let in_all = Allowance { mu_squared: Some(MuSquared::from_raw(26 << 60)), bits: None };
+    let limits = Limits { together: Bounds { in_all, ..Bounds::default() }, ..UNLIMITED };
     let refused = store.reserve(NOW + 60, request(Direction::Up, NOW + 120), &limits);
     assert!(matches!(refused, Err(ReserveError::Refused(_))), "{refused:?}");
     assert_eq!(store.spent_together(NOW, DAY), before);

@@ -25,11 +25,13 @@ pub(super) fn rows(out: &mut String, privacy: &Privacy) {
 }
 
 fn spent_text(spent: Spent, window: &str) -> Option<String> {
+    let of = |limit: Option<f64>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
+    let (in_window, in_all) = (of(spent.window_limit), of(spent.lifetime_limit));
     if let (Some(now), Some(all)) = (spent.window_epsilon, spent.lifetime_epsilon) {
-        return Some(format!("epsilon {now:.2}{window}, {all:.2} in all"));
+        return Some(format!("epsilon {now:.2}{in_window}{window}, {all:.2}{in_all} in all"));
     }
     let (now, all) = (spent.window_bits?, spent.lifetime_bits?);
-    Some(format!("{now:.0} bits{window}, {all:.0} in all"))
+    Some(format!("{now:.0}{in_window} bits{window}, {all:.0}{in_all} in all"))
 }
 
 #[cfg(test)]
@@ -53,6 +55,7 @@ mod tests {
         let mut out = String::new();
         rows(&mut out, &privacy);
         let bits = Spent { window_bits: Some(576.0), lifetime_bits: Some(1_152.0), ..Spent::default() };
+        let bits = Spent { window_limit: Some(600.0), lifetime_limit: Some(100_000.0), ..bits };
         rows(&mut out, &Privacy { down: Some(bits), window_s: Some(86_400), ..Privacy::default() });
         insta::assert_snapshot!(out);
     }

@@ -13,7 +13,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const NODE: [u8; 32] = [7; 32];
 const NOW: u64 = 1_800_000_000;
 const WINDOW: Duration = Duration::from_secs(86_400);
-const UNLIMITED: Limits = Limits { window: WINDOW, in_window: None, in_all: None };
+const UNLIMITED: Limits = Limits::none(WINDOW);
 
 fn request(direction: Direction, until_s: u64) -> Request {
     Request { direction, epoch_s: 5, until_s, cost_each: Cost::noisy(MuSquared::from_raw(1 << 60)) }
