@@ -268,7 +268,7 @@ impl Problem {
                 "write 1.0 unless you know why another loss is right; docs/privacy.md says what it means".into()
             }
             Self::Delta => "write 1e-6: it should be far below one in the number of clients".into(),
-            Self::Share => "write such as 0.05 or 1.5".into(),
+            Self::Share => "write such as 0.15 or 1.125".into(),
             Self::NoSigma => "raise epsilon or lower the quota".into(),
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),

@@ -159,9 +159,9 @@ fn dp(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<Dp> {
     });
     let epoch_s = section.or(report, "epoch_s", 5, value::integer(1, 3_600, "seconds")) as u32;
     let quota = section.or(report, "quota", line.quota, |value| Ok(parse_bytes(value::text(value)?)?.0));
-    let gain = section.or(report, "gain", Per1024(51), share);
-    let margin = section.or(report, "margin", Per1024(1536), share);
-    let errors = section.or(report, "errors", Per1024(1536), share);
+    let gain = section.or(report, "gain", Per1024(154), share);
+    let margin = section.or(report, "margin", Per1024(1152), share);
+    let errors = section.or(report, "errors", Per1024(1280), share);
     let sigma = epsilon.and_then(|epsilon| {
         let bytes = gaussian::sigma_bytes(epsilon, delta, 1, quota).ok()?;
         Sigma::new(bytes).ok()
