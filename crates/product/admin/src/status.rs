@@ -136,10 +136,22 @@ pub struct Privacy {
     pub down: Option<Spent>,
     /// Both together, for a client that was there all the time.
     pub together: Option<Spent>,
+    /// Which ledger pays (entry).
+    pub ledger: Option<LedgerMark>,
     /// Why the ledger pays no more, or not now; none while it does.
     pub held: Option<String>,
     /// Edges of this node's own direction since the link came up.
     pub edges: Option<Edges>,
+}
+
+/// A ledger at a moment: of two copies the one with fewer reservations is the older.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerMark {
+    /// Its random id, 32 hexadecimal digits.
+    pub id: String,
+    /// Reservations since it was made.
+    pub reservations: u64,
 }
 
 /// Budget spent on one direction or on both.

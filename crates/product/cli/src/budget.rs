@@ -4,9 +4,10 @@
 //! goes to the shaped process, which passes on what is the exit's.
 
 use crate::failure::{Code, Failure};
-use admin::status::{Privacy, Spent as Shown};
+use crate::settings;
+use admin::status::{LedgerMark, Privacy, Spent as Shown};
 use config::{Config, Pacing, Price, Role};
-use ledger::{OpenError, ReserveError, Store};
+use ledger::{LedgerId, Mark, OpenError, ReserveError, Store};
 use node::{Beside, NodeStatus};
 use shaped_tunnel::{Direction as Whose, Order, ShapedStatus};
 use shaping::UP_EDGE_S;
@@ -30,7 +31,7 @@ struct Terms {
     price: Price,
     limits: Limits,
     /// The limits as they are written.
-    written: config::Budget,
+    written: Box<config::Budget>,
     /// Loss of one epoch of one direction, in mode `dp`.
     epsilon_each: Option<Epsilon>,
 }
@@ -75,6 +76,7 @@ impl Budget {
         let limits = entry.budget.limits(price.delta);
         let terms = Terms { price, limits, written: entry.budget.clone(), epsilon_each };
         let store = Store::open(&entry.budget.ledger_file, node_id).map_err(|error| failure(&error))?;
+        log_mark(&store, "the ledger is open");
         Ok(Some(Self { store, terms, shown, held: None }))
     }
 
@@ -139,7 +141,7 @@ impl Budget {
 
     fn privacy(&self, held: Option<String>) -> Privacy {
         let window = self.terms.limits.window;
-        let terms = &self.terms;
+        let (terms, mark) = (&self.terms, self.store.mark());
         let of = |direction, written| Some(terms.shown(self.store.spent(unix_s(), direction, window), written));
         Privacy {
             epsilon_each: terms.epsilon_each.map(Epsilon::value),
@@ -148,10 +150,17 @@ impl Budget {
             up: of(Direction::Up, &terms.written.up),
             down: of(Direction::Down, &terms.written.down),
             together: Some(terms.shown(self.store.spent_together(unix_s(), window), &terms.written.together)),
+            ledger: Some(LedgerMark { id: mark.id.to_string(), reservations: mark.reservations }),
             held,
             edges: None,
         }
     }
+}
+
+/// Says in the log how far the ledger has come: so that an older copy that is put back can be told from it.
+fn log_mark(store: &Store, what: &str) {
+    let Mark { id, reservations } = store.mark();
+    tracing::info!(%id, reservations, "{what}");
 }
 
 impl Terms {
@@ -211,9 +220,10 @@ pub(crate) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Makes the ledger of a configured entry.
-pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<(), Failure> {
-    Store::create(path, node_id, unix_s()).map_err(|error| {
+/// Makes the ledger of a configured entry and says its id.
+pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<LedgerId, Failure> {
+    let id = LedgerId::from_bytes(settings::random()?);
+    Store::create(path, node_id, id, unix_s()).map_err(|error| {
         let code = match error {
             ledger::CreateError::Exists(_) => Code::CannotCreate,
             ledger::CreateError::System { .. } => Code::InputOutput,
@@ -227,7 +237,7 @@ pub(crate) fn failure(error: &OpenError) -> Failure {
     let code = match error {
         OpenError::Missing(_) => Code::NoInput,
         OpenError::NotAFile(_) | OpenError::Damaged { .. } | OpenError::Foreign(_) => Code::Data,
-        OpenError::Writable(_) => Code::Permission,
+        OpenError::Open { .. } | OpenError::Owner { .. } => Code::Permission,
         OpenError::InUse(_) => Code::System,
         OpenError::System { .. } => Code::InputOutput,
     };

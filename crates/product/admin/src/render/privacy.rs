@@ -1,7 +1,7 @@
 //! What the rate has told, in two or three rows.
 
 use super::{duration, row};
-use crate::status::{Edges, Privacy, Spent};
+use crate::status::{Edges, LedgerMark, Privacy, Spent};
 
 /// The rows of a direction whose rate follows the load.
 pub(super) fn rows(out: &mut String, privacy: &Privacy) {
@@ -14,6 +14,9 @@ pub(super) fn rows(out: &mut String, privacy: &Privacy) {
         if let Some(text) = spent.and_then(|spent| spent_text(spent, &window)) {
             row(out, "spent", &format!("{name}: {text}"));
         }
+    }
+    if let Some(LedgerMark { id, reservations }) = &privacy.ledger {
+        row(out, "ledger", &format!("{}, {reservations} reservations", super::printable(id)));
     }
     if let Some(why) = &privacy.held {
         row(out, "budget", &super::printable(why));
@@ -48,6 +51,7 @@ mod tests {
             window_s: Some(86_400),
             up: Some(spent),
             together: Some(spent),
+            ledger: Some(LedgerMark { id: "0a1b".repeat(8), reservations: 1_234 }),
             held: Some("the limit of the window is reached until 12:00".into()),
             edges: Some(edges),
             ..Privacy::default()

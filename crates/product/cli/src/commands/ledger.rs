@@ -6,7 +6,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use config::{Allowance, Config, Entry, Role};
-use ledger::Store;
+use ledger::{Mark, Store};
 use shaping::accountant::{Composition, Epsilon, FailureProbability};
 use shaping::ledger::{Cost, Direction, Spent};
 use std::fmt::Write;
@@ -17,9 +17,9 @@ pub(crate) fn run(command: &LedgerCommand) -> Outcome {
         LedgerCommand::New { config } => {
             let (config, entry) = entry_of(config)?;
             let path = &entry.budget.ledger_file;
-            budget::create(path, node_id(&config)?)?;
+            let id = budget::create(path, node_id(&config)?)?;
             terminal::complain(&format!(
-                "Wrote {}: nothing is spent. Keep it with the node; whoever puts an older copy back forgets what was spent.\n",
+                "Wrote {}, ledger {id}: nothing is spent. Keep it with the node; whoever puts an older copy back forgets what was spent.\n",
                 path.display()
             ));
             Ok(())
@@ -56,8 +56,9 @@ fn report(store: &Store, config: &Config, entry: &Entry) -> String {
     let delta = config.shaping.pacing.delta();
     let budget = &entry.budget;
     let now = budget::unix_s();
+    let Mark { id, reservations } = store.mark();
     let mut text = format!(
-        "{}: what one client that was there all the time has lost, at delta {:e}\n\n{:<10}{:>16}{:>12}{:>16}{:>12}\n",
+        "{}: what one client that was there all the time has lost, at delta {:e}\nledger {id}, {reservations} reservations\n\n{:<10}{:>16}{:>12}{:>16}{:>12}\n",
         store.path().display(),
         delta.value(),
         "",
