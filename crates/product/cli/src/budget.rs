@@ -1,20 +1,22 @@
 //! The entry's budget while it runs: leave for the next minute, paid in the ledger before it is handed out.
 //!
-//! A thread of its own does it, once a second by its own clock, because paying waits for the disk. Leave of both directions
-//! goes to the shaped process, which passes on what is the exit's.
+//! A thread of its own does it, each time that somebody has looked at the node, because paying waits for the disk. Leave of
+//! both directions goes to the shaped process, which passes on what is the exit's.
 
 use crate::failure::{Code, Failure};
 use crate::settings;
 use admin::status::{LedgerMark, Privacy, Spent as Shown};
 use config::{Config, Pacing, Price, Role};
 use ledger::{LedgerId, Mark, OpenError, ReserveError, Store};
-use node::{Beside, NodeStatus};
-use shaped_tunnel::{Direction as Whose, Order, ShapedStatus};
+use node::Beside;
+use shaped_tunnel::{Direction as Whose, Order};
 use shaping::UP_EDGE_S;
 use shaping::accountant::Epsilon;
 use shaping::ledger::{Cost, Direction, Limits, Refusal, Request, Spent};
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::grant::Grant;
 
@@ -22,8 +24,8 @@ use wire::grant::Grant;
 const AHEAD: Duration = Duration::from_secs(60);
 /// Leave is renewed when less than this is left.
 const RENEW_BELOW: Duration = Duration::from_secs(30);
-/// How often the thread looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks at the node that wait for the thread; while the disk is slow further ones are left out, the next one will do.
+const LOOKS_MAX: usize = 1;
 
 /// What releases cost in the node's mode, and what they may cost.
 #[derive(Debug)]
@@ -80,31 +82,25 @@ impl Budget {
         Ok(Some(Self { store, terms, shown, held: None }))
     }
 
-    /// Starts the thread. It ends with the node.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system starts no thread.
-    pub(crate) fn start(mut self, beside: Beside) -> std::io::Result<()> {
-        std::thread::Builder::new().name("budget".to_owned()).spawn(move || {
-            loop {
-                let status = beside.status.snapshot();
-                if status.stopping {
-                    return;
-                }
-                let held = self.pay(&beside, &status);
+    pub(crate) fn start(mut self, beside: Beside) -> std::io::Result<Payer> {
+        let (looks, seen) = sync_channel(LOOKS_MAX);
+        let thread = std::thread::Builder::new().name("budget".to_owned()).spawn(move || {
+            while let Ok(Look { session_is_up }) = seen.recv() {
+                let held = if session_is_up { self.pay(&beside) } else { None };
                 self.log(held.as_ref());
                 self.shown.show(self.privacy(held));
-                std::thread::sleep(LOOK_EVERY);
             }
+            log_mark(&self.store, "the ledger is closed");
         })?;
-        Ok(())
+        Ok(Payer { looks: Some(looks), thread: Some(thread) })
     }
 
-    /// Pays for both directions as far as needed while the session is up. Returns why it could not.
-    fn pay(&mut self, beside: &Beside, status: &NodeStatus) -> Option<String> {
-        if !session_is_up(status) {
-            return None;
-        }
+    /// Pays for both directions as far as needed. Returns why it could not.
+    fn pay(&mut self, beside: &Beside) -> Option<String> {
         let mut held: Vec<String> = Vec::new();
         for direction in Direction::ALL {
             let ahead_s = self.store.paid_until_s(direction).saturating_sub(unix_s());
@@ -153,6 +149,37 @@ impl Budget {
             ledger: Some(LedgerMark { id: mark.id.to_string(), reservations: mark.reservations }),
             held,
             edges: None,
+        }
+    }
+}
+
+/// The thread that pays. It ends with this value, when what it is writing is on the disk.
+pub(crate) struct Payer {
+    looks: Option<SyncSender<Look>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The node as somebody saw it.
+struct Look {
+    session_is_up: bool,
+}
+
+impl Payer {
+    /// Tells it how the node is; to be called about once a second. Nothing is paid for a node that serves nobody.
+    pub(crate) fn look(&self, session_is_up: bool) {
+        if let Some(looks) = &self.looks {
+            // One that it has no time for is left out.
+            let _ = looks.try_send(Look { session_is_up });
+        }
+    }
+}
+
+impl Drop for Payer {
+    fn drop(&mut self) {
+        self.looks = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
         }
     }
 }
@@ -209,12 +236,6 @@ fn give(beside: &Beside, direction: Direction, grant: Grant) {
     }
 }
 
-fn session_is_up(status: &NodeStatus) -> bool {
-    let body = status.shaped.body.as_ref();
-    let shaped = body.and_then(|body| serde_json::from_value::<ShapedStatus>(body.clone()).ok());
-    shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
-}
-
 /// Seconds since 1970 by the system's clock.
 pub(crate) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
@@ -229,7 +250,8 @@ pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<LedgerId, Failure
             ledger::CreateError::System { .. } => Code::InputOutput,
         };
         split(code, &error.to_string())
-    })
+    })?;
+    Ok(id)
 }
 
 /// A ledger that cannot be used, as its error says it: what, then what to do.

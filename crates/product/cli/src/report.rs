@@ -84,8 +84,8 @@ impl Reporter {
     }
 
     /// Looks at the links, so that `status` can say since when they are as they are, and logs what was refused. To be
-    /// called every second.
-    pub(crate) fn observe(&self, node: &NodeStatus) {
+    /// called every second. Returns whether a session is up.
+    pub(crate) fn observe(&self, node: &NodeStatus) -> bool {
         let shaped = shaped_status(node);
         if let Some(shaped) = &shaped {
             self.update_links(shaped);
@@ -99,6 +99,7 @@ impl Reporter {
             tracing::error!("{sentence}");
         }
         log.narrow = narrow.is_some();
+        shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
     }
 
     /// The sentence about a path on which no packet can leave.
