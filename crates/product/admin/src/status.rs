@@ -27,6 +27,8 @@ pub struct Status {
     pub links: Vec<Link>,
     /// What is sent, per direction; none in mode `off`.
     pub schedule: Schedule,
+    /// What the schedule cost in this node's own direction over the last minute; none in mode `off`.
+    pub last_minute: Option<LastMinute>,
     /// What the rate has told an observer; none where it follows nothing.
     pub privacy: Option<Privacy>,
     /// Since the start of the present processes.
@@ -118,6 +120,24 @@ pub struct Schedule {
     pub send: Option<Rate>,
     /// From the peer.
     pub receive: Option<Rate>,
+}
+
+/// The price of a schedule, of the last minute and of the direction away from this node. Of the other direction the other
+/// node knows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastMinute {
+    /// Cells sent, of all links.
+    pub cells_sent: Option<u64>,
+    /// Those with a session packet: application data, or what the session itself has to say.
+    pub data_cells_sent: Option<u64>,
+    /// The second over the first, 0 to 1; none before the first cell.
+    pub useful_share: Option<f64>,
+    /// How long an application's byte waited for its slot, in microseconds, in the mean over bytes: from when the process with
+    /// the schedule saw it in its queue. None: no byte was sent.
+    pub wait_mean_us: Option<u64>,
+    /// 95 of 100 bytes waited at most so long; up to an eighth too much.
+    pub wait_p95_us: Option<u64>,
 }
 
 /// What a rate that follows the load has told an observer, and what happened at its edges.
