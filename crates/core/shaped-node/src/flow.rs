@@ -1,6 +1,7 @@
 //! One flow between the queues of this node and its session: who has finished, and when the queue pair
 //! may be used again. Pure bookkeeping; `tunnel` moves the bytes.
 
+use crate::minute::Arrived;
 use link::LinkId;
 use session::FlowId;
 use wire::flow::{FlowKind, Syn};
@@ -26,6 +27,8 @@ pub(crate) struct Flow {
     pub(crate) client: u64,
     pub(crate) kind: FlowKind,
     pub(crate) far: Far,
+    /// When the bytes of the in-ring came.
+    pub(crate) arrived: Arrived,
     /// Position of the in-ring up to which bytes count as arrived and may leave; all of them where nothing is measured.
     pub(crate) admitted: u64,
     /// The unshaped process ended its ring here.
@@ -51,6 +54,7 @@ impl Flow {
             client,
             kind,
             far,
+            arrived: Arrived::default(),
             admitted: u64::MAX,
             near_fin: None,
             finished_out: false,

@@ -2,6 +2,7 @@
 
 mod fair;
 mod flow;
+mod minute;
 mod near;
 mod node;
 mod pacing;
@@ -12,6 +13,7 @@ mod slots;
 mod status;
 mod tunnel;
 
+pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
 pub use pacing::PacingConfig;
 pub use parameters::{Mode, Parameters};

@@ -1,7 +1,9 @@
 //! The near side: the queues to the unshaped process and the flows in them.
 
 use crate::flow::{Far, Flow, FlowTable};
+use crate::minute::Minute;
 use crate::queues::{FlowQueues, QueueFault};
+use std::time::Instant;
 use wire::flow::ResetReason;
 use wire::local::LocalMessage;
 
@@ -13,13 +15,26 @@ pub(crate) struct Near<Q> {
     /// Whether bytes may leave only after they were admitted.
     measures: bool,
     fault: Option<QueueFault>,
+    /// Whether waiting times are noted: where there are slots to wait for.
+    times: bool,
+    pub(crate) minute: Minute,
     pub(crate) datagrams_dropped: u64,
 }
 
 impl<Q: FlowQueues> Near<Q> {
-    /// `assigns`: this side hands out queue pairs (the exit's). `measures`: see [`Near::admit`].
-    pub(crate) fn new(assigns: bool, measures: bool) -> Self {
-        Self { queues: None, table: FlowTable::default(), assigns, measures, fault: None, datagrams_dropped: 0 }
+    /// `assigns`: this side hands out queue pairs (the exit's). `measures`: see [`Near::admit`]. `times`: waiting times are
+    /// noted.
+    pub(crate) fn new(assigns: bool, measures: bool, times: bool) -> Self {
+        Self {
+            queues: None,
+            table: FlowTable::default(),
+            assigns,
+            measures,
+            fault: None,
+            times,
+            minute: Minute::default(),
+            datagrams_dropped: 0,
+        }
     }
 
     /// Takes queues of a new generation. The flows of the old one must be over.
@@ -124,6 +139,28 @@ impl<Q: FlowQueues> Near<Q> {
             flow.admitted += paid;
         }
         paid
+    }
+
+    /// Notes when the bytes came that are in the in-ring.
+    pub(crate) fn note_filled(&mut self, now: Instant, index: u16) {
+        if !self.times || self.table.at(index).is_none() {
+            return;
+        }
+        let end = self.with(|queues| Ok(queues.read_position(index) + queues.readable(index)? as u64));
+        if let Some((end, flow)) = end.zip(self.table.at(index)) {
+            flow.arrived.handle_filled(now, end);
+        }
+    }
+
+    /// Frees the next bytes of the in-ring, which have gone into a packet.
+    pub(crate) fn take_out(&mut self, now: Instant, index: u16, bytes: u64) {
+        let Some(from) = self.queues_ref().map(|queues| queues.read_position(index)) else { return };
+        self.with(|queues| queues.discard(index, from + bytes));
+        if self.times
+            && let Some(flow) = self.table.at(index)
+        {
+            flow.arrived.handle_left(now, from, from + bytes, &mut self.minute);
+        }
     }
 
     /// Bytes of the in-ring that may leave now.

@@ -187,11 +187,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut endpoint = Endpoint::new(link_config, endpoint_seed);
         endpoint.remember_ephemerals(remembered);
         let assigns = matches!(config.side, Side::Exit { .. });
-        let measures = config.pacing.measures();
+        let (measures, shaped) = (config.pacing.measures(), config.mode.is_shaped());
         let mut node = Self {
             config,
             endpoint,
-            near: Near::new(assigns, measures),
+            near: Near::new(assigns, measures, shaped),
             peers: BTreeMap::new(),
             counters: Counters::default(),
             scratch: Vec::new(),
@@ -324,6 +324,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Reads what the unshaped process wrote. In shaped modes only the slot clock may lead here (I10).
     pub fn handle_queues(&mut self, now: Now) {
+        self.near.minute.handle_time(now.instant);
         for _ in 0..MESSAGES_PER_CALL_MAX {
             let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
             self.handle_message(now, message);
@@ -331,6 +332,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
         for _ in 0..bound {
             let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
+            self.near.note_filled(now.instant, index);
             self.admit(index);
             self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
         }

@@ -131,7 +131,8 @@ impl Pacing {
         Self { rule, rate, since_slot: grounds.from_slot, breaker: Breaker::new(own, grounds.unix_s) }
     }
 
-    /// The class in force. Mode `queue` has none; there it is the fastest that the breaker allows.
+    /// The class in force. Mode `queue` has none before its budget is spent; until then it is the fastest that the breaker
+    /// allows.
     pub(crate) fn class(&self) -> RateClass {
         self.rate.class()
     }
@@ -193,6 +194,7 @@ impl Pacing {
     pub(crate) fn cells_in_slot(&self, slot: u64) -> u32 {
         let by_class = slot.checked_sub(self.since_slot).map_or(0, |slot| self.rate.cells_in_slot(slot));
         match &self.rule {
+            Rule::Queue(queue) if queue.is_spent() => by_class,
             // A decision above what the breaker allows is cut; what is cut is lost, as any rest.
             Rule::Queue(queue) if self.class() < self.breaker.configured() => {
                 queue.cells_in_slot(slot).min(self.rate.cells_per_slot_max())
@@ -204,11 +206,12 @@ impl Pacing {
 
     /// The first slot at `from` or later that has a cell or an edge of its own.
     pub(crate) fn next_busy_slot(&self, from: u64) -> u64 {
+        let by_class = self.rate.next_busy_slot(from.saturating_sub(self.since_slot)) + self.since_slot;
         match &self.rule {
+            // Decisions stay due, so that a budget that comes back is used.
+            Rule::Queue(queue) if queue.is_spent() => by_class.min(queue.next_decision(from)),
             Rule::Queue(queue) => queue.next_slot(from),
-            Rule::Constant(_) | Rule::Stepped(_) | Rule::Dp(_) => {
-                self.rate.next_busy_slot(from.saturating_sub(self.since_slot)) + self.since_slot
-            }
+            Rule::Constant(_) | Rule::Stepped(_) | Rule::Dp(_) => by_class,
         }
     }
 

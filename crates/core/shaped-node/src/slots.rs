@@ -69,6 +69,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     fn fill_cell(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
         if let Some(to) = self.endpoint.poll_own_packet(now, link, out) {
             self.counters.link_cells += 1;
+            self.near.minute.note_cell(false);
             return Some(to);
         }
         let portions = Portions { ahead: self.session_packet() as u64, turn: self.session_packet() };
@@ -85,6 +86,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             }
         };
         self.scratch = packet;
+        if to.is_some() {
+            self.near.minute.note_cell(pulled.is_some());
+        }
         to
     }
 
@@ -148,8 +152,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Settles the spare of the last plan: what was not sent does not count as sent.
     fn retire_spare(&mut self, used: bool) {
-        for spare in std::mem::take(&mut self.spares).into_iter().filter(|_| !used) {
-            self.endpoint.take_back(spare.link, spare.cells);
+        for spare in std::mem::take(&mut self.spares) {
+            if used {
+                (0..spare.cells).for_each(|_| self.near.minute.note_cell(false));
+            } else {
+                self.endpoint.take_back(spare.link, spare.cells);
+            }
         }
     }
 

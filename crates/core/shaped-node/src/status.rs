@@ -1,5 +1,6 @@
 //! What a node says about itself. Nothing here names a destination or a client.
 
+use crate::minute::MinuteStatus;
 use crate::node::ShapedNode;
 use crate::pacing::ReleaseFigures;
 use crate::queues::FlowQueues;
@@ -32,6 +33,8 @@ pub struct NodeStatus {
     pub counters: BTreeMap<String, u64>,
     /// Most bytes that sessions may hold for slow readers.
     pub session_memory_max: u64,
+    /// What the schedule cost in the last minute; none in mode `off`.
+    pub last_minute: Option<MinuteStatus>,
 }
 
 /// State of one link.
@@ -105,6 +108,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             flows: self.near.table.len(),
             counters: self.counter_map(),
             session_memory_max: memory.sum(),
+            last_minute: shaped.then(|| self.near.minute.status()),
         }
     }
 

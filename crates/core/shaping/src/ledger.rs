@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
 
+mod limits;
 mod record;
 
+pub use limits::{Allowance, Bounds, Kind, LimitName, Limits, Scope};
 pub use record::{AccountRecord, BitsSpent, HourRecord, RecordError};
 
 /// Length of the buckets of the sliding window, in seconds.
@@ -77,17 +79,6 @@ impl Cost {
     }
 }
 
-/// The most that may be spent on both directions together, for one client that is there all the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Length of the sliding window, at most [`WINDOW_MAX`].
-    pub window: Duration,
-    /// Most in any window.
-    pub in_window: Option<MuSquared>,
-    /// Most since the ledger was made.
-    pub in_all: Option<MuSquared>,
-}
-
 /// What somebody wants to pay for: consecutive epochs of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
@@ -138,15 +129,22 @@ pub enum Refusal {
         /// From when on there is something to pay for again, in UTC seconds.
         books_s: u64,
     },
-    /// The window's limit.
-    #[error("the limit of the sliding window is reached; it has room again at {free_at_s} s of UTC at the earliest")]
+    /// A limit of the window.
+    #[error(
+        "the limit of the sliding window on {limit} is reached; it has room again at {free_at_s} s of UTC at the earliest"
+    )]
     Window {
+        /// Which; where several are reached, the one that has room last.
+        limit: LimitName,
         /// When the oldest hour leaves the window.
         free_at_s: u64,
     },
-    /// The limit of the ledger's life.
-    #[error("the limit of the ledger's life is reached")]
-    Lifetime,
+    /// A limit of the ledger's life.
+    #[error("the limit of the ledger's life on {limit} is reached")]
+    Lifetime {
+        /// Which.
+        limit: LimitName,
+    },
 }
 
 /// Books of one direction.
@@ -255,7 +253,7 @@ impl Ledger {
             let soon_s = until_s.saturating_add(epoch_s.max(UP_EDGE_S));
             return Err(if books_s <= soon_s { Refusal::Paid } else { Refusal::Behind { books_s } });
         }
-        let releases = self.affordable(now_s, request.cost_each, wanted, limits)?;
+        let releases = self.affordable(now_s, request, wanted, limits)?;
         let mut after = self.clone();
         after.now_s = latest_s;
         let account = after.account_mut(request.direction);
@@ -273,32 +271,43 @@ impl Ledger {
     }
 
     /// How many of the wanted releases the limits allow, at least 1.
-    fn affordable(&self, now_s: u64, each: Cost, wanted: u16, limits: &Limits) -> Result<u16, Refusal> {
-        let spent = self.spent_together(now_s, limits.window);
-        let fit = |limit: Option<MuSquared>, spent: Cost| {
-            let Some(limit) = limit else { return wanted };
-            let left = limit.checked_sub(spent.mu_squared).unwrap_or(MuSquared::ZERO);
-            if each.mu_squared == MuSquared::ZERO {
-                return wanted;
-            }
-            u16::try_from(left.raw() / each.mu_squared.raw()).unwrap_or(wanted).min(wanted)
-        };
-        let in_all = fit(limits.in_all, spent.in_all);
-        if in_all == 0 {
-            return Err(Refusal::Lifetime);
+    fn affordable(&self, now_s: u64, request: Request, wanted: u16, limits: &Limits) -> Result<u16, Refusal> {
+        let (direction, each) = (request.direction, request.cost_each);
+        let books = [
+            (Scope::One(direction), limits.of(direction), self.spent(now_s, direction, limits.window)),
+            (Scope::Together, &limits.together, self.spent_together(now_s, limits.window)),
+        ];
+        let mut releases = wanted;
+        for (scope, bounds, spent) in &books {
+            let fit = bounds.in_all.fit(spent.in_all, each, wanted);
+            releases =
+                fit.map_err(|kind| Refusal::Lifetime { limit: LimitName { scope: *scope, kind } })?.min(releases);
         }
-        match fit(limits.in_window, spent.in_window).min(in_all) {
-            0 => Err(Refusal::Window { free_at_s: self.window_moves_at(now_s, limits.window) }),
-            releases => Ok(releases),
+        let mut last: Option<(u64, LimitName)> = None;
+        for (scope, bounds, spent) in &books {
+            match bounds.in_window.fit(spent.in_window, each, wanted) {
+                Ok(fit) => releases = fit.min(releases),
+                Err(kind) => {
+                    let free_at_s = self.window_moves_at(now_s, limits.window, *scope);
+                    if last.is_none_or(|(before_s, _)| before_s < free_at_s) {
+                        last = Some((free_at_s, LimitName { scope: *scope, kind }));
+                    }
+                }
+            }
+        }
+        match last {
+            Some((free_at_s, limit)) => Err(Refusal::Window { limit, free_at_s }),
+            None => Ok(releases),
         }
     }
 
     /// When the oldest hour with anything in it leaves the window.
-    fn window_moves_at(&self, now_s: u64, window: Duration) -> u64 {
+    fn window_moves_at(&self, now_s: u64, window: Duration, scope: Scope) -> u64 {
         let first = first_hour(now_s, window);
-        let oldest =
-            self.accounts.iter().flat_map(|account| account.hours.range(first..).next()).map(|(hour, _)| *hour);
-        oldest.min().unwrap_or(first).saturating_add(window_hours(window) + 1).saturating_mul(HOUR_S)
+        let counted = Direction::ALL.into_iter().filter(|direction| scope.counts(*direction));
+        let oldest = counted.filter_map(|direction| self.account(direction).hours.range(first..).next());
+        let oldest = oldest.map(|(hour, _)| *hour).min().unwrap_or(first);
+        oldest.saturating_add(window_hours(window) + 1).saturating_mul(HOUR_S)
     }
 
     fn account(&self, direction: Direction) -> &Account {

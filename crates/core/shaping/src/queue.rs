@@ -118,6 +118,11 @@ impl QueueSchedule {
         busy.map_or(self.next_decision, |slot| slot.min(self.next_decision)).max(from)
     }
 
+    /// The slot of the next decision. Public.
+    pub fn next_decision(&self) -> u64 {
+        self.next_decision
+    }
+
     /// Whether [`QueueSchedule::poll`] would report a decision in this slot, so that the queues' length is wanted.
     pub fn is_due(&self, slot: u64) -> bool {
         slot >= self.next_decision

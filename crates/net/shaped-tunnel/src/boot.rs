@@ -8,7 +8,7 @@ use session::CongestionControl;
 use shaped_node::{Mode, NodeConfig, PacingConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
-    DOWN_EDGE_S, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
+    DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
     SteppedParameters,
 };
 use std::net::SocketAddr;
@@ -191,7 +191,7 @@ impl Boot {
             }
             BootPacing::Queue(queue) => {
                 let parameters = self.queue_parameters(queue)?;
-                let cost_each = queue_cost(&parameters).ok_or(BootError::Range("sigma"))?.raw();
+                let cost_each = parameters.cost_each().ok_or(BootError::Range("sigma"))?.raw();
                 (Mode::Queue, PacingConfig::Queue { parameters, cost_each })
             }
         })
@@ -266,14 +266,6 @@ impl BootDp {
             count_cap_bytes: self.count_cap_bytes,
         })
     }
-}
-
-/// What the decisions of one epoch of [`DOWN_EDGE_S`] cost together. `None`: more than can be written down.
-pub fn queue_cost(parameters: &QueueParameters) -> Option<MuSquared> {
-    let settings = parameters.settings();
-    let each = MuSquared::from_ratio(settings.sensitivity, parameters.sigma().bytes()).ok()?;
-    let decisions = (DOWN_EDGE_S * 1_000_000).div_ceil(u64::from(settings.dp_creditor_loop_interval_us).max(1));
-    each.checked_mul(decisions)
 }
 
 fn class(number: u8) -> Result<RateClass, BootError> {

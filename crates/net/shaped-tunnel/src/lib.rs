@@ -9,7 +9,7 @@ mod replay;
 mod shaped;
 mod status;
 
-pub use boot::{Boot, BootDp, BootError, BootPacing, BootQueue, BootSide, CongestionName, queue_cost};
+pub use boot::{Boot, BootDp, BootError, BootPacing, BootQueue, BootSide, CongestionName};
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
 pub use status::ShapedStatus;

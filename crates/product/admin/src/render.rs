@@ -2,7 +2,9 @@
 
 mod privacy;
 
-use crate::status::{Counters, Flows, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status};
+use crate::status::{
+    Counters, Flows, LastMinute, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status,
+};
 use std::fmt::Write;
 
 const RED: &str = "\u{1b}[1;31m";
@@ -29,6 +31,9 @@ pub fn screen(status: &Status, colour: bool) -> String {
         privacy::rows(&mut out, privacy);
     }
     cells(&mut out, &status.counters);
+    if let Some(minute) = &status.last_minute {
+        row(&mut out, "minute", &minute_text(minute));
+    }
     row(&mut out, "flows", &flows_text(&status.flows));
     let memory = &status.memory;
     let bound = memory.session_bound_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("at most {}", binary(bytes)));
@@ -126,6 +131,16 @@ fn cells(out: &mut String, counters: &Counters) {
     if !drops.is_empty() {
         row(out, "dropped", &drops.join(", "));
     }
+}
+
+fn minute_text(minute: &LastMinute) -> String {
+    let share = optional(minute.useful_share, |share| format!("{:.1} %", share * 100.0));
+    let millis = |us: u64| format!("{:.1} ms", us as f64 / 1000.0);
+    let wait = match (minute.wait_mean_us, minute.wait_p95_us) {
+        (Some(mean), Some(most)) => format!("bytes waited {} for a slot, 95 % at most {}", millis(mean), millis(most)),
+        _ => "no byte waited for a slot".to_owned(),
+    };
+    format!("{share} of the cells had data; {wait}")
 }
 
 fn flows_text(flows: &Flows) -> String {
@@ -228,6 +243,13 @@ pub(crate) mod tests {
             }],
             schedule: Schedule { slot_ms: Some(5), send: Some(rate), receive: Some(rate) },
             privacy: None,
+            last_minute: Some(LastMinute {
+                cells_sent: Some(1_560),
+                data_cells_sent: Some(39),
+                useful_share: Some(0.025),
+                wait_mean_us: Some(12_345),
+                wait_p95_us: Some(36_863),
+            }),
             counters: Counters {
                 sampled_at_ms: Some(7_383_900),
                 packet_size: Some(1350),

@@ -27,6 +27,8 @@ pub struct Status {
     pub links: Vec<Link>,
     /// What is sent, per direction; none in mode `off`.
     pub schedule: Schedule,
+    /// What the schedule cost in this node's own direction over the last minute; none in mode `off`.
+    pub last_minute: Option<LastMinute>,
     /// What the rate has told an observer; none where it follows nothing.
     pub privacy: Option<Privacy>,
     /// Since the start of the present processes.
@@ -120,6 +122,24 @@ pub struct Schedule {
     pub receive: Option<Rate>,
 }
 
+/// The price of a schedule, of the last minute and of the direction away from this node. Of the other direction the other
+/// node knows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LastMinute {
+    /// Cells sent, of all links.
+    pub cells_sent: Option<u64>,
+    /// Those with a session packet: application data, or what the session itself has to say.
+    pub data_cells_sent: Option<u64>,
+    /// The second over the first, 0 to 1; none before the first cell.
+    pub useful_share: Option<f64>,
+    /// How long an application's byte waited for its slot, in microseconds, in the mean over bytes: from when the process with
+    /// the schedule saw it in its queue. None: no byte was sent.
+    pub wait_mean_us: Option<u64>,
+    /// 95 of 100 bytes waited at most so long; up to an eighth too much.
+    pub wait_p95_us: Option<u64>,
+}
+
 /// What a rate that follows the load has told an observer, and what happened at its edges.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -136,10 +156,22 @@ pub struct Privacy {
     pub down: Option<Spent>,
     /// Both together, for a client that was there all the time.
     pub together: Option<Spent>,
+    /// Which ledger pays (entry).
+    pub ledger: Option<LedgerMark>,
     /// Why the ledger pays no more, or not now; none while it does.
     pub held: Option<String>,
     /// Edges of this node's own direction since the link came up.
     pub edges: Option<Edges>,
+}
+
+/// A ledger at a moment: of two copies the one with fewer reservations is the older.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerMark {
+    /// Its random id, 32 hexadecimal digits.
+    pub id: String,
+    /// Reservations since it was made.
+    pub reservations: u64,
 }
 
 /// Budget spent on one direction or on both.
@@ -154,6 +186,10 @@ pub struct Spent {
     pub window_bits: Option<f64>,
     /// Bits since the ledger was made.
     pub lifetime_bits: Option<f64>,
+    /// Most in the window, of what the mode spends; none without a limit.
+    pub window_limit: Option<f64>,
+    /// Most in the ledger's life.
+    pub lifetime_limit: Option<f64>,
 }
 
 /// What happened at the edges of a direction.

@@ -1,19 +1,22 @@
 //! The entry's budget while it runs: leave for the next minute, paid in the ledger before it is handed out.
 //!
-//! A thread of its own does it, once a second by its own clock, because paying waits for the disk. Leave of both directions
-//! goes to the shaped process, which passes on what is the exit's.
+//! A thread of its own does it, each time that somebody has looked at the node, because paying waits for the disk. Leave of
+//! both directions goes to the shaped process, which passes on what is the exit's.
 
 use crate::failure::{Code, Failure};
-use admin::status::{Privacy, Spent as Shown};
-use config::{Config, Entry, Pacing, Role};
-use ledger::{OpenError, ReserveError, Store};
-use node::{Beside, NodeStatus};
-use shaped_tunnel::{Direction as Whose, Order, ShapedStatus, queue_cost};
-use shaping::accountant::{Epsilon, FailureProbability, MuSquared, gaussian};
+use crate::settings;
+use admin::status::{LedgerMark, Privacy, Spent as Shown};
+use config::{Config, Pacing, Price, Role};
+use ledger::{LedgerId, Mark, OpenError, ReserveError, Store};
+use node::Beside;
+use shaped_tunnel::{Direction as Whose, Order};
+use shaping::UP_EDGE_S;
+use shaping::accountant::Epsilon;
 use shaping::ledger::{Cost, Direction, Limits, Refusal, Request, Spent};
-use shaping::{DOWN_EDGE_S, UP_EDGE_S};
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::grant::Grant;
 
@@ -21,21 +24,18 @@ use wire::grant::Grant;
 const AHEAD: Duration = Duration::from_secs(60);
 /// Leave is renewed when less than this is left.
 const RENEW_BELOW: Duration = Duration::from_secs(30);
-/// How often the thread looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks at the node that wait for the thread; while the disk is slow further ones are left out, the next one will do.
+const LOOKS_MAX: usize = 1;
 
-/// What releases cost in the node's mode.
-#[derive(Debug, Clone, Copy)]
+/// What releases cost in the node's mode, and what they may cost.
+#[derive(Debug)]
 struct Terms {
-    epoch_s: u32,
-    cost_each: Cost,
-    /// What the processes compare: mu squared, or the number of choices.
-    price: u128,
+    price: Price,
     limits: Limits,
-    delta: FailureProbability,
+    /// The limits as they are written.
+    written: Box<config::Budget>,
     /// Loss of one epoch of one direction, in mode `dp`.
     epsilon_each: Option<Epsilon>,
-    counts_bits: bool,
 }
 
 /// The ledger of a running entry.
@@ -43,6 +43,8 @@ pub(crate) struct Budget {
     store: Store,
     terms: Terms,
     shown: Shared,
+    /// Why nothing more is paid, as the log was last told.
+    held: Option<String>,
 }
 
 /// What `status` shows of it.
@@ -67,85 +69,158 @@ impl Budget {
     /// If the ledger cannot be used. The node does not start then: a missing ledger is no fresh budget.
     pub(crate) fn open(config: &Config, node_id: [u8; 32], shown: Shared) -> Result<Option<Self>, Failure> {
         let Role::Entry(entry) = &config.role else { return Ok(None) };
-        let Some(terms) = terms(&config.shaping.pacing, entry)? else { return Ok(None) };
+        let pacing = &config.shaping.pacing;
+        let Some(price) = pacing.price() else { return Ok(None) };
+        let epsilon_each = match pacing {
+            Pacing::Dp(dp) => Some(dp.epsilon),
+            Pacing::Fixed | Pacing::Stepped(_) | Pacing::Queue(_) => None,
+        };
+        let limits = entry.budget.limits(price.delta);
+        let terms = Terms { price, limits, written: entry.budget.clone(), epsilon_each };
         let store = Store::open(&entry.budget.ledger_file, node_id).map_err(|error| failure(&error))?;
-        Ok(Some(Self { store, terms, shown }))
+        log_mark(&store, "the ledger is open");
+        Ok(Some(Self { store, terms, shown, held: None }))
     }
 
-    /// Starts the thread. It ends with the node.
+    /// Starts the thread.
     ///
     /// # Errors
     /// If the system starts no thread.
-    pub(crate) fn start(mut self, beside: Beside) -> std::io::Result<()> {
-        std::thread::Builder::new().name("budget".to_owned()).spawn(move || {
-            loop {
-                let status = beside.status.snapshot();
-                if status.stopping {
-                    return;
-                }
-                let held = self.pay(&beside, &status);
+    pub(crate) fn start(mut self, beside: Beside) -> std::io::Result<Payer> {
+        let (looks, seen) = sync_channel(LOOKS_MAX);
+        let thread = std::thread::Builder::new().name("budget".to_owned()).spawn(move || {
+            while let Ok(Look { session_is_up }) = seen.recv() {
+                let held = if session_is_up { self.pay(&beside) } else { None };
+                self.log(held.as_ref());
                 self.shown.show(self.privacy(held));
-                std::thread::sleep(LOOK_EVERY);
             }
+            log_mark(&self.store, "the ledger is closed");
         })?;
-        Ok(())
+        Ok(Payer { looks: Some(looks), thread: Some(thread) })
     }
 
-    /// Pays for both directions as far as needed while the session is up. Returns why it could not.
-    fn pay(&mut self, beside: &Beside, status: &NodeStatus) -> Option<String> {
-        if !session_is_up(status) {
-            return None;
-        }
-        let mut held = None;
+    /// Pays for both directions as far as needed. Returns why it could not.
+    fn pay(&mut self, beside: &Beside) -> Option<String> {
+        let mut held: Vec<String> = Vec::new();
         for direction in Direction::ALL {
             let ahead_s = self.store.paid_until_s(direction).saturating_sub(unix_s());
             // Far more than is ever paid ahead means that the clock went back: the ledger says so when it is asked.
             if (RENEW_BELOW.as_secs()..=AHEAD.as_secs() + UP_EDGE_S).contains(&ahead_s) {
                 continue;
             }
-            let (epoch_s, cost_each) = (self.terms.epoch_s, self.terms.cost_each);
+            let Price { epoch_s, each: cost_each, .. } = self.terms.price;
             let request = Request { direction, epoch_s, until_s: unix_s() + AHEAD.as_secs(), cost_each };
             match self.store.reserve(unix_s(), request, &self.terms.limits) {
                 Ok(leave) => {
-                    let grant =
-                        Grant { first_epoch: leave.first_epoch, releases: leave.releases, cost_each: self.terms.price };
+                    let cost_each = self.terms.price.compared;
+                    let grant = Grant { first_epoch: leave.first_epoch, releases: leave.releases, cost_each };
                     give(beside, direction, grant);
                 }
                 Err(ReserveError::Refused(Refusal::Paid)) => {}
-                Err(error) => held = Some(format!("{error}; until then the rate is constant")),
+                Err(error) => held.push(consequence(direction, &error)),
             }
         }
-        held
+        (!held.is_empty()).then(|| held.join(". "))
+    }
+
+    /// Writes into the log when the budget ends and when there is some again.
+    fn log(&mut self, held: Option<&String>) {
+        if held == self.held.as_ref() {
+            return;
+        }
+        match held {
+            Some(why) => tracing::warn!("no release is paid for: {why}"),
+            None => tracing::info!("releases of both directions are paid for again"),
+        }
+        self.held = held.cloned();
     }
 
     fn privacy(&self, held: Option<String>) -> Privacy {
         let window = self.terms.limits.window;
-        let shown = |spent: Spent| Some(self.terms.shown(spent));
-        let of = |direction| shown(self.store.spent(unix_s(), direction, window));
+        let (terms, mark) = (&self.terms, self.store.mark());
+        let of = |direction, written| Some(terms.shown(self.store.spent(unix_s(), direction, window), written));
         Privacy {
-            epsilon_each: self.terms.epsilon_each.map(Epsilon::value),
-            delta: (!self.terms.counts_bits).then(|| self.terms.delta.value()),
+            epsilon_each: terms.epsilon_each.map(Epsilon::value),
+            delta: (!terms.price.counts_bits()).then(|| terms.price.delta.value()),
             window_s: Some(window.as_secs()),
-            up: of(Direction::Up),
-            down: of(Direction::Down),
-            together: shown(self.store.spent_together(unix_s(), window)),
+            up: of(Direction::Up, &terms.written.up),
+            down: of(Direction::Down, &terms.written.down),
+            together: Some(terms.shown(self.store.spent_together(unix_s(), window), &terms.written.together)),
+            ledger: Some(LedgerMark { id: mark.id.to_string(), reservations: mark.reservations }),
             held,
             edges: None,
         }
     }
 }
 
+/// The thread that pays. It ends with this value, when what it is writing is on the disk.
+pub(crate) struct Payer {
+    looks: Option<SyncSender<Look>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The node as somebody saw it.
+struct Look {
+    session_is_up: bool,
+}
+
+impl Payer {
+    /// Tells it how the node is; to be called about once a second. Nothing is paid for a node that serves nobody.
+    pub(crate) fn look(&self, session_is_up: bool) {
+        if let Some(looks) = &self.looks {
+            // One that it has no time for is left out.
+            let _ = looks.try_send(Look { session_is_up });
+        }
+    }
+}
+
+impl Drop for Payer {
+    fn drop(&mut self) {
+        self.looks = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Says in the log how far the ledger has come: so that an older copy that is put back can be told from it.
+fn log_mark(store: &Store, what: &str) {
+    let Mark { id, reservations } = store.mark();
+    tracing::info!(%id, reservations, "{what}");
+}
+
 impl Terms {
-    fn shown(&self, spent: Spent) -> Shown {
-        if self.counts_bits {
+    fn shown(&self, spent: Spent, written: &config::Allowance) -> Shown {
+        if self.price.counts_bits() {
             let bits = |cost: Cost| Some(cost.bits.to_bits().value());
-            return Shown { window_bits: bits(spent.in_window), lifetime_bits: bits(spent.in_all), ..Shown::default() };
+            return Shown {
+                window_bits: bits(spent.in_window),
+                lifetime_bits: bits(spent.in_all),
+                window_limit: written.window_bits.map(f64::from),
+                lifetime_limit: written.lifetime_bits.map(f64::from),
+                ..Shown::default()
+            };
         }
         Shown {
-            window_epsilon: Some(spent.composition_in_window().epsilon(self.delta).value()),
-            lifetime_epsilon: Some(spent.composition_in_all().epsilon(self.delta).value()),
+            window_epsilon: Some(spent.composition_in_window().epsilon(self.price.delta).value()),
+            lifetime_epsilon: Some(spent.composition_in_all().epsilon(self.price.delta).value()),
+            window_limit: written.window_epsilon.map(Epsilon::value),
+            lifetime_limit: written.lifetime_epsilon.map(Epsilon::value),
             ..Shown::default()
         }
+    }
+}
+
+/// What a person is told when a direction cannot be paid for.
+fn consequence(direction: Direction, error: &ReserveError) -> String {
+    let name = match direction {
+        Direction::Up => "up",
+        Direction::Down => "down",
+    };
+    match error {
+        ReserveError::Refused(Refusal::Lifetime { .. }) => format!("{name}: {error}; its rate is constant for good"),
+        _ => format!("{name}: {error}; until then its rate is constant"),
     }
 }
 
@@ -161,67 +236,22 @@ fn give(beside: &Beside, direction: Direction, grant: Grant) {
     }
 }
 
-fn session_is_up(status: &NodeStatus) -> bool {
-    let body = status.shaped.body.as_ref();
-    let shaped = body.and_then(|body| serde_json::from_value::<ShapedStatus>(body.clone()).ok());
-    shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
-}
-
 /// Seconds since 1970 by the system's clock.
 pub(crate) fn unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn terms(pacing: &Pacing, entry: &Entry) -> Result<Option<Terms>, Failure> {
-    let budget = &entry.budget;
-    let delta = match pacing {
-        Pacing::Dp(dp) => dp.delta,
-        Pacing::Fixed | Pacing::Stepped(_) | Pacing::Queue(_) => FailureProbability::DEFAULT,
-    };
-    let limit = |epsilon: Option<Epsilon>| epsilon.map(|epsilon| MuSquared::budget(gaussian::mu(epsilon, delta)));
-    let limits = Limits {
-        window: budget.window,
-        in_window: limit(budget.window_epsilon),
-        in_all: limit(budget.lifetime_epsilon),
-    };
-    let noisy = |epoch_s, cost: MuSquared, epsilon_each| Terms {
-        epoch_s,
-        cost_each: Cost::noisy(cost),
-        price: cost.raw(),
-        limits,
-        delta,
-        epsilon_each,
-        counts_bits: false,
-    };
-    Ok(Some(match pacing {
-        Pacing::Fixed => return Ok(None),
-        Pacing::Dp(dp) => noisy(dp.settings.epoch_s, dp.cost_each(), Some(dp.epsilon)),
-        Pacing::Queue(parameters) => {
-            let cost = queue_cost(parameters).ok_or_else(|| {
-                Failure::new(Code::Configuration, "what the decisions of mode \"queue\" cost cannot be written down")
-                    .remedy("raise queue.noise_multiplier")
-            })?;
-            noisy(DOWN_EDGE_S as u32, cost, None)
-        }
-        Pacing::Stepped(parameters) => Terms {
-            epoch_s: UP_EDGE_S as u32,
-            cost_each: Cost::choice(parameters.choices()),
-            price: u128::from(parameters.choices()),
-            counts_bits: true,
-            ..noisy(0, MuSquared::ZERO, None)
-        },
-    }))
-}
-
-/// Makes the ledger of a configured entry.
-pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<(), Failure> {
-    Store::create(path, node_id, unix_s()).map_err(|error| {
+/// Makes the ledger of a configured entry and says its id.
+pub(crate) fn create(path: &Path, node_id: [u8; 32]) -> Result<LedgerId, Failure> {
+    let id = LedgerId::from_bytes(settings::random()?);
+    Store::create(path, node_id, id, unix_s()).map_err(|error| {
         let code = match error {
             ledger::CreateError::Exists(_) => Code::CannotCreate,
             ledger::CreateError::System { .. } => Code::InputOutput,
         };
         split(code, &error.to_string())
-    })
+    })?;
+    Ok(id)
 }
 
 /// A ledger that cannot be used, as its error says it: what, then what to do.
@@ -229,7 +259,7 @@ pub(crate) fn failure(error: &OpenError) -> Failure {
     let code = match error {
         OpenError::Missing(_) => Code::NoInput,
         OpenError::NotAFile(_) | OpenError::Damaged { .. } | OpenError::Foreign(_) => Code::Data,
-        OpenError::Writable(_) => Code::Permission,
+        OpenError::Open { .. } | OpenError::Owner { .. } => Code::Permission,
         OpenError::InUse(_) => Code::System,
         OpenError::System { .. } => Code::InputOutput,
     };

@@ -3,8 +3,8 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, Flows, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule,
-    Severity, Status, Warning,
+    Counters, Edges, Flows, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
+    SCHEMA_VERSION, Schedule, Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
@@ -47,6 +47,8 @@ struct Log {
 struct Facts {
     mode: config::Mode,
     slot: SlotLength,
+    /// How long before its slot a cell is made.
+    lead: Duration,
     packet_size: PacketSize,
     /// What an entry asks of its exit.
     down: Option<RateClass>,
@@ -75,6 +77,7 @@ impl Reporter {
         let facts = Facts {
             mode: config.shaping.mode,
             slot: config.shaping.slot,
+            lead: config.shaping.lead,
             packet_size: config.network.packet_size,
             down,
             max_flows: config.queues.max_flows,
@@ -84,8 +87,8 @@ impl Reporter {
     }
 
     /// Looks at the links, so that `status` can say since when they are as they are, and logs what was refused. To be
-    /// called every second.
-    pub(crate) fn observe(&self, node: &NodeStatus) {
+    /// called every second. Returns whether a session is up.
+    pub(crate) fn observe(&self, node: &NodeStatus) -> bool {
         let shaped = shaped_status(node);
         if let Some(shaped) = &shaped {
             self.update_links(shaped);
@@ -99,6 +102,7 @@ impl Reporter {
             tracing::error!("{sentence}");
         }
         log.narrow = narrow.is_some();
+        shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
     }
 
     /// The sentence about a path on which no packet can leave.
@@ -137,6 +141,7 @@ impl Reporter {
             uptime_s: node.uptime_s,
             links,
             schedule: self.schedule(shaped.as_ref()),
+            last_minute: shaped.as_ref().and_then(|shaped| self.last_minute(shaped)),
             privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             flows: self.flows(node),
@@ -166,6 +171,19 @@ impl Reporter {
         });
         let paid = self.spent.privacy();
         (paid.is_some() || edges.is_some()).then(|| Privacy { edges, ..paid.unwrap_or_default() })
+    }
+
+    /// What the schedule cost. Cells are made a lead time before their slot, so bytes wait as much longer.
+    fn last_minute(&self, shaped: &ShapedStatus) -> Option<LastMinute> {
+        let minute = shaped.node.last_minute?;
+        let waited = |us: Option<u64>| us.map(|us| us.saturating_add(self.facts.lead.as_micros() as u64));
+        Some(LastMinute {
+            cells_sent: Some(minute.cells),
+            data_cells_sent: Some(minute.data_cells),
+            useful_share: (minute.cells > 0).then(|| minute.data_cells as f64 / minute.cells as f64),
+            wait_mean_us: waited(minute.wait_mean_us),
+            wait_p95_us: waited(minute.wait_p95_us),
+        })
     }
 
     fn update_links(&self, shaped: &ShapedStatus) -> Vec<Seen> {
@@ -380,6 +398,7 @@ mod tests {
                 "flows": 1,
                 "counters": { "data_cells_sent": 5, "cover_cells_sent": 95, "dropped_WrongSize": 2, "bad_cells": 0 },
                 "session_memory_max": 1_000_000,
+                "last_minute": { "cells": 400, "data_cells": 5, "bytes": 900, "wait_mean_us": 4_000, "wait_p95_us": null },
             },
             "slots": null, "packets_sent": 100, "send_failures": 0, "too_narrow": narrow, "last_send_failure": null,
             "confinement": { "parts": missing },
@@ -400,6 +419,9 @@ mod tests {
     #[test]
     fn figures_of_three_processes_make_one_status() {
         let status = Reporter::new(&entry(), Shared::default()).status(&node(true));
+        let minute = status.last_minute.clone().expect("the shaped process has said it");
+        assert_eq!((minute.useful_share, minute.data_cells_sent), (Some(0.0125), Some(5)));
+        assert_eq!((minute.wait_mean_us, minute.wait_p95_us), (Some(5_000), None), "with the lead of a millisecond");
         assert_eq!(status.links.first().and_then(|link| link.state), Some(LinkState::Up));
         assert_eq!(status.schedule.send.map(|rate| rate.packets_per_second), Some(26));
         assert_eq!(status.schedule.receive.map(|rate| rate.bits_per_second), Some(2_048_000));

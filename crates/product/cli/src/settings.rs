@@ -51,9 +51,9 @@ pub(crate) fn new_keys() -> Result<KeyFile, Failure> {
     Ok(KeyFile::from_random([random()?, random()?, random()?]))
 }
 
-/// 32 bytes of the system's random source.
-fn random() -> Result<[u8; 32], Failure> {
-    let mut bytes = [0; 32];
+/// Bytes of the system's random source.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| Failure::new(Code::System, "the system gives no random bytes"))
         .map(|()| bytes)
@@ -61,6 +61,6 @@ fn random() -> Result<[u8; 32], Failure> {
 
 /// A free-looking UDP port for a new exit: drawn, so that exits do not stand out by a common one.
 pub(crate) fn random_port() -> Result<u16, Failure> {
-    let [high, low, ..] = random()?;
-    Ok(20_000 + u16::from_be_bytes([high, low]) % 40_000)
+    let bytes = random()?;
+    Ok(20_000 + u16::from_be_bytes(bytes) % 40_000)
 }

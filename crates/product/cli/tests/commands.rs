@@ -125,6 +125,32 @@ fn a_node_that_is_its_own_peer_is_refused() -> TestResult {
 }
 
 #[test]
+fn a_ledger_is_made_once_and_shown_with_its_limits_to_nobody_else() -> TestResult {
+    let folder = Folder::new("ledger")?;
+    let made = folder.run(EXIT)?;
+    let exit_line = made.out.lines().find(|line| line.starts_with("hushwire:")).ok_or("the line for the entry")?;
+    folder.run(&["init", "--role", "entry", "--rate", "10 Mbit/s", "--peer", exit_line])?;
+    let path = folder.0.join("entry.toml");
+    let limits = "[budget]\nlifetime_bits = 5000";
+    let text = std::fs::read_to_string(&path)?
+        .replace("[budget]", limits)
+        .replace("[shaping]", "[shaping]\nmode = \"stepped\"");
+    std::fs::write(&path, text.replace("\nmode = \"constant\"", ""))?;
+    assert_eq!(folder.run(&["ledger", "show", "-c", "entry.toml"])?.code, Some(66), "none is made by looking");
+    let made = folder.run(&["ledger", "new", "-c", "entry.toml"])?;
+    let id = made.err.split("ledger ").nth(1).and_then(|rest| rest.get(..32)).ok_or("the ledger's id")?;
+    let shown = folder.run(&["ledger", "show", "-c", "entry.toml"])?;
+    assert!(shown.out.contains(&format!("ledger {id}, 0 reservations")), "{shown:?}");
+    assert!(shown.out.contains("at most") && shown.out.contains("5000"), "{shown:?}");
+    assert_eq!(folder.run(&["ledger", "new", "-c", "entry.toml"])?.code, Some(73));
+    std::fs::set_permissions(folder.0.join("entry.ledger"), std::fs::Permissions::from_mode(0o640))?;
+    let refused = folder.run(&["ledger", "show", "-c", "entry.toml"])?;
+    assert_eq!(refused.code, Some(77), "{refused:?}");
+    assert!(refused.err.contains("run `chmod 600 entry.ledger`"), "{refused:?}");
+    Ok(())
+}
+
+#[test]
 fn versions_completions_and_man_pages_are_made() -> TestResult {
     let folder = Folder::new("made")?;
     let version = folder.run(&["version", "--json"])?;

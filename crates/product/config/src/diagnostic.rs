@@ -152,6 +152,39 @@ pub enum Problem {
     /// Settings of mode `queue` that do not fit together.
     #[error("{0}")]
     Queue(shaping::QueueError),
+    /// Settings of mode `queue` whose loss is beyond every number.
+    #[error("the decisions of five seconds cost more than can be written down")]
+    QueueCost,
+    /// A limit of what the mode does not spend.
+    #[error("mode \"{mode}\" spends {spends}, so this limit is never reached")]
+    LimitOfOtherMode {
+        /// The mode.
+        mode: &'static str,
+        /// What it spends.
+        spends: &'static str,
+        /// The key of the same limit on that.
+        would: &'static str,
+    },
+    /// A limit that leaves no room for a single release.
+    #[error("{releases} {least}, so with this limit there would be none")]
+    LimitTooSmall {
+        /// Which releases cost, as the beginning of the sentence.
+        releases: &'static str,
+        /// What they cost, rounded up to what can be written.
+        least: Box<str>,
+    },
+    /// A limit behind another one.
+    #[error("never reached: {before} before it")]
+    LimitBehind {
+        /// What is reached, with its verb.
+        before: &'static str,
+    },
+    /// A limit of the window that no window can reach.
+    #[error("never reached: in a window of this length the mode spends at most {most}")]
+    LimitBeyondWindow {
+        /// What it spends at most.
+        most: Box<str>,
+    },
     /// Classes of mode `stepped` that are no choice.
     #[error("within the fastest rate of this direction: {0}")]
     Stepped(shaping::SteppedError),
@@ -184,7 +217,7 @@ impl Problem {
             }
             Self::Queue(QueueError::Decisions { .. }) => "max_decision_size",
             Self::Queue(QueueError::Sensitivity(_)) => "sensitivity",
-            Self::Queue(_) => "noise_multiplier",
+            Self::Queue(_) | Self::QueueCost => "noise_multiplier",
             _ => "epsilon",
         }
     }
@@ -235,10 +268,15 @@ impl Problem {
                 "write 1.0 unless you know why another loss is right; docs/privacy.md says what it means".into()
             }
             Self::Delta => "write 1e-6: it should be far below one in the number of clients".into(),
-            Self::Share => "write such as 0.05 or 1.5".into(),
+            Self::Share => "write such as 0.15 or 1.125".into(),
             Self::NoSigma => "raise epsilon or lower the quota".into(),
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
+            Self::QueueCost => "raise the noise multiplier".into(),
+            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
+            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
+            Self::LimitBehind { .. } => "write less, or remove it".into(),
+            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }

@@ -1,8 +1,8 @@
 //! Keys that only an entry has.
 
+use crate::budget::Budget;
 use crate::diagnostic::{Problem, Report};
 use crate::listener::{self, Listener};
-use crate::pacing::{self, Budget};
 use crate::reader::Section;
 use crate::units::parse_rate;
 use crate::value;
@@ -25,7 +25,7 @@ pub struct Entry {
     /// How long an application may take to say where it wants to go.
     pub handshake_timeout: Duration,
     /// What may be spent on releases of both directions.
-    pub budget: Budget,
+    pub budget: Box<Budget>,
 }
 
 /// Reads `peer`, `[[listen]]`, `[limits]`, `[budget]` and the entry's keys of `[shaping]`.
@@ -46,6 +46,6 @@ pub(crate) fn read(
     let mut limits = root.section(report, "limits");
     let handshake_timeout = limits.or(report, "handshake_timeout_s", Duration::from_secs(10), value::seconds(120));
     limits.finish(report);
-    let budget = pacing::budget(root, folder, report);
+    let budget = Box::new(Budget::read(root, folder, report));
     Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, budget })
 }

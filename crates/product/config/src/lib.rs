@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod budget;
 mod diagnostic;
 mod entry;
 mod exit;
@@ -13,12 +14,13 @@ mod units;
 mod value;
 mod warning;
 
+pub use budget::{Allowance, Budget};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::Entry;
 pub use exit::{Exit, PEERS_MAX};
 pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_keys, read_secret_file, read_users};
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
-pub use pacing::{Budget, Dp, Pacing, QUOTA_DOWN, QUOTA_UP, default_classes};
+pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use reader::keys_of;
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
@@ -156,6 +158,12 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);
     let log = sections::log(&mut root, report);
+    if let Some(Role::Entry(entry)) = &role
+        && report.is_empty()
+    {
+        // Limits are compared with what releases cost, once both can be read.
+        entry.budget.check(&mut root, &shaping, report);
+    }
     root.finish(report);
     Some(Config {
         role: role?,

@@ -1,4 +1,4 @@
-//! `[stepped]`, `[dp]`, `[queue]` and `[budget]`: how a rate that is not constant is found, and what that may cost.
+//! `[stepped]`, `[dp]` and `[queue]`: how a rate that is not constant is found, and what a release of it costs.
 //!
 //! The tables are read in every mode, so that a wrong key never hides; they are checked against each other only for
 //! the mode that uses them.
@@ -9,12 +9,12 @@ use crate::sections::Mode;
 use crate::units::{parse_bytes, parse_rate};
 use crate::value;
 use shaping::accountant::{Epsilon, FailureProbability, MuSquared, gaussian};
+use shaping::ledger::{BitsSpent, Cost};
 use shaping::{
-    DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
-    SteppedParameters, floor_for_reverse,
+    DOWN_EDGE_S, DpParameters, DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma,
+    SlotLength, SteppedParameters, UP_EDGE_S, floor_for_reverse,
 };
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::ops::Range;
 use toml::de::DeValue;
 
 /// Bytes that a client may bring into an epoch of the direction up, where no file says it: requests.
@@ -52,6 +52,57 @@ pub struct Dp {
     pub settings: DpSettings,
 }
 
+/// What the releases of a direction cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Length of an epoch, which has one release at most, in seconds.
+    pub epoch_s: u32,
+    /// What each costs: mu squared, or bits in mode `stepped`; never both.
+    pub each: Cost,
+    /// The same as the two nodes compare it: mu squared in the ledger's units, or the number of choices.
+    pub compared: u128,
+    /// The probability that goes with epsilons of it.
+    pub delta: FailureProbability,
+}
+
+impl Price {
+    /// Whether bits are spent, and not mu squared.
+    pub fn counts_bits(&self) -> bool {
+        self.each.bits > BitsSpent::default()
+    }
+}
+
+impl Pacing {
+    /// What releases cost, of either direction; none where nothing is let out.
+    pub fn price(&self) -> Option<Price> {
+        let noisy =
+            |epoch_s, cost: MuSquared, delta| Price { epoch_s, each: Cost::noisy(cost), compared: cost.raw(), delta };
+        match self {
+            Self::Fixed => None,
+            Self::Dp(dp) => Some(noisy(dp.settings.epoch_s, dp.cost_each(), dp.delta)),
+            Self::Queue(parameters) => {
+                // The check of the settings refuses those without a cost.
+                let cost = parameters.cost_each().unwrap_or(MuSquared::MAX);
+                Some(noisy(DOWN_EDGE_S as u32, cost, FailureProbability::DEFAULT))
+            }
+            Self::Stepped(parameters) => {
+                let choices = parameters.choices();
+                Some(Price {
+                    epoch_s: UP_EDGE_S as u32,
+                    each: Cost::choice(choices),
+                    compared: u128::from(choices),
+                    delta: FailureProbability::DEFAULT,
+                })
+            }
+        }
+    }
+
+    /// The probability that goes with every epsilon of the node.
+    pub fn delta(&self) -> FailureProbability {
+        self.price().map_or(FailureProbability::DEFAULT, |price| price.delta)
+    }
+}
+
 impl Dp {
     /// What one release of either direction may cost: mu squared of epsilon and delta, rounded up, so that it pays for
     /// noise that was rounded up on either node.
@@ -83,23 +134,12 @@ impl Dp {
     }
 }
 
-/// `[budget]`: what an entry may spend on both directions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Budget {
-    /// Where the spent budget is written down.
-    pub ledger_file: PathBuf,
-    /// Length of the sliding window.
-    pub window: Duration,
-    /// Most that one client may lose in any window, both directions together, at the delta of `[dp]`. None: no limit.
-    pub window_epsilon: Option<Epsilon>,
-    /// The same for the ledger's life.
-    pub lifetime_epsilon: Option<Epsilon>,
-}
-
 /// What the check of a mode needs beside its table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) mode: Mode,
+    /// Where the file says the mode: there a problem of a table is shown that the file does not have.
+    pub(crate) mode_place: Range<usize>,
     pub(crate) slot: SlotLength,
     pub(crate) session_packet: usize,
     /// Fastest class of the node's own direction.
@@ -111,7 +151,7 @@ pub(crate) struct Line {
 }
 
 /// Reads the three tables and keeps what the mode uses.
-pub(crate) fn pacing(root: &mut Section<'_>, line: Line, report: &mut Report) -> Pacing {
+pub(crate) fn pacing(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Pacing {
     let stepped = stepped(root, line, report);
     let dp = dp(root, line, report);
     let queue = queue(root, line, report);
@@ -125,8 +165,8 @@ pub(crate) fn pacing(root: &mut Section<'_>, line: Line, report: &mut Report) ->
     chosen.unwrap_or(Pacing::Fixed)
 }
 
-fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<SteppedParameters> {
-    let mut section = root.section(report, "stepped");
+fn stepped(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<SteppedParameters> {
+    let mut section = root.section(report, "stepped").or_at(&line.mode_place);
     let written = section.has("classes");
     let mut classes = section.list(report, "classes", |value| parse_rate(value::text(value)?));
     if !written {
@@ -144,17 +184,17 @@ fn stepped(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<St
     parameters.ok()
 }
 
-fn dp(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Dp> {
-    let mut section = root.section(report, "dp");
+fn dp(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<Dp> {
+    let mut section = root.section(report, "dp").or_at(&line.mode_place);
     let epsilon = section.or(report, "epsilon", Epsilon::new(1.0).ok(), |value| epsilon(value).map(Some));
     let delta = section.or(report, "delta", FailureProbability::DEFAULT, |value| {
         FailureProbability::new(value::number(value)?).map_err(|_| Problem::Delta)
     });
     let epoch_s = section.or(report, "epoch_s", 5, value::integer(1, 3_600, "seconds")) as u32;
     let quota = section.or(report, "quota", line.quota, |value| Ok(parse_bytes(value::text(value)?)?.0));
-    let gain = section.or(report, "gain", Per1024(51), share);
-    let margin = section.or(report, "margin", Per1024(1536), share);
-    let errors = section.or(report, "errors", Per1024(1536), share);
+    let gain = section.or(report, "gain", Per1024(154), share);
+    let margin = section.or(report, "margin", Per1024(1152), share);
+    let errors = section.or(report, "errors", Per1024(1280), share);
     let sigma = epsilon.and_then(|epsilon| {
         let bytes = gaussian::sigma_bytes(epsilon, delta, 1, quota).ok()?;
         Sigma::new(bytes).ok()
@@ -193,9 +233,9 @@ fn count_cap(own: RateClass, epoch_s: u32, quota: u64) -> u64 {
     (own.bits_per_second() / 8 * u64::from(epoch_s)).max(quota)
 }
 
-fn queue(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<QueueParameters> {
+fn queue(root: &mut Section<'_>, line: &Line, report: &mut Report) -> Option<QueueParameters> {
     let defaults = QueueSettings::default();
-    let mut section = root.section(report, "queue");
+    let mut section = root.section(report, "queue").or_at(&line.mode_place);
     let bytes = |value: &DeValue<'_>| Ok(parse_bytes(value::text(value)?)?.0);
     let micros = value::integer(0, 5_000_000, "microseconds");
     let decision_us = u64::from(defaults.dp_creditor_loop_interval_us);
@@ -212,31 +252,25 @@ fn queue(root: &mut Section<'_>, line: Line, report: &mut Report) -> Option<Queu
         keep_rest: section.or(report, "keep_rest", defaults.keep_rest, value::boolean),
     };
     let parameters = QueueParameters::new(settings, line.slot, line.session_packet);
-    if let Err(error) = &parameters
-        && line.mode == Mode::Queue
-    {
-        let problem = Problem::Queue(*error);
-        section.refuse(report, problem.key_of_settings(), problem);
-    }
-    section.finish(report);
-    parameters.ok()
-}
-
-/// Reads `[budget]`.
-pub(crate) fn budget(root: &mut Section<'_>, folder: &Path, report: &mut Report) -> Budget {
-    let mut section = root.section(report, "budget");
-    let hours = section.or(report, "window_h", 24, value::integer(1, 24 * 31, "hours"));
-    let budget = Budget {
-        ledger_file: section.or(report, "ledger_file", folder.join("entry.ledger"), value::path(folder)),
-        window: Duration::from_secs(3_600 * hours),
-        window_epsilon: section.optional(report, "window_epsilon", epsilon),
-        lifetime_epsilon: section.optional(report, "lifetime_epsilon", epsilon),
+    let parameters = match parameters {
+        Err(error) => Err(Problem::Queue(error)),
+        Ok(parameters) if parameters.cost_each().is_none() => Err(Problem::QueueCost),
+        Ok(parameters) => Ok(parameters),
+    };
+    let parameters = match parameters {
+        Ok(parameters) => Some(parameters),
+        Err(problem) => {
+            if line.mode == Mode::Queue {
+                section.refuse(report, problem.key_of_settings(), problem);
+            }
+            None
+        }
     };
     section.finish(report);
-    budget
+    parameters
 }
 
-fn epsilon(value: &DeValue<'_>) -> Result<Epsilon, Problem> {
+pub(crate) fn epsilon(value: &DeValue<'_>) -> Result<Epsilon, Problem> {
     let number = value::number(value)?;
     Epsilon::new(number).ok().filter(|epsilon| (0.001..=100.0).contains(&epsilon.value())).ok_or(Problem::Epsilon)
 }

@@ -157,10 +157,20 @@ impl<'d> Section<'d> {
         sections
     }
 
+    /// Where a key's value stands; where this table does when the key is absent.
+    pub(crate) fn place_of(&self, key: &str) -> Range<usize> {
+        self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span)
+    }
+
+    /// The same table; problems of an absent one are shown at this place.
+    pub(crate) fn or_at(self, place: &Range<usize>) -> Self {
+        let span = if self.table.is_none() { place.clone() } else { self.span };
+        Self { span, ..self }
+    }
+
     /// Reports a problem of this table as a whole, or of one of its keys.
     pub(crate) fn refuse(&self, report: &mut Report, key: &'static str, problem: Problem) {
-        let span = self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span);
-        report.add(self.path_of(key), span, problem);
+        report.add(self.path_of(key), self.place_of(key), problem);
     }
 
     /// Whether the key is in the file.

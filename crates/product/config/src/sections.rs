@@ -215,12 +215,13 @@ pub(crate) fn shaping(
     let lead_us = section.or(report, "lead_us", 1000.min(slot_us), value::integer(100, slot_us, "microseconds"));
     let spin_us = section.or(report, "spin_us", 150, value::integer(0, 1000, "microseconds"));
     let congestion = section.or(report, "congestion", "bbr", value::one_of(&["bbr", "cubic"]));
+    let mode_place = section.place_of("mode");
     section.finish(report);
     let Rates { own, other, quota } = rates;
-    let line = Line { mode, slot, session_packet: packet.session_packet(), own, other, quota };
+    let line = Line { mode, mode_place, slot, session_packet: packet.session_packet(), own, other, quota };
     Shaping {
         mode,
-        pacing: pacing::pacing(root, line, report),
+        pacing: pacing::pacing(root, &line, report),
         slot,
         lead: Duration::from_micros(lead_us),
         spin: Duration::from_micros(spin_us),

@@ -20,6 +20,8 @@ const OPTIONAL: &[&str] = &[
     "unshaped_core",
     "window_epsilon",
     "lifetime_epsilon",
+    "window_bits",
+    "lifetime_bits",
 ];
 
 /// One `key = value` of an example.
@@ -103,8 +105,10 @@ fn the_values_of_the_examples_are_the_defaults() {
             // A users file has no default, and a login can only be required where there is one.
             assert_eq!(users_file.take(), Some(PathBuf::from("/etc/hushwire/entry.users")));
             assert!(std::mem::take(login_required), "the example says that true is the default");
-            let limits = [entry.budget.window_epsilon.take(), entry.budget.lifetime_epsilon.take()];
-            assert_eq!(limits.map(|limit| limit.map(|epsilon| epsilon.value())), [Some(30.0), Some(100.0)]);
+            let budget = &mut entry.budget;
+            let limits = [&mut budget.together, &mut budget.up, &mut budget.down].map(std::mem::take);
+            assert_eq!(limits.map(|limit| limit.window_bits), [Some(600), Some(400), Some(400)]);
+            assert!(limits.iter().all(|limit| limit.window_epsilon.is_some() && limit.lifetime_epsilon.is_some()));
         }
         assert_eq!(short, long);
     }

@@ -32,9 +32,30 @@ pub enum OpenError {
     /// A directory, pipe, device or symbolic link.
     #[error("{} is not a regular file; name the ledger itself", .0.display())]
     NotAFile(PathBuf),
-    /// Others can write it.
-    #[error("others may write {path}, so what it says means nothing; run `chmod 600 {path}`", path = .0.display())]
-    Writable(PathBuf),
+    /// Others than its owner may use it.
+    #[error(
+        "the ledger {path} has mode {mode:04o}: other users can read or write what it says; run `chmod 600 {path}`",
+        path = .path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error(
+        "the ledger {path} belongs to user {owner}, who could replace it; run `chown {me} {path}`, or run as its owner",
+        path = .path.display()
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Who owns it.
+        owner: u32,
+        /// Who we are.
+        me: u32,
+    },
     /// Another process has it open.
     #[error("another process has the ledger {} open; stop the other node", .0.display())]
     InUse(PathBuf),

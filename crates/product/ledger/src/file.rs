@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Permission bits that let others write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// Permission bits of others than the owner. Whoever writes changes what was spent; whoever reads learns when the node ran
+/// and copies it.
+const OTHERS: u32 = 0o077;
 
 /// A new, empty file with mode 0600.
 pub(crate) fn create(path: &Path) -> Result<File, CreateError> {
@@ -18,8 +19,8 @@ pub(crate) fn create(path: &Path) -> Result<File, CreateError> {
     })
 }
 
-/// An existing regular file that only its owner can write, and that is not empty: the database would take an empty
-/// one for a new one.
+/// An existing regular file that only its owner may use, and that is not empty: the database would take an empty one for a
+/// new one. Owner and mode are judged as `config::read_secret_file` judges those of keys.
 pub(crate) fn open(path: &Path) -> Result<File, OpenError> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = File::options().read(true).write(true).custom_flags(no_follow.bits() as i32).open(path);
@@ -32,8 +33,12 @@ pub(crate) fn open(path: &Path) -> Result<File, OpenError> {
     if !about.is_file() {
         return Err(OpenError::NotAFile(path.to_owned()));
     }
-    if about.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(OpenError::Writable(path.to_owned()));
+    let (mode, owner, me) = (about.mode() & 0o7777, about.uid(), rustix::process::geteuid().as_raw());
+    if owner != me && owner != 0 {
+        return Err(OpenError::Owner { path: path.to_owned(), owner, me });
+    }
+    if mode & OTHERS != 0 {
+        return Err(OpenError::Open { path: path.to_owned(), mode });
     }
     if about.len() == 0 {
         return Err(OpenError::Damaged { path: path.to_owned(), reason: "it is empty".to_owned() });

@@ -2,7 +2,9 @@
 
 mod error;
 mod file;
+mod mark;
 mod store;
 
 pub use error::{CreateError, OpenError, ReserveError};
+pub use mark::{LedgerId, Mark};
 pub use store::Store;

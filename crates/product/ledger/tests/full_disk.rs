@@ -4,55 +4,43 @@
 //! A child process (this program again) may write no file beyond a few kilobytes, which fails as a full disk does. The
 //! shell that starts it lets it ignore the signal that would end it, as a node does.
 
-use ledger::{OpenError, ReserveError, Store};
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/program.rs"]
+mod program;
+
+use folder::{DAY, Folder, NODE, START};
+use ledger::{LedgerId, OpenError, ReserveError, Store};
+use program::Outcome;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shaping::accountant::MuSquared;
 use shaping::ledger::{Cost, Direction, Leave, Limits, Request};
-use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-const NODE: [u8; 32] = [7; 32];
-const START: u64 = 1_800_000_000;
-const WINDOW: Duration = Duration::from_secs(86_400);
 /// Less than the file has: its first page can be written, and the next ones not.
 const FILE_BYTES_MAX: u64 = 4_096;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match words[..] {
-        ["spend", path] => spend(Path::new(path)),
-        _ if words.contains(&"--list") => Ok(()),
-        _ => run(),
+    let child = |words: &[&str]| match words {
+        ["spend", folder] => Some(spend(&Path::new(folder).join("entry.ledger"))),
+        _ => None,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(child, run)
 }
 
-fn run() -> Outcome {
-    let folder = std::env::temp_dir().join(format!("hushwire-ledger-full-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
-    let path = folder.join("entry.ledger");
-    Store::create(&path, NODE, START)?;
+fn run() -> Outcome<()> {
+    let folder = Folder::new("full")?;
+    let path = folder.make_ledger()?;
     let child = std::env::current_exe()?;
     let script = r#"trap "" XFSZ; exec "$@""#;
-    let status = Command::new("sh").args(["-c", script, "sh"]).arg(child).arg("spend").arg(&path).status();
+    let status = Command::new("sh").args(["-c", script, "sh"]).arg(child).arg("spend").arg(folder.path()).status();
     let left = Store::open(&path, NODE);
-    std::fs::remove_dir_all(&folder)?;
     if !status?.success() {
         return Err("the child failed".into());
     }
-    let paid = left?.spent(START, Direction::Up, WINDOW).in_all.mu_squared.raw();
+    let paid = left?.spent(START, Direction::Up, DAY).in_all.mu_squared.raw();
     // Two reservations held; what the failed ones left on the disk counts as well.
     if !(2..=4).contains(&paid) {
         return Err(format!("{paid} releases are paid").into());
@@ -68,22 +56,22 @@ fn reserve(store: &mut Store) -> Result<Leave, ReserveError> {
     let until_s = store.paid_until_s(Direction::Up).max(START);
     let cost_each = Cost::noisy(MuSquared::from_raw(1));
     let request = Request { direction: Direction::Up, epoch_s: 5, until_s, cost_each };
-    store.reserve(START, request, &Limits { window: WINDOW, in_window: None, in_all: None })
+    store.reserve(START, request, &Limits::none(DAY))
 }
 
 /// The child.
-fn spend(path: &Path) -> Outcome {
+fn spend(path: &Path) -> Outcome<()> {
     let (older, aside) = (path.with_extension("older"), path.with_extension("aside"));
     std::fs::copy(path, &older)?;
     let mut store = Store::open(path, NODE)?;
     let unlimited = getrlimit(Resource::Fsize);
     let first = reserve(&mut store)?;
-    let spent = store.spent_together(START, WINDOW);
+    let spent = store.spent_together(START, DAY);
 
     setrlimit(Resource::Fsize, Rlimit { current: Some(FILE_BYTES_MAX), ..unlimited })?;
     let full = reserve(&mut store);
     assert!(matches!(full, Err(ReserveError::Storage(_))), "{full:?}");
-    assert_eq!(store.spent_together(START, WINDOW), spent, "nothing is spent in memory that is not on the disk");
+    assert_eq!(store.spent_together(START, DAY), spent, "nothing is spent in memory that is not on the disk");
     let again = reserve(&mut store);
     assert!(matches!(again, Err(ReserveError::Unreadable(_) | ReserveError::Storage(_))), "{again:?}");
 
@@ -92,12 +80,16 @@ fn spend(path: &Path) -> Outcome {
     std::fs::copy(&older, path)?;
     let swapped = reserve(&mut store);
     assert!(matches!(swapped, Err(ReserveError::Unreadable(OpenError::Damaged { .. }))), "{swapped:?}");
+    std::fs::remove_file(path)?;
+    Store::create(path, NODE, LedgerId::from_bytes([8; 16]), START)?;
+    let another = reserve(&mut store);
+    assert!(matches!(another, Err(ReserveError::Unreadable(OpenError::Damaged { .. }))), "{another:?}");
     std::fs::rename(&aside, path)?;
     let then = reserve(&mut store)?;
     assert!(then.first_epoch > first.first_epoch, "{then:?} after {first:?}");
-    let held = store.spent_together(START, WINDOW).in_all.mu_squared.raw();
+    let held = store.spent_together(START, DAY).in_all.mu_squared.raw();
     assert!(held >= spent.in_all.mu_squared.raw() + u128::from(then.releases), "{held}");
-    for error in [full.err(), again.err(), swapped.err()].into_iter().flatten() {
+    for error in [full.err(), again.err(), swapped.err(), another.err()].into_iter().flatten() {
         writeln!(std::io::stdout(), "  {error}")?;
     }
     Ok(())

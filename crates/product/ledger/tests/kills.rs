@@ -6,22 +6,23 @@
 //! the file, and the next child starts from the ledger as the kill left it. `cargo xtask long ledger` sets
 //! HUSHWIRE_LEDGER_KILLS=1000. A child that releases before it reserves must be caught: the comparison has power.
 
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/program.rs"]
+mod program;
+
+use folder::{DAY, Folder, NODE, START};
 use ledger::Store;
+use program::Outcome;
 use shaping::accountant::MuSquared;
 use shaping::ledger::{Cost, Direction, Limits, Request};
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-const NODE: [u8; 32] = [7; 32];
-const START: u64 = 1_800_000_000;
-const WINDOW: Duration = Duration::from_secs(86_400);
 const EPOCH_S: u32 = 5;
 /// What each release costs, in the ledger's units.
 const COST: u128 = 3;
@@ -38,20 +39,11 @@ const PLANTED_WAIT: Duration = Duration::from_millis(5);
 const RELEASE_LEN: usize = 9;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match words[..] {
-        ["release", order, folder] => release(order, Path::new(folder)),
-        _ if words.contains(&"--list") => Ok(()),
-        _ => run(),
+    let child = |words: &[&str]| match words {
+        ["release", order, folder] => Some(release(order, Path::new(folder))),
+        _ => None,
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run(child, run)
 }
 
 fn run() -> Outcome<()> {
@@ -91,18 +83,18 @@ enum Verdict {
 /// Kills children until `kills` are dead, or until the ledger is found short.
 fn play(order: &str, kills: u32, seed: u64) -> Outcome<Verdict> {
     let folder = Folder::new(order)?;
-    Store::create(&folder.ledger(), NODE, START)?;
+    folder.make_ledger()?;
     let mut random = seed;
     let mut seen = Seen::default();
     for kill in 0..kills {
         let mut child = Command::new("/proc/self/exe");
-        child.args(["release", order]).arg(&folder.0).stdin(Stdio::null()).stderr(Stdio::null());
+        child.args(["release", order]).arg(folder.path()).stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = child.spawn()?;
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_micros((random >> 33) % LIFE_MAX_US));
         child.kill()?;
         child.wait()?;
-        let releases = releases(&folder.0)?;
+        let releases = releases(folder.path())?;
         seen = Seen { released: count(&releases), paid: paid(&folder)? };
         let broken = |how: String| Ok(Verdict::Broken(format!("after kill {kill}: {how}")));
         if releases.iter().collect::<BTreeSet<_>>().len() < releases.len() {
@@ -119,7 +111,7 @@ fn play(order: &str, kills: u32, seed: u64) -> Outcome<Verdict> {
 fn release(order: &str, folder: &Path) -> Outcome<()> {
     let mut store = Store::open(&folder.join("entry.ledger"), NODE)?;
     let mut wire = File::options().append(true).create(true).open(folder.join("wire"))?;
-    let limits = Limits { window: WINDOW, in_window: None, in_all: None };
+    let limits = Limits::none(DAY);
     loop {
         for direction in Direction::ALL {
             let until_s = store.paid_until_s(direction).max(START);
@@ -160,29 +152,8 @@ fn count(releases: &[(u8, u64)]) -> [u128; 2] {
 
 /// Releases that the ledger says are paid, read from a copy: the next child finds it as the kill left it.
 fn paid(folder: &Folder) -> Outcome<[u128; 2]> {
-    let copy = folder.0.join("copy");
+    let copy = folder.path().join("copy");
     std::fs::copy(folder.ledger(), &copy)?;
     let store = Store::open(&copy, NODE)?;
-    Ok(Direction::ALL.map(|direction| store.spent(START, direction, WINDOW).in_all.mu_squared.raw() / COST))
-}
-
-/// A folder, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> std::io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("hushwire-ledger-kills-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-
-    fn ledger(&self) -> PathBuf {
-        self.0.join("entry.ledger")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    Ok(Direction::ALL.map(|direction| store.spent(START, direction, DAY).in_all.mu_squared.raw() / COST))
 }

@@ -1,47 +1,26 @@
 //! The ledger's file: made once, opened by its node alone, and never taken for an empty one.
 
-use ledger::{CreateError, OpenError, ReserveError, Store};
+#[path = "support/folder.rs"]
+mod folder;
+
+use folder::{DAY, Folder, NODE, START as NOW};
+use ledger::{CreateError, LedgerId, OpenError, ReserveError, Store};
 use shaping::accountant::MuSquared;
-use shaping::ledger::{Cost, Direction, Limits, Request};
+use shaping::ledger::{Allowance, Bounds, Cost, Direction, Limits, Request};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const NODE: [u8; 32] = [7; 32];
-const NOW: u64 = 1_800_000_000;
-const DAY: Duration = Duration::from_secs(86_400);
-const UNLIMITED: Limits = Limits { window: DAY, in_window: None, in_all: None };
-
-/// A folder of this test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> std::io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("hushwire-ledger-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-
-    fn ledger(&self) -> PathBuf {
-        self.0.join("entry.ledger")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+const UNLIMITED: Limits = Limits::none(DAY);
 
 fn request(direction: Direction, until_s: u64) -> Request {
     Request { direction, epoch_s: 5, until_s, cost_each: Cost::noisy(MuSquared::from_raw(1 << 60)) }
 }
 
 fn made(folder: &Folder) -> Result<PathBuf, Box<dyn std::error::Error>> {
-    let path = folder.ledger();
-    Store::create(&path, NODE, NOW)?;
+    let path = folder.make_ledger()?;
     let mut store = Store::open(&path, NODE)?;
     store.reserve(NOW, request(Direction::Up, NOW + 60), &UNLIMITED)?;
     store.reserve(NOW, request(Direction::Down, NOW + 60), &UNLIMITED)?;
@@ -68,7 +47,8 @@ fn refusals_spend_nothing() -> Outcome {
     let path = made(&folder)?;
     let mut store = Store::open(&path, NODE)?;
     let before = store.spent_together(NOW, DAY);
-    let limits = Limits { in_all: Some(MuSquared::from_raw(26 << 60)), ..UNLIMITED };
+    let in_all = Allowance { mu_squared: Some(MuSquared::from_raw(26 << 60)), bits: None };
+    let limits = Limits { together: Bounds { in_all, ..Bounds::default() }, ..UNLIMITED };
     let refused = store.reserve(NOW + 60, request(Direction::Up, NOW + 120), &limits);
     assert!(matches!(refused, Err(ReserveError::Refused(_))), "{refused:?}");
     assert_eq!(store.spent_together(NOW, DAY), before);
@@ -79,7 +59,7 @@ fn refusals_spend_nothing() -> Outcome {
 fn a_ledger_is_never_replaced_and_has_one_owner_and_one_user() -> Outcome {
     let folder = Folder::new("owner")?;
     let path = made(&folder)?;
-    assert!(matches!(Store::create(&path, NODE, NOW), Err(CreateError::Exists(_))));
+    assert!(matches!(folder.make_ledger(), Err(CreateError::Exists(_))));
     assert!(matches!(Store::open(&path, [8; 32]), Err(OpenError::Foreign(_))));
     let open = Store::open(&path, NODE)?;
     assert!(matches!(Store::open(&path, NODE), Err(OpenError::InUse(_))));
@@ -96,19 +76,46 @@ fn what_is_missing_or_no_ledger_is_an_error_with_a_remedy() -> Outcome {
     assert!(refused(&path).contains("hushwire ledger new"), "{}", refused(&path));
     assert!(!path.exists(), "looking for a ledger makes none");
     std::fs::write(&path, b"")?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     assert!(refused(&path).contains("it is empty"), "{}", refused(&path));
     std::fs::write(&path, vec![b'x'; 50_000])?;
     assert!(refused(&path).contains("is damaged"), "{}", refused(&path));
-    let folder_path = folder.0.join("folder");
+    let folder_path = folder.path().join("folder");
     std::fs::create_dir(&folder_path)?;
     assert!(refused(&folder_path).contains("not a regular file"), "{}", refused(&folder_path));
-    let link = folder.0.join("link");
+    let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link)?;
     assert!(refused(&link).contains("not a regular file"), "{}", refused(&link));
     std::fs::remove_file(&path)?;
     let path = made(&folder)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
-    assert!(refused(&path).contains("chmod 600"), "{}", refused(&path));
+    for mode in [0o666, 0o640, 0o604, 0o601] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        assert!(refused(&path).contains(&format!("mode {mode:04o}")), "{}", refused(&path));
+        assert!(refused(&path).contains("run `chmod 600"), "{}", refused(&path));
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    assert_eq!(refused(&path), "");
+    Ok(())
+}
+
+/// What is noted of a ledger tells an older copy from a later one, and another ledger from both.
+#[test]
+fn a_mark_tells_copies_and_ledgers_apart() -> Outcome {
+    let folder = Folder::new("mark")?;
+    let path = made(&folder)?;
+    let copy = folder.path().join("copy");
+    std::fs::copy(&path, &copy)?;
+    let noted = {
+        let mut store = Store::open(&path, NODE)?;
+        store.reserve(NOW + 60, request(Direction::Up, NOW + 120), &UNLIMITED)?;
+        store.mark()
+    };
+    assert_eq!((Store::open(&path, NODE)?.mark(), noted.reservations), (noted, 3));
+    let older = Store::open(&copy, NODE)?.mark();
+    assert_eq!((older.id, older.reservations), (noted.id, 2));
+    let other = folder.path().join("other");
+    Store::create(&other, NODE, LedgerId::from_bytes([8; 16]), NOW)?;
+    assert_ne!(Store::open(&other, NODE)?.mark().id, noted.id);
     Ok(())
 }
 

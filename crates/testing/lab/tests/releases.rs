@@ -81,6 +81,12 @@ fn a_rate_under_differential_privacy_changes_at_edges_and_is_paid_for() -> Outco
     let mut flow = std::net::TcpStream::connect(pair.forward(0))?;
     received += lab::load::read_pattern(&mut flow)?;
     assert_eq!(received, BYTES);
+    // The exit has just sent that; what waited for its client's quota or its slots is noted there.
+    let waited = |status: &Status| status.last_minute.clone().unwrap_or_default();
+    let minute = until(&pair, Role::Exit, "bytes have waited", |status| waited(status).wait_mean_us.is_some())?;
+    let minute = waited(&minute);
+    assert!(minute.wait_mean_us > Some(0) && minute.wait_p95_us >= minute.wait_mean_us, "{minute:?}");
+    assert!(minute.useful_share.is_some_and(|share| share > 0.0 && share < 1.0), "{minute:?}");
     let status = until(&pair, Role::Entry, "four releases", |status| edges(status).released >= 4)?;
     let spent = privacy(&status);
     assert_eq!((spent.epsilon_each, spent.delta), (Some(1.0), Some(1e-6)));
@@ -130,14 +136,27 @@ fn other_modes_serve_flows_too() -> Outcome {
 fn a_missing_or_foreign_ledger_starts_no_node_and_a_kill_forgets_nothing() -> Outcome {
     let mut pair = Pair::start(paced("dp"))?;
     let paid = |status: &Status| privacy(status).up.unwrap_or_default().lifetime_epsilon;
+    let reservations = |status: &Status| privacy(status).ledger.map(|mark| (mark.id, mark.reservations));
     let before = until(&pair, Role::Entry, "something is paid", |status| paid(status) > Some(0.0))?;
     let node = pair.take_node(Role::Entry).context("the entry runs")?;
     node.signal(rustix::process::Signal::KILL);
     drop(node);
+    // From here on one direction has a limit, which is less than what is paid.
+    let config = pair.folder().join("entry.toml");
+    let limit = "\n[budget.down]\nlifetime_epsilon = 1.5\n";
+    std::fs::write(&config, std::fs::read_to_string(&config)? + limit)?;
     pair.start_node(Role::Entry)?;
     pair.wait_until_up()?;
     let after = until(&pair, Role::Entry, "the ledger is open again", |status| paid(status).is_some())?;
     assert!(paid(&after) >= paid(&before), "{:?} after {:?}", paid(&after), paid(&before));
+    let (id, count) = reservations(&before).context("the ledger has an id")?;
+    assert!(reservations(&after).is_some_and(|mark| mark.0 == id && mark.1 >= count), "{:?}", reservations(&after));
+    let held = until(&pair, Role::Entry, "the limit is reached", |status| privacy(status).held.is_some())?;
+    let sentence = privacy(&held).held.unwrap_or_default();
+    assert_eq!(
+        sentence,
+        "down: the limit of the ledger's life on epsilon of the down direction is reached; its rate is constant for good"
+    );
     pair.take_node(Role::Entry).context("the entry runs")?.stop()?;
 
     let ledger: PathBuf = pair.folder().join("entry.ledger");

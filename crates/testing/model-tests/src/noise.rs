@@ -17,8 +17,11 @@ pub enum NoiseOf {
 
 impl NoiseOf {
     pub(crate) fn source(&self, seed: u64, pacing: &PacingConfig) -> Box<dyn ReadyNoise + Send> {
-        let PacingConfig::Dp { settings, .. } = pacing else { return Box::new(None) };
-        let sigma = settings.sigma;
+        let sigma = match pacing {
+            PacingConfig::Constant | PacingConfig::Stepped(_) => return Box::new(None),
+            PacingConfig::Dp { settings, .. } => settings.sigma,
+            PacingConfig::Queue { parameters, .. } => parameters.sigma(),
+        };
         match self {
             Self::Nothing => Box::new(None),
             Self::Seed => Box::new(Seeded { generator: NoiseGenerator::new(NoiseSeed::for_tests(seed)), sigma }),

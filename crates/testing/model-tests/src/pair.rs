@@ -11,7 +11,7 @@ use link::{Now, Peer};
 use session::CongestionControl;
 use shaped_node::queues::FlowQueues;
 use shaped_node::{Mode, NodeConfig, NodeEvent, PacingConfig, Run, ShapedNode, Side, SlotPlan};
-use shaping::{Grid, RateClass, SlotLength};
+use shaping::{DOWN_EDGE_S, Grid, RateClass, SlotLength, UP_EDGE_S};
 use simnet::{Network, NodeId, Path, Seed, Step};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -152,6 +152,11 @@ impl Pair {
         self.network.elapsed()
     }
 
+    /// UTC of both nodes, in seconds.
+    pub fn unix_s(&self) -> u64 {
+        self.now().unix_s
+    }
+
     /// Runs until `until` of virtual time.
     pub fn run_until(&mut self, until: Duration) {
         let end = self.network.instant(until);
@@ -184,9 +189,14 @@ impl Pair {
     /// Pays for releases of both directions, as the entry's ledger does: `epochs` of the setting's length from the
     /// present one on. What the exit gets travels in the session.
     pub fn pay(&mut self, epochs: u16) {
-        let PacingConfig::Dp { settings, cost_each } = &self.setting.pacing else { return };
-        let first_epoch = self.now().unix_s / u64::from(settings.epoch_s);
-        let grant = Grant { first_epoch, releases: epochs, cost_each: *cost_each };
+        let (epoch_s, cost_each) = match &self.setting.pacing {
+            PacingConfig::Constant => return,
+            PacingConfig::Stepped(parameters) => (UP_EDGE_S, u128::from(parameters.choices())),
+            PacingConfig::Dp { settings, cost_each } => (u64::from(settings.epoch_s), *cost_each),
+            PacingConfig::Queue { cost_each, .. } => (DOWN_EDGE_S, *cost_each),
+        };
+        let first_epoch = self.now().unix_s / epoch_s;
+        let grant = Grant { first_epoch, releases: epochs, cost_each };
         self.entry.node.grant_own(grant);
         self.entry.node.grant_other(grant);
     }

@@ -16,7 +16,7 @@ pub(super) struct QueuePacing {
 impl QueuePacing {
     pub(super) fn new(parameters: QueueParameters, cost_each: u128, grounds: Grounds) -> Self {
         let schedule = QueueSchedule::new(parameters, grounds.from_slot);
-        Self { schedule, leave: Leave::new(cost_each), epoch: None }
+        Self { schedule, leave: Leave::new(cost_each, DOWN_EDGE_S), epoch: None }
     }
 
     pub(super) fn handle_grant(&mut self, grant: Grant) {
@@ -37,6 +37,16 @@ impl QueuePacing {
         };
         self.epoch = Some((epoch, paid));
         self.schedule.release(due, backlog, paid, noise);
+    }
+
+    /// Whether the budget is spent, so that the configured class is in force and not decisions.
+    pub(super) fn is_spent(&self) -> bool {
+        self.leave.is_spent()
+    }
+
+    /// The next slot in which a decision is due.
+    pub(super) fn next_decision(&self, from: u64) -> u64 {
+        self.schedule.next_decision().max(from)
     }
 
     pub(super) fn cells_in_slot(&self, slot: u64) -> u32 {

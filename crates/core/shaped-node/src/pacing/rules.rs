@@ -7,9 +7,11 @@ use shaping::{
 };
 use wire::grant::Grant;
 
-/// After so many epochs without leave in a row the budget counts as spent, and the rate goes back to the configured
-/// one. Leave is held a minute ahead, so this is no late message.
-const UNPAID_EPOCHS_MAX: u32 = 12;
+/// After so long without leave the budget counts as spent, and the rate goes back to the configured one. Leave is held a
+/// minute ahead, so this is no late message.
+const UNPAID_MAX_S: u64 = 60;
+/// But one epoch without leave is none, however long: what a lost session or process held is lost with it.
+const UNPAID_EPOCHS_MIN: u32 = 2;
 
 /// Leave of one direction, and what came of it.
 #[derive(Debug)]
@@ -18,11 +20,14 @@ pub(super) struct Leave {
     cost_each: u128,
     /// Epochs without leave in a row.
     unpaid: u32,
+    /// So many of them are a spent budget.
+    unpaid_max: u32,
 }
 
 impl Leave {
-    pub(super) fn new(cost_each: u128) -> Self {
-        Self { grants: GrantBook::new(), cost_each, unpaid: 0 }
+    pub(super) fn new(cost_each: u128, epoch_s: u64) -> Self {
+        let unpaid_max = (UNPAID_MAX_S.div_ceil(epoch_s.max(1)) as u32).max(UNPAID_EPOCHS_MIN);
+        Self { grants: GrantBook::new(), cost_each, unpaid: 0, unpaid_max }
     }
 
     pub(super) fn handle_grant(&mut self, grant: Grant) {
@@ -37,7 +42,7 @@ impl Leave {
     }
 
     pub(super) fn is_spent(&self) -> bool {
-        self.unpaid >= UNPAID_EPOCHS_MAX
+        self.unpaid >= self.unpaid_max
     }
 
     pub(super) fn figures(&self, counts: ReleaseCounts) -> ReleaseFigures {
@@ -61,7 +66,8 @@ impl Measured {
     /// `None` where the link's own classes leave no room to adapt.
     pub(super) fn new(settings: &DpSettings, cost_each: u128, grounds: Grounds) -> Option<Self> {
         let parameters = link_parameters(settings, grounds.ceilings, grounds.session_packet)?;
-        Some(Self { schedule: DpSchedule::new(parameters, grounds.unix_s), leave: Leave::new(cost_each) })
+        let leave = Leave::new(cost_each, settings.epoch_s.into());
+        Some(Self { schedule: DpSchedule::new(parameters, grounds.unix_s), leave })
     }
 
     pub(super) fn class(&self) -> RateClass {
@@ -96,6 +102,8 @@ impl Measured {
 #[derive(Debug)]
 pub(super) struct Steps {
     stepped: Stepped,
+    /// The class of a spent budget.
+    initial: RateClass,
     leave: Leave,
     /// The second in which traffic was last looked at.
     looked_at_s: u64,
@@ -103,12 +111,13 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn new(parameters: &SteppedParameters, unix_s: u64) -> Self {
-        let cost_each = u128::from(parameters.choices());
-        Self { stepped: Stepped::new(parameters.clone(), unix_s), leave: Leave::new(cost_each), looked_at_s: unix_s }
+        let leave = Leave::new(u128::from(parameters.choices()), UP_EDGE_S);
+        let initial = parameters.initial();
+        Self { stepped: Stepped::new(parameters.clone(), unix_s), initial, leave, looked_at_s: unix_s }
     }
 
     pub(super) fn class(&self) -> RateClass {
-        self.stepped.class()
+        if self.leave.is_spent() { self.initial } else { self.stepped.class() }
     }
 
     pub(super) fn handle_grant(&mut self, grant: Grant) {
@@ -155,15 +164,17 @@ mod tests {
 
     #[test]
     fn leave_that_stays_away_for_a_minute_is_a_spent_budget() {
-        let mut leave = Leave::new(5);
-        leave.handle_grant(Grant { first_epoch: 100, releases: 2, cost_each: 5 });
-        assert!(leave.take(100) && leave.take(101));
-        for epoch in 102..102 + u64::from(UNPAID_EPOCHS_MAX) {
-            assert!(!leave.is_spent(), "{epoch}");
-            assert!(!leave.take(epoch));
+        for (epoch_s, epochs) in [(5, 12), (30, 2), (300, 2)] {
+            let mut leave = Leave::new(5, epoch_s);
+            leave.handle_grant(Grant { first_epoch: 100, releases: 2, cost_each: 5 });
+            assert!(leave.take(100) && leave.take(101));
+            for epoch in 102..102 + epochs {
+                assert!(!leave.is_spent(), "{epoch}");
+                assert!(!leave.take(epoch));
+            }
+            assert!(leave.is_spent(), "{epoch_s} s");
+            leave.handle_grant(Grant { first_epoch: 200, releases: 1, cost_each: 5 });
+            assert!(leave.take(200) && !leave.is_spent(), "budget that comes back is used");
         }
-        assert!(leave.is_spent());
-        leave.handle_grant(Grant { first_epoch: 200, releases: 1, cost_each: 5 });
-        assert!(leave.take(200) && !leave.is_spent(), "budget that comes back is used");
     }
 }

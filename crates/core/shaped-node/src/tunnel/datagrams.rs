@@ -49,7 +49,7 @@ pub(super) fn send<Q: FlowQueues>(
         Err(DatagramError::TooLarge | DatagramError::UnknownFlow) => near.datagrams_dropped += 1,
         Ok(()) => {}
     }
-    near.with(|queues| queues.discard(index, queues.read_position(index) + past as u64));
+    near.take_out(now, index, past as u64);
     Turn::More
 }
 

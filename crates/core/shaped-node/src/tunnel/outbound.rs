@@ -56,7 +56,7 @@ impl Tunnel {
             // The other node stopped the stream; its `FlowReset` event does the rest.
             return Turn::Idle;
         };
-        near.with(|queues| queues.discard(index, queues.read_position(index) + taken as u64));
+        near.take_out(now, index, taken as u64);
         self.end_if_drained(index, far, near);
         if taken < offered {
             if let Some(flow) = near.table.at(index) {

@@ -14,7 +14,7 @@ const FRACTION_BITS: u32 = 32;
 
 /// Bits of maximal leakage as a fixed-point number in units of 2^-32; made by rounding up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct BitsSpent(u128);
+pub struct BitsSpent(pub(super) u128);
 
 impl BitsSpent {
     /// log2 of a number of choices, rounded up. No choice is no bit.
@@ -26,6 +26,16 @@ impl BitsSpent {
         // The float is right to 2^-50; a unit more covers that.
         let units = f64::from(choices).log2() * (1u64 << FRACTION_BITS) as f64;
         Self(units.ceil() as u128 + 1)
+    }
+
+    /// A whole number of bits, as limits have it.
+    pub fn whole(bits: u32) -> Self {
+        Self(u128::from(bits) << FRACTION_BITS)
+    }
+
+    /// The number of units of 2^-32: what is stored.
+    pub fn raw(self) -> u128 {
+        self.0
     }
 
     pub(crate) fn saturating_add(self, other: Self) -> Self {
@@ -104,7 +114,7 @@ impl HourRecord {
     pub fn encode(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..16].copy_from_slice(&self.spent.mu_squared.raw().to_be_bytes());
-        bytes[16..].copy_from_slice(&self.spent.bits.0.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.spent.bits.raw().to_be_bytes());
         bytes
     }
 

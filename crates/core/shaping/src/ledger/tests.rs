@@ -6,7 +6,12 @@ const EPOCH_S: u32 = 5;
 const DAY: Duration = Duration::from_secs(24 * HOUR_S);
 
 fn unlimited() -> Limits {
-    Limits { window: DAY, in_window: None, in_all: None }
+    Limits::none(DAY)
+}
+
+/// A limit of mu squared on one of the four.
+fn units(limit: u128) -> Allowance {
+    Allowance { mu_squared: Some(MuSquared::from_raw(limit)), bits: None }
 }
 
 fn cost(units: u128) -> Cost {
@@ -50,8 +55,9 @@ fn another_length_of_epochs_pays_no_time_twice() {
 
 #[test]
 fn limits_give_what_fits_and_then_say_when_there_is_room() {
-    let limits =
-        Limits { window: Duration::from_secs(2 * HOUR_S), in_window: Some(MuSquared::from_raw(100)), in_all: None };
+    let together = Bounds { in_window: units(100), in_all: Allowance::default() };
+    let limits = Limits { together, ..Limits::none(Duration::from_secs(2 * HOUR_S)) };
+    let limit = LimitName { scope: Scope::Together, kind: Kind::MuSquared };
     let mut ledger = Ledger::new();
     let start = 10 * HOUR_S + 20;
     let leave = reserve(&mut ledger, start, request(Direction::Up, start + 60, 7), &limits);
@@ -60,15 +66,15 @@ fn limits_give_what_fits_and_then_say_when_there_is_room() {
     assert_eq!(leave.map(|leave| leave.releases), Ok(1), "98 of 100, both directions together");
     let full = ledger.reserve(start + 60, request(Direction::Down, start + 120, 7), &limits).map(|it| it.leave);
     let free_at_s = 13 * HOUR_S;
-    assert_eq!(full, Err(Refusal::Window { free_at_s }));
+    assert_eq!(full, Err(Refusal::Window { limit, free_at_s }));
     let before = ledger.reserve(free_at_s - 1, request(Direction::Down, free_at_s + 60, 7), &limits).map(|it| it.leave);
-    assert_eq!(before, Err(Refusal::Window { free_at_s }));
+    assert_eq!(before, Err(Refusal::Window { limit, free_at_s }));
     let then = ledger.reserve(free_at_s, request(Direction::Down, free_at_s + 60, 7), &limits);
     assert_eq!(then.map(|it| it.leave.releases), Ok(13));
 
-    let limits = Limits { in_all: Some(MuSquared::from_raw(98)), in_window: None, ..limits };
+    let limits = Limits { together: Bounds { in_all: units(98), ..Bounds::default() }, ..limits };
     let ever = ledger.reserve(1_000 * HOUR_S, request(Direction::Up, 1_000 * HOUR_S, 7), &limits).map(|it| it.leave);
-    assert_eq!(ever, Err(Refusal::Lifetime), "a lifetime does not move on");
+    assert_eq!(ever, Err(Refusal::Lifetime { limit }), "a lifetime does not move on");
 }
 
 #[test]
@@ -147,6 +153,51 @@ fn a_choice_costs_bits() {
     assert_eq!(bits, 1_152.0, "four classes, both directions, a day");
 }
 
+#[test]
+fn a_direction_has_limits_of_its_own_in_bits_too() {
+    let bits = |bits| Allowance { mu_squared: None, bits: Some(BitsSpent::whole(bits)) };
+    let hour = |direction| Request { direction, epoch_s: 300, until_s: 3_599, cost_each: Cost::choice(4) };
+    let up = Bounds { in_all: bits(11), in_window: bits(7) };
+    let limits = Limits { up, together: Bounds { in_all: bits(20), ..Bounds::default() }, ..unlimited() };
+    let mut ledger = Ledger::new();
+    let leave = |ledger: &mut Ledger, direction, now_s| {
+        let wanted = Request { until_s: now_s + 3_599, ..hour(direction) };
+        reserve(ledger, now_s, wanted, &limits).map(|leave| leave.releases)
+    };
+    let refused = |scope| LimitName { scope, kind: Kind::Bits };
+    assert_eq!(leave(&mut ledger, Direction::Up, 0), Ok(3), "6 of 7 bits in the window");
+    let free_at_s = 25 * HOUR_S;
+    let limit = refused(Scope::One(Direction::Up));
+    assert_eq!(leave(&mut ledger, Direction::Up, 900), Err(Refusal::Window { limit, free_at_s }));
+    assert_eq!(
+        leave(&mut ledger, Direction::Down, 900),
+        Ok(7),
+        "14 more of 20 together; its own direction has no limit"
+    );
+    let limit = refused(Scope::Together);
+    assert_eq!(leave(&mut ledger, Direction::Down, 7_200), Err(Refusal::Lifetime { limit }));
+    assert_eq!(limit.to_string(), "bits of both directions together");
+    let more = Limits { together: Bounds::default(), ..limits };
+    let wanted = Request { until_s: free_at_s + 3_599, ..hour(Direction::Up) };
+    assert_eq!(reserve(&mut ledger, free_at_s, wanted, &more).map(|it| it.releases), Ok(2), "10 of 11 bits in all");
+    let limit = refused(Scope::One(Direction::Up));
+    let wanted = Request { until_s: 60 * HOUR_S, ..wanted };
+    assert_eq!(reserve(&mut ledger, 60 * HOUR_S, wanted, &more), Err(Refusal::Lifetime { limit }));
+}
+
+#[test]
+fn of_several_full_windows_the_one_is_named_that_has_room_last() {
+    let mut ledger = Ledger::new();
+    let later = 5 * HOUR_S;
+    assert!(reserve(&mut ledger, 0, request(Direction::Down, 60, 7), &unlimited()).is_ok());
+    assert!(reserve(&mut ledger, later, request(Direction::Up, later + 60, 7), &unlimited()).is_ok());
+    let full = Bounds { in_window: units(90), in_all: Allowance::default() };
+    let limits = Limits { up: full, together: full, ..unlimited() };
+    let refused = reserve(&mut ledger, later, request(Direction::Up, later + 120, 7), &limits);
+    let limit = LimitName { scope: Scope::One(Direction::Up), kind: Kind::MuSquared };
+    assert_eq!(refused, Err(Refusal::Window { limit, free_at_s: 30 * HOUR_S }));
+}
+
 proptest! {
     /// Whatever is asked at whatever times: every epoch is paid at most once, the lifetime is the sum of what was handed
     /// out, no window is below what was handed out in it, limits hold, and records give the same books again.
@@ -154,23 +205,31 @@ proptest! {
     fn books_are_never_short(
         steps in proptest::collection::vec((0u64..40_000, any::<bool>(), 0u64..4_000, 1u128..50), 1..80),
         limit in proptest::option::of(100u128..5_000),
+        up_bits in proptest::option::of(100u128..5_000),
     ) {
-        let limits = Limits { window: DAY, in_window: None, in_all: limit.map(MuSquared::from_raw) };
+        let together = Allowance { mu_squared: limit.map(MuSquared::from_raw), bits: None };
+        let up = Allowance { mu_squared: None, bits: up_bits.map(BitsSpent) };
+        let in_all = |in_all| Bounds { in_all, ..Bounds::default() };
+        let limits = Limits { together: in_all(together), up: in_all(up), ..unlimited() };
         let mut ledger = Ledger::new();
         let mut paid = std::collections::BTreeSet::new();
+        let both = |units: u128| Cost { bits: BitsSpent(2 * units), ..cost(units) };
         let mut sum = 0;
         for (now, up, ahead, units) in steps {
             let direction = if up { Direction::Up } else { Direction::Down };
-            let Ok(leave) = reserve(&mut ledger, now, request(direction, now + ahead, units), &limits) else { continue };
+            let wanted = Request { cost_each: both(units), ..request(direction, now + ahead, units) };
+            let Ok(leave) = reserve(&mut ledger, now, wanted, &limits) else { continue };
             for epoch in leave.first_epoch..leave.first_epoch + u64::from(leave.releases) {
                 prop_assert!(paid.insert((direction, epoch)), "{:?} {} twice", direction, epoch);
             }
             sum += units * u128::from(leave.releases);
         }
         let spent = ledger.spent_together(0, WINDOW_MAX);
-        prop_assert_eq!(spent.in_all, cost(sum));
-        prop_assert_eq!(spent.in_window, cost(sum), "all of it lies within the longest window");
+        prop_assert_eq!(spent.in_all, both(sum));
+        prop_assert_eq!(spent.in_window, both(sum), "all of it lies within the longest window");
         prop_assert!(limit.is_none_or(|limit| sum <= limit));
+        let spent_up = ledger.spent(0, Direction::Up, WINDOW_MAX).in_all;
+        prop_assert!(up_bits.is_none_or(|limit| spent_up.bits.0 <= limit));
         prop_assert_eq!(restarted(&ledger), Ok(ledger));
     }
 

@@ -1,5 +1,7 @@
 //! NetShaper's settings of the queue mechanism, under NetShaper's names, checked against the slot grid.
 
+use crate::DOWN_EDGE_S;
+use crate::accountant::MuSquared;
 use crate::grid::SlotLength;
 use crate::noise::{Sigma, SigmaError};
 use thiserror::Error;
@@ -132,6 +134,14 @@ pub struct QueueParameters {
 }
 
 impl QueueParameters {
+    /// What the decisions of one epoch of [`DOWN_EDGE_S`] cost together, in the restricted reading of the guarantee.
+    /// `None`: more than can be written down.
+    pub fn cost_each(&self) -> Option<MuSquared> {
+        let each = MuSquared::from_ratio(self.settings.sensitivity, self.sigma.bytes()).ok()?;
+        let interval_us = u64::from(self.settings.dp_creditor_loop_interval_us).max(1);
+        each.checked_mul((DOWN_EDGE_S * 1_000_000).div_ceil(interval_us))
+    }
+
     /// Checks the settings against each other and the slot. `session_packet` is the number of session bytes in a
     /// cell, at least 1.
     pub fn new(settings: QueueSettings, slot: SlotLength, session_packet: usize) -> Result<Self, QueueError> {

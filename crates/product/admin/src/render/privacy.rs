@@ -1,7 +1,7 @@
 //! What the rate has told, in two or three rows.
 
 use super::{duration, row};
-use crate::status::{Edges, Privacy, Spent};
+use crate::status::{Edges, LedgerMark, Privacy, Spent};
 
 /// The rows of a direction whose rate follows the load.
 pub(super) fn rows(out: &mut String, privacy: &Privacy) {
@@ -15,6 +15,9 @@ pub(super) fn rows(out: &mut String, privacy: &Privacy) {
             row(out, "spent", &format!("{name}: {text}"));
         }
     }
+    if let Some(LedgerMark { id, reservations }) = &privacy.ledger {
+        row(out, "ledger", &format!("{}, {reservations} reservations", super::printable(id)));
+    }
     if let Some(why) = &privacy.held {
         row(out, "budget", &super::printable(why));
     }
@@ -25,11 +28,13 @@ pub(super) fn rows(out: &mut String, privacy: &Privacy) {
 }
 
 fn spent_text(spent: Spent, window: &str) -> Option<String> {
+    let of = |limit: Option<f64>| limit.map_or(String::new(), |limit| format!(" of {limit}"));
+    let (in_window, in_all) = (of(spent.window_limit), of(spent.lifetime_limit));
     if let (Some(now), Some(all)) = (spent.window_epsilon, spent.lifetime_epsilon) {
-        return Some(format!("epsilon {now:.2}{window}, {all:.2} in all"));
+        return Some(format!("epsilon {now:.2}{in_window}{window}, {all:.2}{in_all} in all"));
     }
     let (now, all) = (spent.window_bits?, spent.lifetime_bits?);
-    Some(format!("{now:.0} bits{window}, {all:.0} in all"))
+    Some(format!("{now:.0}{in_window} bits{window}, {all:.0}{in_all} in all"))
 }
 
 #[cfg(test)]
@@ -46,6 +51,7 @@ mod tests {
             window_s: Some(86_400),
             up: Some(spent),
             together: Some(spent),
+            ledger: Some(LedgerMark { id: "0a1b".repeat(8), reservations: 1_234 }),
             held: Some("the limit of the window is reached until 12:00".into()),
             edges: Some(edges),
             ..Privacy::default()
@@ -53,6 +59,7 @@ mod tests {
         let mut out = String::new();
         rows(&mut out, &privacy);
         let bits = Spent { window_bits: Some(576.0), lifetime_bits: Some(1_152.0), ..Spent::default() };
+        let bits = Spent { window_limit: Some(600.0), lifetime_limit: Some(100_000.0), ..bits };
         rows(&mut out, &Privacy { down: Some(bits), window_s: Some(86_400), ..Privacy::default() });
         insta::assert_snapshot!(out);
     }

@@ -5,10 +5,10 @@ use crate::budget;
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
-use config::{Config, Entry, Pacing, Role};
-use ledger::Store;
-use shaping::accountant::FailureProbability;
-use shaping::ledger::{Direction, Spent};
+use config::{Allowance, Config, Entry, Role};
+use ledger::{Mark, Store};
+use shaping::accountant::{Composition, Epsilon, FailureProbability};
+use shaping::ledger::{Cost, Direction, Spent};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -17,9 +17,9 @@ pub(crate) fn run(command: &LedgerCommand) -> Outcome {
         LedgerCommand::New { config } => {
             let (config, entry) = entry_of(config)?;
             let path = &entry.budget.ledger_file;
-            budget::create(path, node_id(&config)?)?;
+            let id = budget::create(path, node_id(&config)?)?;
             terminal::complain(&format!(
-                "Wrote {}: nothing is spent. Keep it with the node; whoever puts an older copy back forgets what was spent.\n",
+                "Wrote {}, ledger {id}: nothing is spent. Keep it with the node; whoever puts an older copy back forgets what was spent.\n",
                 path.display()
             ));
             Ok(())
@@ -53,31 +53,52 @@ fn node_id(config: &Config) -> Result<[u8; 32], Failure> {
 }
 
 fn report(store: &Store, config: &Config, entry: &Entry) -> String {
-    let delta = match &config.shaping.pacing {
-        Pacing::Dp(dp) => dp.delta,
-        Pacing::Fixed | Pacing::Stepped(_) | Pacing::Queue(_) => FailureProbability::DEFAULT,
-    };
-    let window = entry.budget.window;
+    let delta = config.shaping.pacing.delta();
+    let budget = &entry.budget;
     let now = budget::unix_s();
+    let Mark { id, reservations } = store.mark();
     let mut text = format!(
-        "{}: what one client that was there all the time has lost, at delta {:e}\n\n{:<10}{:>16}{:>12}{:>16}{:>12}\n",
+        "{}: what one client that was there all the time has lost, at delta {:e}\nledger {id}, {reservations} reservations\n\n{:<10}{:>16}{:>12}{:>16}{:>12}\n",
         store.path().display(),
         delta.value(),
         "",
-        format!("epsilon in {} h", window.as_secs() / 3_600),
+        format!("epsilon in {} h", budget.window.as_secs() / 3_600),
         "bits",
         "epsilon in all",
         "bits"
     );
-    let mut row = |name: &str, spent: Spent| {
-        let window = spent.composition_in_window().epsilon(delta).value();
-        let all = spent.composition_in_all().epsilon(delta).value();
-        let (window_bits, all_bits) = (spent.in_window.bits.to_bits().value(), spent.in_all.bits.to_bits().value());
-        let written = writeln!(text, "{name:<10}{window:>16.3}{window_bits:>12.0}{all:>16.3}{all_bits:>12.0}");
+    let mut row = |name: &str, columns: [String; 4]| {
+        let [window, window_bits, all, all_bits] = columns;
+        let written = writeln!(text, "{name:<10}{window:>16}{window_bits:>12}{all:>16}{all_bits:>12}");
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
     };
-    row("up", store.spent(now, Direction::Up, window));
-    row("down", store.spent(now, Direction::Down, window));
-    row("both", store.spent_together(now, window));
+    for (name, direction, allowance) in [
+        ("up", Some(Direction::Up), &budget.up),
+        ("down", Some(Direction::Down), &budget.down),
+        ("both", None, &budget.together),
+    ] {
+        let spent = match direction {
+            Some(direction) => store.spent(now, direction, budget.window),
+            None => store.spent_together(now, budget.window),
+        };
+        row(name, spent_columns(spent, delta));
+        if *allowance != Allowance::default() {
+            row("  at most", limit_columns(allowance));
+        }
+    }
     text
+}
+
+fn spent_columns(spent: Spent, delta: FailureProbability) -> [String; 4] {
+    let epsilon = |spent: Composition| format!("{:.3}", spent.epsilon(delta).value());
+    let bits = |cost: Cost| format!("{:.0}", cost.bits.to_bits().value());
+    let (window, all) = (spent.composition_in_window(), spent.composition_in_all());
+    [epsilon(window), bits(spent.in_window), epsilon(all), bits(spent.in_all)]
+}
+
+fn limit_columns(allowance: &Allowance) -> [String; 4] {
+    let epsilon = |limit: Option<Epsilon>| limit.map_or("-".to_owned(), |limit| format!("{:.3}", limit.value()));
+    let bits = |limit: Option<u32>| limit.map_or("-".to_owned(), |limit| limit.to_string());
+    let Allowance { window_epsilon, lifetime_epsilon, window_bits, lifetime_bits } = *allowance;
+    [epsilon(window_epsilon), bits(window_bits), epsilon(lifetime_epsilon), bits(lifetime_bits)]
 }

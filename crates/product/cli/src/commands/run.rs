@@ -1,7 +1,7 @@
 //! `hushwire entry`, `hushwire exit` and the hidden `hushwire process`.
 
 use crate::args::{NodeArgs, ProcessArgs, RoleArg};
-use crate::budget::{Budget, Shared};
+use crate::budget::{Budget, Payer, Shared};
 use crate::failure::{Code, Failure, Outcome};
 use crate::logging;
 use crate::plan::node_plan;
@@ -43,17 +43,17 @@ fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     let reporter = Reporter::new(&config, spent);
     let leash = args.leash;
     node::run_node(plan, |beside| async move {
-        if let Some(budget) = budget
-            && let Err(error) = budget.start(beside.clone())
-        {
+        let started = budget.map(|budget| budget.start(beside.clone())).transpose();
+        let payer = started.unwrap_or_else(|error| {
             tracing::error!(%error, "no thread for the budget: nothing is released, the rate is constant");
-        }
+            None
+        });
         let Beside { status: source, stop, orders: _ } = beside;
         if leash {
             end_with_input(stop.clone());
         }
         let reporter = Arc::new(reporter);
-        let observed = observe(Arc::clone(&reporter), source.clone());
+        let observed = observe(Arc::clone(&reporter), source.clone(), payer);
         let served = server.serve(move |request| answer(request, &reporter, &source, &stop));
         // Neither returns while the node runs.
         tokio::join!(observed, served);
@@ -74,13 +74,17 @@ fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &S
     }
 }
 
-/// Looks at the links every second, whether somebody asks or not.
-async fn observe(reporter: Arc<Reporter>, source: StatusSource) {
+/// Looks at the node every second, whether somebody asks or not.
+async fn observe(reporter: Arc<Reporter>, source: StatusSource, payer: Option<Payer>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         every.tick().await;
-        reporter.observe(&source.snapshot());
+        let node = source.snapshot();
+        let session_is_up = reporter.observe(&node);
+        if let Some(payer) = &payer {
+            payer.look(session_is_up && !node.stopping);
+        }
     }
 }
 

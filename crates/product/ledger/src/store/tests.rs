@@ -6,14 +6,16 @@ mod disk;
 use super::*;
 use disk::Disk;
 use shaping::accountant::MuSquared;
-use shaping::ledger::Cost;
+use shaping::ledger::{Cost, Reservation};
+use std::time::Duration;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const NODE: [u8; 32] = [7; 32];
+const ID: [u8; 16] = [9; 16];
 const NOW: u64 = 1_800_000_000;
 const WINDOW: Duration = Duration::from_secs(86_400);
-const UNLIMITED: Limits = Limits { window: WINDOW, in_window: None, in_all: None };
+const UNLIMITED: Limits = Limits::none(WINDOW);
 
 fn request(direction: Direction, until_s: u64) -> Request {
     Request { direction, epoch_s: 5, until_s, cost_each: Cost::noisy(MuSquared::from_raw(1 << 60)) }
@@ -21,27 +23,34 @@ fn request(direction: Direction, until_s: u64) -> Request {
 
 fn open(disk: Disk) -> Result<Store, OpenError> {
     let path = Path::new("/nothing/that/could/be/opened/again");
-    let (database, books) = read(disk, path, NODE)?;
-    Ok(Store { database: Some(database), books, path: path.to_owned(), node_id: NODE })
+    let (database, mark, books) = read(disk, path, NODE)?;
+    Ok(Store { database: Some(database), books, mark, path: path.to_owned(), node_id: NODE })
 }
 
 /// How a reservation is written.
-type Write = fn(&Database, &Reservation) -> Result<(), redb::Error>;
+type Write = fn(&Database, &Reservation, Mark) -> Result<(), redb::Error>;
+
+/// What a ledger says, and its bytes.
+struct Hour {
+    says: (Spent, Mark),
+    file: Vec<u8>,
+}
 
 /// A ledger in which an hour was spent minute by minute; and the file as it was found while the node still ran.
-fn hour(write: Write) -> Result<(Spent, Vec<u8>), Box<dyn std::error::Error>> {
+fn hour(write: Write) -> Result<Hour, Box<dyn std::error::Error>> {
     let disk = Disk::new(Vec::new());
-    write_new(disk.clone(), NODE, NOW)?;
-    let (database, mut books) = read(disk.clone(), Path::new("memory"), NODE)?;
+    write_new(disk.clone(), NODE, LedgerId::from_bytes(ID), NOW)?;
+    let (database, mut mark, mut books) = read(disk.clone(), Path::new("memory"), NODE)?;
     for minute in 0..60 {
         let now = NOW + 60 * minute;
         for direction in Direction::ALL {
             let reservation = books.reserve(now, request(direction, now + 60), &UNLIMITED)?;
-            write(&database, &reservation)?;
+            mark.reservations += 1;
+            write(&database, &reservation, mark)?;
             books = reservation.after;
         }
     }
-    Ok((books.spent_together(NOW, WINDOW), disk.content()))
+    Ok(Hour { says: (books.spent_together(NOW, WINDOW), mark), file: disk.content() })
 }
 
 /// What ledgers say of which one byte was altered.
@@ -55,7 +64,7 @@ struct Verdicts {
 
 /// Alters every `step`th byte in turn, and each of the first 512, by each of the masks.
 fn alter(write: Write, step: usize, masks: &[u8]) -> Result<Verdicts, Box<dyn std::error::Error>> {
-    let (expected, whole) = hour(write)?;
+    let Hour { says: expected, file: whole } = hour(write)?;
     let mut verdicts = Verdicts::default();
     for place in (0..512).chain((512..whole.len()).step_by(step)) {
         for mask in masks {
@@ -64,7 +73,7 @@ fn alter(write: Write, step: usize, masks: &[u8]) -> Result<Verdicts, Box<dyn st
             match open(Disk::new(bytes)) {
                 Err(OpenError::Damaged { .. } | OpenError::Foreign(_)) => verdicts.refused += 1,
                 Err(error) => return Err(format!("byte {place} by {mask:#x}: {error}").into()),
-                Ok(store) if store.spent_together(NOW, WINDOW) == expected => verdicts.unchanged += 1,
+                Ok(store) if (store.spent_together(NOW, WINDOW), store.mark()) == expected => verdicts.unchanged += 1,
                 Ok(_) => verdicts.wrong += 1,
             }
         }
@@ -82,7 +91,7 @@ fn damage_while_the_node_ran_never_makes_it_say_less() -> Outcome {
 
 #[test]
 fn a_reservation_that_is_written_once_can_be_lost_by_damage() -> Outcome {
-    let verdicts = alter(super::write, 23, &[1, 0x80])?;
+    let verdicts = alter(tables::write, 23, &[1, 0x80])?;
     assert!(verdicts.wrong > 10, "the check above finds nothing: {verdicts:?}");
     Ok(())
 }
@@ -159,7 +168,7 @@ impl Released {
 /// Lets the power fail again and again, also while the ledger is opened after the last failure.
 fn fail_power(failures: u32, seed: u64, prepare: fn(Disk) -> Disk) -> Result<Released, String> {
     let fresh = Disk::new(Vec::new());
-    write_new(fresh.clone(), NODE, NOW).map_err(|error| error.to_string())?;
+    write_new(fresh.clone(), NODE, LedgerId::from_bytes(ID), NOW).map_err(|error| error.to_string())?;
     let (mut content, mut chance, mut released) = (fresh.content(), Chance(seed), Released::default());
     for failure in 0..failures {
         let disk = prepare(Disk::new(content)).failing_after(chance.next() % OPERATIONS_MAX);
