@@ -102,7 +102,8 @@ fn a_reservation_that_is_written_once_can_be_lost_by_damage() -> Outcome {
 fn damage_of_any_bit_never_makes_it_say_less() -> Outcome {
     let verdicts = alter(write_twice, 1, &[1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80, 0xff])?;
     eprintln!("{verdicts:?}");
-    assert!(verdicts.wrong == 0 && verdicts.refused > 1_000, "{verdicts:?}");
+    // Only what both commits share cannot be replaced by the other: little beside the file's header.
+    assert!(verdicts.wrong == 0 && verdicts.refused > 100, "{verdicts:?}");
     Ok(())
 }
 
