@@ -177,7 +177,7 @@ impl fmt::Display for Reason {
         match *self {
             Self::ConstantIsCheaper { constant, dp, noise_in_epochs } => write!(
                 f,
-                "at the same latency a constant rate costs {:.0} GB a month and tells nothing, dp {:.0} GB, as its noise is {:.1} \
+                "a constant rate costs {:.0} GB a month and tells nothing, dp {:.0} GB, as its noise is {:.1} \
                  times what an epoch brings",
                 gigabytes(constant),
                 gigabytes(dp),

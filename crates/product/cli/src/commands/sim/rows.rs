@@ -2,10 +2,9 @@
 
 use super::traffic::Traffic;
 use super::{SimMode, time};
-use shaping::RateClass;
+use shaping::{RateClass, SteppedError, SteppedParameters};
 use shaping_sim::published::netshaper_mode;
 use shaping_sim::recommended::{Promise, dp_modes};
-use shaping_sim::targets::stepped_modes;
 use shaping_sim::trace::Direction;
 use shaping_sim::{
     Average, ConstantRate, FluidReport, Mode, Report, Setup, answers, run, run_fluid, run_seeds, slowest_class,
@@ -124,6 +123,14 @@ fn floor(mode: &Mode) -> RateClass {
         Mode::Constant(ConstantRate::Class(class)) => *class,
         Mode::Off | Mode::Stepped(_) | Mode::Queue(_) | Mode::Constant(ConstantRate::Exact(_)) => RateClass::SLOWEST,
     }
+}
+
+/// The classes that a node has without settings, from the fastest on, as it starts.
+fn stepped_modes() -> Result<[Mode; 2], SteppedError> {
+    let classes = config::default_classes(RateClass::FASTEST);
+    let initial = classes.iter().copied().max().unwrap_or(RateClass::SLOWEST);
+    let mode = Mode::Stepped(SteppedParameters::new(&classes, initial)?);
+    Ok([mode.clone(), mode])
 }
 
 fn stepped(plan: &Plan<'_>) -> Row {
