@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 /// What is made of a step: the first byte of the block.
 const KIND_PORT: u8 = 0;
 const KIND_ADDRESS: u8 = 1;
+const KIND_WORD: u8 = 2;
 
 /// Makes places out of steps: whoever has it knows where the next packets go, nobody else can tell the places from
 /// random ones. A step is the hop index of a link, or the number of a window.
@@ -50,6 +51,11 @@ impl HopSecret {
     /// The address of a prefix for try `attempt` of a step.
     pub fn address(&self, prefix: Ipv6Prefix, step: u64, attempt: u8) -> Ipv6Addr {
         prefix.address(u128::from_be_bytes(self.block(KIND_ADDRESS, step, attempt)))
+    }
+
+    /// A random number for a step.
+    pub(crate) fn word(&self, step: u64) -> u64 {
+        u64::from_be_bytes(self.block(KIND_WORD, step, 0)[..8].try_into().expect("8 of 16 bytes"))
     }
 
     /// AES(secret, kind 1 | 6 zero bytes | attempt 1 | step 8).
