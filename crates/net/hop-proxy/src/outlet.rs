@@ -107,11 +107,6 @@ impl Outlet {
             waited.take(count, 0);
         }
     }
-
-    /// Whether something waits.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.backlog.is_some()
-    }
 }
 
 /// Sends until all went or were refused, or the kernel has no room. Returns the whole trains that are settled, the

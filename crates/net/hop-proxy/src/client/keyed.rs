@@ -152,13 +152,16 @@ impl KeyedRoute {
         }
         if let Some(present) = &self.present {
             times.extend(present.knock_at);
-            times.extend(present.waiting_since.map(|since| since + present.silence));
+            if present.knocks.is_empty() {
+                times.extend(present.waiting_since.map(|since| since + present.silence));
+            }
             let left = present.open_until.saturating_sub(moment.unix);
             if self.attempt.is_none() && self.retry_at.is_none() {
                 times.push(now + left.saturating_sub(LEAVE_EARLY));
             }
         }
-        times.into_iter().min().unwrap_or(now + RETRY_MAX)
+        // What is overdue could not be done; it is tried again a little later.
+        times.into_iter().filter(|at| *at > now).min().unwrap_or(now + TROUBLE_GAP)
     }
 
     /// Notes that an attempt failed.

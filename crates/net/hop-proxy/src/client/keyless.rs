@@ -159,3 +159,38 @@ impl Client {
         place
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn silence_is_a_cause_only_where_answers_were_usual() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let ports: PortSet = "20000-50000".parse().expect("ports");
+        let mut route = KeylessRoute::new(now, ports, Timers::default(), &mut rng);
+        let later = now + SILENCE;
+        assert!(!route.note_sent(later, 100, 1), "never answered: a program that only sends");
+        route.note_heard(1);
+        (route.heard, route.sent) = (false, 0);
+        assert!(!route.note_sent(later, SILENCE_DATAGRAMS - 1, 1), "too few to judge");
+        assert!(!route.note_sent(now + SILENCE / 2, 1, 1), "too early to judge");
+        assert!(route.note_sent(later, 1, 1));
+        assert_eq!(route.cause(later), Some(Cause::Silence));
+        route.note_heard(1);
+        assert_eq!(route.cause(later), None);
+    }
+
+    #[test]
+    fn a_refusal_is_a_cause_but_not_at_once_after_a_hop() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let now = Instant::now();
+        let ports: PortSet = "20000-50000".parse().expect("ports");
+        let mut route = KeylessRoute::new(now, ports, Timers::default(), &mut rng);
+        route.refused(now);
+        assert_eq!(route.cause(now + TROUBLE_GAP / 2), None);
+        assert_eq!(route.cause(now + TROUBLE_GAP), Some(Cause::SocketFailed));
+    }
+}
