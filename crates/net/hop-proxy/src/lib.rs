@@ -2,6 +2,8 @@
 
 mod backlog;
 mod client;
+#[cfg(test)]
+mod clock_tests;
 mod counters;
 mod directory;
 mod engine;
