@@ -330,6 +330,10 @@ mod tests {
         assert_eq!(node.reveal().parse::<NodeSecret>().map(|key| *key.expose()), Ok([1; 32]));
         assert_eq!(link.reveal().parse::<LinkSecret>().map(|key| *key.expose()), Ok([2; 32]));
         assert_eq!(door.reveal().parse::<DoorKey>(), Ok(door.clone()));
+        let hop = HopKey::from_bytes([4; 32]);
+        assert_eq!(hop.reveal().parse::<HopKey>(), Ok(hop.clone()));
+        assert!(hop.reveal().parse::<DoorKey>().is_err() && hop != HopKey::from_bytes([5; 32]));
+        assert_eq!(format!("{hop:?}"), "HopKey(..)");
         assert_eq!(node.node_id().to_string().parse::<NodeId>(), Ok(node.node_id()));
         assert_eq!(link.link_key().to_string().parse::<LinkKey>(), Ok(link.link_key()));
         assert_eq!(format!("{node:?} {link:?} {door:?}"), "NodeSecret(..) LinkSecret(..) DoorKey(..)");

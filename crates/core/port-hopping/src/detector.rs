@@ -39,7 +39,7 @@ const HOLD_MAX: Duration = Duration::from_secs(320);
 /// What became of packets that were sent on the present pair in a stretch of time, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// How long the stretch was: 50 ms to 1 s are useful. Zero is ignored.
+    /// How long the stretch was: up to 1 s is useful. Zero is ignored.
     pub span: Duration,
     /// Packets sent in it.
     pub sent: u64,
@@ -133,7 +133,7 @@ impl Detector {
         if delivery.span.is_zero() {
             return;
         }
-        self.samples.push(delivery);
+        self.samples.push(self.rtt, delivery);
         if delivery.limited {
             self.pair.limited_for = self.pair.limited_for.saturating_add(delivery.span);
         }
@@ -237,6 +237,10 @@ impl Detector {
         least.max(4 * self.rtt)
     }
 }
+
+/// Most bytes of stretches that a detector holds.
+#[cfg(test)]
+pub(crate) const STRETCHES_LEN_MAX: usize = samples::SAMPLES_MAX * samples::Sample::LEN;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ pub use output::{InitiatorConfig, InitiatorOutput, Probe, Socket, SocketFailure,
 use crate::causes::{Cause, Countdown, Timers};
 use crate::detector::{Delivery, Detector};
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::Pair;
+use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
 use crate::source::{draw_source_port, source_ports};
 use crate::step::{SocketId, Step, StepState};
@@ -16,6 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most sockets of a link: the present one, three candidates, and four that still hear what is on its way. While there
@@ -49,7 +50,7 @@ pub(crate) fn drain_time(rtt: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Initiator {
     secret: HopSecret,
-    targets: Targets,
+    targets: Arc<Targets>,
     timers: Timers,
     rtt: Duration,
     rng: ChaCha20Rng,
@@ -78,6 +79,18 @@ struct Place {
     since: Instant,
     bytes: u64,
     cause: Option<Cause>,
+    followed: Followed,
+}
+
+/// What is known about the other end after a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    /// It is on this pair: more packets came than there were probes to answer.
+    Yes,
+    /// Not known; so many packets may be answers to probes.
+    Unknown { answers_left: u32 },
+    /// Not known, and the other candidates of the same index did not answer.
+    UnknownAndAlone,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +112,7 @@ impl Initiator {
             rtt: config.rtt,
             index: 0,
             next_id: 1,
-            present: Place { id, remote: config.door, since: now, bytes: 0, cause: None },
+            present: Place { id, remote: config.door, since: now, bytes: 0, cause: None, followed: Followed::Yes },
             old: VecDeque::new(),
             step: None,
             countdown: Countdown::draw(now, config.timers, &mut rng),
@@ -161,15 +174,18 @@ impl Initiator {
         self.detector.handle_sent(now, packets);
     }
 
-    /// An authenticated packet came on a socket of the link, made for this hop index. On a candidate with the next index
-    /// it is the answer to the probe.
+    /// An authenticated packet came on a socket of the link, made for this hop index. On a candidate with the
+    /// index of its probe it is the answer.
     pub fn handle_packet(&mut self, now: Instant, id: SocketId, index: u64) {
-        let answer = self.index.checked_add(1) == Some(index);
-        if answer && self.step.as_ref().is_some_and(|step| step.find(id).is_some()) {
+        if self.step.as_ref().is_some_and(|step| step.index == index && step.find(id).is_some()) {
             self.switch(now, id);
         } else if id == self.present.id {
             self.heard_at = now;
             self.detector.handle_heard(now);
+            self.present.followed = match self.present.followed {
+                Followed::Unknown { answers_left: left @ 1.. } => Followed::Unknown { answers_left: left - 1 },
+                _ => Followed::Yes,
+            };
         }
     }
 
@@ -203,8 +219,7 @@ impl Initiator {
         step.handle_opened(now, id);
         if let Some(remote) = step.find(id).map(|tried| tried.remote) {
             // This end's address is not remembered: ports are drawn before the system has chosen it.
-            let local = SocketAddr::new(unspecified(remote), local.port());
-            self.used.note(now, Pair { local, remote });
+            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
         }
     }
 
@@ -243,7 +258,7 @@ impl Initiator {
         let id = self.new_id();
         self.leave_present(now);
         self.index = 0;
-        self.present = Place { id, remote: door, since: now, bytes: 0, cause: None };
+        self.present = Place { id, remote: door, since: now, bytes: 0, cause: None, followed: Followed::Yes };
         self.began(now, Cause::Silence);
         id
     }
@@ -281,8 +296,9 @@ impl Initiator {
 
     /// The probe that is due; the caller sends it now.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
-        let id = self.step.as_mut()?.poll_probe(now)?;
-        Some(Probe { id, index: self.index + 1 })
+        let step = self.step.as_mut()?;
+        let id = step.poll_probe(now)?;
+        Some(Probe { id, index: step.index })
     }
 
     /// The next thing to do.
@@ -312,14 +328,19 @@ impl Initiator {
             self.want(cause);
         }
         let Some(cause) = self.wanted else { return };
-        let Some(next_index) = self.index.checked_add(1) else { return };
         if now < self.step_may_begin_at() {
             return;
         }
+        let index = match self.present.followed {
+            // Perhaps nothing but the probe came through, and the other end still listens on this index's candidates.
+            Followed::Unknown { .. } => self.index,
+            Followed::Yes | Followed::UnknownAndAlone => self.index + 1,
+        };
         self.wanted = None;
-        let mut candidates = self.targets.candidates(&self.secret, next_index);
+        let mut candidates = self.targets.candidates(&self.secret, index);
+        candidates.retain(|place| index != self.index || *place != self.present.remote);
         self.blocked.order(now, &mut candidates);
-        self.step = Some(Step::new(now, self.rtt, cause, candidates));
+        self.step = Some(Step::new(now, self.rtt, cause, index, candidates));
     }
 
     fn drive_step(&mut self, now: Instant) {
@@ -327,7 +348,7 @@ impl Initiator {
             let Some(step) = &mut self.step else { return };
             match step.poll(now) {
                 StepState::Waiting => return,
-                StepState::Failed => return self.fail_step(now),
+                StepState::Failed => self.fail_step(now),
                 StepState::Open(remote) => {
                     let id = SocketId(self.next_id);
                     step.push(now, id, remote);
@@ -350,6 +371,11 @@ impl Initiator {
             }
         }
         self.close_tries(&step, None);
+        self.want(step.cause);
+        if step.index == self.index {
+            self.present.followed = Followed::UnknownAndAlone;
+            return self.begin_step(now);
+        }
         self.failed_steps += 1;
         let dead = step.cause.is_trouble() && now >= self.heard_at + (4 * self.rtt).max(DEAD_AFTER);
         if dead || self.failed_steps >= FAILED_STEPS_MAX {
@@ -359,12 +385,11 @@ impl Initiator {
         } else {
             self.not_before = now + RETRY;
         }
-        self.want(step.cause);
     }
 
     fn switch(&mut self, now: Instant, id: SocketId) {
         let Some(step) = self.step.take() else { return };
-        let Some(remote) = step.find(id).map(|tried| tried.remote) else { return };
+        let Some((remote, probes)) = step.find(id).map(|tried| (tried.remote, tried.probes())) else { return };
         for tried in step.tries() {
             // Asked before the one that answered, and at least a round trip ago.
             let silent = tried.first_probe_at().is_some_and(|probed| now >= probed + 2 * self.rtt);
@@ -375,8 +400,9 @@ impl Initiator {
         self.close_tries(&step, Some(id));
         self.leave_present(now);
         self.blocked.forgive(&remote);
-        self.index += 1;
-        self.present = Place { id, remote, since: now, bytes: 0, cause: Some(step.cause) };
+        self.index = step.index;
+        let followed = Followed::Unknown { answers_left: probes.saturating_sub(1) };
+        self.present = Place { id, remote, since: now, bytes: 0, cause: Some(step.cause), followed };
         self.push(InitiatorOutput::Switch { id, index: self.index, cause: step.cause });
         self.began(now, step.cause);
     }
@@ -417,13 +443,6 @@ impl Initiator {
     fn push(&mut self, output: InitiatorOutput) {
         debug_assert!(self.outputs.len() < OUTPUTS_MAX, "the caller takes all outputs after each call");
         self.outputs.push_back(output);
-    }
-}
-
-fn unspecified(remote: SocketAddr) -> std::net::IpAddr {
-    match remote {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

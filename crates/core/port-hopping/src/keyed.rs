@@ -4,12 +4,14 @@
 //! silent on them to all but a knock made with the key.
 
 mod admission;
+mod client;
 mod knock;
 mod replays;
 mod schedule;
 mod server;
 
 pub use admission::{ADMITTED_MAX, Admission, Admitted, FLOW_PAIRS_MAX, IDLE_TIMEOUT};
+pub use client::{Client, ClientConfig, ClientOutput, FromServer};
 pub use knock::{
     ANSWER_LEN_MIN, Answer, FlowId, KNOCK_LEN_MAX, KNOCK_LEN_MIN, Knock, KnockKeys, KnockNonce, Purpose, SealedKnock,
 };

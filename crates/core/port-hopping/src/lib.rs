@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod advice;
 pub mod causes;
 pub mod detector;
 pub mod hosts;
@@ -21,3 +22,6 @@ pub use pair::Pair;
 pub use piece::Piece;
 pub use secret::HopSecret;
 pub use step::SocketId;
+
+#[doc(hidden)]
+pub mod fuzz;

@@ -1,121 +1,109 @@
 //! What is remembered about pairs and ports that were used, so that none is used too soon again.
 
 use crate::pair::Pair;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a pair is not used again: networks remember a flow that they throttle for minutes.
 pub const NO_REUSE: Duration = Duration::from_secs(600);
-/// Most pairs that are remembered, about 0.1 MB. When full, the one used longest ago is forgotten, and may be used again.
+/// Most pairs that are remembered, 8 kB. When full, the one used longest ago is forgotten, and may be used again. Hops by
+/// default timers, all candidates tried, are 90 in ten minutes.
 pub const USED_PAIRS_MAX: usize = 1_024;
 /// How long a port that did not answer is tried only after all others.
 pub const BLOCKED_FOR: Duration = Duration::from_secs(600);
 /// Most ports that are held for blocked. When full, the one that was noted longest ago is forgotten.
 pub const BLOCKED_PORTS_MAX: usize = 256;
 
-/// Pairs and the time of their last use.
+/// Pairs and the time of their last use. A pair is kept as a hash of 32 bits: two that have the same are taken for one, and
+/// another port is drawn.
 #[derive(Debug, Default)]
 pub struct UsedPairs {
-    times: Aging<Pair>,
+    /// When the first was noted.
+    origin: Option<Instant>,
+    /// Hash, and seconds from the origin, rounded up; oldest first; each pair once.
+    times: VecDeque<(u32, u32)>,
 }
 
 impl UsedPairs {
     /// Notes that a pair is in use, or was until now.
     pub fn note(&mut self, now: Instant, pair: Pair) {
-        self.times.note(now, pair, NO_REUSE, USED_PAIRS_MAX);
+        let (noted, origin) = (hash(&pair), *self.origin.get_or_insert(now));
+        self.times.retain(|(known, at)| *known != noted && is_recent(origin, *at, now));
+        if self.times.len() == USED_PAIRS_MAX {
+            self.times.pop_front();
+        }
+        let passed = now.saturating_duration_since(origin).as_secs();
+        self.times.push_back((noted, u32::try_from(passed).map_or(u32::MAX, |passed| passed.saturating_add(1))));
     }
 
     /// Whether a pair was in use within [`NO_REUSE`].
     pub fn contains(&self, now: Instant, pair: &Pair) -> bool {
-        self.times.remaining(now, pair).is_some()
+        let sought = hash(pair);
+        let recent = |at| self.origin.is_some_and(|origin| is_recent(origin, at, now));
+        self.times.iter().any(|(known, at)| *known == sought && recent(*at))
     }
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.times.until.len()
+        self.times.len()
     }
 
     /// True when none is.
     pub fn is_empty(&self) -> bool {
-        self.times.until.is_empty()
+        self.times.is_empty()
     }
+}
+
+fn is_recent(origin: Instant, at: u32, now: Instant) -> bool {
+    now < origin + Duration::from_secs(at.into()) + NO_REUSE
+}
+
+/// The same for the same pair in all runs of one build; nobody else sees it.
+fn hash(pair: &Pair) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    pair.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
 }
 
 /// Ports of the other end that did not answer although the path was alive.
 #[derive(Debug, Default)]
 pub struct BlockedPorts {
-    times: Aging<SocketAddr>,
+    /// By time, oldest first; each port once.
+    times: VecDeque<(SocketAddr, Instant)>,
 }
 
 impl BlockedPorts {
     /// Notes that a port did not answer.
     pub fn note(&mut self, now: Instant, port: SocketAddr) {
-        self.times.note(now, port, BLOCKED_FOR, BLOCKED_PORTS_MAX);
+        self.times.retain(|(known, at)| *known != port && now < *at + BLOCKED_FOR);
+        if self.times.len() == BLOCKED_PORTS_MAX {
+            self.times.pop_front();
+        }
+        self.times.push_back((port, now));
     }
 
     /// Notes that it did.
     pub fn forgive(&mut self, port: &SocketAddr) {
-        self.times.until.remove(port);
+        self.times.retain(|(known, _)| known != port);
     }
 
     /// How much longer a port is held for blocked; `None` if it is not.
     pub fn remaining(&self, now: Instant, port: &SocketAddr) -> Option<Duration> {
-        self.times.remaining(now, port)
+        self.iter(now).find(|(known, _)| known == port).map(|(_, left)| left)
     }
 
     /// The ports that are held for blocked, and for how much longer; for a status page.
     pub fn iter(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, Duration)> {
-        self.times.until.keys().filter_map(move |port| Some((*port, self.times.remaining(now, port)?)))
+        let left = move |at: Instant| (at + BLOCKED_FOR).checked_duration_since(now).filter(|left| !left.is_zero());
+        self.times.iter().filter_map(move |(port, at)| Some((*port, left(*at)?)))
     }
 
     /// Puts the ports that are not held for blocked first, then those whose time is over soonest. All stay: a wrong
     /// memory must not leave a link without a way.
     pub fn order(&self, now: Instant, candidates: &mut [SocketAddr]) {
         candidates.sort_by_key(|port| self.remaining(now, port).unwrap_or_default());
-    }
-}
-
-/// Keys with the time at which each is forgotten.
-#[derive(Debug)]
-struct Aging<K> {
-    until: BTreeMap<K, Instant>,
-    /// In the order in which they were noted, with the time they were noted with; one that was noted again has an entry
-    /// that is void. At most twice as many as there are keys.
-    noted: VecDeque<(K, Instant)>,
-}
-
-impl<K> Default for Aging<K> {
-    fn default() -> Self {
-        Self { until: BTreeMap::new(), noted: VecDeque::new() }
-    }
-}
-
-impl<K: Ord + Copy> Aging<K> {
-    fn note(&mut self, now: Instant, key: K, keep: Duration, max: usize) {
-        let until = now + keep;
-        if self.until.insert(key, until) == Some(until) {
-            return;
-        }
-        self.noted.push_back((key, until));
-        if self.noted.len() > 2 * max {
-            self.noted.retain(|(key, noted)| self.until.get(key) == Some(noted));
-        }
-        while let Some((oldest, noted)) = self.noted.front().copied() {
-            let void = self.until.get(&oldest) != Some(&noted);
-            if !void && self.until.len() <= max && noted > now {
-                return;
-            }
-            self.noted.pop_front();
-            if !void {
-                self.until.remove(&oldest);
-            }
-        }
-    }
-
-    fn remaining(&self, now: Instant, key: &K) -> Option<Duration> {
-        let until = *self.until.get(key)?;
-        until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 }
 
@@ -141,8 +129,8 @@ mod tests {
         let (mut used, start) = (UsedPairs::default(), origin());
         used.note(start, pair(1, 1));
         used.note(start + seconds(100), pair(1, 1));
-        assert!(used.contains(start + seconds(699), &pair(1, 1)));
-        assert!(!used.contains(start + seconds(700), &pair(1, 1)) && !used.contains(start, &pair(1, 2)));
+        assert!(used.contains(start + seconds(700), &pair(1, 1)));
+        assert!(!used.contains(start + seconds(701), &pair(1, 1)) && !used.contains(start, &pair(1, 2)));
         used.note(start + seconds(800), pair(2, 2));
         assert_eq!(used.len(), 1, "what is over is forgotten");
     }
@@ -158,7 +146,6 @@ mod tests {
         assert_eq!(used.len(), USED_PAIRS_MAX);
         let now = start + seconds(2);
         assert!(!used.contains(now, &pair(1, 1)) && used.contains(now, &pair(2, 1)) && used.contains(now, &pair(0, 1)));
-        assert!(used.times.noted.len() <= 2 * USED_PAIRS_MAX + 1);
     }
 
     #[test]

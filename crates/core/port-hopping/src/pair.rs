@@ -2,7 +2,7 @@
 
 use redact::Sensitive;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The two ends of a UDP 5-tuple as one end sees it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,4 +19,13 @@ impl fmt::Debug for Pair {
         let hidden = Sensitive::new(());
         write!(f, "{hidden}:{} -> {hidden}:{}", self.local.port(), self.remote.port())
     }
+}
+
+/// A port of this end for packets to `remote`, whatever address the system chooses.
+pub(crate) fn anywhere(remote: SocketAddr, port: u16) -> SocketAddr {
+    let address: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    (address, port).into()
 }

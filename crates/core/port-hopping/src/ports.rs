@@ -5,6 +5,7 @@ mod parse;
 pub use parse::PortSetError;
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Most pieces that a list of ports may have; a longer one is refused. A set of every second port has 32,768 ranges
 /// and can be made, from ranges, by nobody but a program.
@@ -47,8 +48,12 @@ impl PortRange {
 ///
 /// As text: `1234,5678,20000-50000`. Ranges may also be written `20000:50000`, and `*` or `all` is 1 to 65535. Blanks
 /// around the commas are ignored; what overlaps or touches is merged. `Display` writes the shortest such list.
+/// A clone shares the ranges: thousands of links over one set need it once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PortSet {
+pub struct PortSet(Arc<Ranges>);
+
+#[derive(PartialEq, Eq)]
+struct Ranges {
     /// In ascending order, with at least one port between two ranges.
     ranges: Vec<PortRange>,
     /// How many ports lie before each range.
@@ -74,26 +79,26 @@ impl PortSet {
         }
         let before = ranges.iter().scan(0, |count, range| Some(std::mem::replace(count, *count + range.len())));
         let before = before.collect();
-        (!ranges.is_empty()).then_some(Self { ranges, before })
+        (!ranges.is_empty()).then(|| Self(Arc::new(Ranges { ranges, before })))
     }
 
     /// How many ports there are: 1 to 65,535.
     #[expect(clippy::len_without_is_empty, reason = "a set is never empty")]
     pub fn len(&self) -> u32 {
-        self.ranges.iter().map(|range| range.len()).sum()
+        self.0.ranges.iter().map(|range| range.len()).sum()
     }
 
     /// The port with `index` ports below it in the set; `None` from [`PortSet::len`] on. Time: log of the ranges.
     pub fn nth(&self, index: u32) -> Option<u16> {
-        let at = self.before.partition_point(|before| *before <= index) - 1;
-        let port = u32::from(self.ranges[at].first) + (index - self.before[at]);
-        u16::try_from(port).ok().filter(|port| *port <= self.ranges[at].last)
+        let at = self.0.before.partition_point(|before| *before <= index) - 1;
+        let port = u32::from(self.0.ranges[at].first) + (index - self.0.before[at]);
+        u16::try_from(port).ok().filter(|port| *port <= self.0.ranges[at].last)
     }
 
     /// How many ports of the set lie below `port`; `None` if it is not in the set. The inverse of [`PortSet::nth`].
     pub fn index_of(&self, port: u16) -> Option<u32> {
-        let at = self.ranges.partition_point(|range| range.first <= port).checked_sub(1)?;
-        (port <= self.ranges[at].last).then(|| self.before[at] + u32::from(port - self.ranges[at].first))
+        let at = self.0.ranges.partition_point(|range| range.first <= port).checked_sub(1)?;
+        (port <= self.0.ranges[at].last).then(|| self.0.before[at] + u32::from(port - self.0.ranges[at].first))
     }
 
     /// Whether `port` is in the set.
@@ -103,22 +108,22 @@ impl PortSet {
 
     /// The ports in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
-        self.ranges.iter().flat_map(|range| range.first..=range.last)
+        self.0.ranges.iter().flat_map(|range| range.first..=range.last)
     }
 
     /// The ranges in ascending order; between two of them lies at least one port that is not in the set.
     pub fn ranges(&self) -> &[PortRange] {
-        &self.ranges
+        &self.0.ranges
     }
 
     /// The lowest port.
     pub fn lowest(&self) -> u16 {
-        self.ranges[0].first
+        self.0.ranges[0].first
     }
 
     /// The highest port.
     pub fn highest(&self) -> u16 {
-        self.ranges[self.ranges.len() - 1].last
+        self.0.ranges[self.0.ranges.len() - 1].last
     }
 
     /// The port for a uniformly random `number`. Each port has the same share up to one part in 2^48.
@@ -131,13 +136,13 @@ impl PortSet {
 
 impl From<PortRange> for PortSet {
     fn from(range: PortRange) -> Self {
-        Self { ranges: vec![range], before: vec![0] }
+        Self(Arc::new(Ranges { ranges: vec![range], before: vec![0] }))
     }
 }
 
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, range) in self.ranges.iter().enumerate() {
+        for (place, range) in self.0.ranges.iter().enumerate() {
             let comma = if place == 0 { "" } else { "," };
             match range.len() {
                 1 => write!(f, "{comma}{}", range.first)?,

@@ -1,13 +1,13 @@
 //! Ports of this end: below those of the other end.
 //!
 //! The Great Firewall's filter of QUIC looks only at flows whose source port is above the destination port (Zohaib et al.,
-//! "Exposing and circumventing SNI-based QUIC censorship", USENIX Security 2025, section 4).
+//! "Exposing and Circumventing SNI-based QUIC Censorship", USENIX Security 2025).
 
 use crate::memory::UsedPairs;
-use crate::pair::Pair;
+use crate::pair::{Pair, anywhere};
 use crate::ports::{PortRange, PortSet};
 use rand_chacha::rand_core::Rng;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Lowest port that a program without privileges may bind, and that no service is expected on.
@@ -37,11 +37,7 @@ pub fn draw_source_port(
     rng: &mut impl Rng,
 ) -> u16 {
     let ports = PortSet::from(range);
-    let unspecified: IpAddr = match remote {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let fresh = |port: &u16| !used.contains(now, &Pair { local: (unspecified, *port).into(), remote });
+    let fresh = |port: &u16| !used.contains(now, &Pair { local: anywhere(remote, *port), remote });
     let mut draws = (0..DRAWS_MAX).map(|_| ports.pick(rng.next_u64()));
     draws.find(fresh).unwrap_or_else(|| ports.pick(rng.next_u64()))
 }

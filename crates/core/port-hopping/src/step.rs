@@ -38,6 +38,11 @@ pub(crate) struct Try {
 }
 
 impl Try {
+    /// How many probes were sent on it.
+    pub(crate) fn probes(&self) -> u32 {
+        self.probes
+    }
+
     /// When it was first probed; a path that was alive since then says something about this port.
     pub(crate) fn first_probe_at(&self) -> Option<Instant> {
         self.first_probe_at
@@ -58,6 +63,8 @@ pub(crate) enum StepState {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) cause: Cause,
+    /// The hop index that is tried for; a window's number for a hopper without an index.
+    pub(crate) index: u64,
     /// Best first.
     candidates: VecDeque<SocketAddr>,
     tries: Vec<Try>,
@@ -67,9 +74,9 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    pub(crate) fn new(now: Instant, rtt: Duration, cause: Cause, candidates: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(now: Instant, rtt: Duration, cause: Cause, index: u64, candidates: Vec<SocketAddr>) -> Self {
         let (candidates, ends_at) = (candidates.into(), now + STEP_MAX.max(20 * rtt));
-        Self { cause, candidates, tries: Vec::new(), rtt, next_candidate_at: now, ends_at }
+        Self { cause, index, candidates, tries: Vec::new(), rtt, next_candidate_at: now, ends_at }
     }
 
     pub(crate) fn tries(&self) -> &[Try] {

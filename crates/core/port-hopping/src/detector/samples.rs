@@ -4,11 +4,48 @@ use super::Delivery;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Stretches kept: 3.2 s at 50 ms each. When full, the oldest goes.
-const SAMPLES_MAX: usize = 64;
+/// Stretches kept, after short ones are put together: more than a judgement looks at. When full, the oldest goes.
+pub(super) const SAMPLES_MAX: usize = 20;
+/// A stretch of less than this, or of less than a quarter of a round trip, grows with the next one.
+const SPAN_MIN: Duration = Duration::from_millis(50);
+/// So does one of fewer packets: on slow links eight stretches must hold what is judged.
+const PACKETS_MIN: u64 = 2;
 
 #[derive(Debug, Default)]
-pub(super) struct Samples(VecDeque<Delivery>);
+pub(super) struct Samples(VecDeque<Sample>);
+
+/// A [`Delivery`] in 16 bytes; what does not fit is taken for the most that does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    span_us: u32,
+    sent: u32,
+    received: u32,
+    limited: bool,
+}
+
+impl Sample {
+    /// Bytes of one.
+    #[cfg(test)]
+    pub(super) const LEN: usize = size_of::<Self>();
+
+    fn new(delivery: Delivery) -> Self {
+        let most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let span_us = u32::try_from(delivery.span.as_micros()).unwrap_or(u32::MAX);
+        let received = delivery.received.min(delivery.sent);
+        Self { span_us, sent: most(delivery.sent), received: most(received), limited: delivery.limited }
+    }
+
+    fn span(self) -> Duration {
+        Duration::from_micros(self.span_us.into())
+    }
+
+    fn join(&mut self, other: Self) {
+        self.span_us = self.span_us.saturating_add(other.span_us);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.received = self.received.saturating_add(other.received);
+        self.limited &= other.limited;
+    }
+}
 
 /// Several stretches together.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +61,13 @@ pub(super) struct Stretch {
 impl Stretch {
     const EMPTY: Self = Self { span: Duration::ZERO, sent: 0, received: 0, lost: 0, limited: true };
 
-    fn with(self, delivery: &Delivery) -> Self {
-        let received = delivery.received.min(delivery.sent);
+    fn with(self, sample: Sample) -> Self {
         Self {
-            span: self.span.saturating_add(delivery.span),
-            sent: self.sent.saturating_add(delivery.sent),
-            received: self.received.saturating_add(received),
-            lost: self.lost.saturating_add(delivery.sent - received),
-            limited: self.limited && delivery.limited,
+            span: self.span + sample.span(),
+            sent: self.sent + u64::from(sample.sent),
+            received: self.received + u64::from(sample.received),
+            lost: self.lost + u64::from(sample.sent - sample.received),
+            limited: self.limited && sample.limited,
         }
     }
 
@@ -47,24 +83,31 @@ impl Stretch {
 }
 
 impl Samples {
-    pub(super) fn push(&mut self, delivery: Delivery) {
-        if self.0.len() == SAMPLES_MAX {
-            self.0.pop_front();
+    pub(super) fn push(&mut self, rtt: Duration, delivery: Delivery) {
+        let sample = Sample::new(delivery);
+        let short = |last: &&mut Sample| last.span() < SPAN_MIN.max(rtt / 4) || u64::from(last.sent) < PACKETS_MIN;
+        match self.0.back_mut().filter(short) {
+            Some(last) => last.join(sample),
+            None => {
+                if self.0.len() == SAMPLES_MAX {
+                    self.0.pop_front();
+                }
+                self.0.push_back(sample);
+            }
         }
-        self.0.push_back(delivery);
     }
 
     /// The newest stretches that make up at least `span` and `packets` sent, in two halves by time, the older one
     /// first; `None` while there are not enough. A single long stretch is both halves.
     pub(super) fn halves(&self, span: Duration, packets: u64) -> Option<(Stretch, Stretch)> {
         let (mut newer, mut older) = (Stretch::EMPTY, Stretch::EMPTY);
-        for delivery in self.0.iter().rev() {
+        for sample in self.0.iter().rev() {
             if newer.span >= span / 2 && newer.sent >= packets / 2 {
-                older = older.with(delivery);
+                older = older.with(*sample);
             } else {
-                newer = newer.with(delivery);
+                newer = newer.with(*sample);
             }
-            if newer.span.saturating_add(older.span) >= span && newer.sent.saturating_add(older.sent) >= packets {
+            if newer.span + older.span >= span && newer.sent + older.sent >= packets {
                 return Some((if older.span.is_zero() { newer } else { older }, newer));
             }
         }
@@ -74,8 +117,8 @@ impl Samples {
     /// The newest stretches that make up at least `span`; `None` while there are not enough.
     pub(super) fn tail(&self, span: Duration) -> Option<Stretch> {
         let mut whole = Stretch::EMPTY;
-        self.0.iter().rev().find_map(|delivery| {
-            whole = whole.with(delivery);
+        self.0.iter().rev().find_map(|sample| {
+            whole = whole.with(*sample);
             (whole.span >= span).then_some(whole)
         })
     }

@@ -5,6 +5,7 @@ use crate::secret::HopSecret;
 use crate::step::SocketId;
 use crate::targets::Targets;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What an initiator begins with.
@@ -12,8 +13,8 @@ use std::time::Duration;
 pub struct InitiatorConfig {
     /// Of the handshake.
     pub secret: HopSecret,
-    /// The other end's addresses and ports.
-    pub targets: Targets,
+    /// The other end's addresses and ports. Links to the same end share them.
+    pub targets: Arc<Targets>,
     /// The door that the link came up through.
     pub door: SocketAddr,
     /// The round trip of the handshake.
@@ -41,7 +42,7 @@ pub enum InitiatorOutput {
     Switch {
         /// Its name.
         id: SocketId,
-        /// The hop index.
+        /// The hop index: one more, or the same if the other end did not follow to the pair before.
         index: u64,
         /// Why.
         cause: Cause,
@@ -63,7 +64,8 @@ pub enum InitiatorOutput {
 pub struct Probe {
     /// The socket to send it on.
     pub id: SocketId,
-    /// The hop index that it is made for: the present one and one more.
+    /// The hop index that it is made for: one above the present one, or the present one while it is not known whether the
+    /// other end has followed.
     pub index: u64,
 }
 

@@ -173,6 +173,11 @@ impl KnockKeys {
         good.then(|| Answer { server_unix: Duration::from_millis(millis) })
     }
 
+    /// Forgets the keys of windows: they are made again when a knock needs them. For a client, which knocks rarely.
+    pub(crate) fn forget_windows(&mut self) {
+        self.cached = Vec::new();
+    }
+
     /// The keys of a window. Those of five windows are kept; when a sixth is asked for, the farthest goes.
     fn of_window(&mut self, window: Window) -> (Aes128, &WindowKeys) {
         const CACHED_MAX: usize = 5;
@@ -250,6 +255,14 @@ fn mark_of(mark: &Aes128, nonce: &KnockNonce) -> [u8; MARK_LEN] {
     block[..NONCE_LEN].copy_from_slice(nonce);
     mark.encrypt_block(&mut block);
     block[..MARK_LEN].try_into().expect("4 of 16 bytes")
+}
+
+#[cfg(test)]
+impl KnockKeys {
+    /// Of how many windows there are keys.
+    pub(crate) fn cached_windows(&self) -> usize {
+        self.cached.len()
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ pub enum Datagram {
 
 /// Tells knocks from packets of users and from everything else, and keeps the table of pairs that may pass.
 ///
-/// Methods: [`Server::handle_datagram`] for what comes, [`Server::admission_mut`] for what goes and for expiry.
+/// Methods: [`Server::handle_datagram`] for what comes, [`Server::admission_mut`] for what goes, for expiry, and for every
+/// port that the shell closes because [`super::Schedule::open_at`] does not have it any more.
 #[derive(Debug)]
 pub struct Server {
     keys: KnockKeys,
