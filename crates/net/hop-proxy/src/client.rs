@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use os_net::datagram::{DatagramOptions, DatagramSocket, Departing, INBOX_TRAINS_MAX, Inbox};
 use port_hopping::causes::Timers as HopTimers;
-use port_hopping::keyed::KnockKeys;
 use port_hopping::memory::{BlockedPorts, UsedPairs};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -34,8 +33,8 @@ use keyless::KeylessRoute;
 use peers::Peers;
 use wires::Wire;
 
-/// Sockets that a flow has at most: the one in use, the one being tried, and those left lately. With few descriptors
-/// the number of flows is bounded accordingly.
+/// Descriptors that are counted on for a flow: the socket in use, one being tried, and two left lately. The core may ask
+/// for eight; where there are none left, the flow that was idle for the longest makes room.
 const WIRES_A_FLOW: u64 = 4;
 
 /// The client side of a pair. [`Client::run`] is its loop.
@@ -51,7 +50,6 @@ pub struct Client {
     by_program: HashMap<SocketAddr, Key>,
     wires: Table<Wire>,
     peers: Peers,
-    keys: Option<KnockKeys>,
     used: UsedPairs,
     blocked: BlockedPorts,
     rng: ChaCha20Rng,
@@ -78,7 +76,7 @@ struct Flow {
 /// How a flow's packets get to the server.
 #[derive(Debug)]
 enum Route {
-    Keyless(KeylessRoute),
+    Keyless(Box<KeylessRoute>),
     Keyed(Box<KeyedRoute>),
 }
 
@@ -114,10 +112,9 @@ impl Client {
             engine::look_at_buffers(&socket);
             listeners.try_insert_with(|key| Outlet::open(socket, Token { kind: Kind::Listener, key }, &poller))?;
         }
-        let peers = Peers::new(servers, common.key.as_ref(), &handle, Moment::read().now)?;
+        let peers = Peers::new(servers, &handle, Moment::read().now)?;
         Ok(Self {
             flows_max,
-            keys: common.key.as_ref().map(KnockKeys::new),
             common,
             hop_timers,
             poller,
@@ -199,11 +196,13 @@ impl Client {
             self.evict()?;
         }
         let server = self.peers.best_server(moment.now);
-        let route = if self.keys.is_some() {
-            Route::Keyed(Box::new(KeyedRoute::new(moment.now, self.hop_timers, &mut self.rng)))
+        let route = if let Some(key) = self.common.key.clone() {
+            let targets = self.peers.targets(server)?;
+            let seed = self.draw_seed()?;
+            Route::Keyed(Box::new(KeyedRoute::new(moment.now, key, targets, self.hop_timers, seed)))
         } else {
             let ports = self.peers.ports(server)?.clone();
-            Route::Keyless(KeylessRoute::new(moment.now, ports, self.hop_timers, &mut self.rng))
+            Route::Keyless(Box::new(KeylessRoute::new(moment.now, ports, self.hop_timers, &mut self.rng)))
         };
         let flow = Flow { program, listener, local, active: moment.now, timer: None, server, route };
         let key = self.flows.insert(flow);
@@ -232,7 +231,11 @@ impl Client {
         let refusal = wire.outlet.send(&self.poller, &trains, &mut self.counters.up);
         let urgent = match &mut flow.route {
             Route::Keyless(route) => route.note_sent(moment.now, datagrams as u64, bytes as u64),
-            Route::Keyed(route) => route.note_sent(moment.now, bytes as u64),
+            Route::Keyed(route) => {
+                route.note_sent(moment.now, datagrams as u64, bytes as u64);
+                // The core may have something to do earlier than was thought.
+                flow.timer.is_none_or(|at| route.wake_at(moment) < at)
+            }
         };
         if let Some(errno) = refusal {
             self.handle_refusal(key, errno, moment);
@@ -246,7 +249,7 @@ impl Client {
         let Some(flow) = self.flows.get_mut(key) else { return };
         match &mut flow.route {
             Route::Keyed(route) => {
-                self.counters.no_way += trains.iter().map(|departing| route.pending.push(departing)).sum::<u64>();
+                self.counters.no_way += trains.iter().map(|departing| route.keep(moment.now, departing)).sum::<u64>();
             }
             Route::Keyless(_) => {
                 self.counters.no_way += trains.iter().map(|departing| departing.train.datagrams() as u64).sum::<u64>();
@@ -278,8 +281,7 @@ impl Client {
                     self.counters.strangers += arrived.train.datagrams() as u64;
                     continue;
                 }
-                let from = arrived.from;
-                self.take_answers(key, wire, from, arrived.train, moment, |train| {
+                self.take_answers(key, wire, arrived.train, moment, |train| {
                     down.push(Departing { to: Some(program), from: local, train });
                 });
             }
@@ -289,7 +291,7 @@ impl Client {
                 flow.active = moment.now;
                 match &mut flow.route {
                     Route::Keyless(route) => route.note_heard(bytes as u64),
-                    Route::Keyed(route) => route.note_heard(bytes as u64),
+                    Route::Keyed(route) => route.note_heard(),
                 }
             }
             if let Some(listener) = self.listeners.get_mut(listener) {
@@ -299,6 +301,12 @@ impl Client {
                 return;
             }
         }
+    }
+
+    /// A seed for a flow's own generator.
+    fn draw_seed(&mut self) -> Option<[u8; 32]> {
+        // Without random bytes there is no flow.
+        engine::seed().ok()
     }
 
     /// Ends the flow that was idle for the longest.

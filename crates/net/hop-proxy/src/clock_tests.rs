@@ -55,8 +55,7 @@ impl Both {
         target.set_nonblocking(true)?;
         let common = Common { key: Some(HopKey::from_bytes([9; 32])), ..Common::default() };
         let (ports, targets) = ("20000-50000".parse()?, vec![target.local_addr()?.into()]);
-        let server =
-            Server::new(ServerSettings { listen: vec![host.into()], ports, targets, common: common.clone() })?;
+        let server = Server::new(ServerSettings { listen: vec![host.into()], ports, targets, common: common.clone() })?;
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
         let servers = vec![format!("{host}:20000-50000").parse()?];
         let client = Client::new(ClientSettings { listen, servers, timers: Default::default(), common })?;

@@ -63,8 +63,6 @@ pub struct Counters {
     pub hops: BTreeMap<Cause, u64>,
     /// Knocks that were sent (client) or were good (server).
     pub knocks: u64,
-    /// Knocks without an answer in time (client).
-    pub unanswered: u64,
     /// Ports that could not be opened (server).
     pub ports_missing: u64,
 }
@@ -92,7 +90,6 @@ impl fmt::Display for Counters {
             ("no_way", self.no_way),
             ("strangers", self.strangers),
             ("knocks", self.knocks),
-            ("unanswered", self.unanswered),
             ("ports_missing", self.ports_missing),
         ];
         for (name, count) in rest.into_iter().filter(|(_, count)| *count > 0) {

@@ -15,6 +15,8 @@ use crate::wake::Handle;
 pub(crate) const FAILING_TIME: Duration = Duration::from_secs(10);
 /// A name that failed is asked for again after this time, and no name is asked for more often.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// The longest wait for names at the start.
+const NAMES_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Most addresses that are remembered as failing. When full, the one that is free the soonest is forgotten.
 const FAILING_MAX: usize = 256;
 
@@ -55,6 +57,15 @@ impl Directory {
             directory.ask(place, now);
         }
         Ok(directory)
+    }
+
+    /// Waits a moment at the start, so that the first datagrams are not lost to a resolver that answers as usual.
+    pub(crate) fn wait_for_names(&mut self) {
+        let begin = Instant::now();
+        while begin.elapsed() < NAMES_WAIT_MAX && self.places.iter().any(|place| place.asking) {
+            std::thread::sleep(Duration::from_millis(2));
+            self.take_answers(Instant::now());
+        }
     }
 
     /// The host of a place.

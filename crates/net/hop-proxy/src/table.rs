@@ -58,16 +58,23 @@ impl<T> Table<T> {
 
     /// Takes in a value that knows its key, if it can be made.
     pub(crate) fn try_insert_with<E>(&mut self, make: impl FnOnce(Key) -> Result<T, E>) -> Result<Key, E> {
+        let key = self.next_key();
+        let value = make(key)?;
+        if let Some(place) = self.places.get_mut(key.index as usize) {
+            place.value = Some(value);
+            self.free.pop();
+        }
+        Ok(key)
+    }
+
+    /// The key of the last free place, which is made if there is none.
+    fn next_key(&mut self) -> Key {
         if self.free.is_empty() {
             self.free.push(u32::try_from(self.places.len()).expect("fewer values than descriptors"));
             self.places.push(Place { generation: 0, value: None });
         }
         let index = *self.free.last().expect("a place was made if there was none");
-        let place = self.places.get_mut(index as usize).expect("free places are places");
-        let key = Key { index, generation: place.generation };
-        place.value = Some(make(key)?);
-        self.free.pop();
-        Ok(key)
+        Key { index, generation: self.places.get(index as usize).map_or(0, |place| place.generation) }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&T> {

@@ -2,9 +2,6 @@
 
 use std::time::Instant;
 
-use os_net::datagram::Train;
-use std::net::SocketAddr;
-
 use super::{Client, Route};
 use crate::engine::{FLOWS_A_TURN_MAX, Moment};
 use crate::table::Key;
@@ -57,31 +54,6 @@ impl Client {
             .collect();
         for key in waiting {
             self.tend(key, moment);
-        }
-    }
-
-    /// Takes the answers to knocks out of a train; what is left is the program's.
-    pub(super) fn take_answers<'a>(
-        &mut self,
-        key: Key,
-        wire: Key,
-        from: SocketAddr,
-        train: Train<'a>,
-        moment: Moment,
-        mut give: impl FnMut(Train<'a>),
-    ) {
-        let waiting = match self.flows.get(key).map(|flow| &flow.route) {
-            Some(Route::Keyed(route)) => route.expects_answer(&train),
-            _ => false,
-        };
-        if !waiting {
-            give(train);
-            return;
-        }
-        for datagram in train.iter() {
-            if !self.handle_answer(key, wire, from, datagram, moment) {
-                give(Train::new(datagram, 0, train.traffic_class()));
-            }
         }
     }
 }

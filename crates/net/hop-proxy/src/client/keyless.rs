@@ -126,7 +126,7 @@ impl Client {
         let (known, mut wire) = (route.way().is_some(), route.wire);
         let Some(mut to) = self.next_place(key, server, moment) else { return };
         if wire.is_none() {
-            wire = self.open_wire(key, server, to, moment);
+            wire = self.open_wire_below(key, server, to, moment.now);
         }
         let Some(family) = wire.and_then(|wire| self.wires.get(wire)).map(|wire| wire.family) else { return };
         to = peers::for_family(to, family);

@@ -1,13 +1,13 @@
 //! The servers of a client: where they are and which ports they have.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use identity::HopKey;
 use port_hopping::hosts::{Endpoints, Host};
-use port_hopping::keyed::Schedule;
 use port_hopping::ports::PortSet;
+use port_hopping::targets::{TargetAddress, Targets};
 use rand_chacha::rand_core::Rng;
 
 use crate::directory::Directory;
@@ -29,7 +29,8 @@ struct Peer {
     /// Places in the directory.
     hosts: std::ops::Range<usize>,
     ports: PortSet,
-    schedule: Option<Schedule>,
+    /// What is known of its addresses, as flows with a key want it.
+    targets: Option<Arc<Targets>>,
     passed_over_until: Option<Instant>,
 }
 
@@ -37,23 +38,27 @@ struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
+    V6,
     /// An IPv6 socket, which takes IPv4 too.
     Both,
 }
 
 impl Peers {
-    pub(super) fn new(servers: Vec<Endpoints>, key: Option<&HopKey>, wake: &Handle, now: Instant) -> io::Result<Self> {
+    pub(super) fn new(servers: Vec<Endpoints>, wake: &Handle, now: Instant) -> io::Result<Self> {
         let mut hosts = Vec::new();
         let servers = servers
             .into_iter()
             .map(|server| {
                 let first = hosts.len();
                 hosts.extend(server.hosts.iter().cloned());
-                let schedule = key.map(|key| Schedule::new(key, server.ports.clone()));
-                Peer { hosts: first..hosts.len(), ports: server.ports, schedule, passed_over_until: None }
+                Peer { hosts: first..hosts.len(), ports: server.ports, targets: None, passed_over_until: None }
             })
             .collect();
-        Ok(Self { servers, directory: Directory::new(hosts, wake, now)?, again: None })
+        let mut directory = Directory::new(hosts, wake, now)?;
+        directory.wait_for_names();
+        let mut peers = Self { servers, directory, again: None };
+        peers.note_addresses();
+        Ok(peers)
     }
 
     /// The server for a flow that has none: the first that answers and has an address.
@@ -85,9 +90,26 @@ impl Peers {
         self.servers.get(server).map(|server| &server.ports)
     }
 
-    /// The schedule of a server.
-    pub(super) fn schedule(&self, server: usize) -> Option<&Schedule> {
-        self.servers.get(server)?.schedule.as_ref()
+    /// The addresses and ports of a server; none while no address is known.
+    pub(super) fn targets(&self, server: usize) -> Option<Arc<Targets>> {
+        self.servers.get(server)?.targets.clone()
+    }
+
+    /// Puts what is resolved into [`Peers::targets`].
+    fn note_addresses(&mut self) {
+        for server in &mut self.servers {
+            let mut addresses: Vec<TargetAddress> = Vec::new();
+            for place in server.hosts.clone() {
+                match self.directory.host(place) {
+                    Some(Host::Prefix(prefix)) => addresses.push(TargetAddress::Prefix(*prefix)),
+                    _ => addresses.extend(self.directory.addresses(place).iter().copied().map(TargetAddress::One)),
+                }
+            }
+            let targets = Targets::new(addresses, server.ports.clone());
+            if server.targets.as_deref() != targets.as_ref() {
+                server.targets = targets.map(Arc::new);
+            }
+        }
     }
 
     /// The family of a socket that reaches all addresses of a server.
@@ -117,7 +139,7 @@ impl Peers {
                 }
                 Host::Name(_) | Host::Address(_) => self.directory.best(place, now),
             })
-            .filter(|address| family == Family::Both || address.is_ipv4())
+            .filter(|address| family != Family::V4 || address.is_ipv4())
             .collect();
         if found.iter().any(|address| !self.directory.is_failing(*address, now)) {
             found.retain(|address| !self.directory.is_failing(*address, now));
@@ -156,16 +178,18 @@ impl Peers {
 
     /// Takes what was resolved; true if something changed.
     pub(super) fn take_answers(&mut self, now: Instant) -> bool {
-        !self.directory.take_answers(now).is_empty()
+        let changed = !self.directory.take_answers(now).is_empty();
+        if changed {
+            self.note_addresses();
+        }
+        changed
     }
 }
 
 /// The address as a socket of a family takes it.
 pub(super) fn for_family(to: SocketAddr, family: Family) -> SocketAddr {
     match (to, family) {
-        (SocketAddr::V4(to), Family::Both) => {
-            SocketAddr::new(Ipv6Addr::from(to.ip().to_ipv6_mapped()).into(), to.port())
-        }
+        (SocketAddr::V4(to), Family::Both) => SocketAddr::new(to.ip().to_ipv6_mapped().into(), to.port()),
         _ => to,
     }
 }

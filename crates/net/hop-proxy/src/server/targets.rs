@@ -22,7 +22,8 @@ pub(super) struct Targets {
 impl Targets {
     pub(super) fn new(targets: Vec<Target>, wake: &Handle, now: Instant) -> io::Result<Self> {
         let ports = targets.iter().map(Target::port).collect();
-        let directory = Directory::new(targets.iter().map(|target| target.host().clone()), wake, now)?;
+        let mut directory = Directory::new(targets.iter().map(|target| target.host().clone()), wake, now)?;
+        directory.wait_for_names();
         Ok(Self { directory, ports, again: None })
     }
 
