@@ -162,7 +162,7 @@ fn two_processes_without_a_key_carry_bytes_over_many_ports() -> TestResult {
     assert!(server.line("there is no key")?.contains("WARN"));
     let fast = ["--interval", "10ms..20ms", "--unsafe-interval", "--counters", "1"];
     let client = End::start(&[&["client", "--listen", "127.0.0.1:0", "--server", &ports], &fast[..]].concat())?;
-    assert!(client.line("hops every 0.01 s")?.contains("observer"));
+    assert!(client.line("hops every 10ms")?.contains("observer"));
     let asked = ask(&client.address()?, Duration::from_millis(2_500))?;
     assert!(asked > 50);
     client.line("flows=1")?;
@@ -193,7 +193,8 @@ fn two_processes_with_a_key_file_and_configuration_files() -> TestResult {
     let client = End::start(&["client", "-c", &client_file, "--interval", "10ms..20ms", "--unsafe-interval"])?;
     let asked = ask(&client.address()?, Duration::from_millis(2_500))?;
     let (client, server) = (client.end()?, server.end()?);
-    assert!(counter(&client, "hops_interval") >= 20, "{client}");
+    // With a key a flow hops at most some times a second: old sockets are heard for two seconds, and there are eight.
+    assert!(counter(&client, "hops_interval") >= 4, "{client}");
     assert_eq!(counter(&client, "up"), asked, "{client}");
     assert!(counter(&server, "ports") <= 8, "{server}");
     // The plan names the ports that were open.
@@ -319,7 +320,7 @@ fn iperf3_measures_through_the_pair_with_its_control_carried_by_socat() -> TestR
             control.kill()?;
             control.wait()?;
             let said = client.end()?;
-            assert!(counter(&said, "hops_interval") > 5, "{said}");
+            assert!(counter(&said, "hops_interval") > 4, "{said}");
             hop_server.end()?;
         }
         Ok(())

@@ -210,6 +210,18 @@ impl Problem {
         }
     }
 
+    /// What to do about a problem of a hop client or server.
+    fn hop_remedy(&self) -> &'static str {
+        match self {
+            Self::Endpoints(_) => "write such as \"hop.example:20000-50000\"",
+            Self::Ports(_) => "write such as \"20000-50000\"",
+            Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"",
+            Self::ByteSpan => "write such as \"64 MB..256 MB\"",
+            Self::TooManyOfThese(_) => "remove some",
+            _ => "write \"20s..40s\" unless you have measured that another interval is better",
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -261,16 +273,8 @@ impl Problem {
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
-            // These sentences say themselves what to write.
-            Self::Endpoints(_) => "write such as \"hop.example:20000-50000\"".into(),
-            Self::Ports(_) => "write such as \"20000-50000\"".into(),
-            Self::Interval(_) => "write such as \"20s..40s\"".into(),
-            Self::HopsTooFast(_) => {
-                "write \"20s..40s\" unless you have measured that another interval is better".into()
-            }
-            Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"".into(),
-            Self::ByteSpan => "write such as \"64 MB..256 MB\"".into(),
-            Self::TooManyOfThese(_) => "remove some".into(),
+            Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
+            Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) => self.hop_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

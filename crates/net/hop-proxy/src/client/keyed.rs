@@ -25,6 +25,8 @@ const ROUNDS_MAX: usize = 16;
 /// A flow that hears nothing for so long, though it has something to send, goes to another server if there is one, and
 /// to other addresses if its server has got some.
 const LOST_AFTER: Duration = Duration::from_secs(4);
+/// Knocks without an answer that speak against a server.
+const UNANSWERED_MIN: u32 = 4;
 /// The shortest wait until a flow is looked at again.
 const LOOK_GAP: Duration = Duration::from_millis(2);
 
@@ -40,12 +42,22 @@ pub(super) struct KeyedRoute {
     pub(super) pending: Backlog,
     /// Something was to be sent since the last thing came.
     waiting_since: Option<Instant>,
+    /// Knocks since then: programs that only send are not answered, a server that is there answers knocks.
+    unanswered: u32,
 }
 
 impl KeyedRoute {
     pub(super) fn new(now: Instant, key: HopKey, targets: Arc<Targets>, timers: Timers, seed: [u8; 32]) -> Self {
         let core = Core::new(now, ClientConfig { key, targets: Arc::clone(&targets), timers, seed });
-        Self { core, targets, sockets: Vec::new(), present: None, pending: Backlog::default(), waiting_since: None }
+        Self {
+            core,
+            targets,
+            sockets: Vec::new(),
+            present: None,
+            pending: Backlog::default(),
+            waiting_since: None,
+            unanswered: 0,
+        }
     }
 
     pub(super) fn way(&self) -> Option<(Key, SocketAddr)> {
@@ -69,7 +81,7 @@ impl KeyedRoute {
     }
 
     pub(super) fn note_heard(&mut self) {
-        self.waiting_since = None;
+        (self.waiting_since, self.unanswered) = (None, 0);
     }
 
     /// The system refused to send on the way in use.
@@ -93,7 +105,8 @@ impl KeyedRoute {
     }
 
     fn is_lost(&self, now: Instant) -> bool {
-        self.waiting_since.is_some_and(|since| now.saturating_duration_since(since) >= LOST_AFTER)
+        let waited = self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.unanswered >= UNANSWERED_MIN && waited >= LOST_AFTER
     }
 }
 
@@ -181,11 +194,11 @@ impl Client {
         let departing = Departing { to: Some(to), from: None, train: Train::new(knock, 0, 0) };
         let refusal = wire.outlet.send(&self.poller, &[departing], &mut Direction::default());
         self.counters.knocks += 1;
+        let Some(route) = keyed(self.flows.get_mut(key)) else { return };
+        route.unanswered += 1;
         if let Some(errno) = refusal {
             self.counters.up.refuse(errno, 0);
-            if let Some(route) = keyed(self.flows.get_mut(key)) {
-                route.core.handle_socket_failed(moment.now, id, SocketFailure::CannotSend);
-            }
+            route.core.handle_socket_failed(moment.now, id, SocketFailure::CannotSend);
         }
     }
 
@@ -233,7 +246,7 @@ impl Client {
         let server = flow.server;
         let Some(route) = keyed(Some(flow)).filter(|route| route.is_lost(moment.now)) else { return };
         // Not again before the next one has had as long.
-        route.waiting_since = Some(moment.now);
+        (route.waiting_since, route.unanswered) = (Some(moment.now), 0);
         let known = Arc::clone(&route.targets);
         self.peers.pass_over(server, moment.now);
         let server = self.peers.best_server(moment.now);

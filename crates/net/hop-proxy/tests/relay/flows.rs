@@ -10,13 +10,13 @@ use crate::harness::{Echo, Outcome, PATIENCE, Program, Running, common, every, k
 #[test]
 fn defect_a_flow_in_use_ends_at_its_timeout() -> Outcome {
     for common in [common(), keyed_common()] {
-        let common = Common { idle_timeout: Duration::from_millis(1_500), ..common };
+        let common = Common { idle_timeout: Duration::from_millis(1_000), ..common };
         let (echo, host) = (Echo::start()?, own_host());
         let server = Running::server(host, "20000-20007", echo.address, common.clone())?;
         let client = Running::client(&[format!("{host}:20000-20007")], every("10s"), common)?;
         let mut program = Program::new(client.address())?;
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(2_500) {
+        while begin.elapsed() < Duration::from_millis(1_500) {
             assert!(program.ask(PATIENCE)?);
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -31,7 +31,7 @@ fn defect_a_flow_in_use_ends_at_its_timeout() -> Outcome {
 
 #[test]
 fn answers_alone_keep_a_flow() -> Outcome {
-    let common = Common { idle_timeout: Duration::from_millis(1_500), ..common() };
+    let common = Common { idle_timeout: Duration::from_millis(1_000), ..common() };
     let (target, host) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, own_host());
     let _server = Running::server(host, "20000-20007", target.local_addr()?, common.clone())?;
     let client = Running::client(&[format!("{host}:20000-20007")], every("10s"), common)?;
@@ -39,11 +39,11 @@ fn answers_alone_keep_a_flow() -> Outcome {
     program.socket.send(b"subscribe")?;
     let (_, from) = target.recv_from(&mut [0; 64])?;
     program.socket.set_read_timeout(Some(PATIENCE))?;
-    for number in 0..30u8 {
+    for number in 0..20u8 {
         target.send_to(&[number], from)?;
         let mut buffer = [0; 64];
         assert_eq!((program.socket.recv(&mut buffer)?, buffer[0]), (1, number));
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(70));
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ fn answers_alone_keep_a_flow() -> Outcome {
 #[test]
 fn defect_a_second_client_loses_answers_after_an_expiry() -> Outcome {
     for common in [common(), keyed_common()] {
-        let common = Common { idle_timeout: Duration::from_millis(800), ..common };
+        let common = Common { idle_timeout: Duration::from_millis(600), ..common };
         let (echo, host) = (Echo::start()?, own_host());
         let _server = Running::server(host, "20000-20007", echo.address, common.clone())?;
         let client = Running::client(&[format!("{host}:20000-20007")], every("10s"), common)?;
@@ -60,7 +60,7 @@ fn defect_a_second_client_loses_answers_after_an_expiry() -> Outcome {
         assert!(first.ask(PATIENCE)? && second.ask(PATIENCE)?);
         let begin = Instant::now();
         // The first one falls silent and expires; the second one must not notice.
-        while begin.elapsed() < Duration::from_millis(2_500) {
+        while begin.elapsed() < Duration::from_millis(1_500) {
             assert!(second.ask(PATIENCE)?, "the second client lost an answer");
             std::thread::sleep(Duration::from_millis(20));
         }
