@@ -223,7 +223,7 @@ impl Server {
             match verdict {
                 Verdict::Forward { flow, first, count } => match self.by_id.get(&flow) {
                     Some(key) => self.shares.push(Share { flow: *key, train: index, first, count }),
-                    None => self.counters.no_socket += 1,
+                    None => self.counters.no_socket += count as u64,
                 },
                 Verdict::Answer { flow, new_flow, answer } => {
                     self.counters.knocks += 1;

@@ -315,13 +315,19 @@ fn iperf3_measures_through_the_pair_with_its_control_carried_by_socat() -> TestR
                 let report: serde_json::Value = serde_json::from_str(&text)?;
                 let sum = &report["end"]["sum"];
                 let (packets, lost) = (sum["packets"].as_u64(), sum["lost_packets"].as_u64());
-                assert!(packets > Some(10_000) && lost <= Some(packets.unwrap_or(0) / 100), "{sum}");
+                // iperf3's own buffer holds 90 datagrams, 17 ms of them: on a busy machine it loses some itself.
+                assert!(packets > Some(10_000) && lost <= Some(packets.unwrap_or(0) / 20), "{sum}");
             }
             control.kill()?;
             control.wait()?;
             let said = client.end()?;
             assert!(counter(&said, "hops_interval") > 4, "{said}");
-            hop_server.end()?;
+            // The pair itself loses nothing: what one end sent the other one received.
+            for said in [&said, &hop_server.end()?] {
+                for loss in ["up_dropped", "down_dropped", "down_refused", "no_way", "no_socket"] {
+                    assert_eq!(counter(said, loss), 0, "{loss}: {said}");
+                }
+            }
         }
         Ok(())
     })();

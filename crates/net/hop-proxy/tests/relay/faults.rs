@@ -166,3 +166,36 @@ fn an_address_that_cannot_be_reached_is_passed_over() -> Outcome {
     let _: SocketAddr = client.address();
     Ok(())
 }
+
+/// How many ports of the range answer a datagram with "nobody is here".
+fn closed_ports_that_show() -> Result<usize, Box<dyn std::error::Error>> {
+    let mut shown = 0;
+    for port in 20_000..20_200u16 {
+        let scanner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        scanner.connect((Ipv4Addr::LOCALHOST, port))?;
+        scanner.send(&[0; 100])?;
+        scanner.set_read_timeout(Some(Duration::from_millis(1)))?;
+        match scanner.recv(&mut [0; 300]) {
+            Ok(_) => return Err(format!("port {port} answers").into()),
+            Err(error) => shown += usize::from(error.kind() == std::io::ErrorKind::ConnectionRefused),
+        }
+    }
+    Ok(shown)
+}
+
+#[test]
+fn a_scan_finds_nothing_where_the_rules_of_the_plan_stand_and_the_silent_ports_where_they_do_not() -> Outcome {
+    let name = "faults::a_scan_finds_nothing_where_the_rules_of_the_plan_stand_and_the_silent_ports_where_they_do_not";
+    inside(name, || {
+        run("ip link set lo up")?;
+        let echo = Echo::start()?;
+        let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20199", echo.address, keyed_common())?;
+        let shown = closed_ports_that_show()?;
+        assert!((190..=200 - server.addresses.len() + 4).contains(&shown), "{shown}");
+        run("nft add table inet hushwire")?;
+        run("nft 'add chain inet hushwire out { type filter hook output priority 0; }'")?;
+        run("nft add rule inet hushwire out icmp type destination-unreachable icmp code port-unreachable drop")?;
+        assert_eq!(closed_ports_that_show()?, 0);
+        Ok(())
+    })
+}

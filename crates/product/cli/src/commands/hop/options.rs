@@ -6,7 +6,7 @@ use crate::settings;
 use config::{HopClient, HopCommon, HopServer};
 use hop_proxy::{ClientSettings, Common, LIST_MAX, ServerSettings};
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 /// Time between two lines of counters, if there shall be any.
@@ -43,7 +43,9 @@ pub(crate) fn server(args: HopServerArgs) -> Result<(ServerSettings, Counters), 
     };
     let mut listen = if args.listen.is_empty() { file.listen } else { args.listen };
     if listen.is_empty() {
-        listen.push(Ipv6Addr::UNSPECIFIED.into());
+        // A system without IPv6 has no such address.
+        let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+        listen.push(if both { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() });
     }
     let Some(ports) = args.ports.or(file.ports) else {
         return Err(missing("--ports", "ports"));
