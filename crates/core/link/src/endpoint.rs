@@ -16,6 +16,7 @@ use crate::event::{Counters, DialError, DownReason, LinkEvent, LinkId, Now, Peer
 use crate::filler::Filler;
 use crate::handshake::Local;
 use crate::report::LinkFigures;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
 use crate::state::Dial;
 use crate::table::IndexTable;
@@ -157,7 +158,7 @@ impl Endpoint {
     /// Where the link's packets go; of a dial that is not up, where it dials.
     pub fn peer_address(&self, link: LinkId) -> Option<SocketAddr> {
         let state = self.state(link)?;
-        let up = state.up.as_ref().map(|up| up.path.address());
+        let up = state.up.as_ref().map(|up| up.path.route().to);
         up.or(state.dial.as_ref().map(|dial| dial.address))
     }
 
@@ -251,7 +252,7 @@ impl Endpoint {
         head: CellHead,
         fill: impl FnOnce(&mut [u8]),
         out: &mut Vec<u8>,
-    ) -> Result<SocketAddr, SealError> {
+    ) -> Result<Route, SealError> {
         if head.circuit == CircuitId::LINK && head.command != Command::Cover {
             return Err(SealError::Reserved);
         }
@@ -275,11 +276,11 @@ impl Endpoint {
         let worth_reporting = up.traffic.count_sent(false);
         up.path.count_sent();
         let wants_answer = up.liveness.sent(now.instant, head.circuit != CircuitId::LINK);
-        let address = up.path.address();
+        let route = up.path.route();
         if (worth_reporting || wants_answer) && !gridded {
             self.arm(link.slot);
         }
-        Ok(address)
+        Ok(route)
     }
 
     /// What happened since the last call.

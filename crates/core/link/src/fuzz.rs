@@ -65,7 +65,7 @@ pub fn hostile_peer(input: &[u8], start: Now) {
         }
         let mut packet = pair.dishonest.seal_any(link, piece);
         let from = if control & 2 == 0 { DISHONEST } else { ELSEWHERE };
-        pair.honest.handle_packet(pair.now, from.into(), control & 4 != 0, &mut packet);
+        pair.honest.handle_packet(pair.now, SocketAddr::from(from), control & 4 != 0, &mut packet);
         pair.check();
     }
 }
@@ -116,11 +116,11 @@ impl Pair {
     /// All that the ends have to say to each other goes over, as if both were honest.
     fn exchange(&mut self) {
         for packet in own_packets(&mut self.dishonest, self.now) {
-            self.honest.handle_packet(self.now, DISHONEST.into(), false, &mut packet.clone());
+            self.honest.handle_packet(self.now, SocketAddr::from(DISHONEST), false, &mut packet.clone());
         }
         self.check();
         for packet in own_packets(&mut self.honest, self.now) {
-            self.dishonest.handle_packet(self.now, HONEST.into(), false, &mut packet.clone());
+            self.dishonest.handle_packet(self.now, SocketAddr::from(HONEST), false, &mut packet.clone());
         }
         while self.dishonest.poll_event().is_some() {}
     }

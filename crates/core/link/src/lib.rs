@@ -11,6 +11,7 @@ mod keyset;
 mod noise;
 mod path;
 mod report;
+mod route;
 mod schedule;
 mod state;
 mod table;
@@ -20,6 +21,7 @@ pub use config::{Accept, EndpointConfig, LINK_VERSION, MAX_LINKS, PARAMETERS_LEN
 pub use endpoint::{Endpoint, SealError};
 pub use event::{Counters, DialError, DownReason, DropReason, LinkEvent, LinkId, Now, Peer, Received};
 pub use report::{LOSS_WINDOW, LinkFigures, LossFigures, REPORT_INTERVAL};
+pub use route::{Route, Via};
 
 #[doc(hidden)]
 pub mod fuzz;

@@ -1,7 +1,7 @@
 //! Where a link's packets go: the last address that proved itself, and one that has yet to
 //! (docs/spec/link.md, "Roaming").
 
-use std::net::SocketAddr;
+use crate::route::Route;
 use std::time::{Duration, Instant};
 
 /// Bytes of a challenge.
@@ -21,14 +21,14 @@ const ANSWERS_MAX: usize = 2;
 
 /// The far address of one link.
 pub(crate) struct Path {
-    valid: SocketAddr,
+    valid: Route,
     candidate: Option<Candidate>,
-    refused: Option<(SocketAddr, Instant)>,
+    refused: Option<(Route, Instant)>,
     answers: Vec<Challenge>,
 }
 
 struct Candidate {
-    address: SocketAddr,
+    address: Route,
     challenge: Challenge,
     until: Instant,
     next: Instant,
@@ -37,23 +37,17 @@ struct Candidate {
 }
 
 impl Path {
-    pub(crate) fn new(valid: SocketAddr) -> Self {
+    pub(crate) fn new(valid: Route) -> Self {
         Self { valid, candidate: None, refused: None, answers: Vec::new() }
     }
 
     /// Where everything but a challenge goes.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn route(&self) -> Route {
         self.valid
     }
 
     /// The newest authenticated packet came from here. `challenge` is used if this is a new candidate.
-    pub(crate) fn heard(
-        &mut self,
-        now: Instant,
-        rtt: Duration,
-        from: SocketAddr,
-        challenge: impl FnOnce() -> Challenge,
-    ) {
+    pub(crate) fn heard(&mut self, now: Instant, rtt: Duration, from: Route, challenge: impl FnOnce() -> Challenge) {
         if from == self.valid {
             self.candidate = None;
             return;
@@ -68,7 +62,7 @@ impl Path {
     }
 
     /// The peer sent these bytes back; the new address if they prove one.
-    pub(crate) fn handle_answer(&mut self, answer: &Challenge) -> Option<SocketAddr> {
+    pub(crate) fn handle_answer(&mut self, answer: &Challenge) -> Option<Route> {
         let proven = self.candidate.take_if(|candidate| candidate.challenge == *answer)?;
         self.valid = proven.address;
         Some(self.valid)
@@ -92,7 +86,7 @@ impl Path {
     }
 
     /// A challenge and where it goes, if this slot is one for it.
-    pub(crate) fn poll_challenge(&mut self, now: Instant, gridded: bool) -> Option<(Challenge, SocketAddr)> {
+    pub(crate) fn poll_challenge(&mut self, now: Instant, gridded: bool) -> Option<(Challenge, Route)> {
         let candidate = self.candidate.as_mut()?;
         let due = if gridded { candidate.others + 1 >= SLOTS_A_CHALLENGE } else { now >= candidate.next };
         if !due || now >= candidate.until {
@@ -140,8 +134,8 @@ mod tests {
 
     const RTT: Duration = Duration::from_millis(40);
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Route {
+        std::net::SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     #[test]
@@ -164,9 +158,9 @@ mod tests {
         }
         assert_eq!(slots.into_iter().collect::<String>(), "c..c..c");
         assert_eq!(path.handle_answer(&[8; 8]), None, "other bytes prove nothing");
-        assert_eq!(path.address(), address(1));
+        assert_eq!(path.route(), address(1));
         assert_eq!(path.handle_answer(&[7; 8]), Some(address(2)));
-        assert_eq!(path.address(), address(2));
+        assert_eq!(path.route(), address(2));
         assert_eq!(path.poll_challenge(now, true), None);
     }
 

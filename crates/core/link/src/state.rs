@@ -14,9 +14,9 @@ use crate::event::LinkId;
 use crate::keyset::{KeySet, SEAL_LIMIT};
 use crate::path::Path;
 use crate::report::Traffic;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
 use identity::{LinkKey, NodeId};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long unconfirmed keys of a responder wait for the initiator's first packet.
@@ -75,7 +75,7 @@ pub(crate) struct Next {
 /// What message 1 said about its sender.
 #[derive(Clone, Copy)]
 pub(crate) struct Asker {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Route,
     pub(crate) parameters: Parameters,
     pub(crate) boot: u32,
 }
@@ -112,7 +112,7 @@ struct Confirm {
 }
 
 impl Up {
-    pub(crate) fn new(now: Instant, keys: KeySet, address: SocketAddr, rtt: Duration, rekey_at: Instant) -> Self {
+    pub(crate) fn new(now: Instant, keys: KeySet, address: Route, rtt: Duration, rekey_at: Instant) -> Self {
         Self {
             keys,
             born: now,
@@ -224,7 +224,13 @@ mod tests {
     }
 
     fn up(now: Instant, keys: KeySet) -> Up {
-        Up::new(now, keys, SocketAddr::from(([192, 0, 2, 1], 1)), Duration::ZERO, now + Duration::from_secs(120))
+        Up::new(
+            now,
+            keys,
+            std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into(),
+            Duration::ZERO,
+            now + Duration::from_secs(120),
+        )
     }
 
     #[test]

@@ -6,11 +6,11 @@ use crate::event::{DropReason, LinkEvent, Now, Received};
 use crate::handshake::{ANSWER_PAYLOAD_LEN, Asked, FIRST_LEN, SECOND_LEN};
 use crate::keyset::KeySet;
 use crate::report::Report;
+use crate::route::Route;
 use crate::schedule::Role;
 use crate::state::Next;
 use rand_chacha::rand_core::Rng;
 use redact::Sensitive;
-use std::net::SocketAddr;
 use wire::cell::Command;
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 
@@ -45,7 +45,7 @@ impl Endpoint {
 
     /// The initiator uses the keys that it was given: they carry the link from now on.
     #[cold]
-    pub(super) fn confirm(&mut self, now: Now, slot: u32, from: SocketAddr) {
+    pub(super) fn confirm(&mut self, now: Now, slot: u32, from: Route) {
         let Some(Next { keys, asked_at, door }) = self.at(slot).next.take() else { return };
         match door {
             Some(asker) => {
@@ -53,7 +53,7 @@ impl Endpoint {
                 let (address, parameters, boot) = (asker.address, asker.parameters, asker.boot);
                 self.bring_up(now.instant, slot, Met { keys, address, rtt, parameters, boot });
                 if from != address {
-                    tracing::debug!(from = %Sensitive::new(from), "the initiator moved during its handshake");
+                    tracing::debug!(?from, "the initiator moved during its handshake");
                 }
             }
             None => self.take_new_keys(now, slot, keys),
@@ -103,8 +103,8 @@ impl Endpoint {
         let answer = region.first_chunk().ok_or(DropReason::BadCell)?;
         let state = self.at(slot);
         let link = state.id;
-        if let Some(address) = state.up.as_mut().and_then(|up| up.path.handle_answer(answer)) {
-            self.emit(LinkEvent::PeerAddressChanged { link, address: Sensitive::new(address) });
+        if let Some(route) = state.up.as_mut().and_then(|up| up.path.handle_answer(answer)) {
+            self.emit(LinkEvent::PeerAddressChanged { link, address: Sensitive::new(route.to) });
         }
         Ok(())
     }

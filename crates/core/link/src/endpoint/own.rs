@@ -5,10 +5,10 @@ use super::door::Hello;
 use crate::door::{DOOR_FIRST_LEN, seal_message_1};
 use crate::event::{LinkEvent, LinkId, Now};
 use crate::handshake::{FIRST_LEN, Initiation};
+use crate::route::Route;
 use crate::schedule::{DayKeys, utc_day};
 use crate::state::{LinkState, MESSAGE_2_READS_MAX, PendingDoor};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 
@@ -16,12 +16,12 @@ use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 struct OwnCell {
     command: Command,
     payload: Vec<u8>,
-    to: SocketAddr,
+    to: Route,
 }
 
 impl Endpoint {
     /// Appends one packet of the link's own that is due; returns where it goes. `None` leaves the slot to a cell.
-    pub fn poll_own_packet(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub fn poll_own_packet(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         self.state(link)?;
         if let Some(to) = self.poll_message_1(now, link.slot, out) {
             return Some(to);
@@ -40,7 +40,7 @@ impl Endpoint {
             return None;
         }
         up.traffic.count_sent(cell.command == Command::Report);
-        if cell.to == up.path.address() {
+        if cell.to == up.path.route() {
             up.path.count_sent();
         }
         up.liveness.sent(now.instant, false);
@@ -48,7 +48,7 @@ impl Endpoint {
     }
 
     /// Message 1, if this link wants a handshake and its back-off is over.
-    fn poll_message_1(&mut self, now: Now, slot: u32, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    fn poll_message_1(&mut self, now: Now, slot: u32, out: &mut Vec<u8>) -> Option<Route> {
         let state = self.links[slot as usize].state.as_mut()?;
         let wanted = state.up.as_ref().is_none_or(|up| up.wants_handshake(now.instant, &self.config));
         let dial = state.dial.as_mut().filter(|dial| wanted && !dial.parked && now.instant >= dial.next_at)?;
@@ -60,7 +60,7 @@ impl Endpoint {
         let mut first = [0; DOOR_FIRST_LEN];
         let begun = Initiation::begin(&self.local, &state.peer, ephemeral, &hello.encode(), &mut first);
         let unanswered = dial.count_try(now.instant, &mut self.rng);
-        let (link, to) = (state.id, dial.address);
+        let (link, to) = (state.id, dial.address.into());
         let Ok(initiation) = begun else {
             // Out of memory or of randomness: the back-off tries again.
             tracing::warn!("the cryptographic library failed to begin a handshake");
@@ -90,7 +90,7 @@ impl Endpoint {
         if let Some((challenge, to)) = up.path.poll_challenge(now.instant, gridded) {
             return Some(OwnCell { command: Command::Challenge, payload: challenge.to_vec(), to });
         }
-        let to = up.path.address();
+        let to = up.path.route();
         let cell = |command, payload: &[u8]| Some(OwnCell { command, payload: payload.to_vec(), to });
         if let Some(answer) = up.path.poll_answer() {
             return cell(Command::ChallengeAnswer, &answer);

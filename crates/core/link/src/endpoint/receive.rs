@@ -4,9 +4,9 @@ use super::Endpoint;
 use crate::event::{DropReason, LinkEvent, LinkId, Now, Received};
 use crate::keyset::{OpenError, Opened};
 use crate::path::CHALLENGE_LEN;
+use crate::route::Route;
 use crate::state::LinkState;
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::{HEADER_LEN, TAG_LEN};
 
@@ -24,7 +24,8 @@ impl Endpoint {
     /// Takes one UDP payload from `from`; `ce` says whether it came with the congestion mark. A packet that carries
     /// a cell is decrypted in place; any other may be left overwritten.
     #[inline]
-    pub fn handle_packet(&mut self, now: Now, from: SocketAddr, ce: bool, packet: &mut [u8]) -> Received {
+    pub fn handle_packet(&mut self, now: Now, from: impl Into<Route>, ce: bool, packet: &mut [u8]) -> Received {
+        let from = from.into();
         if packet.len() != self.config.packet_size.packet() {
             return self.drop_packet(DropReason::WrongSize);
         }
@@ -43,7 +44,7 @@ impl Endpoint {
 
     /// The link that the index names, under this node's own door key or that of a node it dials.
     #[inline]
-    fn find(&self, from: SocketAddr, packet: &[u8], tag: &[u8; TAG_LEN]) -> Option<(u32, u64)> {
+    fn find(&self, from: Route, packet: &[u8], tag: &[u8; TAG_LEN]) -> Option<(u32, u64)> {
         let masked = u64::from_be_bytes(*packet.first_chunk()?);
         let look_up = |word: u64| {
             let index = masked ^ word;
@@ -58,7 +59,7 @@ impl Endpoint {
             let state = self.links[*slot as usize].state.as_ref()?;
             look_up(state.index_mask.word(tag))
         };
-        let dialled = self.dial_addresses.get(&from).and_then(under);
+        let dialled = self.dial_addresses.get(&from.to).and_then(under);
         dialled.or_else(|| self.dial_addresses.values().take(MOVED_DIALS_TRIED).find_map(under))
     }
 
@@ -69,7 +70,7 @@ impl Endpoint {
         now: Now,
         slot: u32,
         index: u64,
-        from: SocketAddr,
+        from: Route,
         ce: bool,
         tag: &[u8; TAG_LEN],
         packet: &mut [u8],
@@ -94,7 +95,7 @@ impl Endpoint {
         let worth_reporting = up.traffic.count_received(ce, report);
         let back = up.liveness.heard(now.instant);
         let newest = opened.newest && !matches!(which, Which::Previous);
-        if newest && (from != up.path.address() || up.path.deadline().is_some()) {
+        if newest && (from != up.path.route() || up.path.deadline().is_some()) {
             self.heard_from(now, slot, from);
         }
         if back {
@@ -116,7 +117,7 @@ impl Endpoint {
 
     /// The newest packet of a link came from a place that is not proven, or from the proven one while another is not.
     #[cold]
-    fn heard_from(&mut self, now: Now, slot: u32, from: SocketAddr) {
+    fn heard_from(&mut self, now: Now, slot: u32, from: Route) {
         let mut challenge = [0; CHALLENGE_LEN];
         self.rng.fill_bytes(&mut challenge);
         let up = self.at(slot).up.as_mut().expect("the packet came over a link that is up");

@@ -5,11 +5,11 @@ use crate::admission::Source;
 use crate::config::Parameters;
 use crate::event::{DownReason, LinkEvent, LinkId};
 use crate::keyset::KeySet;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
 use crate::state::{Boots, Dial, LinkState, Up};
 use identity::{LinkKey, NodeId};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A place for a link, used again for later ones.
@@ -22,7 +22,7 @@ pub(super) struct Slot {
 /// What a finished handshake at a door says.
 pub(super) struct Met {
     pub(super) keys: KeySet,
-    pub(super) address: SocketAddr,
+    pub(super) address: Route,
     pub(super) rtt: Duration,
     pub(super) parameters: Parameters,
     pub(super) boot: u32,

@@ -206,7 +206,7 @@ impl Net {
         loop {
             let mut bytes = Vec::new();
             let Some(to) = node.endpoint.poll_door_packet(now, &mut bytes) else { break };
-            out.push((to, bytes));
+            out.push((to.to, bytes));
             if gridded {
                 break;
             }
@@ -216,7 +216,7 @@ impl Net {
             while !slot_is_taken {
                 let mut bytes = Vec::new();
                 let Some(to) = node.endpoint.poll_own_packet(now, link, &mut bytes) else { break };
-                out.push((to, bytes));
+                out.push((to.to, bytes));
                 slot_is_taken = gridded;
             }
             if node.talks && node.endpoint.is_up(link) && !slot_is_taken {
@@ -261,7 +261,7 @@ impl Node {
         let fill = |region: &mut [u8]| region[72..80].copy_from_slice(&number.to_be_bytes());
         let to = self.endpoint.seal_cell(now, link, head, fill, &mut bytes).ok()?;
         self.next_cell += 1;
-        Some((to, bytes))
+        Some((to.to, bytes))
     }
 }
 
