@@ -178,14 +178,36 @@ impl DoorKey {
     }
 }
 
-impl PartialEq for DoorKey {
-    /// Takes the same time wherever the keys differ.
-    fn eq(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&*self.0, &*other.0).is_ok()
+/// What the two ends of a stand-alone port hopper share: their ports and their knocks are made of it.
+#[derive(Clone)]
+pub struct HopKey(Zeroizing<[u8; 32]>);
+
+impl HopKey {
+    pub(crate) const PREFIX: &'static str = "hwh1";
+
+    /// Takes 32 bytes from a cryptographic random source, or a stored key.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The key itself, for the key schedule of hops and the key file.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
-impl Eq for DoorKey {}
+/// Comparison that takes the same time wherever the keys differ.
+macro_rules! constant_time_eq {
+    ($($kind:ident),*) => {$(
+        impl PartialEq for $kind {
+            fn eq(&self, other: &Self) -> bool {
+                constant_time::verify_slices_are_equal(&*self.0, &*other.0).is_ok()
+            }
+        }
+        impl Eq for $kind {}
+    )*};
+}
+constant_time_eq!(DoorKey, HopKey);
 
 /// Text forms: `reveal` for secrets, `Display` for public keys, `FromStr` for all; `Debug` shows the kind alone.
 macro_rules! secret_text {
@@ -230,7 +252,7 @@ macro_rules! public_text {
         }
     )*};
 }
-secret_text!(NodeSecret, LinkSecret, DoorKey);
+secret_text!(NodeSecret, LinkSecret, DoorKey, HopKey);
 public_text!(NodeId, LinkKey);
 
 impl fmt::Debug for SignedLinkKey {

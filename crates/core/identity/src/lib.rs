@@ -6,7 +6,9 @@ mod peer;
 mod text;
 
 pub use key_file::{KeyFile, KeyFileError};
-pub use keys::{DoorKey, LinkKey, LinkSecret, NodeId, NodeSecret, SIGNATURE_LEN, SignatureError, SignedLinkKey};
+pub use keys::{
+    DoorKey, HopKey, LinkKey, LinkSecret, NodeId, NodeSecret, SIGNATURE_LEN, SignatureError, SignedLinkKey,
+};
 pub use peer::{AddressError, PeerAddress, PeerHost, PeerPart, PeerString, PeerStringError};
 pub use text::KeyTextError;
 
