@@ -284,7 +284,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             | Command::Challenge
             | Command::ChallengeAnswer
             | Command::RekeyInit
-            | Command::RekeyAnswer => {}
+            | Command::RekeyAnswer
+            | Command::HopOffer
+            | Command::HopOfferTaken
+            | Command::HopProbe
+            | Command::HopAnswer
+            | Command::HopAsk => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::door::{Message1, open_cookie, open_message_1, open_message_2, seal_co
 use crate::event::{DownReason, DropReason, LinkEvent, Now, Received};
 use crate::handshake::{ANSWER_PAYLOAD_LEN, Asked, EXTRA_MAX, KEY_LEN, SECOND_LEN};
 use crate::keyset::KeySet;
-use crate::route::Route;
+use crate::route::{Route, Via};
 use crate::schedule::{Role, utc_day};
 use crate::state::{Asker, Next};
 use identity::{LinkKey, NodeId};
@@ -70,6 +70,10 @@ impl Endpoint {
 
     #[cold]
     pub(super) fn handle_stranger(&mut self, now: Now, from: Route, packet: &[u8]) -> Received {
+        if from.via != Via::DOOR {
+            // Handshakes are made at doors. Everywhere else a stranger meets silence.
+            return self.drop_packet(DropReason::Stranger);
+        }
         if let Some(&slot) = self.dial_addresses.get(&from.to)
             && let Some(received) = self.handle_answer(now, slot, from, packet)
         {
@@ -113,8 +117,8 @@ impl Endpoint {
             self.emit(LinkEvent::WrongVersion { link, theirs: welcome.version });
             return Some(Received::Handled);
         }
-        let keys = KeySet::new(&raw, Role::Initiator, &state.index_mask);
-        if !self.table.insert(keys.receive_index(), slot) {
+        let keys = KeySet::new(&raw, Role::Initiator, &state.index_mask, self.config.hopping());
+        if !self.learn_keys(slot, &keys) {
             return Some(self.drop_packet(DropReason::WrongAnswer));
         }
         let (parameters, boot) = (welcome.parameters, welcome.boot);
@@ -208,8 +212,8 @@ impl Endpoint {
             return Err(DropReason::WrongVersion);
         }
         let mask = self.door_mask.clone().ok_or(DropReason::UnknownPeer)?;
-        let keys = KeySet::new(&raw, Role::Responder, &mask);
-        if self.table.slot(keys.receive_index()).is_some() {
+        let keys = KeySet::new(&raw, Role::Responder, &mask, self.config.hopping());
+        if keys.receive_indices().any(|index| self.table.slot(index).is_some()) {
             return Err(DropReason::WrongKey);
         }
         let slot = known.unwrap_or_else(|| {
@@ -219,12 +223,12 @@ impl Endpoint {
             self.mark_half_open(slot);
             slot
         });
-        self.table.insert(keys.receive_index(), slot);
+        self.learn_keys(slot, &keys);
         let asker = Asker { address: from, parameters: hello.parameters, boot: hello.boot };
         let state = self.at(slot);
         state.boots.newest_asked = Some((hello.boot, hello.number));
         let replaced = state.next.replace(Next { keys, asked_at: now.instant, door: Some(asker) });
-        self.forget_keys(replaced.map(|next| next.keys));
+        self.forget_keys(slot, replaced.map(|next| next.keys));
         self.replays.keep_answer(now.instant, ephemeral, message.tag, from.to, packet.clone());
         self.queue_door_packet(now, from, packet)?;
         self.counters.answered += 1;
