@@ -1,5 +1,7 @@
 //! What an endpoint is told when it is made.
 
+use crate::hops::HopConfig;
+use crate::keyset::Hopping;
 use identity::{DoorKey, LinkKey, LinkSecret, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,6 +57,8 @@ pub struct EndpointConfig {
     pub dead_after: Duration,
     /// Silence after which a link is down and its keys are erased. Without a grid at least a minute.
     pub down_after: Duration,
+    /// How links change their ports. `None`: every link stays on the pair of ports of its handshake.
+    pub hops: Option<HopConfig>,
     /// What this node's answers carry.
     pub parameters: Parameters,
     /// Always [`LINK_VERSION`], except in tests of a mismatch.
@@ -78,9 +82,15 @@ impl EndpointConfig {
             gridded: true,
             dead_after: Duration::from_secs(1),
             down_after: Duration::from_secs(30),
+            hops: None,
             parameters: [0; PARAMETERS_LEN],
             version: LINK_VERSION,
         }
+    }
+
+    /// How keys begin that a handshake at a door has made.
+    pub(crate) fn hopping(&self) -> Hopping {
+        if self.hops.is_some() { Hopping::At(0) } else { Hopping::Off }
     }
 
     /// What both ends of a handshake must agree on without saying it: name, version of the handshake, network, P.

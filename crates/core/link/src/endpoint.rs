@@ -3,9 +3,11 @@
 mod cells;
 mod dishonest;
 mod door;
+mod hops;
 mod own;
 mod receive;
 mod slots;
+mod sockets;
 mod spare;
 mod timers;
 
@@ -16,8 +18,9 @@ use crate::event::{Counters, DialError, DownReason, LinkEvent, LinkId, Now, Peer
 use crate::filler::Filler;
 use crate::handshake::Local;
 use crate::report::LinkFigures;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
-use crate::state::Dial;
+use crate::state::{Dial, LinkState};
 use crate::table::IndexTable;
 use identity::LinkKey;
 use rand_chacha::ChaCha20Rng;
@@ -49,8 +52,8 @@ pub enum SealError {
 /// All links of one node, without sockets and clocks.
 ///
 /// Feed it with [`Endpoint::handle_packet`] and [`Endpoint::handle_timeout`]; commands are [`Endpoint::dial`],
-/// [`Endpoint::close`], [`Endpoint::seal_cell`]. After every call take what there is, in this order:
-/// [`Endpoint::poll_event`] until `None`; [`Endpoint::poll_door_packet`] (in a slot each, if there are slots);
+/// [`Endpoint::close`], [`Endpoint::seal_cell`], [`Endpoint::hop`]. After every call take what there is, in this order:
+/// [`Endpoint::poll_socket_order`] and [`Endpoint::poll_event`] until `None`; [`Endpoint::poll_door_packet`] (in a slot each, if there are slots);
 /// then for each link [`Endpoint::poll_own_packet`]: on a grid once a slot, before a cell is sealed for it,
 /// otherwise until `None`. Then sleep until [`Endpoint::poll_timeout`], which is in the past while packets of the
 /// link's own wait on a node without a grid.
@@ -75,6 +78,7 @@ pub struct Endpoint {
     links: Vec<slots::Slot>,
     free: Vec<u32>,
     table: IndexTable,
+    sockets: sockets::Sockets,
     accepted: BTreeMap<LinkKey, u32>,
     dialled: BTreeMap<LinkKey, u32>,
     dial_addresses: BTreeMap<SocketAddr, u32>,
@@ -112,6 +116,7 @@ impl Endpoint {
             links: Vec::new(),
             free: Vec::new(),
             table: IndexTable::default(),
+            sockets: sockets::Sockets::default(),
             accepted: BTreeMap::new(),
             dialled: BTreeMap::new(),
             dial_addresses: BTreeMap::new(),
@@ -157,7 +162,7 @@ impl Endpoint {
     /// Where the link's packets go; of a dial that is not up, where it dials.
     pub fn peer_address(&self, link: LinkId) -> Option<SocketAddr> {
         let state = self.state(link)?;
-        let up = state.up.as_ref().map(|up| up.path.address());
+        let up = state.up.as_ref().map(|up| up.path.route().to);
         up.or(state.dial.as_ref().map(|dial| dial.address))
     }
 
@@ -251,7 +256,7 @@ impl Endpoint {
         head: CellHead,
         fill: impl FnOnce(&mut [u8]),
         out: &mut Vec<u8>,
-    ) -> Result<SocketAddr, SealError> {
+    ) -> Result<Route, SealError> {
         if head.circuit == CircuitId::LINK && head.command != Command::Cover {
             return Err(SealError::Reserved);
         }
@@ -259,7 +264,9 @@ impl Endpoint {
         let filler = &mut self.filler;
         let slot = self.links.get_mut(link.slot as usize);
         let state = slot.and_then(|slot| slot.state.as_mut()).filter(|state| state.id == link);
-        let up = state.and_then(|state| state.up.as_mut()).ok_or(SealError::Down)?;
+        let LinkState { up: Some(up), hops, .. } = &mut **state.ok_or(SealError::Down)? else {
+            return Err(SealError::Down);
+        };
         let start = out.len();
         out.resize(start + self.config.packet_size.packet(), 0);
         let packet = &mut out[start..];
@@ -268,18 +275,22 @@ impl Endpoint {
         let region = &mut packet[HEADER_LEN + CELL_HEAD_LEN..end];
         filler.fill(&mut region[..LAYERS_MAX * LAYER_LEN]);
         fill(region);
-        if up.keys.seal(packet).is_err() {
+        let place = up.path.place();
+        if up.keys.seal(place.hop, packet).is_err() {
             out.truncate(start);
             return Err(SealError::WornOut);
         }
         let worth_reporting = up.traffic.count_sent(false);
         up.path.count_sent();
-        let wants_answer = up.liveness.sent(now.instant, head.circuit != CircuitId::LINK);
-        let address = up.path.address();
+        let of_circuit = head.circuit != CircuitId::LINK;
+        let wants_answer = up.liveness.sent(now.instant, of_circuit);
+        if let Some(hops) = hops {
+            hops.count_sent(self.config.packet_size.packet(), gridded || of_circuit);
+        }
         if (worth_reporting || wants_answer) && !gridded {
             self.arm(link.slot);
         }
-        Ok(address)
+        Ok(place.route)
     }
 
     /// What happened since the last call.

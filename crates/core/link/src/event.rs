@@ -3,6 +3,7 @@
 use crate::config::Parameters;
 use crate::report::LinkFigures;
 use identity::{DoorKey, LinkKey, NodeId};
+use port_hopping::causes::Cause;
 use redact::Sensitive;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -206,6 +207,15 @@ pub enum LinkEvent {
         link: LinkId,
         /// The new address.
         address: Sensitive<SocketAddr>,
+    },
+    /// The link is on another pair of ports.
+    Hopped {
+        /// Which link.
+        link: LinkId,
+        /// How often it has hopped since it came up through a door.
+        index: u64,
+        /// Why; only the end that dialled knows.
+        cause: Option<Cause>,
     },
     /// A handshake was accepted: to be stored, and given to [`crate::Endpoint::remember_ephemerals`] after a restart
     /// until `day` + 1 (UTC) is over.

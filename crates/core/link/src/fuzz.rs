@@ -1,7 +1,9 @@
 //! The fuzz bodies of the receive path: run by libFuzzer and, over the committed corpora, by `cargo test`.
 
-use crate::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer};
+use crate::offer::{HopOffer, OFFER_ADDRESSES_MAX, OFFER_RANGES_MAX};
+use crate::{Accept, Endpoint, EndpointConfig, HopConfig, LinkEvent, LinkId, Now, Peer, Route, SocketOrder, Via};
 use identity::{DoorKey, LinkSecret, NodeSecret};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 use wire::cell::{CellHead, CircuitId, Command};
@@ -42,17 +44,37 @@ pub fn link_packets(input: &[u8], start: Now) {
     }
 }
 
+/// Reads `input` as what a responder offers to hop over. What is read is within its bounds and is written as it came.
+///
+/// # Panics
+/// When it is not: that is the finding.
+pub fn hop_offer(input: &[u8], _: Now) {
+    let Ok(offer) = HopOffer::decode(input) else { return };
+    assert!(offer.ports().ranges().len() <= OFFER_RANGES_MAX && offer.addresses().len() <= OFFER_ADDRESSES_MAX);
+    let written = offer.encode();
+    assert_eq!(HopOffer::decode(&written), Ok(offer));
+    assert_eq!(written.len(), length_of(input), "the same number of ranges and addresses");
+}
+
+/// Where an offer that can be read ends.
+fn length_of(input: &[u8]) -> usize {
+    let ranges = usize::from(u16::from_be_bytes([input[0], input[1]]));
+    let addresses = usize::from(input[2 + 4 * ranges]);
+    3 + 4 * ranges + 17 * addresses
+}
+
 /// Brings a link up between an honest endpoint and one whose cells are cut from `input`.
 ///
-/// Bit 0 of the first byte says which of them dials, bit 1 whether there is a grid. Then come pieces, each
+/// Bit 0 of the first byte says which of them dials, bit 1 whether there is a grid, bit 2 whether both hop. Then come pieces, each
 /// `control 1 | length 2 | bytes`: bit 0 of the control byte lets the dishonest end behave for once, else the bytes are
-/// the body of its next packet; bit 1 moves it to another address, bit 2 is the congestion mark, the rest is time.
+/// the body of its next packet; bit 1 moves it to another address, bit 2 is the congestion mark, the rest is time. With hops, the packet comes on each
+/// socket of the honest end in turn.
 ///
 /// # Panics
 /// When the honest endpoint breaks a bound: that is the finding.
 pub fn hostile_peer(input: &[u8], start: Now) {
     let Some((&first, mut rest)) = input.split_first() else { return };
-    let (mut pair, link) = Pair::up(first & 1 == 1, first & 2 == 2, start);
+    let (mut pair, link) = Pair::up(first, start);
     while let [control, high, low, tail @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
         let (piece, behind) = tail.split_at(length);
@@ -65,7 +87,9 @@ pub fn hostile_peer(input: &[u8], start: Now) {
         }
         let mut packet = pair.dishonest.seal_any(link, piece);
         let from = if control & 2 == 0 { DISHONEST } else { ELSEWHERE };
-        pair.honest.handle_packet(pair.now, from.into(), control & 4 != 0, &mut packet);
+        let via = pair.next_socket();
+        let from = Route { via, to: from.into() };
+        pair.honest.handle_packet(pair.now, from, control & 4 != 0, &mut packet);
         pair.check();
     }
 }
@@ -82,14 +106,17 @@ struct Pair {
     now: Now,
     honest: Endpoint,
     dishonest: Endpoint,
+    /// The honest end's sockets, the door's first.
+    sockets: VecDeque<Via>,
 }
 
 impl Pair {
     /// Both ends with a link that is up, and the dishonest end's name for it.
-    fn up(honest_dials: bool, gridded: bool, start: Now) -> (Self, LinkId) {
-        let config = |seed| EndpointConfig { gridded, ..settings(seed) };
+    fn up(bits: u8, start: Now) -> (Self, LinkId) {
+        let (honest_dials, gridded, hops) = (bits & 1 == 1, bits & 2 == 2, bits & 4 == 4);
+        let config = |seed| EndpointConfig { gridded, hops: hops.then(hop_config), ..settings(seed) };
         let (honest, dishonest) = (Endpoint::new(config(1), [9; 32]), Endpoint::new(config(2), [8; 32]));
-        let mut pair = Self { now: start, honest, dishonest };
+        let mut pair = Self { now: start, honest, dishonest, sockets: VecDeque::from([Via::DOOR]) };
         let (dialler, peer, to) = if honest_dials {
             (&mut pair.honest, settings(2), DISHONEST)
         } else {
@@ -116,17 +143,32 @@ impl Pair {
     /// All that the ends have to say to each other goes over, as if both were honest.
     fn exchange(&mut self) {
         for packet in own_packets(&mut self.dishonest, self.now) {
-            self.honest.handle_packet(self.now, DISHONEST.into(), false, &mut packet.clone());
+            self.honest.handle_packet(self.now, SocketAddr::from(DISHONEST), false, &mut packet.clone());
         }
         self.check();
         for packet in own_packets(&mut self.honest, self.now) {
-            self.dishonest.handle_packet(self.now, HONEST.into(), false, &mut packet.clone());
+            self.dishonest.handle_packet(self.now, SocketAddr::from(HONEST), false, &mut packet.clone());
         }
         while self.dishonest.poll_event().is_some() {}
     }
 
+    fn next_socket(&mut self) -> Via {
+        self.sockets.rotate_left(1);
+        self.sockets[0]
+    }
+
     fn check(&mut self) {
         assert!(self.honest.link_count() <= 1, "one peer has one link");
+        while let Some(order) = self.honest.poll_socket_order() {
+            match order {
+                SocketOrder::Open { via, .. } | SocketOrder::Listen { via, .. } => {
+                    self.sockets.push_back(via);
+                    self.honest.handle_socket_opened(self.now, via, HONEST.into());
+                }
+                SocketOrder::Close { via } => self.sockets.retain(|socket| *socket != via),
+            }
+        }
+        assert!(self.sockets.len() <= crate::SOCKETS_MAX + 1, "a link has a bound of sockets");
         while let Some(event) = self.honest.poll_event() {
             if let LinkEvent::Report { figures, .. } = event {
                 for direction in [figures.inbound, figures.outbound] {
@@ -162,6 +204,12 @@ fn own_packets(endpoint: &mut Endpoint, now: Now) -> Vec<Vec<u8>> {
     assert!(packets.len() <= OWN_PACKETS_MAX, "the number of answers has a bound");
     assert!(packets.iter().all(|packet| packet.len() == size), "packets of P bytes");
     packets
+}
+
+fn hop_config() -> HopConfig {
+    let ports = "5000-5003".parse().expect("a range of ports");
+    let offer = Some(HopOffer::new(ports, Vec::new()).expect("one range"));
+    HopConfig { offer, door_port: 1, timers: port_hopping::causes::Timers::default() }
 }
 
 fn settings(seed: u8) -> EndpointConfig {

@@ -1,8 +1,12 @@
 //! One generation of a link's keys: seals and opens whole packets in place (docs/spec/link.md, "Packet").
 
+mod indices;
+
 use crate::schedule::{DirectionKeys, HeaderMask, RawKeys, Role, gcm};
 use crate::window::ReplayWindow;
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
+use indices::Indices;
+use port_hopping::HopSecret;
 use wire::packet::{HEADER_LEN, TAG_LEN};
 
 /// Packets that one key seals at most: AES-GCM's confidentiality bound for packets below 2^11 bytes (RFC 9001, B.1).
@@ -30,14 +34,24 @@ pub(crate) struct Opened {
     pub(crate) newest: bool,
 }
 
+/// Where a link's hops stand when keys are made for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hopping {
+    /// This node has no hops: one index.
+    Off,
+    /// At this hop.
+    At(u64),
+}
+
 /// The keys of both directions of one handshake.
 pub(crate) struct KeySet {
     send: SendKey,
     receive: ReceiveKey,
+    hop_secret: HopSecret,
 }
 
 struct SendKey {
-    index: u64,
+    indices: Indices,
     index_mask: HeaderMask,
     counter_mask: HeaderMask,
     key: LessSafeKey,
@@ -45,7 +59,7 @@ struct SendKey {
 }
 
 struct ReceiveKey {
-    index: u64,
+    indices: Indices,
     counter_mask: HeaderMask,
     key: LessSafeKey,
     window: ReplayWindow,
@@ -53,32 +67,58 @@ struct ReceiveKey {
 
 impl KeySet {
     /// `index_mask` is that of the responder's door key, whoever `role` is.
-    pub(crate) fn new(raw: &RawKeys, role: Role, index_mask: &HeaderMask) -> Self {
+    pub(crate) fn new(raw: &RawKeys, role: Role, index_mask: &HeaderMask, hopping: Hopping) -> Self {
         let (own, peer) = match role {
             Role::Initiator => (Role::Initiator, Role::Responder),
             Role::Responder => (Role::Responder, Role::Initiator),
         };
         let (send, receive) = (DirectionKeys::derive(raw, own), DirectionKeys::derive(raw, peer));
+        let of_responder = if role == Role::Responder { &send } else { &receive };
+        let hop_secret = HopSecret::of_link(&of_responder.port);
         Self {
             send: SendKey {
-                index: send.index_of_hop(0),
+                indices: Indices::new(send.indices(), hopping),
                 index_mask: index_mask.clone(),
                 counter_mask: HeaderMask::new(&send.mask),
                 key: gcm(&send.traffic),
                 counter: 0,
             },
             receive: ReceiveKey {
-                index: receive.index_of_hop(0),
+                indices: Indices::new(receive.indices(), hopping),
                 counter_mask: HeaderMask::new(&receive.mask),
                 key: gcm(&receive.traffic),
                 window: ReplayWindow::new(),
             },
+            hop_secret,
         }
     }
 
-    /// The index that the peer puts into packets for this key.
-    pub(crate) fn receive_index(&self) -> u64 {
-        self.receive.index
+    /// The indices that the peer may put into packets for this key: one, or with hops those of the hop that the keys
+    /// stand at and its two neighbours.
+    pub(crate) fn receive_indices(&self) -> impl Iterator<Item = u64> + use<> {
+        self.receive.indices.iter()
+    }
+
+    /// The hop that a packet with this index was made for, if it is one for these keys.
+    #[inline]
+    pub(crate) fn hop_of(&self, index: u64) -> Option<u64> {
+        self.receive.indices.hop_of(index)
+    }
+
+    /// The hop that the keys stand at.
+    pub(crate) fn hop(&self) -> u64 {
+        self.receive.indices.hop()
+    }
+
+    /// Moves the keys to another hop: [`KeySet::receive_indices`] are others after it.
+    pub(crate) fn move_to_hop(&mut self, hop: u64) {
+        self.send.indices.move_to(hop);
+        self.receive.indices.move_to(hop);
+    }
+
+    /// What makes the ports of the link's hops.
+    pub(crate) fn hop_secret(&self) -> &HopSecret {
+        &self.hop_secret
     }
 
     /// Packets sealed so far.
@@ -91,9 +131,9 @@ impl KeySet {
         self.receive.window.end()
     }
 
-    /// Seals a whole packet in place: its body is plain, header and tag are written.
+    /// Seals a whole packet for a hop in place: its body is plain, header and tag are written.
     #[inline]
-    pub(crate) fn seal(&mut self, packet: &mut [u8]) -> Result<(), WornOut> {
+    pub(crate) fn seal(&mut self, hop: u64, packet: &mut [u8]) -> Result<(), WornOut> {
         let send = &mut self.send;
         let counter = send.counter;
         if counter >= SEAL_LIMIT {
@@ -102,17 +142,18 @@ impl KeySet {
         send.counter += 1;
         let (header, rest) = packet.split_at_mut(HEADER_LEN);
         let (body, tail) = rest.split_at_mut(rest.len() - TAG_LEN);
-        let tag = seal_body(&send.key, send.index, counter, body);
+        let index = send.indices.of_hop(hop);
+        let tag = seal_body(&send.key, index, counter, body);
         tail.copy_from_slice(&tag);
-        header[..8].copy_from_slice(&(send.index ^ send.index_mask.word(&tag)).to_be_bytes());
+        header[..8].copy_from_slice(&(index ^ send.index_mask.word(&tag)).to_be_bytes());
         header[8..].copy_from_slice(&(counter ^ send.counter_mask.word(&tag)).to_be_bytes());
         Ok(())
     }
 
-    /// Opens a packet whose index is [`KeySet::receive_index`]: decrypts the body in place.
+    /// Opens a packet whose index, one of [`KeySet::receive_indices`], is `index`: decrypts the body in place.
     /// A packet that is refused may be left overwritten.
     #[inline]
-    pub(crate) fn open(&mut self, tag: &[u8; TAG_LEN], packet: &mut [u8]) -> Result<Opened, OpenError> {
+    pub(crate) fn open(&mut self, index: u64, tag: &[u8; TAG_LEN], packet: &mut [u8]) -> Result<Opened, OpenError> {
         let receive = &mut self.receive;
         let (header, rest) = packet.split_at_mut(HEADER_LEN);
         let (body, _) = rest.split_at_mut(rest.len() - TAG_LEN);
@@ -125,7 +166,7 @@ impl KeySet {
         if !receive.window.is_new(counter) {
             return Err(OpenError::Replayed);
         }
-        let clear = clear_header(receive.index, counter);
+        let clear = clear_header(index, counter);
         let opened = receive.key.open_in_place_separate_tag(nonce(counter), clear, tag, body);
         opened.map_err(|_| OpenError::Forged)?;
         Ok(Opened { counter, newest: receive.window.accept(counter) })

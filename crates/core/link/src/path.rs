@@ -1,7 +1,7 @@
 //! Where a link's packets go: the last address that proved itself, and one that has yet to
 //! (docs/spec/link.md, "Roaming").
 
-use std::net::SocketAddr;
+use crate::route::Route;
 use std::time::{Duration, Instant};
 
 /// Bytes of a challenge.
@@ -19,16 +19,23 @@ const CHALLENGE_INTERVAL: Duration = Duration::from_millis(100);
 /// Challenges of the peer waiting for their answer. When full, the older one goes: it is overtaken.
 const ANSWERS_MAX: usize = 2;
 
+/// A route, and the hop that packets on it are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) route: Route,
+    pub(crate) hop: u64,
+}
+
 /// The far address of one link.
 pub(crate) struct Path {
-    valid: SocketAddr,
+    valid: Place,
     candidate: Option<Candidate>,
-    refused: Option<(SocketAddr, Instant)>,
+    refused: Option<(Route, Instant)>,
     answers: Vec<Challenge>,
 }
 
 struct Candidate {
-    address: SocketAddr,
+    place: Place,
     challenge: Challenge,
     until: Instant,
     next: Instant,
@@ -37,47 +44,53 @@ struct Candidate {
 }
 
 impl Path {
-    pub(crate) fn new(valid: SocketAddr) -> Self {
+    pub(crate) fn new(valid: Place) -> Self {
         Self { valid, candidate: None, refused: None, answers: Vec::new() }
     }
 
     /// Where everything but a challenge goes.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn route(&self) -> Route {
+        self.valid.route
+    }
+
+    /// The same, with the hop.
+    pub(crate) fn place(&self) -> Place {
         self.valid
     }
 
+    /// The peer has answered on this place: everything goes there.
+    pub(crate) fn set_valid(&mut self, place: Place) {
+        self.valid = place;
+        self.candidate = None;
+    }
+
     /// The newest authenticated packet came from here. `challenge` is used if this is a new candidate.
-    pub(crate) fn heard(
-        &mut self,
-        now: Instant,
-        rtt: Duration,
-        from: SocketAddr,
-        challenge: impl FnOnce() -> Challenge,
-    ) {
-        if from == self.valid {
-            self.candidate = None;
+    pub(crate) fn heard(&mut self, now: Instant, rtt: Duration, from: Place, challenge: impl FnOnce() -> Challenge) {
+        if from.route == self.valid.route {
+            // A hop between the same ports has nothing to prove.
+            self.set_valid(from);
             return;
         }
-        let known = self.candidate.as_ref().is_some_and(|candidate| candidate.address == from);
-        let refused = self.refused.is_some_and(|(address, until)| address == from && now < until);
+        let known = self.candidate.as_ref().is_some_and(|candidate| candidate.place == from);
+        let refused = self.refused.is_some_and(|(route, until)| route == from.route && now < until);
         if !known && !refused {
             let until = now + PROOF_TIME.max(3 * rtt);
             let others = SLOTS_A_CHALLENGE - 1;
-            self.candidate = Some(Candidate { address: from, challenge: challenge(), until, next: now, others });
+            self.candidate = Some(Candidate { place: from, challenge: challenge(), until, next: now, others });
         }
     }
 
-    /// The peer sent these bytes back; the new address if they prove one.
-    pub(crate) fn handle_answer(&mut self, answer: &Challenge) -> Option<SocketAddr> {
+    /// The peer sent these bytes back; the new place if they prove one.
+    pub(crate) fn handle_answer(&mut self, answer: &Challenge) -> Option<Place> {
         let proven = self.candidate.take_if(|candidate| candidate.challenge == *answer)?;
-        self.valid = proven.address;
+        self.valid = proven.place;
         Some(self.valid)
     }
 
     /// Gives up on a candidate whose time is over.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(late) = self.candidate.take_if(|candidate| now >= candidate.until) {
-            self.refused = Some((late.address, now + REFUSED_FOR));
+            self.refused = Some((late.place.route, now + REFUSED_FOR));
         }
     }
 
@@ -92,7 +105,7 @@ impl Path {
     }
 
     /// A challenge and where it goes, if this slot is one for it.
-    pub(crate) fn poll_challenge(&mut self, now: Instant, gridded: bool) -> Option<(Challenge, SocketAddr)> {
+    pub(crate) fn poll_challenge(&mut self, now: Instant, gridded: bool) -> Option<(Challenge, Place)> {
         let candidate = self.candidate.as_mut()?;
         let due = if gridded { candidate.others + 1 >= SLOTS_A_CHALLENGE } else { now >= candidate.next };
         if !due || now >= candidate.until {
@@ -100,7 +113,7 @@ impl Path {
         }
         candidate.others = 0;
         candidate.next = now + CHALLENGE_INTERVAL;
-        Some((candidate.challenge, candidate.address))
+        Some((candidate.challenge, candidate.place))
     }
 
     /// A packet went to the valid address.
@@ -140,8 +153,8 @@ mod tests {
 
     const RTT: Duration = Duration::from_millis(40);
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Place {
+        Place { route: std::net::SocketAddr::from(([192, 0, 2, 1], port)).into(), hop: 0 }
     }
 
     #[test]
@@ -164,9 +177,9 @@ mod tests {
         }
         assert_eq!(slots.into_iter().collect::<String>(), "c..c..c");
         assert_eq!(path.handle_answer(&[8; 8]), None, "other bytes prove nothing");
-        assert_eq!(path.address(), address(1));
+        assert_eq!(path.place(), address(1));
         assert_eq!(path.handle_answer(&[7; 8]), Some(address(2)));
-        assert_eq!(path.address(), address(2));
+        assert_eq!(path.place(), address(2));
         assert_eq!(path.poll_challenge(now, true), None);
     }
 

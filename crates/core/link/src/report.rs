@@ -97,6 +97,24 @@ impl Report {
     }
 }
 
+/// What became of one direction's packets between two reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stretch {
+    pub(crate) span: Duration,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Packets sent before the first of the stretch.
+    pub(crate) since_packet: u64,
+}
+
+impl Stretch {
+    /// Share of the packets that were lost; 0 if none was sent.
+    pub(crate) fn loss(&self) -> f64 {
+        let lost = self.sent.saturating_sub(self.received);
+        if self.sent == 0 { 0.0 } else { lost as f64 / self.sent as f64 }
+    }
+}
+
 /// Counts a link's packets and turns reports into figures.
 pub(crate) struct Traffic {
     sent: u64,
@@ -107,6 +125,8 @@ pub(crate) struct Traffic {
     newest: Option<Heard>,
     outbound: Samples,
     inbound: Samples,
+    /// What the newest report added, outbound and inbound.
+    stretches: [Option<Stretch>; 2],
     rtt: Duration,
     next_report: Instant,
     /// Something but reports went either way since the last report.
@@ -130,6 +150,7 @@ impl Traffic {
             newest: None,
             outbound: Samples::new(now),
             inbound: Samples::new(now),
+            stretches: [None; 2],
             rtt,
             next_report: now + REPORT_INTERVAL,
             worth_reporting: false,
@@ -139,6 +160,16 @@ impl Traffic {
     /// Smoothed round trip; the handshake's until reports have measured it.
     pub(crate) fn rtt(&self) -> Duration {
         self.rtt
+    }
+
+    /// Packets sent so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What the newest report added to the figures: outbound, inbound. Once.
+    pub(crate) fn take_stretches(&mut self) -> [Option<Stretch>; 2] {
+        std::mem::take(&mut self.stretches)
     }
 
     /// Takes packets out of the count that were sealed and never left.
@@ -202,11 +233,13 @@ impl Traffic {
         }
         // `sent` does not count the report itself, `received` does.
         let received = self.received.saturating_sub(1);
-        self.inbound.add(Sample { at: now, sent: report.sent, received, marked: self.marked });
+        let inbound = self.inbound.add(Sample { at: now, sent: report.sent, received, marked: self.marked });
+        let mut outbound = None;
         if report.of != 0 && report.of <= self.sent {
             let received = report.received.saturating_sub(1);
-            self.outbound.add(Sample { at: now, sent: report.of, received, marked: report.marked });
+            outbound = self.outbound.add(Sample { at: now, sent: report.of, received, marked: report.marked });
         }
+        self.stretches = [outbound, inbound];
         if report.echo != 0 {
             let passed = self.stamp(now).wrapping_sub(report.echo).wrapping_sub(report.held);
             let sample = Duration::from_micros(u64::from(passed));
@@ -245,15 +278,20 @@ impl Samples {
         Self(VecDeque::from([Sample { at: now, sent: 0, received: 0, marked: 0 }]))
     }
 
-    fn add(&mut self, sample: Sample) {
-        if self.0.back().is_some_and(|last| sample.sent <= last.sent) {
-            return;
-        }
+    /// Adds a sample; what it says about the time since the last one.
+    fn add(&mut self, sample: Sample) -> Option<Stretch> {
+        let last = *self.0.back().filter(|last| sample.sent > last.sent)?;
         self.0.push_back(sample);
         let old = |second: &Sample| sample.at.saturating_duration_since(second.at) >= LOSS_WINDOW;
         while self.0.len() > SAMPLES_MAX || self.0.get(1).is_some_and(old) {
             self.0.pop_front();
         }
+        Some(Stretch {
+            span: sample.at.saturating_duration_since(last.at),
+            sent: sample.sent - last.sent,
+            received: sample.received.saturating_sub(last.received),
+            since_packet: last.sent,
+        })
     }
 
     fn figures(&self) -> LossFigures {

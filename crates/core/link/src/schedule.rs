@@ -42,8 +42,7 @@ pub(crate) struct DirectionKeys {
     pub(crate) mask: Zeroizing<[u8; 16]>,
     /// AES-128: makes the index out of the hop index.
     pub(crate) index: Zeroizing<[u8; 16]>,
-    /// Makes the ports of hops.
-    #[cfg_attr(not(test), expect(dead_code, reason = "derived with the others; a link without hops has one port"))]
+    /// Makes the ports of hops: that of the responder's direction, since the ports are the responder's.
     pub(crate) port: Zeroizing<[u8; 16]>,
 }
 
@@ -74,11 +73,21 @@ impl DirectionKeys {
         Self { traffic, mask, index, port }
     }
 
+    /// What makes the indices of hops.
+    pub(crate) fn indices(&self) -> IndexKey {
+        IndexKey(HeaderMask::new(&self.index))
+    }
+}
+
+/// Makes the indices of one direction: an index for each hop.
+pub(crate) struct IndexKey(HeaderMask);
+
+impl IndexKey {
     /// The index of hop `hop`: the first 8 bytes of AES(index key, 0^8 | hop).
-    pub(crate) fn index_of_hop(&self, hop: u64) -> u64 {
+    pub(crate) fn of_hop(&self, hop: u64) -> u64 {
         let mut block = [0; TAG_LEN];
         block[8..].copy_from_slice(&hop.to_be_bytes());
-        HeaderMask::new(&self.index).word(&block)
+        self.0.word(&block)
     }
 }
 

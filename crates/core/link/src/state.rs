@@ -1,10 +1,12 @@
 //! What an endpoint knows of one link. Sub-machines stand in files of their own.
 
 mod dial;
+mod hops;
 mod liveness;
 mod rekey;
 
 pub(crate) use dial::{Dial, PendingDoor};
+pub(crate) use hops::{Hops, InitiatorHops, OFFER_INTERVAL, ResponderHops, pair};
 pub(crate) use liveness::Liveness;
 pub(crate) use rekey::{MESSAGE_2_READS_MAX, Rekey};
 
@@ -12,11 +14,11 @@ use crate::admission::Source;
 use crate::config::{EndpointConfig, Parameters};
 use crate::event::LinkId;
 use crate::keyset::{KeySet, SEAL_LIMIT};
-use crate::path::Path;
+use crate::path::{Path, Place};
 use crate::report::Traffic;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
 use identity::{LinkKey, NodeId};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long unconfirmed keys of a responder wait for the initiator's first packet.
@@ -47,6 +49,8 @@ pub(crate) struct LinkState {
     /// Keys of a responder that the initiator has not used yet.
     pub(crate) next: Option<Next>,
     pub(crate) boots: Boots,
+    /// From the first offer on. What a dialled link remembers of ports outlives its keys.
+    pub(crate) hops: Option<Hops>,
     /// When the endpoint's timers come back to this link.
     pub(crate) armed: Option<Instant>,
 }
@@ -61,7 +65,21 @@ pub(crate) struct Up {
     pub(crate) traffic: Traffic,
     pub(crate) liveness: Liveness,
     pub(crate) rekey: Rekey,
+    pub(crate) debts: HopDebts,
     confirm: Confirm,
+}
+
+/// What a link has to say about hops.
+#[derive(Default)]
+pub(crate) struct HopDebts {
+    /// Responder: when the offer is due; `None` when it was acknowledged, or there is none.
+    pub(crate) offer_at: Option<Instant>,
+    /// Initiator: an offer came, and whether it is used.
+    pub(crate) taken: Option<bool>,
+    /// Responder: the initiator is to hop.
+    pub(crate) ask: bool,
+    /// Initiator: no candidate answered, so a door is asked.
+    pub(crate) through_door: bool,
 }
 
 /// Keys that wait for the initiator's first packet.
@@ -75,7 +93,7 @@ pub(crate) struct Next {
 /// What message 1 said about its sender.
 #[derive(Clone, Copy)]
 pub(crate) struct Asker {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Route,
     pub(crate) parameters: Parameters,
     pub(crate) boot: u32,
 }
@@ -104,24 +122,27 @@ impl Boots {
     }
 }
 
-/// Covers with which an initiator puts new keys into use where no slots carry cells anyway.
+/// Covers with which an initiator puts new keys, or a new pair of ports, into use where no slots carry cells anyway.
 struct Confirm {
+    /// A pair is what is put into use.
+    of_hop: bool,
     next: Instant,
     left: u32,
     wait: Duration,
 }
 
 impl Up {
-    pub(crate) fn new(now: Instant, keys: KeySet, address: SocketAddr, rtt: Duration, rekey_at: Instant) -> Self {
+    pub(crate) fn new(now: Instant, keys: KeySet, address: Route, rtt: Duration, rekey_at: Instant) -> Self {
         Self {
             keys,
             born: now,
             previous: None,
-            path: Path::new(address),
+            path: Path::new(Place { route: address, hop: 0 }),
             traffic: Traffic::new(now, rtt),
             liveness: Liveness::new(now),
             rekey: Rekey::new(rekey_at),
-            confirm: Confirm { next: now, left: 0, wait: CONFIRM_FIRST },
+            debts: HopDebts::default(),
+            confirm: Confirm { of_hop: false, next: now, left: 0, wait: CONFIRM_FIRST },
         }
     }
 
@@ -141,12 +162,26 @@ impl Up {
 
     /// The initiator got new keys: the responder uses them only after a packet under them.
     pub(crate) fn expect_confirmation(&mut self, now: Instant) {
-        self.confirm = Confirm { next: now, left: CONFIRMS_MAX, wait: CONFIRM_FIRST };
+        self.confirm = Confirm { of_hop: false, next: now, left: CONFIRMS_MAX, wait: CONFIRM_FIRST };
+    }
+
+    /// The initiator is on another pair: the responder uses it only after a packet on it.
+    pub(crate) fn expect_following(&mut self, now: Instant) {
+        self.confirm = Confirm { of_hop: true, next: now, left: CONFIRMS_MAX, wait: CONFIRM_FIRST };
+    }
+
+    /// A packet came that the responder sent after it had followed.
+    #[inline]
+    pub(crate) fn was_followed(&mut self) {
+        if self.confirm.of_hop {
+            self.confirm = Confirm { of_hop: false, left: 0, ..self.confirm };
+        }
     }
 
     /// When a cover cell must put new keys into use.
     pub(crate) fn confirm_due(&self) -> Option<Instant> {
-        (self.confirm.left > 0 && self.keys.opened_end() == 0).then_some(self.confirm.next)
+        let unused = self.confirm.of_hop || self.keys.opened_end() == 0;
+        (self.confirm.left > 0 && unused).then_some(self.confirm.next)
     }
 
     /// A packet under the new keys goes out.
@@ -160,7 +195,8 @@ impl Up {
 
     /// True when the present keys are so old or worn that only a whole handshake helps.
     pub(crate) fn wants_handshake(&self, now: Instant, config: &EndpointConfig) -> bool {
-        self.liveness.is_quiet() || self.keys.sealed() >= SEAL_LIMIT / 2 || now >= self.too_old_at(config)
+        let unheard = self.liveness.is_quiet() || self.debts.through_door;
+        unheard || self.keys.sealed() >= SEAL_LIMIT / 2 || now >= self.too_old_at(config)
     }
 
     pub(crate) fn too_old_at(&self, config: &EndpointConfig) -> Instant {
@@ -174,7 +210,9 @@ impl LinkState {
         let next = self.next.as_ref().map(|next| next.asked_at + UNCONFIRMED_LIFETIME);
         let up = self.up.as_ref().map(|up| {
             let live = up.liveness.deadline(config);
-            [up.previous.as_ref().map(|(_, until)| *until), up.path.deadline(), Some(live)].into_iter().flatten().min()
+            let hops = self.hops.as_ref().and_then(Hops::deadline);
+            let previous = up.previous.as_ref().map(|(_, until)| *until);
+            [previous, up.path.deadline(), Some(live), hops].into_iter().flatten().min()
         });
         let own = if config.gridded { None } else { self.own_packet_due(config) };
         [next, up.flatten(), own].into_iter().flatten().min()
@@ -184,15 +222,19 @@ impl LinkState {
     pub(crate) fn own_packet_due(&self, config: &EndpointConfig) -> Option<Instant> {
         let handshake = self.dial.as_ref().filter(|dial| !dial.parked).map(|dial| match &self.up {
             None => dial.next_at,
-            Some(up) if up.liveness.is_quiet() => dial.next_at,
+            Some(up) if up.liveness.is_quiet() || up.debts.through_door => dial.next_at,
             Some(up) => up.too_old_at(config).max(dial.next_at),
         });
         let Some(up) = &self.up else { return handshake };
-        let at_once = up.path.owes_answer() || up.rekey.owes_answer();
+        let heard = up.liveness.last_heard();
+        let says = up.debts.taken.is_some() || up.debts.ask;
+        let at_once = says || up.path.owes_answer() || up.rekey.owes_answer();
         let initiator = self.dial.is_some();
         [
             handshake,
-            at_once.then(|| up.liveness.last_heard()),
+            at_once.then_some(heard),
+            self.hops.as_ref().and_then(|hops| hops.packet_due(heard)),
+            up.debts.offer_at,
             up.path.challenge_due(),
             up.traffic.report_due(false),
             up.confirm_due(),
@@ -209,6 +251,7 @@ impl LinkState {
 #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 mod tests {
     use super::*;
+    use crate::keyset::Hopping;
     use crate::schedule::{RawKeys, Role};
     use identity::{DoorKey, LinkSecret, NodeSecret};
     use zeroize::Zeroizing;
@@ -220,11 +263,17 @@ mod tests {
 
     fn keys() -> KeySet {
         let raw = RawKeys { initiator: Zeroizing::new([1; 32]), responder: Zeroizing::new([2; 32]) };
-        KeySet::new(&raw, Role::Initiator, &HeaderMask::of_door(&DoorKey::from_bytes([3; 32])))
+        KeySet::new(&raw, Role::Initiator, &HeaderMask::of_door(&DoorKey::from_bytes([3; 32])), Hopping::Off)
     }
 
     fn up(now: Instant, keys: KeySet) -> Up {
-        Up::new(now, keys, SocketAddr::from(([192, 0, 2, 1], 1)), Duration::ZERO, now + Duration::from_secs(120))
+        Up::new(
+            now,
+            keys,
+            std::net::SocketAddr::from(([192, 0, 2, 1], 1)).into(),
+            Duration::ZERO,
+            now + Duration::from_secs(120),
+        )
     }
 
     #[test]

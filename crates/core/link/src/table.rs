@@ -1,4 +1,4 @@
-//! Where a packet's index leads. At most three indices a link.
+//! Where a packet's index leads: three generations of keys a link, of which each has one index, or three with hops.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -22,8 +22,11 @@ impl IndexTable {
         true
     }
 
-    pub(crate) fn remove(&mut self, index: u64) {
-        self.0.remove(&index);
+    /// Removes an index that leads to this slot; one that another link had first stays.
+    pub(crate) fn remove(&mut self, index: u64, slot: u32) {
+        if self.slot(index) == Some(slot) {
+            self.0.remove(&index);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -30,3 +30,8 @@ fn link_packet_corpus() {
 fn link_cells_corpus() {
     replay("link_cells", link::fuzz::hostile_peer);
 }
+
+#[test]
+fn hop_offer_corpus() {
+    replay("hop_offer", link::fuzz::hop_offer);
+}

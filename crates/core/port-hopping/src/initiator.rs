@@ -249,6 +249,29 @@ impl Initiator {
         self.handle_timeout(now);
     }
 
+    /// The other end has other addresses or ports. The pair stays; what was being tried is given up.
+    pub fn handle_new_targets(&mut self, now: Instant, targets: Targets) {
+        self.targets = Arc::new(targets);
+        if let Some(step) = self.step.take() {
+            self.close_tries(&step, None);
+            self.want(step.cause);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The link is down: all its sockets are closed. What is remembered of pairs and ports stays until
+    /// [`Initiator::handle_door_opened`]; nothing else is called before that.
+    pub fn handle_down(&mut self) {
+        if let Some(step) = self.step.take() {
+            self.close_tries(&step, None);
+        }
+        while let Some(old) = self.old.pop_front() {
+            self.push(InitiatorOutput::Close { id: old.id });
+        }
+        self.push(InitiatorOutput::Close { id: self.present.id });
+        self.wanted = None;
+    }
+
     /// The link has come up again through a door, with another secret: hops begin at index 0 on a new socket.
     pub fn handle_door_opened(&mut self, now: Instant, secret: HopSecret, door: SocketAddr) -> SocketId {
         self.secret = secret;

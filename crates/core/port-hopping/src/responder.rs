@@ -193,6 +193,11 @@ impl Responder {
         [old, refused, secret].into_iter().flatten().min()
     }
 
+    /// True when [`Responder::poll_answer`] has one.
+    pub fn owes_answer(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
     /// The answer to a probe that is owed; the caller sends it now.
     pub fn poll_answer(&mut self) -> Option<ProbeAnswer> {
         self.owed.pop_front()

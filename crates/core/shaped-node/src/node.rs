@@ -9,7 +9,7 @@ use crate::queues::{FlowQueues, QueueFault};
 use crate::status::Counters;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
-use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Peer, Received};
+use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Peer, Received, Route};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{CongestionControl, EndReason};
@@ -149,7 +149,7 @@ pub struct ShapedNode<Q> {
     pub(crate) scratch: Vec<u8>,
     pub(crate) spares: Vec<SpareOf>,
     /// Sealed packets for another address than the batch that they were made in, at most one batch.
-    held: VecDeque<(SocketAddr, Vec<u8>)>,
+    held: VecDeque<(Route, Vec<u8>)>,
     rng: ChaCha20Rng,
     noise: Box<dyn ReadyNoise + Send>,
     events: VecDeque<NodeEvent>,
@@ -272,7 +272,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Takes one UDP payload. `ce`: it carried the mark "congestion experienced". After a batch of
     /// packets call [`ShapedNode::settle`].
-    pub fn handle_packet(&mut self, now: Now, from: SocketAddr, ce: bool, packet: &mut [u8]) {
+    pub fn handle_packet(&mut self, now: Now, from: impl Into<Route>, ce: bool, packet: &mut [u8]) {
         let Received::Cell { link, head } = self.endpoint.handle_packet(now, from, ce, packet) else { return };
         let region = packet.len() - TAG_LEN;
         let region = &packet[HEADER_LEN + CELL_HEAD_LEN..region];
@@ -284,7 +284,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             | Command::Challenge
             | Command::ChallengeAnswer
             | Command::RekeyInit
-            | Command::RekeyAnswer => {}
+            | Command::RekeyAnswer
+            | Command::HopOffer
+            | Command::HopOfferTaken
+            | Command::HopProbe
+            | Command::HopAnswer
+            | Command::HopAsk => {}
         }
     }
 

@@ -1,20 +1,20 @@
 //! The packets of one slot, ready to be sent.
 
-use link::LinkId;
+use link::{LinkId, Route};
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Packets of one size to one address, back to back.
+/// Packets of one size on one route, back to back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Where they go. Unspecified for an empty run.
-    pub to: SocketAddr,
+    pub to: Route,
     /// A whole number of packets of P bytes.
     pub packets: Vec<u8>,
 }
 
 impl Default for Run {
     fn default() -> Self {
-        Self { to: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), packets: Vec::new() }
+        Self { to: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into(), packets: Vec::new() }
     }
 }
 
@@ -43,12 +43,8 @@ impl RunBuilder {
     }
 
     /// Lets `seal` append one packet to a lane and say where it goes. False when it had none. A packet
-    /// for another address than the lane's first goes into a run of its own.
-    pub(crate) fn append_to_lane(
-        &mut self,
-        lane: usize,
-        seal: impl FnOnce(&mut Vec<u8>) -> Option<SocketAddr>,
-    ) -> bool {
+    /// for another route than the lane's first goes into a run of its own.
+    pub(crate) fn append_to_lane(&mut self, lane: usize, seal: impl FnOnce(&mut Vec<u8>) -> Option<Route>) -> bool {
         let Some(run) = self.runs.get_mut(lane) else { return false };
         let before = run.packets.len();
         let Some(to) = seal(&mut run.packets) else { return false };
@@ -62,7 +58,7 @@ impl RunBuilder {
     }
 
     /// Lets `seal` make one packet outside the lanes.
-    pub(crate) fn append(&mut self, seal: impl FnOnce(&mut Vec<u8>) -> Option<SocketAddr>) -> bool {
+    pub(crate) fn append(&mut self, seal: impl FnOnce(&mut Vec<u8>) -> Option<Route>) -> bool {
         let mut packets = Vec::new();
         let Some(to) = seal(&mut packets) else { return false };
         self.runs.push(Run { to, packets });

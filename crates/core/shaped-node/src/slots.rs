@@ -8,8 +8,7 @@ use crate::node::ShapedNode;
 use crate::plan::{RunBuilder, SlotPlan, SpareOf};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
-use link::{LinkId, Now};
-use std::net::SocketAddr;
+use link::{LinkId, Now, Route};
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::leg::LegHeader;
 use wire::packet::{LAYER_LEN, LAYERS_MAX, LEG_HEADER_LEN};
@@ -66,7 +65,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// One packet of a link: the link's own if it has one due, else data, else cover.
-    fn fill_cell(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    fn fill_cell(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         if let Some(to) = self.endpoint.poll_own_packet(now, link, out) {
             self.counters.link_cells += 1;
             self.near.minute.note_cell(false);
@@ -93,7 +92,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// Seals one session packet as a data cell.
-    pub(crate) fn seal_data(&mut self, now: Now, link: LinkId, packet: &[u8], out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub(crate) fn seal_data(&mut self, now: Now, link: LinkId, packet: &[u8], out: &mut Vec<u8>) -> Option<Route> {
         let peer = self.peers.get_mut(&link)?;
         let tunnel = peer.tunnel.as_mut()?;
         peer.sent_bytes += packet.len() as u64;
@@ -104,7 +103,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// Seals a cell without a session packet.
-    pub(crate) fn seal_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub(crate) fn seal_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         self.counters.cover_cells += 1;
         match self.peers.get_mut(&link)?.tunnel.as_mut() {
             Some(tunnel) => {
@@ -127,7 +126,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         header: &LegHeader,
         packet: &[u8],
         out: &mut Vec<u8>,
-    ) -> Option<SocketAddr> {
+    ) -> Option<Route> {
         let fill = |region: &mut [u8]| {
             let inner = &mut region[INNER_OFFSET..];
             inner[..LEG_HEADER_LEN].copy_from_slice(&header.encode());

@@ -29,6 +29,16 @@ pub enum Command {
     RekeyInit = 4,
     /// Circuit 0: second message of a rekey.
     RekeyAnswer = 5,
+    /// Circuit 0: the responder's addresses and ports, to hop over.
+    HopOffer = 6,
+    /// Circuit 0: an offer came, and whether it is used.
+    HopOfferTaken = 7,
+    /// Circuit 0: asks for an answer on the pair of ports that it came on.
+    HopProbe = 8,
+    /// Circuit 0: the answer to a probe.
+    HopAnswer = 9,
+    /// Circuit 0: the responder asks for a hop.
+    HopAsk = 10,
     /// A leg header and perhaps a session packet, under the circuit's layers.
     Relay = 16,
     /// The other side may forget this circuit.
@@ -46,6 +56,11 @@ impl TryFrom<u8> for Command {
             3 => Self::ChallengeAnswer,
             4 => Self::RekeyInit,
             5 => Self::RekeyAnswer,
+            6 => Self::HopOffer,
+            7 => Self::HopOfferTaken,
+            8 => Self::HopProbe,
+            9 => Self::HopAnswer,
+            10 => Self::HopAsk,
             16 => Self::Relay,
             20 => Self::Destroy,
             _ => return Err(DecodeError::Unknown("cell command")),

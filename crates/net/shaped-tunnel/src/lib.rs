@@ -7,6 +7,7 @@ mod order;
 mod process;
 mod replay;
 mod shaped;
+mod sockets;
 mod status;
 
 pub use boot::{Boot, BootDp, BootError, BootPacing, BootQueue, BootSide, CongestionName};

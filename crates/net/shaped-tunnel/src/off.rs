@@ -1,9 +1,9 @@
 //! The loop of mode `off`: packets, the doorbell and time-outs wake it, and it sends at once.
 
 use crate::process::{Going, RunError, Shell, now};
+use os_net::slot_sender::Way;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::net::SocketAddr;
 use std::time::Instant;
 use tracing::debug;
 
@@ -16,7 +16,7 @@ pub(crate) struct OffLoop<'a> {
     buffers: RecvBuffers,
     out: Vec<u8>,
     /// A batch that the kernel's buffer had no room for. Nothing that was sealed is dropped.
-    stuck: Option<SocketAddr>,
+    stuck: Option<Way>,
 }
 
 impl<'a> OffLoop<'a> {
@@ -46,21 +46,19 @@ impl<'a> OffLoop<'a> {
     fn send(&mut self) -> bool {
         let mut any = false;
         for _ in 0..SEND_ROUNDS {
-            let to = match self.stuck.take() {
-                Some(to) => Some(to),
-                None => {
-                    self.out.clear();
-                    self.shell.node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out)
-                }
-            };
-            let Some(to) = to else { break };
-            match self.shell.socket.send_batch(to, &self.out, self.shell.packet_bytes) {
+            let way = self.stuck.take().or_else(|| {
+                self.out.clear();
+                let route = self.shell.node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out)?;
+                Some(self.shell.sockets.way(route))
+            });
+            let Some(way) = way else { break };
+            match way.socket.send_batch(way.to, &self.out, self.shell.packet_bytes) {
                 Ok(sent) => {
                     any |= sent.packets > 0;
                     self.shell.reporter.sent(sent.packets as u64);
                     if sent.blocked {
                         self.out.drain(..sent.packets * self.shell.packet_bytes);
-                        self.stuck = Some(to);
+                        self.stuck = Some(way);
                         break;
                     }
                 }
@@ -93,10 +91,12 @@ impl<'a> OffLoop<'a> {
         let timeout = self.shell.node.poll_timeout();
         let until = timeout.map_or(longest, |at| at.saturating_duration_since(now)).min(longest);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
-        let writable = if self.stuck.is_some() { PollFlags::OUT } else { PollFlags::empty() };
         let shell = &*self.shell;
-        let mut watched =
-            vec![PollFd::new(&*shell.socket, PollFlags::IN | writable), PollFd::new(shell.channel(), PollFlags::IN)];
+        let mut watched = shell.sockets.watched(PollFlags::IN);
+        watched.push(PollFd::new(shell.channel(), PollFlags::IN));
+        if let Some(way) = &self.stuck {
+            watched.push(PollFd::new(&*way.socket, PollFlags::OUT));
+        }
         if bell && let Some(queues) = shell.node.queues_ref() {
             watched.push(PollFd::from_borrowed_fd(queues.bell_fd(), PollFlags::IN));
         }

@@ -6,9 +6,10 @@ use crate::off::OffLoop;
 use crate::order::{Direction, Order};
 use crate::replay::ReplayFile;
 use crate::shaped::ShapedLoop;
+use crate::sockets::Sockets;
 use crate::status::Reporter;
 use flow_queue::{Geometry, QueueSide, Side};
-use link::Now;
+use link::{Now, Route};
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::udp::{RecvBuffers, UdpSocket};
@@ -17,7 +18,6 @@ use shaped_node::{NodeEvent, ShapedNode};
 use shaping::ReadyNoise;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -48,7 +48,7 @@ pub enum RunError {
 /// Everything that both loops need.
 pub(crate) struct Shell {
     pub(crate) node: ShapedNode<QueueSide>,
-    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) sockets: Sockets,
     pub(crate) packet_bytes: usize,
     pub(crate) reporter: Reporter,
     channel: Channel,
@@ -119,7 +119,7 @@ impl Shell {
         let reporter = Reporter::new(Instant::now());
         Ok(Self {
             node,
-            socket: Arc::new(socket),
+            sockets: Sockets::new(socket),
             packet_bytes,
             reporter,
             channel,
@@ -155,13 +155,16 @@ impl Shell {
     pub(crate) fn receive(&mut self, buffers: &mut RecvBuffers) -> Result<usize, RunError> {
         let now = now();
         let mut packets = 0;
-        for _ in 0..RECEIVE_ROUNDS {
-            let node = &mut self.node;
-            match self.socket.recv_batch(buffers, |from, ce, packet| node.handle_packet(now, from, ce, packet)) {
-                Ok(count) => packets += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(RunError::Socket(error)),
+        for (via, socket) in self.sockets.iter() {
+            for _ in 0..RECEIVE_ROUNDS {
+                let node = &mut self.node;
+                let take = |to, ce, packet: &mut [u8]| node.handle_packet(now, Route { via, to }, ce, packet);
+                match socket.recv_batch(buffers, take) {
+                    Ok(count) => packets += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(RunError::Socket(error)),
+                }
             }
         }
         if packets > 0 {

@@ -7,10 +7,9 @@ use crate::process::{Going, RunError, Shell, now};
 use os_net::clock::{MonotonicAnchor, monotonic_ns, unix_time};
 use os_net::schedule;
 use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender};
-use os_net::udp::{RecvBuffers, UdpSocket};
+use os_net::udp::RecvBuffers;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shaped_node::SlotPlan;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
@@ -20,7 +19,6 @@ const FIRST_SLOT_AFTER: u64 = 4;
 /// State of the loop.
 pub(crate) struct ShapedLoop<'a> {
     shell: &'a mut Shell,
-    socket: Arc<UdpSocket>,
     sender: SlotSender,
     grid: Grid,
     anchor: MonotonicAnchor,
@@ -40,7 +38,6 @@ impl<'a> ShapedLoop<'a> {
         // Before the sender thread exists: a thread is confined by what its parent had given up.
         shell.confine(boot);
         let grid = aligned_grid(boot.slot_ms);
-        let socket = Arc::clone(&shell.socket);
         let settings = Settings {
             spin: Duration::from_micros(boot.spin_us),
             lanes: shell.node.lanes(),
@@ -48,8 +45,7 @@ impl<'a> ShapedLoop<'a> {
             core: boot.core,
             ..Settings::new(grid, shell.packet_bytes)
         };
-        let sender = SlotSender::start(Arc::clone(&socket), &settings)
-            .map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+        let sender = SlotSender::start(&settings).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
         if let Some(priority) = boot.realtime
             && let Err(error) = schedule::set_fifo(priority.saturating_sub(1).max(1))
         {
@@ -58,7 +54,6 @@ impl<'a> ShapedLoop<'a> {
         shell.ready();
         Ok(Self {
             shell,
-            socket,
             sender,
             grid,
             anchor: MonotonicAnchor::now(),
@@ -120,6 +115,8 @@ impl<'a> ShapedLoop<'a> {
         let sender = &self.sender;
         let late = |lane| sender.unsent_packets(lane);
         self.shell.node.prepare_slot(now, slot, spare_used, &late, &mut self.plan);
+        let sockets = &self.shell.sockets;
+        let to_send = |run: shaped_node::Run| Run { way: sockets.way(run.to), packets: run.packets };
         let batch = Batch { slot, runs: self.plan.runs.drain(..).map(to_send).collect() };
         let spare = self.plan.next.map(|slot| Batch { slot, runs: self.plan.spare.drain(..).map(to_send).collect() });
         if let Err(refused) = self.sender.hand_over(batch, spare) {
@@ -135,7 +132,8 @@ impl<'a> ShapedLoop<'a> {
         let until =
             self.next.map_or(longest, |slot| self.make_at(slot).saturating_duration_since(Instant::now())).min(longest);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
-        let mut watched = [PollFd::new(&*self.socket, PollFlags::IN), PollFd::new(self.shell.channel(), PollFlags::IN)];
+        let mut watched = self.shell.sockets.watched(PollFlags::IN);
+        watched.push(PollFd::new(self.shell.channel(), PollFlags::IN));
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(RunError::Socket(error.into())),
@@ -148,10 +146,6 @@ impl<'a> ShapedLoop<'a> {
             self.shell.report(now);
         }
     }
-}
-
-fn to_send(run: shaped_node::Run) -> Run {
-    Run { destination: run.to, packets: run.packets }
 }
 
 /// A grid whose slots lie at whole multiples of the slot length in UTC, as all nodes of the network have it.

@@ -7,6 +7,7 @@
 mod book;
 mod statistics;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -17,7 +18,7 @@ use rustix::thread::futex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::book::{Batch, Decision, Grid, Piece, Run, SlotBook};
+pub use self::book::{Grid, SlotBook};
 use self::statistics::{Counters, LatenessLog};
 pub use self::statistics::{LATENESS_EDGES_US, Lateness, LatenessHistogram, Statistics};
 use crate::clock::{monotonic_ns, timespec};
@@ -33,6 +34,30 @@ pub const SPARES_MAX: u64 = 64;
 
 /// Most emptied buffers that wait to be used again; further ones are freed.
 const FREE_BUFFERS_MAX: usize = 256;
+
+/// The way of packets: the socket they leave from, and where they go. Each packet names its own, so a new socket needs no
+/// word to the thread, and an old one lives until the last packet made for it has left.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The socket.
+    pub socket: Arc<UdpSocket>,
+    /// The far address.
+    pub to: SocketAddr,
+}
+
+impl PartialEq for Way {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.socket, &other.socket) && self.to == other.to
+    }
+}
+
+impl Eq for Way {}
+
+/// Packets of one link in one slot.
+pub type Run = book::Run<Way>;
+/// The packets of a slot.
+pub type Batch = book::Batch<Way>;
+type Piece = book::Piece<Way>;
 
 /// How the thread runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,7 +149,7 @@ pub struct SlotSender {
 
 impl SlotSender {
     /// Starts the thread. It sleeps until the first batch is handed over.
-    pub fn start(socket: Arc<UdpSocket>, settings: &Settings) -> Result<Self, StartError> {
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
         let lanes = settings.lanes.max(1);
         let capacity = usize::try_from(BATCHES_MAX + SPARES_MAX).unwrap_or(usize::MAX);
         let (offers, incoming) = rtrb::RingBuffer::new(capacity);
@@ -137,7 +162,6 @@ impl SlotSender {
             wake: AtomicU32::new(0),
         });
         let worker = Worker {
-            socket,
             book: SlotBook::new(settings.grid, settings.packet_bytes),
             settings: settings.clone(),
             incoming,
@@ -260,8 +284,7 @@ impl Shared {
 
 /// The thread's side.
 struct Worker {
-    socket: Arc<UdpSocket>,
-    book: SlotBook,
+    book: SlotBook<Way>,
     settings: Settings,
     incoming: rtrb::Consumer<Offer>,
     free: rtrb::Producer<Vec<u8>>,
@@ -345,7 +368,7 @@ impl Worker {
             counters.missed.fetch_add(1, Ordering::Relaxed);
         } else if !pieces.is_empty() {
             for piece in &pieces {
-                send(&self.socket, counters, piece, self.settings.packet_bytes);
+                send(counters, piece, self.settings.packet_bytes);
             }
             let after_ns = monotonic_ns();
             let lateness = Lateness::new(slot_ns, before_ns, after_ns);
@@ -383,9 +406,9 @@ impl Worker {
     }
 }
 
-fn send(socket: &UdpSocket, counters: &Counters, piece: &Piece, packet_bytes: usize) {
+fn send(counters: &Counters, piece: &Piece, packet_bytes: usize) {
     let packets = (piece.packets.len() / packet_bytes.max(1)) as u64;
-    let counter = match socket.send_batch(piece.destination, &piece.packets, packet_bytes) {
+    let counter = match piece.way.socket.send_batch(piece.way.to, &piece.packets, packet_bytes) {
         Ok(sent) => {
             counters.sent.fetch_add(sent.packets as u64, Ordering::Relaxed);
             counters.blocked.fetch_add(packets.saturating_sub(sent.packets as u64), Ordering::Relaxed);

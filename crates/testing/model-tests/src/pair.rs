@@ -324,7 +324,7 @@ impl Host {
             for run in runs {
                 let size = if leak == Some(Leak::LongerWithData) { run.packets.len() } else { 1350 };
                 for packet in run.packets.chunks(if size.is_multiple_of(1350) { 1350 } else { 1366 }) {
-                    network.send(self.address, run.to, packet);
+                    network.send(self.address, run.to.to, packet);
                 }
             }
         }
@@ -363,7 +363,7 @@ impl Host {
         let mut out = Vec::new();
         while let Some(to) = self.node.poll_transmit(now, BATCH, &mut out) {
             for packet in out.chunks(1350) {
-                network.send(self.address, to, packet);
+                network.send(self.address, to.to, packet);
             }
             out.clear();
         }

@@ -13,6 +13,7 @@ impl Endpoint {
         let count = body.len().min(room.len());
         room[..count].copy_from_slice(&body[..count]);
         let up = self.state_mut(link).and_then(|state| state.up.as_mut());
-        if up.is_some_and(|up| up.keys.seal(&mut packet).is_ok()) { packet } else { Vec::new() }
+        let sealed = up.is_some_and(|up| up.keys.seal(up.path.place().hop, &mut packet).is_ok());
+        if sealed { packet } else { Vec::new() }
     }
 }

@@ -9,11 +9,11 @@ use crate::door::{Message1, open_cookie, open_message_1, open_message_2, seal_co
 use crate::event::{DownReason, DropReason, LinkEvent, Now, Received};
 use crate::handshake::{ANSWER_PAYLOAD_LEN, Asked, EXTRA_MAX, KEY_LEN, SECOND_LEN};
 use crate::keyset::KeySet;
+use crate::route::{Route, Via};
 use crate::schedule::{Role, utc_day};
 use crate::state::{Asker, Next};
 use identity::{LinkKey, NodeId};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Answers waiting for a slot (about 0.3 MB). When full, messages 1 are dropped before any work is done for them.
@@ -30,7 +30,7 @@ const STATUS_WRONG_VERSION: u8 = 1;
 
 /// A packet for a stranger.
 pub(super) struct DoorPacket {
-    to: SocketAddr,
+    to: Route,
     made: Instant,
     packet: Vec<u8>,
 }
@@ -53,7 +53,7 @@ struct Welcome {
 
 impl Endpoint {
     /// Appends one answer to a stranger; returns where it goes. On a grid one takes one slot.
-    pub fn poll_door_packet(&mut self, now: Now, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub fn poll_door_packet(&mut self, now: Now, out: &mut Vec<u8>) -> Option<Route> {
         loop {
             let packet = self.door_packets.pop_front()?;
             if now.instant.saturating_duration_since(packet.made) < DOOR_PACKET_LIFETIME {
@@ -69,8 +69,12 @@ impl Endpoint {
     }
 
     #[cold]
-    pub(super) fn handle_stranger(&mut self, now: Now, from: SocketAddr, packet: &[u8]) -> Received {
-        if let Some(&slot) = self.dial_addresses.get(&from)
+    pub(super) fn handle_stranger(&mut self, now: Now, from: Route, packet: &[u8]) -> Received {
+        if from.via != Via::DOOR {
+            // Handshakes are made at doors. Everywhere else a stranger meets silence.
+            return self.drop_packet(DropReason::Stranger);
+        }
+        if let Some(&slot) = self.dial_addresses.get(&from.to)
             && let Some(received) = self.handle_answer(now, slot, from, packet)
         {
             return received;
@@ -90,7 +94,7 @@ impl Endpoint {
     }
 
     /// A packet from an address that is dialled: None when it is no answer to the newest message 1.
-    fn handle_answer(&mut self, now: Now, slot: u32, from: SocketAddr, packet: &[u8]) -> Option<Received> {
+    fn handle_answer(&mut self, now: Now, slot: u32, from: Route, packet: &[u8]) -> Option<Received> {
         let state = self.links[slot as usize].state.as_mut()?;
         let dial = state.dial.as_mut()?;
         let pending = dial.pending.as_mut()?;
@@ -113,8 +117,8 @@ impl Endpoint {
             self.emit(LinkEvent::WrongVersion { link, theirs: welcome.version });
             return Some(Received::Handled);
         }
-        let keys = KeySet::new(&raw, Role::Initiator, &state.index_mask);
-        if !self.table.insert(keys.receive_index(), slot) {
+        let keys = KeySet::new(&raw, Role::Initiator, &state.index_mask, self.config.hopping());
+        if !self.learn_keys(slot, &keys) {
             return Some(self.drop_packet(DropReason::WrongAnswer));
         }
         let (parameters, boot) = (welcome.parameters, welcome.boot);
@@ -123,11 +127,11 @@ impl Endpoint {
     }
 
     /// Message 1 without its disguise: works in the order of cost.
-    fn knock(&mut self, now: Now, from: SocketAddr, message: &Message1) -> Result<(), DropReason> {
+    fn knock(&mut self, now: Now, from: Route, message: &Message1) -> Result<(), DropReason> {
         let mut ephemeral = [0; KEY_LEN];
         ephemeral.copy_from_slice(&message.first[..KEY_LEN]);
         self.replays.purge(utc_day(now.unix_s));
-        match self.replays.look_up(now.instant, &ephemeral, &message.tag, from) {
+        match self.replays.look_up(now.instant, &ephemeral, &message.tag, from.to) {
             Some(Cached::Answer(answer)) => {
                 let packet = answer.to_vec();
                 self.queue_door_packet(now, from, packet)?;
@@ -141,7 +145,7 @@ impl Endpoint {
             return Err(DropReason::Overload);
         }
         let crowded = self.arrivals.count(now.instant) > COOKIES_ABOVE || self.replays.is_full();
-        if crowded && !self.cookies.accepts(now.instant, &mut self.rng, from, &message.cookie) {
+        if crowded && !self.cookies.accepts(now.instant, &mut self.rng, from.to, &message.cookie) {
             self.ask_for_cookie(now, from, message)?;
             return Err(DropReason::CookieNeeded);
         }
@@ -169,8 +173,8 @@ impl Endpoint {
         }
     }
 
-    fn ask_for_cookie(&mut self, now: Now, from: SocketAddr, message: &Message1) -> Result<(), DropReason> {
-        let cookie = self.cookies.bake(now.instant, &mut self.rng, from);
+    fn ask_for_cookie(&mut self, now: Now, from: Route, message: &Message1) -> Result<(), DropReason> {
+        let cookie = self.cookies.bake(now.instant, &mut self.rng, from.to);
         let mut packet = vec![0; self.config.packet_size.packet()];
         let keys = self.door_days.of(message.day).ok_or(DropReason::Stranger)?;
         seal_cookie(keys, &message.tag, &cookie, &mut self.rng, &mut packet);
@@ -183,7 +187,7 @@ impl Endpoint {
     fn welcome(
         &mut self,
         now: Now,
-        from: SocketAddr,
+        from: Route,
         message: &Message1,
         ephemeral: [u8; 32],
         asked: Asked,
@@ -208,24 +212,24 @@ impl Endpoint {
             return Err(DropReason::WrongVersion);
         }
         let mask = self.door_mask.clone().ok_or(DropReason::UnknownPeer)?;
-        let keys = KeySet::new(&raw, Role::Responder, &mask);
-        if self.table.slot(keys.receive_index()).is_some() {
+        let keys = KeySet::new(&raw, Role::Responder, &mask, self.config.hopping());
+        if keys.receive_indices().any(|index| self.table.slot(index).is_some()) {
             return Err(DropReason::WrongKey);
         }
         let slot = known.unwrap_or_else(|| {
             let slot = self.add_link(peer, node_id, mask, None);
             self.accepted.insert(peer, slot);
-            self.charge_source(slot, Source::from(from));
+            self.charge_source(slot, Source::from(from.to));
             self.mark_half_open(slot);
             slot
         });
-        self.table.insert(keys.receive_index(), slot);
+        self.learn_keys(slot, &keys);
         let asker = Asker { address: from, parameters: hello.parameters, boot: hello.boot };
         let state = self.at(slot);
         state.boots.newest_asked = Some((hello.boot, hello.number));
         let replaced = state.next.replace(Next { keys, asked_at: now.instant, door: Some(asker) });
-        self.forget_keys(replaced.map(|next| next.keys));
-        self.replays.keep_answer(now.instant, ephemeral, message.tag, from, packet.clone());
+        self.forget_keys(slot, replaced.map(|next| next.keys));
+        self.replays.keep_answer(now.instant, ephemeral, message.tag, from.to, packet.clone());
         self.queue_door_packet(now, from, packet)?;
         self.counters.answered += 1;
         self.arm(slot);
@@ -233,13 +237,13 @@ impl Endpoint {
     }
 
     /// Whether there is room for a peer's link, and its message was not overtaken. Makes room among half-open links.
-    fn check_place(&mut self, known: Option<u32>, from: SocketAddr, hello: &Hello) -> Result<(), DropReason> {
+    fn check_place(&mut self, known: Option<u32>, from: Route, hello: &Hello) -> Result<(), DropReason> {
         if let Some(slot) = known {
             let newest = self.at(slot).boots.newest_asked;
             let overtaken = newest.is_some_and(|(boot, number)| boot == hello.boot && hello.number <= number);
             return if overtaken { Err(DropReason::StaleHandshake) } else { Ok(()) };
         }
-        if self.sources.count(Source::from(from)) >= self.config.links_per_source {
+        if self.sources.count(Source::from(from.to)) >= self.config.links_per_source {
             return Err(DropReason::TooManyFromSource);
         }
         if self.half_open.len() >= HALF_OPEN_MAX || self.link_count() >= self.links_max() {
@@ -249,7 +253,7 @@ impl Endpoint {
         Ok(())
     }
 
-    fn queue_door_packet(&mut self, now: Now, to: SocketAddr, packet: Vec<u8>) -> Result<(), DropReason> {
+    fn queue_door_packet(&mut self, now: Now, to: Route, packet: Vec<u8>) -> Result<(), DropReason> {
         if self.door_packets.len() >= DOOR_PACKETS_MAX {
             return Err(DropReason::Overload);
         }

@@ -5,24 +5,26 @@ use super::door::Hello;
 use crate::door::{DOOR_FIRST_LEN, seal_message_1};
 use crate::event::{LinkEvent, LinkId, Now};
 use crate::handshake::{FIRST_LEN, Initiation};
+use crate::path::Place;
+use crate::route::Route;
 use crate::schedule::{DayKeys, utc_day};
 use crate::state::{LinkState, MESSAGE_2_READS_MAX, PendingDoor};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 
 /// A cell of circuit 0, and where it goes.
-struct OwnCell {
-    command: Command,
-    payload: Vec<u8>,
-    to: SocketAddr,
+pub(super) struct OwnCell {
+    pub(super) command: Command,
+    pub(super) payload: Vec<u8>,
+    pub(super) to: Place,
 }
 
 impl Endpoint {
     /// Appends one packet of the link's own that is due; returns where it goes. `None` leaves the slot to a cell.
-    pub fn poll_own_packet(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub fn poll_own_packet(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         self.state(link)?;
+        self.flush_hops(now, link.slot);
         if let Some(to) = self.poll_message_1(now, link.slot, out) {
             return Some(to);
         }
@@ -34,21 +36,25 @@ impl Endpoint {
         packet[HEADER_LEN..HEADER_LEN + CELL_HEAD_LEN].copy_from_slice(&head.encode());
         let end = packet.len() - TAG_LEN;
         packet[HEADER_LEN + CELL_HEAD_LEN..end][..cell.payload.len()].copy_from_slice(&cell.payload);
-        let up = self.links[link.slot as usize].state.as_mut().and_then(|state| state.up.as_mut())?;
-        if up.keys.seal(packet).is_err() {
+        let LinkState { up, hops, .. } = &mut **self.links[link.slot as usize].state.as_mut()?;
+        let up = up.as_mut()?;
+        if up.keys.seal(cell.to.hop, packet).is_err() {
             out.truncate(start);
             return None;
         }
         up.traffic.count_sent(cell.command == Command::Report);
-        if cell.to == up.path.address() {
+        if cell.to == up.path.place() {
             up.path.count_sent();
+            if let Some(hops) = hops {
+                hops.count_sent(packet.len(), self.config.gridded);
+            }
         }
         up.liveness.sent(now.instant, false);
-        Some(cell.to)
+        Some(cell.to.route)
     }
 
     /// Message 1, if this link wants a handshake and its back-off is over.
-    fn poll_message_1(&mut self, now: Now, slot: u32, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    fn poll_message_1(&mut self, now: Now, slot: u32, out: &mut Vec<u8>) -> Option<Route> {
         let state = self.links[slot as usize].state.as_mut()?;
         let wanted = state.up.as_ref().is_none_or(|up| up.wants_handshake(now.instant, &self.config));
         let dial = state.dial.as_mut().filter(|dial| wanted && !dial.parked && now.instant >= dial.next_at)?;
@@ -60,7 +66,7 @@ impl Endpoint {
         let mut first = [0; DOOR_FIRST_LEN];
         let begun = Initiation::begin(&self.local, &state.peer, ephemeral, &hello.encode(), &mut first);
         let unanswered = dial.count_try(now.instant, &mut self.rng);
-        let (link, to) = (state.id, dial.address);
+        let (link, to) = (state.id, dial.address.into());
         let Ok(initiation) = begun else {
             // Out of memory or of randomness: the back-off tries again.
             tracing::warn!("the cryptographic library failed to begin a handshake");
@@ -90,11 +96,15 @@ impl Endpoint {
         if let Some((challenge, to)) = up.path.poll_challenge(now.instant, gridded) {
             return Some(OwnCell { command: Command::Challenge, payload: challenge.to_vec(), to });
         }
-        let to = up.path.address();
+        let to = up.path.place();
         let cell = |command, payload: &[u8]| Some(OwnCell { command, payload: payload.to_vec(), to });
         if let Some(answer) = up.path.poll_answer() {
             return cell(Command::ChallengeAnswer, &answer);
         }
+        if let Some(cell) = self.poll_hop_cell(now, slot) {
+            return Some(cell);
+        }
+        let up = self.links[slot as usize].state.as_mut()?.up.as_mut()?;
         if let Some(answer) = up.rekey.poll_answer() {
             return cell(Command::RekeyAnswer, &*answer);
         }

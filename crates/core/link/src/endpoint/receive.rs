@@ -1,12 +1,12 @@
 //! The way of a packet that came: which link's it is, and the data path.
 
 use super::Endpoint;
+use super::hops::Came;
 use crate::event::{DropReason, LinkEvent, LinkId, Now, Received};
 use crate::keyset::{OpenError, Opened};
-use crate::path::CHALLENGE_LEN;
+use crate::path::Place;
+use crate::route::{Route, Via};
 use crate::state::LinkState;
-use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::{HEADER_LEN, TAG_LEN};
 
@@ -24,7 +24,8 @@ impl Endpoint {
     /// Takes one UDP payload from `from`; `ce` says whether it came with the congestion mark. A packet that carries
     /// a cell is decrypted in place; any other may be left overwritten.
     #[inline]
-    pub fn handle_packet(&mut self, now: Now, from: SocketAddr, ce: bool, packet: &mut [u8]) -> Received {
+    pub fn handle_packet(&mut self, now: Now, from: impl Into<Route>, ce: bool, packet: &mut [u8]) -> Received {
+        let from = from.into();
         if packet.len() != self.config.packet_size.packet() {
             return self.drop_packet(DropReason::WrongSize);
         }
@@ -43,7 +44,7 @@ impl Endpoint {
 
     /// The link that the index names, under this node's own door key or that of a node it dials.
     #[inline]
-    fn find(&self, from: SocketAddr, packet: &[u8], tag: &[u8; TAG_LEN]) -> Option<(u32, u64)> {
+    fn find(&self, from: Route, packet: &[u8], tag: &[u8; TAG_LEN]) -> Option<(u32, u64)> {
         let masked = u64::from_be_bytes(*packet.first_chunk()?);
         let look_up = |word: u64| {
             let index = masked ^ word;
@@ -58,7 +59,10 @@ impl Endpoint {
             let state = self.links[*slot as usize].state.as_ref()?;
             look_up(state.index_mask.word(tag))
         };
-        let dialled = self.dial_addresses.get(&from).and_then(under);
+        if from.via != Via::DOOR {
+            return self.sockets.dialler(from.via).as_ref().and_then(under);
+        }
+        let dialled = self.dial_addresses.get(&from.to).and_then(under);
         dialled.or_else(|| self.dial_addresses.values().take(MOVED_DIALS_TRIED).find_map(under))
     }
 
@@ -69,7 +73,7 @@ impl Endpoint {
         now: Now,
         slot: u32,
         index: u64,
-        from: SocketAddr,
+        from: Route,
         ce: bool,
         tag: &[u8; TAG_LEN],
         packet: &mut [u8],
@@ -81,21 +85,35 @@ impl Endpoint {
             Err(OpenError::Forged) => return self.drop_packet(DropReason::Forged),
         };
         self.counters.opened += 1;
-        let (which, opened) = opened;
+        let (which, hop, opened) = opened;
         let link = state.id;
         if matches!(which, Which::Next) {
             self.confirm(now, slot, from);
         }
         // None when these keys came up only to make way for the other link of two crossing dials.
         let state = self.links[slot as usize].state.as_mut().filter(|state| state.id == link);
-        let Some(up) = state.and_then(|state| state.up.as_mut()) else { return Received::Handled };
+        let Some(LinkState { up: Some(up), hops, .. }) = state.map(|state| &mut **state) else {
+            return Received::Handled;
+        };
         let head = CellHead::decode(&packet[HEADER_LEN..]);
         let report = matches!(head, Ok(CellHead { circuit: CircuitId::LINK, command: Command::Report }));
         let worth_reporting = up.traffic.count_received(ce, report);
         let back = up.liveness.heard(now.instant);
-        let newest = opened.newest && !matches!(which, Which::Previous);
-        if newest && (from != up.path.address() || up.path.deadline().is_some()) {
-            self.heard_from(now, slot, from);
+        let place = Place { route: from, hop };
+        let (current, command) = (!matches!(which, Which::Previous), head.ok().map(|head| head.command));
+        let came = Came { place, current, newest: current && opened.newest, counter: opened.counter, command };
+        if place == up.path.place() {
+            if let Some(hops) = hops.as_mut().filter(|_| current) {
+                hops.count_received(now.instant, hop, packet.len());
+                if command != Some(Command::HopAnswer) {
+                    up.was_followed();
+                }
+            }
+            if came.newest && up.path.deadline().is_some() {
+                self.heard_from(now, slot, came);
+            }
+        } else if current {
+            self.heard_elsewhere(now, slot, came);
         }
         if back {
             self.heard_again(link);
@@ -107,21 +125,9 @@ impl Endpoint {
         match head.command {
             Command::Relay | Command::Destroy if head.circuit != CircuitId::LINK => Received::Cell { link, head },
             Command::Cover if head.circuit == CircuitId::LINK => Received::Cell { link, head },
-            _ if head.circuit == CircuitId::LINK => {
-                self.handle_own_cell(now, slot, head.command, opened.counter, packet)
-            }
+            _ if head.circuit == CircuitId::LINK => self.handle_own_cell(now, slot, head.command, came, packet),
             _ => self.drop_packet(DropReason::BadCell),
         }
-    }
-
-    /// The newest packet of a link came from a place that is not proven, or from the proven one while another is not.
-    #[cold]
-    fn heard_from(&mut self, now: Now, slot: u32, from: SocketAddr) {
-        let mut challenge = [0; CHALLENGE_LEN];
-        self.rng.fill_bytes(&mut challenge);
-        let up = self.at(slot).up.as_mut().expect("the packet came over a link that is up");
-        up.path.heard(now.instant, up.traffic.rtt(), from, || challenge);
-        self.arm(slot);
     }
 
     #[cold]
@@ -139,15 +145,18 @@ fn open_with(
     index: u64,
     tag: &[u8; TAG_LEN],
     packet: &mut [u8],
-) -> Result<(Which, Opened), OpenError> {
+) -> Result<(Which, u64, Opened), OpenError> {
     if let Some(up) = &mut state.up {
-        if up.keys.receive_index() == index {
-            return up.keys.open(tag, packet).map(|opened| (Which::Current, opened));
+        if let Some(hop) = up.keys.hop_of(index) {
+            return up.keys.open(index, tag, packet).map(|opened| (Which::Current, hop, opened));
         }
-        if let Some((keys, _)) = up.previous.as_mut().filter(|(keys, _)| keys.receive_index() == index) {
-            return keys.open(tag, packet).map(|opened| (Which::Previous, opened));
+        if let Some((keys, _)) = &mut up.previous
+            && let Some(hop) = keys.hop_of(index)
+        {
+            return keys.open(index, tag, packet).map(|opened| (Which::Previous, hop, opened));
         }
     }
-    let next = state.next.as_mut().filter(|next| next.keys.receive_index() == index).ok_or(OpenError::Forged)?;
-    next.keys.open(tag, packet).map(|opened| (Which::Next, opened))
+    let next = state.next.as_mut().ok_or(OpenError::Forged)?;
+    let hop = next.keys.hop_of(index).ok_or(OpenError::Forged)?;
+    next.keys.open(index, tag, packet).map(|opened| (Which::Next, hop, opened))
 }

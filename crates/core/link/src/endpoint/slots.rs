@@ -5,11 +5,11 @@ use crate::admission::Source;
 use crate::config::Parameters;
 use crate::event::{DownReason, LinkEvent, LinkId};
 use crate::keyset::KeySet;
+use crate::route::Route;
 use crate::schedule::HeaderMask;
 use crate::state::{Boots, Dial, LinkState, Up};
 use identity::{LinkKey, NodeId};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// A place for a link, used again for later ones.
@@ -22,7 +22,7 @@ pub(super) struct Slot {
 /// What a finished handshake at a door says.
 pub(super) struct Met {
     pub(super) keys: KeySet,
-    pub(super) address: SocketAddr,
+    pub(super) address: Route,
     pub(super) rtt: Duration,
     pub(super) parameters: Parameters,
     pub(super) boot: u32,
@@ -73,6 +73,7 @@ impl Endpoint {
             up: None,
             next: None,
             boots: Boots::default(),
+            hops: None,
             armed: None,
         };
         self.links[slot as usize].state = Some(Box::new(state));
@@ -93,10 +94,20 @@ impl Endpoint {
         self.at(slot).half_open = Some(order);
     }
 
-    /// Erases keys, so that their index leads nowhere.
-    pub(super) fn forget_keys(&mut self, keys: Option<KeySet>) {
+    /// Makes the indices of keys lead to a slot; false when another link has one of them.
+    pub(super) fn learn_keys(&mut self, slot: u32, keys: &KeySet) -> bool {
+        let all = keys.receive_indices().all(|index| self.table.insert(index, slot));
+        if !all {
+            // What is not there, or another link's, stays as it is.
+            keys.receive_indices().for_each(|index| self.table.remove(index, slot));
+        }
+        all
+    }
+
+    /// Erases keys, so that their indices lead nowhere.
+    pub(super) fn forget_keys(&mut self, slot: u32, keys: Option<KeySet>) {
         if let Some(keys) = keys {
-            self.table.remove(keys.receive_index());
+            keys.receive_indices().for_each(|index| self.table.remove(index, slot));
         }
     }
 
@@ -124,7 +135,8 @@ impl Endpoint {
             up.liveness.sent(now, true);
         }
         state.up = Some(up);
-        self.forget_keys(fallen);
+        self.forget_keys(slot, fallen);
+        self.hops_through_door(now, slot);
         if let Some(order) = half_open {
             self.half_open.remove(&order);
         }
@@ -173,11 +185,12 @@ impl Endpoint {
         let up = state.up.take();
         let next = state.next.take().map(|next| next.keys);
         let was_up = up.is_some();
-        self.forget_keys(next);
+        self.forget_keys(slot, next);
         if let Some(up) = up {
-            self.forget_keys(up.previous.map(|(keys, _)| keys));
-            self.forget_keys(Some(up.keys));
+            self.forget_keys(slot, up.previous.map(|(keys, _)| keys));
+            self.forget_keys(slot, Some(up.keys));
         }
+        self.hops_down(slot, dial_goes_on);
         if dial_goes_on {
             self.arm(slot);
         } else {

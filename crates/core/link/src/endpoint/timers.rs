@@ -46,8 +46,8 @@ impl Endpoint {
         {
             dial.restart(now);
         }
-        self.forget_keys(unconfirmed);
-        self.forget_keys(previous);
+        self.forget_keys(slot, unconfirmed);
+        self.forget_keys(slot, previous);
         if down {
             self.take_down(slot, DownReason::Silent, dials);
         } else if half_open_is_over {
@@ -56,6 +56,7 @@ impl Endpoint {
             if quiet {
                 self.emit(LinkEvent::Quiet { link });
             }
+            self.hops_timeout(now, slot);
             self.arm(slot);
         }
     }

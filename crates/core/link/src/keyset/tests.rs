@@ -15,7 +15,8 @@ fn mask() -> HeaderMask {
 }
 
 fn ends() -> (KeySet, KeySet) {
-    (KeySet::new(&raw(), Role::Initiator, &mask()), KeySet::new(&raw(), Role::Responder, &mask()))
+    let of = |role| KeySet::new(&raw(), role, &mask(), Hopping::Off);
+    (of(Role::Initiator), of(Role::Responder))
 }
 
 fn packet() -> Vec<u8> {
@@ -24,7 +25,8 @@ fn packet() -> Vec<u8> {
 
 fn open(keys: &mut KeySet, packet: &mut [u8]) -> Result<Opened, OpenError> {
     let tag = *packet.last_chunk().expect("a packet has a tag");
-    keys.open(&tag, packet)
+    let index = keys.receive_indices().next().expect("keys have an index");
+    keys.open(index, &tag, packet)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -56,9 +58,9 @@ fn the_key_schedule_is_that_of_the_specification() {
             "2d6a3009d0b8a05c4781e4331d66e8f7",
         ]
     );
-    assert_eq!(initiator.index_of_hop(0), 0xd03a_0dd9_9e5c_0154);
-    assert_eq!(initiator.index_of_hop(1), 0x0c1b_f6ab_511d_a229);
-    assert_eq!(responder.index_of_hop(0), 0xad1a_9a67_fecf_e1d5);
+    assert_eq!(initiator.indices().of_hop(0), 0xd03a_0dd9_9e5c_0154);
+    assert_eq!(initiator.indices().of_hop(1), 0x0c1b_f6ab_511d_a229);
+    assert_eq!(responder.indices().of_hop(0), 0xad1a_9a67_fecf_e1d5);
 }
 
 #[test]
@@ -73,10 +75,10 @@ fn the_psk_is_that_of_the_specification() {
 fn a_data_packet_is_that_of_the_specification() {
     let (mut alice, _) = ends();
     let mut first = packet();
-    alice.seal(&mut first).expect("a fresh key");
+    alice.seal(0, &mut first).expect("a fresh key");
     let mut alice = alice.with_sealed(0x0123_4567);
     let mut later = packet();
-    alice.seal(&mut later).expect("a fresh key");
+    alice.seal(0, &mut later).expect("a fresh key");
     let expected = [
         (
             "06f3eb218d535ea978b750c5f2fc961e9ad1edbcd866780d905de1b6d11eb94f",
@@ -99,7 +101,7 @@ fn a_data_packet_is_that_of_the_specification() {
 fn packets_open_once_at_the_other_end_only() {
     let (mut alice, mut bob) = ends();
     let mut sealed = packet();
-    alice.seal(&mut sealed).expect("a fresh key");
+    alice.seal(0, &mut sealed).expect("a fresh key");
     assert_eq!(open(&mut alice, &mut sealed.clone()), Err(OpenError::Forged), "not at its own end");
     let mut copy = sealed.clone();
     assert_eq!(open(&mut bob, &mut copy), Ok(Opened { counter: 0, newest: true }));
@@ -111,7 +113,7 @@ fn packets_open_once_at_the_other_end_only() {
 fn a_forged_packet_leaves_the_window_as_it_was() {
     let (mut alice, mut bob) = ends();
     let mut sealed = packet();
-    alice.seal(&mut sealed).expect("a fresh key");
+    alice.seal(0, &mut sealed).expect("a fresh key");
     let mut bent = sealed.clone();
     bent[700] ^= 1;
     assert_eq!(open(&mut bob, &mut bent), Err(OpenError::Forged));
@@ -124,8 +126,8 @@ fn a_key_refuses_to_seal_more_than_its_limit() {
     let (alice, mut bob) = ends();
     let mut alice = alice.with_sealed(SEAL_LIMIT - 1);
     let mut last = packet();
-    assert_eq!(alice.seal(&mut last), Ok(()));
-    assert_eq!(alice.seal(&mut packet()), Err(WornOut));
+    assert_eq!(alice.seal(0, &mut last), Ok(()));
+    assert_eq!(alice.seal(0, &mut packet()), Err(WornOut));
     assert_eq!(alice.sealed(), SEAL_LIMIT);
     assert_eq!(open(&mut bob, &mut last), Ok(Opened { counter: SEAL_LIMIT - 1, newest: true }));
 }
@@ -139,7 +141,7 @@ proptest! {
         let mut sealed = Vec::new();
         for _ in 0..64 {
             let mut packet = packet();
-            prop_assert!(alice.seal(&mut packet).is_ok());
+            prop_assert!(alice.seal(0, &mut packet).is_ok());
             sealed.push(packet);
         }
         for number in order {
@@ -147,4 +149,24 @@ proptest! {
             prop_assert_eq!(open(&mut bob, &mut sealed[number]), Err(OpenError::Replayed));
         }
     }
+}
+
+#[test]
+fn a_hop_changes_the_index_and_what_it_authenticates_and_keeps_the_window() {
+    let at = |role, hop| KeySet::new(&raw(), role, &mask(), Hopping::At(hop));
+    let (mut alice, mut bob) = (at(Role::Initiator, 0), at(Role::Responder, 0));
+    let before: Vec<u64> = bob.receive_indices().collect();
+    let mut first = packet();
+    alice.seal(1, &mut first).expect("a fresh key");
+    let tag = *first.last_chunk().expect("a packet has a tag");
+    assert_eq!(bob.open(before[0], &tag, &mut first.clone()), Err(OpenError::Forged), "the index is authenticated");
+    bob.move_to_hop(1);
+    let index = bob.receive_indices().next().expect("keys have an index");
+    assert_eq!((index, bob.hop_of(index)), (before[1], Some(1)));
+    assert_eq!(bob.open(index, &tag, &mut first.clone()), Ok(Opened { counter: 0, newest: true }));
+    bob.move_to_hop(2);
+    assert_eq!(bob.hop_of(index), Some(1), "the hop before is still heard");
+    assert_eq!(bob.open(index, &tag, &mut first), Err(OpenError::Replayed));
+    bob.move_to_hop(3);
+    assert_eq!(bob.hop_of(index), None);
 }

@@ -48,8 +48,8 @@ fn answers(relay: &mut Endpoint, now: Now, client: &mut Client) -> usize {
     loop {
         let mut out = Vec::new();
         let Some(to) = relay.poll_door_packet(now, &mut out) else { return count };
-        assert_eq!(to, client.from);
-        client.endpoint.handle_packet(now, "192.0.2.2:1000".parse().expect("an address"), false, &mut out);
+        assert_eq!(to, client.from.into());
+        client.endpoint.handle_packet(now, SocketAddr::from(([192, 0, 2, 2], 1000)), false, &mut out);
         count += 1;
     }
 }

@@ -98,7 +98,7 @@ fn message_1_is_taken_once() {
     net.nodes[1].endpoint.poll_door_packet(now, &mut first).expect("an answer");
     let here = message_1.from;
     // The same bytes from the same place within ten seconds: the same answer. From anywhere else: silence.
-    assert_eq!(again(&mut net, here), (Received::Handled, Some((here, first))));
+    assert_eq!(again(&mut net, here), (Received::Handled, Some((here.into(), first))));
     let dropped = Received::Dropped(DropReason::ReplayedHandshake);
     assert_eq!(again(&mut net, address(1, 1001)), (dropped, None));
     assert_eq!(again(&mut net, address(77, 1000)), (dropped, None));

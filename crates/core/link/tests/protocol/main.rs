@@ -2,6 +2,7 @@
 
 mod flood;
 mod handshake;
+mod hops;
 mod hostile;
 mod net;
 mod off;

@@ -1,7 +1,8 @@
 //! Endpoints on virtual time: every step is one slot; packets arrive after the latency.
 
 use identity::{DoorKey, LinkSecret, NodeSecret};
-use link::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received};
+use link::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received, Route, SocketOrder, Via};
+use link::{SOCKETS_MAX, SocketFailure};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -27,6 +28,10 @@ pub(crate) struct Packet {
 pub(crate) struct Node {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
+    /// Ports of the sockets beside the door's, which is `address`.
+    pub(crate) sockets: BTreeMap<Via, u16>,
+    /// Every socket is refused.
+    pub(crate) out_of_sockets: bool,
     pub(crate) events: Vec<LinkEvent>,
     /// Numbers of the test cells that came.
     pub(crate) cells: Vec<u64>,
@@ -99,6 +104,8 @@ impl Net {
         let node = |(index, config): (usize, EndpointConfig)| Node {
             endpoint: Endpoint::new(config, [index as u8 + 100; 32]),
             address: address(index as u8 + 1, 1000),
+            sockets: BTreeMap::new(),
+            out_of_sockets: false,
             events: Vec::new(),
             cells: Vec::new(),
             next_cell: 0,
@@ -134,6 +141,7 @@ impl Net {
     pub(crate) fn restart(&mut self, node: usize, seed: u8) {
         let config = self.nodes[node].endpoint.config().clone();
         self.nodes[node].endpoint = Endpoint::new(config, [seed; 32]);
+        self.nodes[node].sockets.clear();
     }
 
     /// The only link of a node.
@@ -184,8 +192,10 @@ impl Net {
     /// Gives a packet to whoever has its address; returns what became of it.
     pub(crate) fn arrive(&mut self, mut packet: Packet) -> Option<Received> {
         let now = self.now;
-        let node = self.nodes.iter_mut().find(|node| node.address == packet.to)?;
-        let received = node.endpoint.handle_packet(now, packet.from, packet.ce, &mut packet.bytes);
+        let found = self.nodes.iter_mut().find_map(|node| node.via(packet.to).map(|via| (node, via)));
+        let (node, via) = found?;
+        let from = Route { via, to: packet.from };
+        let received = node.endpoint.handle_packet(now, from, packet.ce, &mut packet.bytes);
         if let Received::Cell { head, .. } = received
             && head.circuit == CIRCUIT
         {
@@ -196,11 +206,13 @@ impl Net {
     }
 
     fn slot(&mut self, index: usize) {
-        let (now, from) = (self.now, self.nodes[index].address);
+        let now = self.now;
         let mut out = Vec::new();
         let node = &mut self.nodes[index];
+        node.follow_orders(now);
         if node.endpoint.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.endpoint.handle_timeout(now);
+            node.follow_orders(now);
         }
         let gridded = node.endpoint.config().gridded;
         loop {
@@ -223,12 +235,14 @@ impl Net {
                 out.extend(node.seal(now, link));
             }
         }
+        node.follow_orders(now);
         while let Some(event) = node.endpoint.poll_event() {
             node.events.push(event);
         }
-        for (to, bytes) in out {
+        for (route, bytes) in out {
             self.nodes[index].sent += 1;
-            self.send(Packet { from, to, ce: false, bytes });
+            let from = self.nodes[index].local(route.via);
+            self.send(Packet { from, to: route.to, ce: false, bytes });
         }
     }
 
@@ -244,8 +258,8 @@ impl Net {
 
     /// A test cell of a node's link, as it would leave in its slot.
     pub(crate) fn seal(&mut self, node: usize, link: LinkId) -> Option<Packet> {
-        let (now, from) = (self.now, self.nodes[node].address);
-        self.nodes[node].seal(now, link).map(|(to, bytes)| Packet { from, to, ce: false, bytes })
+        let (route, bytes) = self.nodes[node].seal(self.now, link)?;
+        Some(Packet { from: self.nodes[node].local(route.via), to: route.to, ce: false, bytes })
     }
 
     pub(crate) fn events_of(&self, node: usize, wanted: impl Fn(&LinkEvent) -> bool) -> usize {
@@ -254,7 +268,43 @@ impl Net {
 }
 
 impl Node {
-    fn seal(&mut self, now: Now, link: LinkId) -> Option<(SocketAddr, Vec<u8>)> {
+    /// The address of a socket. A route whose socket is closed goes by the door.
+    pub(crate) fn local(&self, via: Via) -> SocketAddr {
+        self.sockets.get(&via).map_or(self.address, |port| (self.address.ip(), *port).into())
+    }
+
+    /// The socket with this address.
+    fn via(&self, local: SocketAddr) -> Option<Via> {
+        if local == self.address {
+            return Some(Via::DOOR);
+        }
+        self.sockets.iter().find(|(_, port)| local == (self.address.ip(), **port).into()).map(|(via, _)| *via)
+    }
+
+    /// Opens and closes sockets as the endpoint wants.
+    pub(crate) fn follow_orders(&mut self, now: Now) {
+        while let Some(order) = self.endpoint.poll_socket_order() {
+            let (via, port) = match order {
+                SocketOrder::Close { via } => {
+                    self.sockets.remove(&via);
+                    continue;
+                }
+                SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(60_000 + via.0 as u16 % 5_000)),
+                SocketOrder::Listen { via, port } => (via, port),
+            };
+            let taken = self.address.port() == port || self.sockets.values().any(|other| *other == port);
+            if taken || self.out_of_sockets {
+                self.endpoint.handle_socket_failed(now, via, SocketFailure::CannotOpen);
+                continue;
+            }
+            self.sockets.insert(via, port);
+            self.endpoint.handle_socket_opened(now, via, (self.address.ip(), port).into());
+            let links = self.endpoint.link_count();
+            assert!(self.sockets.len() <= links * SOCKETS_MAX, "{:?} for {links} links", self.sockets);
+        }
+    }
+
+    fn seal(&mut self, now: Now, link: LinkId) -> Option<(Route, Vec<u8>)> {
         let head = CellHead { circuit: CIRCUIT, command: Command::Relay };
         let number = self.next_cell;
         let mut bytes = Vec::new();

@@ -319,3 +319,38 @@ fn a_link_needs_little_memory() {
     assert!(size_of::<Initiator>() + heap <= 4_096, "{} and {heap}", size_of::<Initiator>());
     assert!(size_of::<crate::responder::Responder>() <= 2_048, "{}", size_of::<crate::responder::Responder>());
 }
+
+#[test]
+fn a_link_that_is_down_has_no_socket_and_keeps_its_memory() {
+    let mut bench = Bench::new();
+    bench.initiator.hop(bench.now);
+    bench.pass(500);
+    let (candidates, closed) = (bench.initiator.sockets().count() - 1, |bench: &Bench| {
+        bench.outputs.iter().filter(|output| matches!(output, InitiatorOutput::Close { .. })).count()
+    });
+    let before = closed(&bench);
+    bench.initiator.handle_down();
+    bench.drain();
+    assert_eq!(closed(&bench) - before, candidates + 1, "the candidates and the present one");
+    let used = bench.initiator.used.len();
+    let door = ([192, 0, 2, 1], 443).into();
+    bench.initiator.handle_door_opened(bench.now, HopSecret::of_link(&[2; 16]), door);
+    assert_eq!((bench.initiator.index(), bench.initiator.used.len()), (0, used));
+    assert!(used > 0);
+}
+
+#[test]
+fn other_targets_end_what_is_tried_and_are_used_next() {
+    let mut bench = Bench::new();
+    bench.initiator.hop(bench.now);
+    bench.drain();
+    let address = TargetAddress::One([192, 0, 2, 7].into());
+    let targets = Targets::new(vec![address], "4433".parse().expect("a port")).expect("an address");
+    bench.initiator.handle_new_targets(bench.now, targets);
+    bench.drain();
+    let opened = bench.outputs.iter().rev().find_map(|output| match output {
+        InitiatorOutput::Open { remote, .. } => Some(*remote),
+        _ => None,
+    });
+    assert_eq!(opened, Some(([192, 0, 2, 7], 4_433).into()));
+}

@@ -3,8 +3,7 @@
 use crate::node::ShapedNode;
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
-use link::{LinkId, Now};
-use std::net::SocketAddr;
+use link::{LinkId, Now, Route};
 
 /// Unsent bytes kept in a session: several batches of packets, so that no poll finds it empty.
 const AHEAD: u64 = 192 * 1024;
@@ -12,8 +11,8 @@ const AHEAD: u64 = 192 * 1024;
 const TURN: usize = 16 * 1024;
 
 impl<Q: FlowQueues> ShapedNode<Q> {
-    /// Appends up to `max` packets, all for one address, and returns it. `None`: nothing may be sent now.
-    pub fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    /// Appends up to `max` packets, all for one route, and returns it. `None`: nothing may be sent now.
+    pub fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
         if let Some((to, packet)) = self.held.pop_front() {
             out.extend_from_slice(&packet);
             return Some(to);
@@ -25,7 +24,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         links.into_iter().find_map(|link| self.poll_link(now, link, max, out))
     }
 
-    fn poll_link(&mut self, now: Now, link: LinkId, max: usize, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    fn poll_link(&mut self, now: Now, link: LinkId, max: usize, out: &mut Vec<u8>) -> Option<Route> {
         if let Some(to) = self.endpoint.poll_own_packet(now, link, out) {
             self.counters.link_cells += 1;
             return Some(to);
@@ -55,7 +54,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// A feedback cell when one is owed and no data cell carried it.
-    fn owed_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    fn owed_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         let tunnel = self.peers.get_mut(&link)?.tunnel.as_mut()?;
         if tunnel.leg.feedback_due().is_none_or(|at| at > now.instant) {
             return None;

@@ -1,7 +1,6 @@
 //! Which packets go at which slot: the pure part of the slot sender.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,29 +28,29 @@ impl Grid {
     }
 }
 
-/// Packets of one link in one slot.
+/// Packets of one link in one slot. `W` says which way they go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Where they go.
-    pub destination: SocketAddr,
+pub struct Run<W> {
+    /// From which socket, and where to.
+    pub way: W,
     /// Whole packets of P bytes, back to back.
     pub packets: Vec<u8>,
 }
 
 /// The packets of a slot: prepared cells, or spare cover packets for the place of those that are late.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Batch {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch<W> {
     /// The slot they are made for.
     pub slot: u64,
     /// Run i belongs to lane i: the same link in every batch and every spare. A lane without packets has an empty run.
-    pub runs: Vec<Run>,
+    pub runs: Vec<Run<W>>,
 }
 
 /// Packets that go out now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// Where they go.
-    pub destination: SocketAddr,
+pub struct Piece<W> {
+    /// From which socket, and where to.
+    pub way: W,
     /// Whole packets of P bytes, back to back.
     pub packets: Vec<u8>,
     /// Lane of the batch that they were handed over in; `None` for packets of a spare.
@@ -59,8 +58,8 @@ pub struct Piece {
 }
 
 /// What was decided about a slot, beside the pieces.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Decision {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<W> {
     /// The next slot has come already: nothing goes out for this one, and nothing of it is made up for.
     pub missed: bool,
     /// Packets of the spare that go in place of late ones.
@@ -72,7 +71,7 @@ pub struct Decision {
     /// Spares that are used up or that nothing needs any more.
     pub spares_done: u64,
     /// What is left of this slot's spare, to be recycled.
-    pub unused_spare: Option<Batch>,
+    pub unused_spare: Option<Batch<W>>,
 }
 
 /// A lane counts as covered for so many slots after the newest one that a spare has announced for it: longer than the
@@ -80,8 +79,8 @@ pub struct Decision {
 const COVERED_SLOTS: u64 = 64;
 
 #[derive(Debug)]
-struct Waiting {
-    batch: Batch,
+struct Waiting<W> {
+    batch: Batch<W>,
     /// The batch was there before its slot, so that the slot is due.
     in_time: bool,
     /// The first slot at which the batch can go if its own has passed.
@@ -98,20 +97,20 @@ struct Waiting {
 /// A lane that no spare covers has no schedule: its link is not up, or it carries answers to strangers. There a late
 /// packet goes at the next slot by itself, since no spare will ever make room for it.
 #[derive(Debug)]
-pub struct SlotBook {
+pub struct SlotBook<W> {
     grid: Grid,
     packet_bytes: usize,
     /// In the order of hand-over. Bounded by [`BATCHES_MAX`](super::BATCHES_MAX) where batches are handed over.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<W>>,
     /// In the order of their slots, all of them still to come. Bounded by [`SPARES_MAX`](super::SPARES_MAX).
-    spares: VecDeque<Batch>,
+    spares: VecDeque<Batch<W>>,
     /// The first slot that is not decided yet.
     next_open: u64,
     /// For each lane the first slot at which it no longer counts as covered; 0 before its first spare.
     covered_until: Vec<u64>,
 }
 
-impl SlotBook {
+impl<W: Clone> SlotBook<W> {
     /// An empty book. `packet_bytes` is P.
     pub fn new(grid: Grid, packet_bytes: usize) -> Self {
         let packet_bytes = packet_bytes.max(1);
@@ -135,7 +134,7 @@ impl SlotBook {
     }
 
     /// The slot at which what is left of a late batch goes without a spare, in the lanes that none covers by then.
-    fn retry_slot(&self, waiting: &Waiting) -> Option<u64> {
+    fn retry_slot(&self, waiting: &Waiting<W>) -> Option<u64> {
         if waiting.in_time && waiting.batch.slot >= self.next_open {
             return None;
         }
@@ -153,7 +152,7 @@ impl SlotBook {
     }
 
     /// Takes a batch. True: its slot passed before anything was known of it, so that nothing went out at it.
-    pub fn add_batch(&mut self, batch: Batch, now_ns: u64) -> bool {
+    pub fn add_batch(&mut self, batch: Batch<W>, now_ns: u64) -> bool {
         let slot = batch.slot;
         let announced = self.spares.iter().any(|spare| spare.slot == slot);
         let passed = slot >= self.next_open && !announced && self.grid.time_of(slot) <= now_ns;
@@ -164,7 +163,7 @@ impl SlotBook {
 
     /// Takes a spare and returns what it makes superfluous: an older spare of the same slot, or itself if its slot
     /// has passed or is not known in time.
-    pub fn add_spare(&mut self, spare: Batch, now_ns: u64) -> Option<Batch> {
+    pub fn add_spare(&mut self, spare: Batch<W>, now_ns: u64) -> Option<Batch<W>> {
         let slot = spare.slot;
         for (lane, _) in spare.runs.iter().enumerate().filter(|(_, run)| !run.packets.is_empty()) {
             self.covered_until.resize(self.covered_until.len().max(lane + 1), 0);
@@ -184,9 +183,16 @@ impl SlotBook {
 
     /// Decides what goes out at `slot`, which must be the one that [`SlotBook::next_due`] names, and appends it to
     /// `pieces`.
-    pub fn decide(&mut self, slot: u64, now_ns: u64, pieces: &mut Vec<Piece>) -> Decision {
+    pub fn decide(&mut self, slot: u64, now_ns: u64, pieces: &mut Vec<Piece<W>>) -> Decision<W> {
         self.next_open = slot + 1;
-        let mut decision = Decision::default();
+        let mut decision = Decision {
+            missed: false,
+            cover_packets: 0,
+            packets: 0,
+            batches_done: 0,
+            spares_done: 0,
+            unused_spare: None,
+        };
         let spare = self.spares.pop_front_if(|spare| spare.slot <= slot);
         decision.spares_done = u64::from(spare.is_some());
         decision.missed = now_ns >= self.grid.time_of(slot + 1);
@@ -216,7 +222,7 @@ impl SlotBook {
                 decision.cover_packets += count(left);
                 decision.packets += count(left);
                 let packets = take_front(&mut cover.packets, left);
-                pieces.push(Piece { destination: cover.destination, packets, prepared_lane: None });
+                pieces.push(Piece { way: cover.way.clone(), packets, prepared_lane: None });
             }
         }
         let before = self.waiting.len();
@@ -227,7 +233,7 @@ impl SlotBook {
     }
 
     /// Runs of the batch that was made for `slot`, if it is there.
-    fn own_runs(&self, slot: u64) -> &[Run] {
+    fn own_runs(&self, slot: u64) -> &[Run<W>] {
         let own = self.waiting.iter().find(|waiting| waiting.batch.slot == slot);
         own.map_or(&[], |waiting| waiting.batch.runs.as_slice())
     }
@@ -239,7 +245,7 @@ impl SlotBook {
     }
 
     /// Takes up to `wanted` bytes of a lane's packets that were made for `slot` or before, and returns how many.
-    fn take_prepared(&mut self, lane: usize, slot: u64, wanted: usize, pieces: &mut Vec<Piece>) -> usize {
+    fn take_prepared(&mut self, lane: usize, slot: u64, wanted: usize, pieces: &mut Vec<Piece<W>>) -> usize {
         let mut taken = 0;
         for batch in self.waiting.iter_mut().map(|waiting| &mut waiting.batch).filter(|batch| batch.slot <= slot) {
             let Some(run) = batch.runs.get_mut(lane).filter(|run| !run.packets.is_empty()) else { continue };
@@ -248,7 +254,7 @@ impl SlotBook {
             }
             let packets = take_front(&mut run.packets, wanted - taken);
             taken += packets.len();
-            pieces.push(Piece { destination: run.destination, packets, prepared_lane: Some(lane) });
+            pieces.push(Piece { way: run.way.clone(), packets, prepared_lane: Some(lane) });
         }
         taken
     }
@@ -269,20 +275,20 @@ mod tests {
     const P: usize = 4;
     const GRID: Grid = Grid { t0_ns: 1_000, slot_ns: 100 };
 
-    fn batch(slot: u64, lanes: &[&[u8]]) -> Batch {
-        let runs = lanes.iter().enumerate().map(|(lane, marks)| Run {
-            destination: SocketAddr::from(([127, 0, 0, 1], u16::try_from(lane).unwrap_or(0) + 1)),
-            packets: marks.iter().flat_map(|mark| [*mark; P]).collect(),
-        });
+    fn batch(slot: u64, lanes: &[&[u8]]) -> Batch<usize> {
+        let runs = lanes
+            .iter()
+            .enumerate()
+            .map(|(lane, marks)| Run { way: lane, packets: marks.iter().flat_map(|mark| [*mark; P]).collect() });
         Batch { slot, runs: runs.collect() }
     }
 
     /// First byte of every packet that goes out at a slot, and the decision.
-    fn decide(book: &mut SlotBook, slot: u64) -> (Vec<u8>, Decision) {
+    fn decide(book: &mut SlotBook<usize>, slot: u64) -> (Vec<u8>, Decision<usize>) {
         decide_at(book, slot, GRID.time_of(slot))
     }
 
-    fn decide_at(book: &mut SlotBook, slot: u64, now_ns: u64) -> (Vec<u8>, Decision) {
+    fn decide_at(book: &mut SlotBook<usize>, slot: u64, now_ns: u64) -> (Vec<u8>, Decision<usize>) {
         assert_eq!(book.next_due(), Some(slot), "only due slots are decided");
         let mut pieces = Vec::new();
         let decision = book.decide(slot, now_ns, &mut pieces);

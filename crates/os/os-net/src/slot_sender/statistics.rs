@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::Decision;
+use super::book::Decision;
 
 /// Upper edges in microseconds of the histogram's buckets but the last: bucket i counts samples below edge i that are
 /// in no earlier bucket, and the last one counts the rest.
@@ -128,7 +128,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn note_slot(&self, lateness: Lateness, decision: &Decision) {
+    pub(super) fn note_slot<W>(&self, lateness: Lateness, decision: &Decision<W>) {
         self.slots.fetch_add(1, Ordering::Relaxed);
         self.late_slots.fetch_add(u64::from(decision.cover_packets > 0), Ordering::Relaxed);
         self.cover_packets.fetch_add(decision.cover_packets, Ordering::Relaxed);

@@ -1,6 +1,5 @@
 //! The real thread on the real clock, over loopback.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::*;
@@ -14,7 +13,7 @@ const SLOT_NS: u64 = 20_000_000;
 struct Rig {
     sender: SlotSender,
     receiver: UdpSocket,
-    to: SocketAddr,
+    way: Way,
     grid: Grid,
 }
 
@@ -26,14 +25,14 @@ impl Rig {
         let mut settings = Settings { raw_samples: 1000, ..Settings::new(grid, P) };
         change(&mut settings);
         let grid = settings.grid;
-        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?);
-        Ok(Self { sender: SlotSender::start(socket, &settings)?, receiver, to, grid })
+        let way = Way { socket: Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?), to };
+        Ok(Self { sender: SlotSender::start(&settings)?, receiver, way, grid })
     }
 
     fn batch(&mut self, slot: u64, marks: &[u8]) -> Batch {
         let mut packets = self.sender.buffer();
         packets.extend(marks.iter().flat_map(|mark| [*mark; P]));
-        Batch { slot, runs: vec![Run { destination: self.to, packets }] }
+        Batch { slot, runs: vec![Run { way: self.way.clone(), packets }] }
     }
 
     fn wait_until(ns: u64) {
@@ -51,6 +50,11 @@ impl Rig {
         }
         marks
     }
+}
+
+/// A batch that is there for its spare alone.
+fn nothing() -> Batch {
+    Batch { slot: 0, runs: Vec::new() }
 }
 
 #[test]
@@ -89,7 +93,7 @@ fn without_a_batch_the_spare_goes_and_the_late_batch_follows() -> Outcome {
     let (first, spare) = (rig.batch(0, &[1]), rig.batch(1, &[200]));
     rig.sender.hand_over(first, Some(spare))?;
     let spare = rig.batch(4, &[201]);
-    rig.sender.hand_over(Batch::default(), Some(spare))?;
+    rig.sender.hand_over(nothing(), Some(spare))?;
     // Slots 2 and 3 have no cells. The batch of slot 1 comes after its slot and takes slot 4.
     Rig::wait_until(rig.grid.time_of(1) + 5_000_000);
     let late = rig.batch(1, &[2]);
@@ -140,10 +144,10 @@ fn the_number_of_waiting_batches_is_bounded_and_nothing_is_lost() -> Outcome {
     assert_eq!(refused.batch, batch);
     for number in 0..SPARES_MAX {
         let spare = rig.batch(base + number, &[1]);
-        rig.sender.hand_over(Batch::default(), Some(spare))?;
+        rig.sender.hand_over(nothing(), Some(spare))?;
     }
     let spare = rig.batch(base + 200, &[1]);
-    assert!(rig.sender.hand_over(Batch::default(), Some(spare)).is_err());
+    assert!(rig.sender.hand_over(nothing(), Some(spare)).is_err());
     assert_eq!(rig.sender.unsent_packets(0), BATCHES_MAX);
     Ok(())
 }
@@ -151,11 +155,11 @@ fn the_number_of_waiting_batches_is_bounded_and_nothing_is_lost() -> Outcome {
 #[test]
 fn a_path_without_route_is_counted_and_the_grid_goes_on() -> Outcome {
     let mut rig = Rig::new(|_| {})?;
-    let good = rig.to;
-    rig.to = "[::1]:9".parse()?;
+    let good = rig.way.to;
+    rig.way.to = "[::1]:9".parse()?;
     let (bad, spare) = (rig.batch(0, &[1, 1]), rig.batch(1, &[1]));
     rig.sender.hand_over(bad, Some(spare))?;
-    rig.to = good;
+    rig.way.to = good;
     let batch = rig.batch(2, &[3]);
     rig.sender.hand_over(batch, None)?;
     assert_eq!(rig.received(1), [3]);

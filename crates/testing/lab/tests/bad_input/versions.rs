@@ -40,11 +40,11 @@ impl OtherVersion {
         let mut out = Vec::new();
         for link in links {
             if let Some(to) = self.endpoint.poll_own_packet(now()?, link, &mut out) {
-                self.socket.send_to(&std::mem::take(&mut out), to)?;
+                self.socket.send_to(&std::mem::take(&mut out), to.to)?;
             }
         }
         while let Some(to) = self.endpoint.poll_door_packet(now()?, &mut out) {
-            self.socket.send_to(&std::mem::take(&mut out), to)?;
+            self.socket.send_to(&std::mem::take(&mut out), to.to)?;
         }
         let mut packet = [0; 2048];
         if let Ok((length, from)) = self.socket.recv_from(&mut packet) {

@@ -1,0 +1,504 @@
+//! Hops: what comes about them, what is said about them, and what follows (docs/spec/link.md, "Hops").
+
+use super::Endpoint;
+use super::own::OwnCell;
+use crate::event::{DropReason, LinkEvent, LinkId, Now};
+use crate::hops::HopStatus;
+use crate::offer::HopOffer;
+use crate::path::{CHALLENGE_LEN, Place};
+use crate::route::{Route, Via};
+use crate::state::{Hops, InitiatorHops, LinkState, OFFER_INTERVAL, ResponderHops, pair};
+use port_hopping::HopSecret;
+use port_hopping::causes::Cause;
+use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput};
+use port_hopping::responder::{Responder, ResponderOutput};
+use port_hopping::targets::{TargetAddress, Targets};
+use rand_chacha::rand_core::Rng;
+use std::net::SocketAddr;
+use std::time::Instant;
+use wire::cell::Command;
+
+/// Payloads of the acknowledgement of an offer.
+const DECLINED: u8 = 0;
+const TAKEN: u8 = 1;
+
+/// An authenticated packet.
+#[derive(Clone, Copy)]
+pub(super) struct Came {
+    pub(super) place: Place,
+    /// It is not for keys that were replaced.
+    pub(super) current: bool,
+    /// Current, and no packet of its key with a higher counter came before.
+    pub(super) newest: bool,
+    pub(super) counter: u64,
+    /// None when it has no meaning.
+    pub(super) command: Option<Command>,
+}
+
+impl Endpoint {
+    /// Command: hop as soon as the limits allow. The end that was dialled asks the other one for it, at most every five
+    /// seconds. False when the link does not hop, or was asked too often.
+    pub fn hop(&mut self, now: Now, link: LinkId) -> bool {
+        let Some(LinkState { up: Some(up), hops: Some(hops), .. }) = self.state_mut(link) else { return false };
+        let done = match hops {
+            Hops::Initiator(hops) => {
+                hops.core.hop(now.instant);
+                true
+            }
+            Hops::Responder(hops) => {
+                let may = hops.core.ask_hop(now.instant);
+                up.debts.ask |= may;
+                may
+            }
+        };
+        self.drain_hops(now.instant, link.slot);
+        done
+    }
+
+    /// The hops of a link that is up and may hop.
+    pub fn hop_status(&self, now: Instant, link: LinkId) -> Option<HopStatus> {
+        let LinkState { up: Some(up), hops: Some(hops), .. } = self.state(link)? else { return None };
+        let (route, record) = (up.path.route(), hops.record());
+        let door_port = self.config.hops.as_ref().map(|config| config.door_port);
+        let local_port = if route.via == Via::DOOR {
+            door_port
+        } else {
+            self.sockets.port(route.via).or_else(|| self.sockets.ends(route.via).and_then(|(_, port)| port))
+        };
+        let blocked = match hops {
+            Hops::Initiator(hops) => hops.core.blocked().iter(now).map(|(port, left)| (port.port(), left)).collect(),
+            Hops::Responder(_) => Vec::new(),
+        };
+        Some(HopStatus {
+            index: up.keys.hop(),
+            local_port,
+            remote_port: route.to.port(),
+            age: now.saturating_duration_since(record.since),
+            bytes: record.bytes,
+            past: record.past.iter().copied().collect(),
+            blocked,
+        })
+    }
+
+    /// A packet under keys in use came from elsewhere than the link's own place, or was made for another hop.
+    #[cold]
+    pub(super) fn heard_elsewhere(&mut self, now: Now, slot: u32, came: Came) {
+        let Place { route, hop } = came.place;
+        let local_port = self.local_port(route.via);
+        let LinkState { up: Some(up), hops, .. } = self.at(slot) else { return };
+        let present = match hops {
+            None => true,
+            Some(Hops::Initiator(hops)) => {
+                if let Some(id) = hops.socket(route.via) {
+                    hops.core.handle_packet(now.instant, id, hop);
+                }
+                route.via == up.path.route().via
+            }
+            Some(Hops::Responder(hops)) => {
+                let Some(port) = local_port else { return };
+                if came.command == Some(Command::HopProbe) {
+                    hops.core.handle_probe(pair(port, route.to), hop);
+                    return;
+                }
+                hops.core.handle_packet(now.instant, pair(port, route.to), hop, came.newest);
+                port == hops.core.present().local.port()
+            }
+        };
+        self.drain_hops(now.instant, slot);
+        let at_hop = self.at(slot).up.as_ref().is_some_and(|up| up.keys.hop() == hop);
+        if came.newest && present && at_hop {
+            self.heard_from(now, slot, came);
+        }
+    }
+
+    /// The newest packet of a link came from a place that is not proven, or from the proven one while another is not.
+    #[cold]
+    pub(super) fn heard_from(&mut self, now: Now, slot: u32, came: Came) {
+        let mut challenge = [0; CHALLENGE_LEN];
+        self.rng.fill_bytes(&mut challenge);
+        let LinkState { up: Some(up), hops, .. } = self.at(slot) else { return };
+        // What went with the answer to a probe proves its pair at once.
+        let answered = hops.as_mut().and_then(Hops::responder).and_then(|hops| hops.challenge_of(came.place.route));
+        up.path.heard(now.instant, up.traffic.rtt(), came.place, || answered.unwrap_or(challenge));
+        self.arm(slot);
+    }
+
+    /// The port of a socket that listens; that of the door too.
+    fn local_port(&self, via: Via) -> Option<u16> {
+        let door_port = self.config.hops.as_ref().map(|config| config.door_port);
+        if via == Via::DOOR { door_port } else { self.sockets.port(via) }
+    }
+
+    /// The initiator learns where it may hop to.
+    pub(super) fn handle_hop_offer(&mut self, now: Now, slot: u32, region: &[u8]) -> Result<(), DropReason> {
+        let offer = HopOffer::decode(region).map_err(|_| DropReason::BadCell)?;
+        let timers = self.config.hops.as_ref().map(|config| config.timers);
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let state = self.at(slot);
+        let up = state.up.as_mut().filter(|_| state.dial.is_some()).ok_or(DropReason::BadCell)?;
+        up.debts.taken = Some(timers.is_some());
+        let Some(timers) = timers else { return Ok(()) };
+        let door = up.path.route().to;
+        let Some(targets) = targets(&offer, door) else { return Ok(()) };
+        match state.hops.as_mut().and_then(Hops::initiator) {
+            Some(hops) if hops.offer == offer => {}
+            Some(hops) => {
+                hops.offer = offer;
+                hops.core.handle_new_targets(now.instant, targets);
+            }
+            None => {
+                let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
+                let config = InitiatorConfig { secret, targets: std::sync::Arc::new(targets), door, rtt, timers, seed };
+                let (core, id) = Initiator::new(now.instant, config);
+                state.hops = Some(Hops::Initiator(Box::new(InitiatorHops::new(now.instant, core, id, offer))));
+            }
+        }
+        self.drain_hops(now.instant, slot);
+        Ok(())
+    }
+
+    /// The initiator has the offer: from here on the responder listens on what it may come to.
+    pub(super) fn handle_hop_offer_taken(
+        &mut self,
+        now: Now,
+        slot: u32,
+        came: Came,
+        region: &[u8],
+    ) -> Result<(), DropReason> {
+        let ports = self.offer().map(|offer| offer.ports().clone()).ok_or(DropReason::BadCell)?;
+        let door_port = self.local_port(Via::DOOR).ok_or(DropReason::BadCell)?;
+        let state = self.at(slot);
+        let up = state.up.as_mut().filter(|_| state.dial.is_none()).ok_or(DropReason::BadCell)?;
+        if !came.current {
+            // What another process of the peer took says nothing about this one.
+            return Ok(());
+        }
+        match (*region.first().ok_or(DropReason::BadCell)?, &state.hops) {
+            (TAKEN, None) => {
+                let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
+                let core = Responder::new(secret, ports, rtt, pair(door_port, up.path.route().to));
+                state.hops = Some(Hops::Responder(Box::new(ResponderHops::new(now.instant, core))));
+            }
+            (TAKEN, Some(_)) | (DECLINED, None) => {}
+            (DECLINED, Some(_)) if up.keys.hop() == 0 => {
+                up.debts.offer_at = None;
+                self.hops_down(slot, false);
+                return Ok(());
+            }
+            _ => return Err(DropReason::BadCell),
+        }
+        up.debts.offer_at = None;
+        self.drain_hops(now.instant, slot);
+        Ok(())
+    }
+
+    /// A probe was looked at when it was heard; on the link's own place it is one whose answer was late.
+    pub(super) fn handle_hop_probe(&mut self, slot: u32) -> Result<(), DropReason> {
+        let known = self.at(slot).hops.as_mut().and_then(Hops::responder).is_some();
+        if known { Ok(()) } else { Err(DropReason::BadCell) }
+    }
+
+    /// The answer to a probe has moved the link when it was heard. What it holds proves the new pair to the responder.
+    pub(super) fn handle_hop_answer(&mut self, slot: u32, came: Came, region: &[u8]) -> Result<(), DropReason> {
+        let challenge = region.first_chunk().ok_or(DropReason::BadCell)?;
+        let LinkState { up: Some(up), hops: Some(Hops::Initiator(_)), .. } = self.at(slot) else {
+            return Err(DropReason::BadCell);
+        };
+        if came.place.route.via == up.path.route().via {
+            up.path.handle_challenge(*challenge);
+        }
+        Ok(())
+    }
+
+    /// The responder asks for a hop.
+    pub(super) fn handle_hop_ask(&mut self, now: Now, slot: u32) -> Result<(), DropReason> {
+        let hops = self.at(slot).hops.as_mut().and_then(Hops::initiator).ok_or(DropReason::BadCell)?;
+        hops.core.handle_peer_asked(now.instant);
+        self.drain_hops(now.instant, slot);
+        Ok(())
+    }
+
+    /// The cell about hops that is most urgent.
+    pub(super) fn poll_hop_cell(&mut self, now: Now, slot: u32) -> Option<OwnCell> {
+        if self.config.hops.is_none() {
+            return self.poll_hop_words(now, slot);
+        }
+        let mut challenge = [0; CHALLENGE_LEN];
+        self.rng.fill_bytes(&mut challenge);
+        let state = self.links[slot as usize].state.as_mut()?;
+        match &mut state.hops {
+            Some(Hops::Responder(hops)) => {
+                while let Some(answer) = hops.core.poll_answer() {
+                    let (port, to) = (answer.pair.local.port(), answer.pair.remote);
+                    let is_door = self.config.hops.as_ref().is_some_and(|config| config.door_port == port);
+                    let via = if is_door { Some(Via::DOOR) } else { self.sockets.listener(port) };
+                    // A port that was closed meanwhile has no answer to give.
+                    let Some(via) = via else { continue };
+                    let route = Route { via, to };
+                    let payload = hops.answer(route, challenge).to_vec();
+                    return Some(OwnCell {
+                        command: Command::HopAnswer,
+                        payload,
+                        to: Place { route, hop: answer.index },
+                    });
+                }
+            }
+            Some(Hops::Initiator(hops)) => {
+                if let Some(probe) = hops.core.poll_probe(now.instant) {
+                    let via = *hops.vias.get(&probe.id)?;
+                    let (to, _) = self.sockets.ends(via)?;
+                    let to = Place { route: Route { via, to }, hop: probe.index };
+                    return Some(OwnCell { command: Command::HopProbe, payload: Vec::new(), to });
+                }
+            }
+            None => {}
+        }
+        self.poll_hop_words(now, slot)
+    }
+
+    /// Offers, their acknowledgement, and the wish for a hop.
+    fn poll_hop_words(&mut self, now: Now, slot: u32) -> Option<OwnCell> {
+        let offer = self.config.hops.as_ref().and_then(|config| config.offer.as_ref());
+        let up = self.links[slot as usize].state.as_mut()?.up.as_mut()?;
+        let to = up.path.place();
+        let cell = |command, payload| Some(OwnCell { command, payload, to });
+        if let Some(taken) = up.debts.taken.take() {
+            return cell(Command::HopOfferTaken, vec![if taken { TAKEN } else { DECLINED }]);
+        }
+        if let Some(offer) = offer
+            && up.debts.offer_at.is_some_and(|at| now.instant >= at)
+        {
+            up.debts.offer_at = Some(now.instant + OFFER_INTERVAL);
+            return cell(Command::HopOffer, offer.encode());
+        }
+        if std::mem::take(&mut up.debts.ask) { cell(Command::HopAsk, Vec::new()) } else { None }
+    }
+
+    fn offer(&self) -> Option<&HopOffer> {
+        self.config.hops.as_ref().and_then(|config| config.offer.as_ref())
+    }
+
+    /// Tells an initiator's core what was counted since the last time.
+    pub(super) fn flush_hops(&mut self, now: Now, slot: u32) {
+        let state = self.at(slot);
+        if let (Some(_), Some(Hops::Initiator(hops))) = (&state.up, &mut state.hops) {
+            hops.flush(now.instant);
+            self.drain_hops(now.instant, slot);
+        }
+    }
+
+    /// Time has passed for a link that is up.
+    pub(super) fn hops_timeout(&mut self, now: Instant, slot: u32) {
+        let state = self.at(slot);
+        if state.up.is_none() {
+            return;
+        }
+        match &mut state.hops {
+            Some(Hops::Initiator(hops)) => hops.flush(now),
+            Some(Hops::Responder(hops)) => hops.core.handle_timeout(now),
+            None => return,
+        }
+        self.drain_hops(now, slot);
+    }
+
+    /// A report came: the figures of the present pair are judged.
+    pub(super) fn hops_report(&mut self, now: Now, slot: u32, hop: u64) {
+        let LinkState { up: Some(up), hops, .. } = self.at(slot) else { return };
+        let (rtt, stretches) = (up.traffic.rtt(), up.traffic.take_stretches());
+        match hops {
+            Some(Hops::Initiator(hops)) => hops.handle_report(now.instant, hop, rtt, stretches),
+            Some(Hops::Responder(hops)) => hops.core.handle_rtt(rtt),
+            None => return,
+        }
+        self.drain_hops(now.instant, slot);
+    }
+
+    /// The peer proved that it is elsewhere, without a hop.
+    pub(super) fn hops_moved(&mut self, now: Now, slot: u32, to: SocketAddr) {
+        let Some(hops) = self.at(slot).hops.as_mut().and_then(Hops::initiator) else { return };
+        if hops.offer.addresses().is_empty()
+            && let Some(targets) = targets(&hops.offer, to)
+        {
+            hops.core.handle_new_targets(now.instant, targets);
+            self.drain_hops(now.instant, slot);
+        }
+    }
+
+    /// A rekey has made other keys.
+    pub(super) fn hops_under_new_keys(&mut self, now: Now, slot: u32, secret: HopSecret) {
+        match &mut self.at(slot).hops {
+            Some(Hops::Initiator(hops)) => hops.core.handle_new_secret(now.instant, secret),
+            Some(Hops::Responder(hops)) => hops.core.handle_new_secret(now.instant, secret),
+            None => return,
+        }
+        self.drain_hops(now.instant, slot);
+    }
+
+    /// A link has come up through a door, perhaps once more.
+    pub(super) fn hops_through_door(&mut self, now: Instant, slot: u32) {
+        let (offers, door_port) = (self.offer().is_some(), self.local_port(Via::DOOR).unwrap_or(0));
+        let state = self.at(slot);
+        let Some(up) = &mut state.up else { return };
+        if offers && state.dial.is_none() {
+            up.debts.offer_at = Some(now);
+        }
+        let (secret, to) = (up.keys.hop_secret().clone(), up.path.route().to);
+        match &mut state.hops {
+            Some(Hops::Initiator(hops)) => {
+                let id = hops.core.handle_door_opened(now, secret, to);
+                hops.vias.insert(id, Via::DOOR);
+                hops.door_opened(now);
+            }
+            Some(Hops::Responder(hops)) => {
+                hops.core.handle_door_opened(now, secret, pair(door_port, to));
+                hops.door_opened(now);
+            }
+            None => return,
+        }
+        self.drain_hops(now, slot);
+    }
+
+    /// A link is down: its sockets are closed. A dial that goes on keeps what it knows of ports.
+    pub(super) fn hops_down(&mut self, slot: u32, dial_goes_on: bool) {
+        let Self { links, sockets, .. } = self;
+        let Some(state) = links[slot as usize].state.as_mut() else { return };
+        match &mut state.hops {
+            Some(Hops::Initiator(hops)) => {
+                std::mem::take(&mut hops.vias).into_values().for_each(|via| sockets.close(via));
+                hops.core.handle_down();
+                while hops.core.poll_output().is_some() {}
+            }
+            Some(Hops::Responder(hops)) => hops.core.open_ports().for_each(|port| sockets.stop_listening(slot, port)),
+            None => {}
+        }
+        if !dial_goes_on {
+            state.hops = None;
+        }
+    }
+
+    /// Does what the link's core wants.
+    pub(super) fn drain_hops(&mut self, now: Instant, slot: u32) {
+        match &self.at(slot).hops {
+            Some(Hops::Initiator(_)) => self.drain_initiator(now, slot),
+            Some(Hops::Responder(_)) => self.drain_responder(now, slot),
+            None => return,
+        }
+        self.arm(slot);
+    }
+
+    fn drain_initiator(&mut self, now: Instant, slot: u32) {
+        loop {
+            let Self { links, sockets, .. } = self;
+            let Some(LinkState { hops: Some(Hops::Initiator(hops)), up, dial, .. }) =
+                links[slot as usize].state.as_deref_mut()
+            else {
+                return;
+            };
+            let Some(output) = hops.core.poll_output() else { return };
+            match output {
+                InitiatorOutput::Open { id, remote, local_port } => {
+                    hops.vias.insert(id, sockets.open(slot, id, remote, local_port));
+                }
+                InitiatorOutput::Close { id } => {
+                    if let Some(via) = hops.vias.remove(&id) {
+                        sockets.close(via);
+                    }
+                }
+                InitiatorOutput::ThroughDoor { .. } => {
+                    if let (Some(up), Some(dial)) = (up, dial) {
+                        up.debts.through_door = true;
+                        dial.restart(now);
+                    }
+                }
+                InitiatorOutput::Switch { id, index, cause } => {
+                    let Some(via) = hops.vias.get(&id).copied() else { continue };
+                    let Some((to, _)) = sockets.ends(via) else { continue };
+                    self.switch(now, slot, Place { route: Route { via, to }, hop: index }, cause);
+                }
+            }
+        }
+    }
+
+    /// The initiator got an answer on another pair: everything goes there.
+    fn switch(&mut self, now: Instant, slot: u32, place: Place, cause: Cause) {
+        self.move_to_hop(slot, place.hop);
+        let gridded = self.config.gridded;
+        let state = self.at(slot);
+        let (link, Some(up)) = (state.id, &mut state.up) else { return };
+        up.path.set_valid(place);
+        up.debts.through_door = false;
+        if !gridded {
+            up.expect_following(now);
+        }
+        let sent = up.traffic.sent();
+        if let Some(hops) = state.hops.as_mut().and_then(Hops::initiator) {
+            hops.switched(now, sent, place.hop, cause);
+        }
+        self.emit(LinkEvent::Hopped { link, index: place.hop, cause: Some(cause) });
+    }
+
+    fn drain_responder(&mut self, now: Instant, slot: u32) {
+        loop {
+            let door_port = self.local_port(Via::DOOR);
+            let Self { links, sockets, .. } = self;
+            let Some(LinkState { hops: Some(Hops::Responder(hops)), up, .. }) =
+                links[slot as usize].state.as_deref_mut()
+            else {
+                return;
+            };
+            let Some(output) = hops.core.poll_output() else { return };
+            match output {
+                ResponderOutput::Open { port } if Some(port) == door_port => {}
+                ResponderOutput::Open { port } => sockets.listen(slot, port),
+                ResponderOutput::Close { port } => sockets.stop_listening(slot, port),
+                ResponderOutput::Switch { index, .. } => {
+                    if up.as_ref().is_some_and(|up| up.keys.hop() != index) {
+                        self.follow(now, slot, index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The initiator sends on another pair. Packets go there when the pair has proved itself.
+    fn follow(&mut self, now: Instant, slot: u32, index: u64) {
+        self.move_to_hop(slot, index);
+        let gridded = self.config.gridded;
+        let state = self.at(slot);
+        let link = state.id;
+        if let Some(hops) = state.hops.as_mut().and_then(Hops::responder) {
+            hops.followed(now, index);
+        }
+        if let Some(up) = state.up.as_mut().filter(|_| !gridded) {
+            up.traffic.report_at_once(now);
+        }
+        self.emit(LinkEvent::Hopped { link, index, cause: None });
+    }
+
+    /// Moves all keys of the link's present hop to another one, and the table with them. Those of before the last door
+    /// handshake stand at a hop of their own until they end.
+    fn move_to_hop(&mut self, slot: u32, hop: u64) {
+        let Self { links, table, .. } = self;
+        let Some(state) = links[slot as usize].state.as_mut() else { return };
+        let Some(up) = &mut state.up else { return };
+        let old = up.keys.hop();
+        let previous = up.previous.as_mut().map(|(keys, _)| keys).filter(|keys| keys.hop() == old);
+        let next = state.next.as_mut().filter(|next| next.door.is_none()).map(|next| &mut next.keys);
+        for keys in std::iter::once(&mut up.keys).chain(previous).chain(next) {
+            keys.receive_indices().for_each(|index| table.remove(index, slot));
+            keys.move_to_hop(hop);
+            for index in keys.receive_indices() {
+                // One that another link has leads there: a chance of 2^-48, and the next hop is another one.
+                table.insert(index, slot);
+            }
+        }
+    }
+}
+
+/// Where a link may hop to that an offer was made for; its packets go to `to`.
+fn targets(offer: &HopOffer, to: SocketAddr) -> Option<Targets> {
+    let own = || vec![TargetAddress::One(to.ip())];
+    let addresses = if offer.addresses().is_empty() { own() } else { offer.addresses().to_vec() };
+    Targets::new(addresses, offer.ports().clone())
+}
