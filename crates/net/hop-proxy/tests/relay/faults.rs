@@ -177,7 +177,7 @@ fn an_address_that_cannot_be_reached_is_passed_over() -> Outcome {
 /// How many ports of the range answer a datagram with "nobody is here".
 fn closed_ports_that_show() -> Result<usize, Box<dyn std::error::Error>> {
     let mut shown = 0;
-    for port in 20_000..20_200u16 {
+    for port in 20_000..20_060u16 {
         let scanner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         scanner.connect((Ipv4Addr::LOCALHOST, port))?;
         scanner.send(&[0; 100])?;
@@ -196,9 +196,10 @@ fn a_scan_finds_nothing_where_the_rules_of_the_plan_stand_and_the_silent_ports_w
     inside(name, || {
         run("ip link set lo up")?;
         let echo = Echo::start()?;
-        let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20199", echo.address, keyed_common())?;
+        let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20059", echo.address, keyed_common())?;
         let shown = closed_ports_that_show()?;
-        assert!((190..=200 - server.addresses.len() + 4).contains(&shown), "{shown}");
+        // At most eight ports are open, and the window may change meanwhile.
+        assert!((60 - 12..60).contains(&shown) && !server.addresses.is_empty(), "{shown}");
         run("nft add table inet hushwire")?;
         run("nft 'add chain inet hushwire out { type filter hook output priority 0; }'")?;
         run("nft add rule inet hushwire out icmp type destination-unreachable icmp code port-unreachable drop")?;
