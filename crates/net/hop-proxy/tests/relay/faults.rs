@@ -1,6 +1,6 @@
 //! What the system and the network do to sockets, and that the ends go on.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hop_proxy::Common;
@@ -157,20 +157,27 @@ fn a_server_without_a_key_that_restarts_is_simply_there_again() -> Outcome {
 
 #[test]
 fn an_address_that_cannot_be_reached_is_passed_over() -> Outcome {
-    let (echo, host) = (Echo::start()?, crate::harness::own_host());
-    let _server = Running::server(host, "20000-20003", echo.address, common())?;
-    // No route leads to the first one (RFC 6666 discards it) from a socket that is bound nowhere.
-    let client = Running::client(&[format!("[100::1],{host}:20000-20003")], every("10s"), common())?;
-    let mut program = Program::new(client.address())?;
-    program.ask_until_answered()?;
-    let _: SocketAddr = client.address();
-    Ok(())
+    inside("faults::an_address_that_cannot_be_reached_is_passed_over", || {
+        run("ip link set lo up")?;
+        for common in [common(), keyed_common()] {
+            let echo = Echo::start()?;
+            let here = Ipv4Addr::LOCALHOST.into();
+            let _server = Running::server(here, "20000-20007", echo.address, common.clone())?;
+            // No route leads to the first address.
+            let client = Running::client(&["[2001:db8::1],127.0.0.1:20000-20007".into()], every("60s"), common)?;
+            // Of several programs some begin with the address that cannot be reached.
+            for _ in 0..3 {
+                Program::new(client.address())?.ask_until_answered()?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// How many ports of the range answer a datagram with "nobody is here".
 fn closed_ports_that_show() -> Result<usize, Box<dyn std::error::Error>> {
     let mut shown = 0;
-    for port in 20_000..20_200u16 {
+    for port in 20_000..20_060u16 {
         let scanner = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         scanner.connect((Ipv4Addr::LOCALHOST, port))?;
         scanner.send(&[0; 100])?;
@@ -189,9 +196,10 @@ fn a_scan_finds_nothing_where_the_rules_of_the_plan_stand_and_the_silent_ports_w
     inside(name, || {
         run("ip link set lo up")?;
         let echo = Echo::start()?;
-        let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20199", echo.address, keyed_common())?;
+        let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20059", echo.address, keyed_common())?;
         let shown = closed_ports_that_show()?;
-        assert!((190..=200 - server.addresses.len() + 4).contains(&shown), "{shown}");
+        // At most eight ports are open, and the window may change meanwhile.
+        assert!((60 - 12..60).contains(&shown) && !server.addresses.is_empty(), "{shown}");
         run("nft add table inet hushwire")?;
         run("nft 'add chain inet hushwire out { type filter hook output priority 0; }'")?;
         run("nft add rule inet hushwire out icmp type destination-unreachable icmp code port-unreachable drop")?;

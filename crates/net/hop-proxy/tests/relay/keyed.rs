@@ -99,6 +99,7 @@ fn a_server_that_starts_later_is_found_and_one_that_restarts_is_found_again() ->
 }
 
 #[test]
+#[ignore = "waits until a server is given up: `cargo xtask long hop`"]
 fn the_first_server_that_answers_is_used() -> Outcome {
     let (echo, dead, host) = (Echo::start()?, own_host(), own_host());
     let _server = Running::server(host, "20000-20003", echo.address, keyed_common())?;
