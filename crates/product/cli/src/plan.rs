@@ -5,7 +5,7 @@ use crate::settings;
 use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Pacing, Role};
 use flow_queue::Geometry;
 use identity::{KeyFile, PeerAddress, PeerHost};
-use node::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
+use node::{HopPorts, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
 use serde::Serialize;
 use shaped_tunnel::{BootDp, BootPacing, BootQueue, BootSide, CongestionName};
 use shaping::SendingStrategy;
@@ -60,6 +60,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         shaped,
         unshaped,
         udp: config.network.bind,
+        hop_ports: HopPorts::None,
         listeners,
         replay_path: config.replay_file.clone(),
         stop_deadline: STOP_DEADLINE_DEFAULT,
@@ -107,6 +108,7 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
         queues,
         realtime: config.process.realtime.then_some(REALTIME_PRIORITY),
         core: config.process.shaped_core.map(usize::from),
+        hops: None,
         confine: true,
     }
 }
