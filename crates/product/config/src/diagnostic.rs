@@ -155,6 +155,21 @@ pub enum Problem {
     /// Classes of mode `stepped` that are no choice.
     #[error("within the fastest rate of this direction: {0}")]
     Stepped(shaping::SteppedError),
+    /// Not a list of ports.
+    #[error("{0}")]
+    Ports(port_hopping::ports::PortSetError),
+    /// Ports that cannot be offered.
+    #[error("{0}")]
+    Offer(link::OfferError),
+    /// Not an interval of hops.
+    #[error("{0}")]
+    Interval(port_hopping::interval::IntervalError),
+    /// An interval of hops below the floor.
+    #[error("the shortest interval between hops is {} s", .0.as_secs())]
+    IntervalBelowFloor(std::time::Duration),
+    /// Bytes of a pair of ports that begin above their end, or with nothing.
+    #[error("not two sizes in order, the first above zero")]
+    HopBytes,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -240,6 +255,13 @@ impl Problem {
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
+            Self::Ports(_) => "write such as \"20000-50000\" or \"443,20000-50000\"".into(),
+            Self::Offer(_) => "write fewer and longer ranges".into(),
+            Self::Interval(_) => "write such as \"20s..40s\"".into(),
+            Self::IntervalBelowFloor(_) => {
+                "write such as \"20s..40s\": hops in quick succession are a sign of their own to an observer".into()
+            }
+            Self::HopBytes => "write such as \"64 MB..256 MB\"".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
