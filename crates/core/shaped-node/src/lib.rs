@@ -18,4 +18,4 @@ pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
 pub use pacing::PacingConfig;
 pub use parameters::{Mode, Parameters};
 pub use plan::{Run, SlotPlan};
-pub use status::{LinkStatus, NodeStatus, ReleaseStatus};
+pub use status::{HopFigures, LinkStatus, NodeStatus, ReleaseStatus};

@@ -9,7 +9,10 @@ use crate::queues::{FlowQueues, QueueFault};
 use crate::status::Counters;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
-use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Peer, Received, Route};
+use link::{
+    Accept, Endpoint, EndpointConfig, HopCause, HopConfig, LinkId, Now, Peer, Received, Route, SocketFailure,
+    SocketOrder, Via,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{CongestionControl, EndReason};
@@ -86,6 +89,8 @@ pub struct NodeConfig {
     pub max_flows: u16,
     /// Controller of a session in mode `off`.
     pub congestion: CongestionControl,
+    /// How links change their ports; none: they do not.
+    pub hops: Option<HopConfig>,
     /// From the system's random source.
     pub seed: [u8; 32],
 }
@@ -101,6 +106,8 @@ pub enum NodeEvent {
     LinkBack(LinkId),
     /// A link is given up.
     LinkDown(LinkId),
+    /// A link is on another pair of ports: its hop index, and why if this end knows.
+    Hopped(LinkId, u64, Option<HopCause>),
     /// A session is up.
     SessionUp(LinkId),
     /// A session is over.
@@ -181,6 +188,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             accept,
             gridded: config.mode.is_shaped(),
             down_after: config.session_timeout,
+            hops: config.hops.clone(),
             parameters: parameters(&config).encode(),
             ..EndpointConfig::new(config.node_secret.node_id(), config.link_secret.clone(), config.door_key.clone())
         };
@@ -313,6 +321,16 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         if let Some(mut tunnel) = peer.tunnel.take_if(|tunnel| tunnel.circuit == head.circuit) {
             tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
         }
+    }
+
+    /// A socket that [`ShapedNode::poll_socket_order`] asked for is there.
+    pub fn handle_socket_opened(&mut self, now: Now, via: Via, local: SocketAddr) {
+        self.endpoint.handle_socket_opened(now, via, local);
+    }
+
+    /// A socket could not be opened, or the system refused to send on it: [`Endpoint::handle_socket_failed`].
+    pub fn handle_socket_failed(&mut self, now: Now, via: Via, failure: SocketFailure) {
+        self.endpoint.handle_socket_failed(now, via, failure);
     }
 
     /// Lets time pass for links and sessions.
@@ -504,6 +522,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         self.events.pop_front()
+    }
+
+    /// The next thing to do with sockets; to be asked until `None` after anything that was handled.
+    pub fn poll_socket_order(&mut self) -> Option<SocketOrder> {
+        self.endpoint.poll_socket_order()
     }
 
     /// When [`ShapedNode::handle_timeout`] has something to do.

@@ -4,8 +4,10 @@ use crate::minute::MinuteStatus;
 use crate::node::ShapedNode;
 use crate::pacing::ReleaseFigures;
 use crate::queues::FlowQueues;
+use link::{LinkId, PastHop};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +66,25 @@ pub struct LinkStatus {
     pub releases: Option<ReleaseStatus>,
 }
 
+/// The pair of ports of a link, and how it came there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HopFigures {
+    /// Hops since the link came up through a door.
+    pub index: u64,
+    /// This end's port.
+    pub local_port: Option<u16>,
+    /// The other end's port.
+    pub remote_port: u16,
+    /// Milliseconds since the pair was taken.
+    pub age_ms: u64,
+    /// Bytes of UDP payload on it, both directions.
+    pub bytes: u64,
+    /// Causes of the last hops, oldest first, as far as this end knows them.
+    pub causes: Vec<String>,
+    /// Ports of the other end that are held for blocked.
+    pub blocked: Vec<u16>,
+}
+
 /// What happened at the edges of a direction whose rate follows releases. All of it is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseStatus {
@@ -110,6 +131,24 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             session_memory_max: memory.sum(),
             last_minute: shaped.then(|| self.near.minute.status()),
         }
+    }
+
+    /// The hops of each link, in the order of [`NodeStatus::links`]; none of one that stays on its pair.
+    pub fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>> {
+        let of = |link: &LinkId| {
+            let status = self.endpoint.hop_status(now, *link)?;
+            let cause = |hop: &PastHop| hop.cause.map_or_else(|| "followed".to_owned(), |cause| cause.to_string());
+            Some(HopFigures {
+                index: status.index,
+                local_port: status.local_port,
+                remote_port: status.remote_port,
+                age_ms: u64::try_from(status.age.as_millis()).unwrap_or(u64::MAX),
+                bytes: status.bytes,
+                causes: status.past.iter().map(cause).collect(),
+                blocked: status.blocked.iter().map(|(port, _)| *port).collect(),
+            })
+        };
+        self.peers.keys().map(of).collect()
     }
 
     fn counter_map(&self) -> BTreeMap<String, u64> {

@@ -128,6 +128,7 @@ async fn live<R: Role>(
                 Err(error) => return Err(error.into()),
                 Ok(received) => match received.message {
                     ToProcess::Boot { .. } => tracing::warn!("a second boot message was ignored"),
+                    ToProcess::Socket { .. } => tracing::warn!("a socket that nobody asked for was closed"),
                     ToProcess::Order { .. } => tracing::warn!("an order that this role does not have was ignored"),
                     ToProcess::Attach { generation: number } => {
                         generation.board.detach(ResetReason::TunnelLost);

@@ -2,7 +2,9 @@
 
 use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
-use link::Peer;
+use link::{HopConfig, HopOffer, Peer};
+use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
+use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
 use shaped_node::{Mode, NodeConfig, PacingConfig, Side};
@@ -93,6 +95,20 @@ pub struct BootDp {
     pub count_cap_bytes: u64,
 }
 
+/// How links hop.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootHops {
+    /// At an exit, the ports that entries are told of; none: they stay at the door.
+    pub ports: Option<String>,
+    /// Shortest and longest life of a pair of ports, in milliseconds.
+    pub interval_ms: [u64; 2],
+    /// Fewest and most bytes of a pair.
+    pub budget_bytes: [u64; 2],
+    /// Whether the interval may be below the floor, for tests.
+    pub unsafe_timers: bool,
+}
+
 /// Configuration of a shaped process.
 ///
 /// Descriptors that come with it, in this order: the queue set of the shaped side
@@ -130,6 +146,8 @@ pub struct Boot {
     pub realtime: Option<u8>,
     /// Core to which the process is pinned.
     pub core: Option<usize>,
+    /// How links hop; none: not at all.
+    pub hops: Option<BootHops>,
     /// Whether the process confines itself.
     pub confine: bool,
 }
@@ -213,8 +231,29 @@ impl Boot {
         QueueParameters::new(settings, slot, packet.session_packet()).map_err(|_| BootError::Range("decision"))
     }
 
-    /// The node that this describes.
-    pub(crate) fn node_config(&self) -> Result<NodeConfig, BootError> {
+    fn hops(&self, door_port: u16) -> Result<Option<HopConfig>, BootError> {
+        let Some(hops) = &self.hops else { return Ok(None) };
+        let offer = match &hops.ports {
+            Some(ports) => {
+                let ports = ports.parse().map_err(|_| BootError::Range("list of ports"))?;
+                Some(HopOffer::new(ports, Vec::new()).map_err(|_| BootError::Range("list of ports"))?)
+            }
+            None => None,
+        };
+        let [shortest, longest] = hops.interval_ms.map(Duration::from_millis);
+        let interval = Interval::new(shortest, longest).map_err(|_| BootError::Range("interval of hops"))?;
+        let [least, most] = hops.budget_bytes;
+        let budget = ByteBudget::new(least, most).ok_or(BootError::Range("bytes of a pair of ports"))?;
+        let timers = if hops.unsafe_timers {
+            Timers::below_floor(interval, budget, UnsafeTimers)
+        } else {
+            Timers::new(interval, budget).map_err(|_| BootError::Range("interval of hops"))?
+        };
+        Ok(Some(HopConfig { offer, door_port, timers }))
+    }
+
+    /// The node that this describes, with a door at this port.
+    pub(crate) fn node_config(&self, door_port: u16) -> Result<NodeConfig, BootError> {
         let side = match &self.side {
             BootSide::Entry { peer, address, up_class, down_class } => Side::Entry {
                 peer: parse_peer(peer)?,
@@ -246,6 +285,7 @@ impl Boot {
                 CongestionName::Cubic => CongestionControl::Cubic,
                 CongestionName::Bbr => CongestionControl::Bbr,
             },
+            hops: self.hops(door_port)?,
             seed,
         })
     }

@@ -10,7 +10,8 @@ mod shaped;
 mod sockets;
 mod status;
 
-pub use boot::{Boot, BootDp, BootError, BootPacing, BootQueue, BootSide, CongestionName};
+pub use boot::{Boot, BootDp, BootError, BootHops, BootPacing, BootQueue, BootSide, CongestionName};
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
+pub use shaped_node::HopFigures;
 pub use status::ShapedStatus;

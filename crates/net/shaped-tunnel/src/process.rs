@@ -9,7 +9,7 @@ use crate::shaped::ShapedLoop;
 use crate::sockets::Sockets;
 use crate::status::Reporter;
 use flow_queue::{Geometry, QueueSide, Side};
-use link::{Now, Route};
+use link::{Now, Route, SocketFailure, SocketOrder, Via};
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::udp::{RecvBuffers, UdpSocket};
@@ -108,7 +108,7 @@ impl Shell {
         let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
         let mut replay = ReplayFile::new(replay);
         let remembered = replay.read().map_err(RunError::Setup)?;
-        let config = boot.node_config()?;
+        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?.port())?;
         let packet_bytes = config.packet_size.packet();
         let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
             Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
@@ -173,8 +173,50 @@ impl Shell {
         Ok(packets)
     }
 
+    /// Passes on which sockets the links want. This process cannot open any itself.
+    pub(crate) fn follow_socket_orders(&mut self) {
+        while let Some(order) = self.node.poll_socket_order() {
+            let (via, port, any_other) = match order {
+                SocketOrder::Close { via } => {
+                    self.sockets.close(via);
+                    continue;
+                }
+                SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(0), true),
+                SocketOrder::Listen { via, port } => (via, port, false),
+            };
+            let asked = FromProcess::OpenSocket { number: via.0, port, any_other };
+            if let Err(error) = self.channel.send(&asked, &[]) {
+                debug!(%error, "the supervisor does not take a message");
+                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+            } else {
+                self.sockets.order(via);
+            }
+        }
+    }
+
+    /// Takes the supervisor's answer to an order of a socket.
+    fn take_socket(&mut self, via: Via, descriptor: Option<OwnedFd>, refused: Option<String>) {
+        let socket = descriptor.map(UdpSocket::from_owned_fd).transpose();
+        let local = socket.as_ref().map_err(ToString::to_string).and_then(|socket| match socket {
+            Some(socket) => socket.local_addr().map_err(|error| error.to_string()),
+            None => Err(refused.unwrap_or_default()),
+        });
+        if !self.sockets.handle_answer(via, socket.ok().flatten()) {
+            return;
+        }
+        match local {
+            Ok(local) => self.node.handle_socket_opened(now(), via, local),
+            Err(error) => {
+                debug!(%error, "no socket for a hop");
+                self.sockets.close(via);
+                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+            }
+        }
+    }
+
     /// Obeys the supervisor.
     pub(crate) fn handle_channel(&mut self) -> Result<Going, RunError> {
+        self.follow_socket_orders();
         let received = match self.channel.try_receive::<ToProcess>() {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(self.going()),
@@ -193,6 +235,10 @@ impl Shell {
                     self.node.close(now());
                     self.stop_at = Some(Instant::now() + FAREWELL.min(Duration::from_millis(deadline_ms)));
                 }
+            }
+            ToProcess::Socket { number, refused } => {
+                self.take_socket(Via(number), received.descriptors.into_iter().next(), refused);
+                self.follow_socket_orders();
             }
             ToProcess::Order { body } => self.obey(body),
             ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
@@ -242,6 +288,9 @@ impl Shell {
                 NodeEvent::LinkQuiet(link) => info!(?link, "nothing heard on the link"),
                 NodeEvent::LinkBack(link) => info!(?link, "the link is heard again"),
                 NodeEvent::LinkDown(link) => info!(?link, "link down"),
+                NodeEvent::Hopped(link, index, cause) => {
+                    debug!(?link, index, ?cause, "the link is on another pair of ports")
+                }
                 NodeEvent::SessionUp(link) => info!(?link, "session up"),
                 NodeEvent::SessionLost(link, reason) => info!(?link, %reason, "session lost"),
                 NodeEvent::PeerRestarted(link) => info!(?link, "the other node was restarted"),
@@ -274,7 +323,7 @@ impl Shell {
         if !self.reporter.is_due(now) {
             return;
         }
-        let body = self.reporter.body(now, self.node.status());
+        let body = self.reporter.body(now, self.node.status(), self.node.hop_figures(now));
         self.tell(&FromProcess::Status { body });
     }
 }

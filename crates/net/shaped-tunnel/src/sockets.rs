@@ -4,7 +4,7 @@ use link::{Route, Via};
 use os_net::slot_sender::Way;
 use os_net::udp::UdpSocket;
 use rustix::event::{PollFd, PollFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// All open sockets. The door's is always there.
@@ -12,11 +12,34 @@ use std::sync::Arc;
 pub(crate) struct Sockets {
     door: Arc<UdpSocket>,
     others: BTreeMap<Via, Arc<UdpSocket>>,
+    /// Ordered and not there yet. As many as links may have, since nobody else orders.
+    awaited: BTreeSet<Via>,
 }
 
 impl Sockets {
     pub(crate) fn new(door: UdpSocket) -> Self {
-        Self { door: Arc::new(door), others: BTreeMap::new() }
+        Self { door: Arc::new(door), others: BTreeMap::new(), awaited: BTreeSet::new() }
+    }
+
+    /// A socket was ordered.
+    pub(crate) fn order(&mut self, via: Via) {
+        self.awaited.insert(via);
+    }
+
+    /// A socket is not wanted any more, whether it is there or not. Packets that are ready keep it open until they
+    /// have left.
+    pub(crate) fn close(&mut self, via: Via) {
+        self.awaited.remove(&via);
+        self.others.remove(&via);
+    }
+
+    /// An ordered socket came, or did not. False: it is not wanted any more.
+    pub(crate) fn handle_answer(&mut self, via: Via, socket: Option<UdpSocket>) -> bool {
+        let wanted = self.awaited.remove(&via);
+        if let Some(socket) = socket.filter(|_| wanted) {
+            self.others.insert(via, Arc::new(socket));
+        }
+        wanted
     }
 
     /// The way of a route. A route whose socket was closed goes by the door's: the packet is not lost, and no slot stays
@@ -34,5 +57,47 @@ impl Sockets {
     /// What `poll` has to watch.
     pub(crate) fn watched(&self, flags: PollFlags) -> Vec<PollFd<'_>> {
         self.iter().map(|(_, socket)| PollFd::new(&**socket, flags)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn socket() -> std::io::Result<UdpSocket> {
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    #[test]
+    fn an_answer_is_taken_once_and_only_while_it_is_wanted() -> std::io::Result<()> {
+        let mut sockets = Sockets::new(socket()?);
+        let (kept, closed, refused) = (Via(1), Via(2), Via(3));
+        for via in [kept, closed, refused] {
+            sockets.order(via);
+        }
+        sockets.close(closed);
+        assert!(sockets.handle_answer(kept, Some(socket()?)));
+        assert!(!sockets.handle_answer(kept, Some(socket()?)), "a second one");
+        assert!(!sockets.handle_answer(closed, Some(socket()?)), "not wanted any more");
+        assert!(sockets.handle_answer(refused, None));
+        assert_eq!(sockets.iter().map(|(via, _)| via).collect::<Vec<_>>(), [Via::DOOR, kept]);
+        sockets.close(kept);
+        assert_eq!(sockets.iter().count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_route_without_a_socket_goes_by_the_door() -> std::io::Result<()> {
+        let mut sockets = Sockets::new(socket()?);
+        let to = (Ipv4Addr::LOCALHOST, 9).into();
+        sockets.order(Via(1));
+        sockets.handle_answer(Via(1), Some(socket()?));
+        let port =
+            |sockets: &Sockets, via| sockets.way(Route { via, to }).socket.local_addr().map(|local| local.port());
+        assert_ne!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        sockets.close(Via(1));
+        assert_eq!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        Ok(())
     }
 }

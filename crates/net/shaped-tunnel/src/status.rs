@@ -4,7 +4,7 @@ use os_net::confine::Confinement;
 use os_net::slot_sender::Statistics;
 use os_net::udp::SendError;
 use serde::{Deserialize, Serialize};
-use shaped_node::NodeStatus;
+use shaped_node::{HopFigures, NodeStatus};
 use std::time::{Duration, Instant};
 
 /// Time between two reports.
@@ -15,6 +15,9 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct ShapedStatus {
     /// Links, sessions and cells.
     pub node: NodeStatus,
+    /// The hops of each link, in the same order.
+    #[serde(default)]
+    pub hops: Vec<Option<HopFigures>>,
     /// The slot sender's counts; none in mode `off`.
     pub slots: Option<Statistics>,
     /// Packets that the kernel took (mode `off`; with slots they are in `slots`).
@@ -77,10 +80,11 @@ impl Reporter {
     }
 
     /// The report that is due now.
-    pub(crate) fn body(&mut self, now: Instant, node: NodeStatus) -> serde_json::Value {
+    pub(crate) fn body(&mut self, now: Instant, node: NodeStatus, hops: Vec<Option<HopFigures>>) -> serde_json::Value {
         self.due = now + EVERY;
         let status = ShapedStatus {
             node,
+            hops,
             slots: self.slots.clone(),
             packets_sent: self.packets_sent,
             send_failures: self.send_failures,

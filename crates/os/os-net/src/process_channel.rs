@@ -49,6 +49,13 @@ pub enum ToProcess {
         /// Generation of the new segments.
         generation: u64,
     },
+    /// The answer to [`FromProcess::OpenSocket`]. With it comes the bound UDP socket, unless there is none.
+    Socket {
+        /// The number that the process gave.
+        number: u32,
+        /// Why there is no socket, for the log.
+        refused: Option<String>,
+    },
     /// Something that only this role understands.
     Order {
         /// The role's own order, as JSON.
@@ -70,6 +77,15 @@ pub enum FromProcess {
     Status {
         /// The role's own figures.
         body: serde_json::Value,
+    },
+    /// The process cannot open sockets itself and asks for one that is bound to the node's own address.
+    OpenSocket {
+        /// Comes back with the answer.
+        number: u32,
+        /// The port; 0 leaves it to the system.
+        port: u16,
+        /// Whether another port will do if this one is taken.
+        any_other: bool,
     },
     /// What the process has given up, sent once after its start.
     Confined {

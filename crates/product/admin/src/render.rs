@@ -1,5 +1,6 @@
 //! One screen for a person. Problems come last, where they are not scrolled away.
 
+mod hops;
 mod privacy;
 
 use crate::status::{
@@ -20,6 +21,9 @@ pub fn screen(status: &Status, colour: bool) -> String {
     heading(&mut out, status, colour);
     for link in &status.links {
         row(&mut out, "link", &link_text(link));
+        if let Some(hops) = &link.hops {
+            row(&mut out, "hops", &hops::text(hops));
+        }
     }
     if status.links.is_empty() {
         row(&mut out, "link", "none");
@@ -240,6 +244,7 @@ pub(crate) mod tests {
                 since_s: Some(7380),
                 rtt_us: Some(40_210),
                 loss_per_mille: Some(1),
+                hops: None,
             }],
             schedule: Schedule { slot_ms: Some(5), send: Some(rate), receive: Some(rate) },
             privacy: None,

@@ -108,6 +108,28 @@ pub struct Link {
     pub rtt_us: Option<u64>,
     /// Loss towards this node over the last 10 s, in thousandths.
     pub loss_per_mille: Option<u32>,
+    /// The pair of ports, of a link that may change it.
+    pub hops: Option<Hops>,
+}
+
+/// The pair of ports of a link, and how it came there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hops {
+    /// Hops since the link came up.
+    pub hops: u64,
+    /// This node's port.
+    pub local_port: Option<u16>,
+    /// The other node's port.
+    pub remote_port: u16,
+    /// Milliseconds since the pair was taken.
+    pub age_ms: u64,
+    /// Bytes of UDP payload on it, both directions.
+    pub bytes: u64,
+    /// Causes of the last hops, oldest first; "followed" where the other node knows.
+    pub causes: Vec<String>,
+    /// Ports of the other node that are held for blocked.
+    pub blocked: Vec<u16>,
 }
 
 /// What is sent and received.

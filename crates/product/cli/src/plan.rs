@@ -5,11 +5,13 @@ use crate::settings;
 use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Pacing, Role};
 use flow_queue::Geometry;
 use identity::{KeyFile, PeerAddress, PeerHost};
-use node::{LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
+use node::{HopPorts, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
+use port_hopping::causes::Timers;
 use serde::Serialize;
-use shaped_tunnel::{BootDp, BootPacing, BootQueue, BootSide, CongestionName};
+use shaped_tunnel::{BootDp, BootHops, BootPacing, BootQueue, BootSide, CongestionName};
 use shaping::SendingStrategy;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 /// Names of the processes, on the hidden command line and in `status`.
 pub(crate) mod names {
@@ -60,6 +62,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         shaped,
         unshaped,
         udp: config.network.bind,
+        hop_ports: hop_ports(config),
         listeners,
         replay_path: config.replay_file.clone(),
         stop_deadline: STOP_DEADLINE_DEFAULT,
@@ -107,8 +110,37 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
         queues,
         realtime: config.process.realtime.then_some(REALTIME_PRIORITY),
         core: config.process.shaped_core.map(usize::from),
+        hops: hops(config),
         confine: true,
     }
+}
+
+/// Ports that the shaped process may have sockets on.
+fn hop_ports(config: &Config) -> HopPorts {
+    match &config.role {
+        Role::Entry(entry) if entry.hops.is_some() => HopPorts::Unprivileged,
+        Role::Entry(_) => HopPorts::None,
+        Role::Exit(exit) => exit.hop_ports.clone().map_or(HopPorts::None, HopPorts::Listed),
+    }
+}
+
+/// How links hop, as the shaped process reads it. Only who dials has timers.
+fn hops(config: &Config) -> Option<BootHops> {
+    let (ports, timers, unsafe_timers) = match &config.role {
+        Role::Entry(entry) => {
+            let hops = entry.hops.as_ref()?;
+            (None, hops.timers, hops.below_floor)
+        }
+        Role::Exit(exit) => (Some(exit.hop_ports.as_ref()?.to_string()), Timers::default(), false),
+    };
+    let (interval, budget) = (timers.interval(), timers.budget());
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Some(BootHops {
+        ports,
+        interval_ms: [millis(interval.min()), millis(interval.max())],
+        budget_bytes: [budget.min(), budget.max()],
+        unsafe_timers,
+    })
 }
 
 /// The mode and its settings, as the shaped process reads them.

@@ -3,14 +3,14 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, Flows, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
+    Counters, Edges, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
     SCHEMA_VERSION, Schedule, Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::ShapedStatus;
+use shaped_tunnel::{HopFigures, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use wire::packet::PacketSize;
 
 /// Letters of a node id that are shown.
 const PEER_LETTERS: usize = 12;
+/// Causes of hops and blocked ports that are shown.
+const HOPS_SHOWN: usize = 8;
 /// Header bytes before a packet on IPv4.
 const IPV4_AND_UDP: usize = 28;
 /// Header bytes before a packet on IPv6.
@@ -207,14 +209,16 @@ impl Reporter {
 
     fn links(&self, shaped: &ShapedStatus) -> Vec<Link> {
         let seen = self.update_links(shaped);
-        let links = shaped.node.links.iter().zip(seen);
+        let hops = shaped.hops.iter().map(|hops| hops.as_ref().map(hop_row)).chain(std::iter::repeat(None));
+        let links = shaped.node.links.iter().zip(seen).zip(hops);
         links
-            .map(|(link, seen)| Link {
+            .map(|((link, seen), hops)| Link {
                 peer: short_name(&link.peer),
                 state: Some(seen.state),
                 since_s: Some(seen.since.elapsed().as_secs()),
                 rtt_us: (link.rtt_us > 0).then_some(link.rtt_us),
                 loss_per_mille: link.up.then_some(u32::from(link.loss_per_mille)),
+                hops,
             })
             .collect()
     }
@@ -335,6 +339,19 @@ impl Reporter {
 
 fn short_name(node_id: &str) -> String {
     node_id.chars().take(PEER_LETTERS).collect()
+}
+
+/// What a process says about hops, cut to what is shown.
+fn hop_row(hops: &HopFigures) -> Hops {
+    Hops {
+        hops: hops.index,
+        local_port: hops.local_port,
+        remote_port: hops.remote_port,
+        age_ms: hops.age_ms,
+        bytes: hops.bytes,
+        causes: hops.causes.iter().take(HOPS_SHOWN).cloned().collect(),
+        blocked: hops.blocked.iter().take(HOPS_SHOWN).copied().collect(),
+    }
 }
 
 fn shaped_status(node: &NodeStatus) -> Option<ShapedStatus> {

@@ -209,6 +209,9 @@ pub enum Problem {
     /// A list of a hop client or server that is too long.
     #[error("at most {0} of these")]
     TooManyOfThese(usize),
+    /// Ports that cannot be offered.
+    #[error("{0}")]
+    Offer(link::OfferError),
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -313,6 +316,7 @@ impl Problem {
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) => self.hop_remedy().into(),
+            Self::Offer(_) => "write fewer and longer ranges".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

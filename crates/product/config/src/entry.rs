@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::diagnostic::{Problem, Report};
+use crate::hops::{self, Hops};
 use crate::listener::{self, Listener};
 use crate::reader::Section;
 use crate::units::parse_rate;
@@ -24,11 +25,13 @@ pub struct Entry {
     pub listeners: Vec<Listener>,
     /// How long an application may take to say where it wants to go.
     pub handshake_timeout: Duration,
+    /// When the link changes its ports, if the exit offers any; none: never.
+    pub hops: Option<Hops>,
     /// What may be spent on releases of both directions.
     pub budget: Box<Budget>,
 }
 
-/// Reads `peer`, `[[listen]]`, `[limits]`, `[budget]` and the entry's keys of `[shaping]`.
+/// Reads `peer`, `[[listen]]`, `[limits]`, `[hops]`, `[budget]` and the entry's keys of `[shaping]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
@@ -46,6 +49,7 @@ pub(crate) fn read(
     let mut limits = root.section(report, "limits");
     let handshake_timeout = limits.or(report, "handshake_timeout_s", Duration::from_secs(10), value::seconds(120));
     limits.finish(report);
+    let hops = hops::read(root, report);
     let budget = Box::new(Budget::read(root, folder, report));
-    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, budget })
+    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, hops, budget })
 }

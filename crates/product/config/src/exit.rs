@@ -1,10 +1,12 @@
 //! Keys that only an exit has.
 
 use crate::diagnostic::{Problem, Report};
+use crate::hops;
 use crate::reader::Section;
 use crate::units::parse_rate;
 use crate::value;
 use identity::{PeerAddress, PeerHost, PeerString};
+use port_hopping::ports::PortSet;
 use proxy_protocols::exit_policy::ExitPolicy;
 use shaping::RateClass;
 use std::net::IpAddr;
@@ -23,6 +25,8 @@ pub struct Exit {
     pub max_rate: RateClass,
     /// What is told to entries: the address under which the node is reached from outside.
     pub public_address: Option<PeerAddress>,
+    /// Ports that links of entries may hop over; none: they stay at the address.
+    pub hop_ports: Option<PortSet>,
     /// Which destinations are dialled.
     pub policy: ExitPolicy,
     /// Addresses that connections to servers leave from; none: the system chooses.
@@ -55,13 +59,23 @@ pub(crate) fn read(
     let fast = RateClass::at_least(50_000_000).unwrap_or(RateClass::FASTEST);
     let max_rate = shaping.or(report, "max_rate", fast, |value| parse_rate(value::text(value)?));
     let public_address = network.optional(report, "public_address", public_address);
+    let hop_ports = network.or(report, "hop_ports", None, hops::ports);
     let source_addresses = network.list(report, "source_addresses", value::ip_address);
     let policy = policy(root, report);
     let mut limits = root.section(report, "limits");
     let connect_timeout = limits.or(report, "connect_timeout_s", Duration::from_secs(15), value::seconds(300));
     let udp_idle_timeout = limits.or(report, "udp_idle_timeout_s", Duration::from_secs(60), value::seconds(3600));
     limits.finish(report);
-    Some(Exit { peers, max_rate, public_address, policy, source_addresses, connect_timeout, udp_idle_timeout })
+    Some(Exit {
+        peers,
+        max_rate,
+        public_address,
+        hop_ports,
+        policy,
+        source_addresses,
+        connect_timeout,
+        udp_idle_timeout,
+    })
 }
 
 /// Where entries dial: a name or an address that means something elsewhere.

@@ -6,6 +6,7 @@ mod entry;
 mod exit;
 mod files;
 mod hop;
+mod hops;
 mod listener;
 mod pacing;
 mod reader;
@@ -23,6 +24,7 @@ pub use files::{
     SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
 };
 pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
+pub use hops::Hops;
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
 pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use reader::keys_of;

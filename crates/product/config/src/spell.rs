@@ -1,13 +1,15 @@
 //! What a wrong key was probably meant to be.
 
 /// Keys that only one role has, as paths of the file.
-const ENTRY_KEYS: &[&str] = &["peer", "listen", "shaping.up", "shaping.down", "limits.handshake_timeout_s", "budget"];
+const ENTRY_KEYS: &[&str] =
+    &["peer", "listen", "shaping.up", "shaping.down", "limits.handshake_timeout_s", "budget", "hops"];
 const EXIT_KEYS: &[&str] = &[
     "peers",
     "exit_policy",
     "shaping.max_rate",
     "network.public_address",
     "network.source_addresses",
+    "network.hop_ports",
     "limits.connect_timeout_s",
     "limits.udp_idle_timeout_s",
 ];

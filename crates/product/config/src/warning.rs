@@ -1,5 +1,6 @@
 //! What can be used but should be thought about.
 
+use crate::hops::{INTERVAL_FAST_S, PORTS_FEW};
 use crate::{Config, ListenKind, Mode, Role};
 use std::fmt;
 
@@ -16,6 +17,12 @@ pub enum Warning {
     OpenProxy,
     /// A packet size that few others use.
     PacketSize,
+    /// Hops in quick succession.
+    FastHops,
+    /// Hops below the floor.
+    HopsBelowFloor,
+    /// Few ports to hop over.
+    FewHopPorts,
 }
 
 impl Warning {
@@ -27,6 +34,9 @@ impl Warning {
             Self::NoPublicAddress => "network.public_address",
             Self::OpenProxy => "listen",
             Self::PacketSize => "network.packet_size",
+            Self::FastHops => "hops.interval",
+            Self::HopsBelowFloor => "hops.unsafe_below_floor",
+            Self::FewHopPorts => "network.hop_ports",
         }
     }
 
@@ -48,6 +58,18 @@ impl fmt::Display for Warning {
             Self::OpenProxy => {
                 "other machines can use this proxy without a login; set users_file, or listen on a loopback address"
             }
+            Self::FastHops => {
+                "an observer sees flows between the same two addresses that each last some seconds; longer ones look more \
+                 like others'"
+            }
+            Self::HopsBelowFloor => {
+                "an observer sees short flows between the same two addresses, one after the other, as no other program has \
+                 them. This is for tests"
+            }
+            Self::FewHopPorts => {
+                "with fewer than 1024 ports an observer sees the same ports come again within minutes, and a network that \
+                 slows a flow down remembers them"
+            }
             Self::PacketSize => "both nodes need the same packet size, and one that others do not use stands out",
         })
     }
@@ -66,10 +88,20 @@ impl Config {
                 if entry.listeners.iter().any(|listener| !listener.listen.is_local() && open(&listener.kind)) {
                     warnings.push(Warning::OpenProxy);
                 }
+                match &entry.hops {
+                    Some(hops) if hops.below_floor => warnings.push(Warning::HopsBelowFloor),
+                    Some(hops) if hops.timers.interval().min().as_secs() < INTERVAL_FAST_S => {
+                        warnings.push(Warning::FastHops);
+                    }
+                    Some(_) | None => {}
+                }
             }
             Role::Exit(exit) => {
                 if exit.public_address.is_none() {
                     warnings.push(Warning::NoPublicAddress);
+                }
+                if exit.hop_ports.as_ref().is_some_and(|ports| ports.len() < PORTS_FEW) {
+                    warnings.push(Warning::FewHopPorts);
                 }
                 if exit.peers.is_empty() {
                     warnings.push(Warning::NoPeers);

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flow_queue::{Geometry, Side};
+use port_hopping::ports::PortSet;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::RestartPlan;
 
 /// How long a stopping node waits for its flows if nothing else is configured.
 pub const STOP_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Ports below are for services that the system starts.
+const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub struct NodePlan {
     pub unshaped: ProcessPlan,
     /// Address of the UDP socket; port 0 lets the kernel choose.
     pub udp: SocketAddr,
+    /// Ports that the shaped process may ask for sockets on, beside the one of `udp`.
+    pub hop_ports: HopPorts,
     /// Where applications connect. None at an exit.
     pub listeners: Vec<ListenerPlan>,
     /// File in which the shaped process remembers handshakes over a restart.
@@ -46,6 +52,28 @@ pub struct NodePlan {
     pub restart: RestartPlan,
     /// How the two processes are started.
     pub launch: LaunchPlan,
+}
+
+/// Ports for hops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HopPorts {
+    /// None.
+    None,
+    /// Those that peers are told of.
+    Listed(PortSet),
+    /// Any that needs no privilege: links are dialled from there.
+    Unprivileged,
+}
+
+impl HopPorts {
+    /// Whether a port may be bound; 0 is the system's choice.
+    pub(crate) fn allows(&self, port: u16) -> bool {
+        match self {
+            Self::None => false,
+            Self::Listed(ports) => ports.contains(port),
+            Self::Unprivileged => port == 0 || port >= FIRST_UNPRIVILEGED,
+        }
+    }
 }
 
 /// One of the two processes.
@@ -136,6 +164,15 @@ mod tests {
         let flat = json!({ "queues": { "generation": 0, "max_flows": 8 }, "generation": 7 });
         assert_eq!(plan("/generation").boot_for(7), Some(flat));
         assert_eq!(plan("/nothing/here").boot_for(7), None);
+    }
+
+    #[test]
+    fn only_ports_of_the_plan_are_bound() {
+        let allowed = |ports: &HopPorts| [0, 22, 1024, 20_000].map(|port| ports.allows(port));
+        assert_eq!(allowed(&HopPorts::None), [false; 4]);
+        assert_eq!(allowed(&HopPorts::Unprivileged), [true, false, true, true]);
+        let listed = "22,20000-50000".parse().map(HopPorts::Listed);
+        assert_eq!(listed.map(|ports| allowed(&ports)), Ok([false, true, false, true]));
     }
 
     #[test]

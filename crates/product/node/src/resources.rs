@@ -65,6 +65,16 @@ impl Resources {
     }
 }
 
+/// A UDP socket on the node's own address, for a hop of the shaped process.
+pub(crate) fn open_hop_socket(plan: &NodePlan, port: u16, any_other: bool) -> io::Result<OwnedFd> {
+    if !plan.hop_ports.allows(port) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let at = |port| UdpSocket::bind(SocketAddr::new(plan.udp.ip(), port));
+    let socket = at(port).or_else(|error| if any_other { at(0) } else { Err(error) })?;
+    Ok(socket.into())
+}
+
 /// The replay file for a shaped process that is about to start.
 pub(crate) fn open_replay(path: &Path) -> Result<OwnedFd, NodeError> {
     let failed = |source| NodeError::Replay { path: path.to_owned(), source };

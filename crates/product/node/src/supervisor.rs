@@ -342,6 +342,7 @@ impl Supervisor {
                 self.side(side).last_status = Some(Instant::now());
                 self.status.note_body(side, body);
             }
+            FromProcess::OpenSocket { number, port, any_other } => self.hand_socket(side, number, port, any_other),
             FromProcess::Confined { confinement } => {
                 self.status.update_process(side, |process| process.confinement = Some(confinement));
             }
@@ -350,6 +351,18 @@ impl Supervisor {
                 self.status.update_process(side, |process| process.last_fault = Some(sentence.clone()));
                 self.side(side).last_fault = Some(sentence);
             }
+        }
+    }
+
+    /// Opens a socket for the shaped process, which may not do so itself. It is handed over and closed here, so a
+    /// process that asks without end comes to its own limit of descriptors.
+    fn hand_socket(&self, side: Side, number: u32, port: u16, any_other: bool) {
+        let Some(child) = self.shaped.child.as_ref().filter(|_| side == Side::Shaped) else { return };
+        let opened = resources::open_hop_socket(&self.plan, port, any_other);
+        let refused = opened.as_ref().err().map(ToString::to_string);
+        let descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = child.send(&ToProcess::Socket { number, refused }, &descriptors) {
+            tracing::warn!(%error, "the shaped process does not take a socket");
         }
     }
 

@@ -124,6 +124,7 @@ fn config(setting: &Setting, own: u8, side: Side) -> NodeConfig {
         max_flows: setting.flows,
         congestion: setting.congestion,
         pacing: setting.pacing.clone(),
+        hops: None,
         seed,
     }
 }

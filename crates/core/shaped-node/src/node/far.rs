@@ -46,7 +46,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             LinkEvent::WrongVersion { link, theirs: _ } => self.note(NodeEvent::PeerIncompatible(link)),
             LinkEvent::Unanswered { link } => self.note(NodeEvent::Unanswered(link)),
             LinkEvent::SameKeyElsewhere { link } => self.note(NodeEvent::SameKeyElsewhere(link)),
-            LinkEvent::Rekeyed { .. } | LinkEvent::PeerAddressChanged { .. } | LinkEvent::Hopped { .. } => {}
+            LinkEvent::Hopped { link, index, cause } => self.note(NodeEvent::Hopped(link, index, cause)),
+            LinkEvent::Rekeyed { .. } | LinkEvent::PeerAddressChanged { .. } => {}
         }
     }
 

@@ -6,6 +6,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use config::{Config, ListenKind, Role};
+use port_hopping::ports::PortSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -57,6 +58,11 @@ fn report(path: &Path, config: &Config) -> String {
         Role::Exit(exit) => {
             let _ = writeln!(text, "  at most   {}, for each entry and direction", cost(exit.max_rate));
             let _ = writeln!(text, "  peers     {}", exit.peers.len());
+            if let Some(ports) = &exit.hop_ports {
+                let _ = writeln!(text, "  hops      over {} ports: {ports}; let UDP to them in", ports.len());
+                let _ = writeln!(text, "  firewall  makes those that are closed as silent as those that are open:");
+                let _ = writeln!(text, "            {}", nft_line(ports));
+            }
         }
     }
     let queues = &config.queues;
@@ -80,6 +86,22 @@ fn report(path: &Path, config: &Config) -> String {
         let _ = writeln!(text, "{warning}");
     }
     text
+}
+
+/// One line for nftables: no answer of the system tells closed ports from open ones. The bytes that are looked at are the
+/// destination port in the packet that an error message quotes (RFC 792, RFC 4443 section 3.1).
+fn nft_line(ports: &PortSet) -> String {
+    let ports = ports.to_string().replace(',', ", ");
+    let rule = |protocol: &str, bit: u32| {
+        format!(
+            "add rule inet hushwire silence {protocol} type destination-unreachable @th,{bit},16 {{ {ports} }} drop"
+        )
+    };
+    format!(
+        "nft 'add table inet hushwire; add chain inet hushwire silence {{ type filter hook output priority 0; }}; {}; {}'",
+        rule("icmp", 240),
+        rule("icmpv6", 400)
+    )
 }
 
 fn others_can_read(path: &Path) -> bool {

@@ -108,6 +108,7 @@ impl Dummy {
                     self.queues = open(self.side, &self.boot.queues, received.descriptors)?;
                     self.marker = None;
                 }
+                ToProcess::Socket { .. } => return Err("a socket that was not asked for".into()),
                 ToProcess::Order { body } => self.order = Some(body),
                 ToProcess::Stop { .. } => match self.boot.behaviour {
                     Behaviour::Linger => {}

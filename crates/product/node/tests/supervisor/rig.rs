@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flow_queue::Geometry;
 use node::{Beside, OrderHandle, StatusSource, StopHandle, run_node};
-use node::{LaunchPlan, ListenerPlan, NodeError, NodePlan, NodeRole, NodeStatus, ProcessPlan, RestartPlan};
+use node::{HopPorts, LaunchPlan, ListenerPlan, NodeError, NodePlan, NodeRole, NodeStatus, ProcessPlan, RestartPlan};
 
 use crate::dummy::{Behaviour, Boot};
 
@@ -54,6 +54,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
         shaped: process("dummy-shaped", shaped)?,
         unshaped: process("dummy-unshaped", unshaped)?,
         udp: any_port,
+        hop_ports: HopPorts::None,
         listeners: vec![ListenerPlan::Tcp(any_port), unix],
         replay_path: directory.0.join("replay"),
         stop_deadline: Duration::from_secs(2),
