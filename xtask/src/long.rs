@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 16] = [
+const RUNS: [Long; 17] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -74,6 +74,23 @@ const RUNS: [Long; 16] = [
         program: "cargo",
         arguments: &["test", "--release", "--package", "lab", "--test", "many_flows", "--", "--nocapture"],
         environment: &[("HUSHWIRE_FLOWS", "1000")],
+    },
+    Long {
+        name: "hop",
+        about: "the stand-alone hopper: every port there is, silent ports, iperf3 (about 2 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=hop-proxy",
+            "--package=cli",
+            "--test=relay",
+            "--test=hop",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
     },
     Long {
         name: "ledger",

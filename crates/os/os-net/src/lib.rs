@@ -4,6 +4,7 @@
 pub mod arrival;
 pub mod clock;
 pub mod confine;
+pub mod datagram;
 pub mod process_channel;
 pub mod readiness;
 pub mod schedule;

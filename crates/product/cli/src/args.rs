@@ -1,5 +1,7 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
+pub(crate) mod hop;
+
 use crate::planning::options;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::fmt::Write;
@@ -34,10 +36,11 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 71 system, 73 file exists, 74 input or output, 77 permission, 78 configuration (sysexits.h).";
 
 /// Groups of the overview. A command that is in none is hidden.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
+    ("Alone", &["hop"]),
     ("More", &["version", "completions", "man"]),
 ];
 
@@ -67,6 +70,8 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Show what a running node does
     Status(StatusArgs),
+    /// Carry any UDP program over ports that change, without a node
+    Hop(hop::HopArgs),
     /// Print the version
     Version(VersionArgs),
     /// Print completions for a shell

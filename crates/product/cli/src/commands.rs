@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod generate;
+pub(crate) mod hop;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod ledger;

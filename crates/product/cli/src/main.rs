@@ -55,6 +55,7 @@ fn run(command: Command) -> Outcome {
         Command::Entry(args) => commands::run::entry(&args),
         Command::Exit(args) => commands::run::exit(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Hop(args) => commands::hop::run(args.command),
         Command::Version(args) => commands::version::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),

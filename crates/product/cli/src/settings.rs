@@ -3,13 +3,18 @@
 use crate::failure::{Code, Failure};
 use crate::terminal;
 use config::{Config, LoadError, SecretFileError};
-use identity::KeyFile;
+use identity::{HopKey, KeyFile};
 use std::io::ErrorKind;
 use std::path::Path;
 
 /// Loads a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
-    config::load(path).map_err(|error| match &error {
+    loaded(config::load(path))
+}
+
+/// What a file says, or why it cannot be used.
+pub(crate) fn loaded<T>(result: Result<T, LoadError>) -> Result<T, Failure> {
+    result.map_err(|error| match &error {
         LoadError::Read { source, .. } if source.kind() == ErrorKind::InvalidData => {
             Failure::from_error(Code::Configuration, &error).remedy("name the file that `hushwire init` wrote")
         }
@@ -32,6 +37,21 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
 /// Reads a node's keys.
 pub(crate) fn keys(path: &Path) -> Result<KeyFile, Failure> {
     config::read_keys(path).map_err(|error| secret(&error))
+}
+
+/// Reads the key of a hop proxy.
+pub(crate) fn hop_key(path: &Path) -> Result<HopKey, Failure> {
+    config::read_hop_key(path).map_err(|error| match error {
+        SecretFileError::System { ref source, .. } if source.kind() == ErrorKind::NotFound => {
+            Failure::io(&error, source).remedy(format!("make one with `hushwire hop key {}`", path.display()))
+        }
+        error => secret(&error),
+    })
+}
+
+/// A random key for a hop proxy.
+pub(crate) fn new_hop_key() -> Result<HopKey, Failure> {
+    Ok(HopKey::from_bytes(random()?))
 }
 
 /// A file of secrets that is not used.

@@ -188,6 +188,27 @@ pub enum Problem {
     /// Classes of mode `stepped` that are no choice.
     #[error("within the fastest rate of this direction: {0}")]
     Stepped(shaping::SteppedError),
+    /// Not hosts with ports.
+    #[error("{0}")]
+    Endpoints(port_hopping::hosts::HostsError),
+    /// Not a set of ports.
+    #[error("{0}")]
+    Ports(port_hopping::ports::PortSetError),
+    /// Not a time or a pair of times.
+    #[error("{0}")]
+    Interval(port_hopping::interval::IntervalError),
+    /// Hops below the floor.
+    #[error("{0}")]
+    HopsTooFast(port_hopping::causes::BelowFloor),
+    /// Not a target of a hop server.
+    #[error("not a target")]
+    HopTarget,
+    /// Not two sizes in order.
+    #[error("not two sizes, the smaller one first")]
+    ByteSpan,
+    /// A list of a hop client or server that is too long.
+    #[error("at most {0} of these")]
+    TooManyOfThese(usize),
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -278,6 +299,16 @@ impl Problem {
             Self::LimitBehind { .. } => "write less, or remove it".into(),
             Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
+            // These sentences say themselves what to write.
+            Self::Endpoints(_) => "write such as \"hop.example:20000-50000\"".into(),
+            Self::Ports(_) => "write such as \"20000-50000\"".into(),
+            Self::Interval(_) => "write such as \"20s..40s\"".into(),
+            Self::HopsTooFast(_) => {
+                "write \"20s..40s\" unless you have measured that another interval is better".into()
+            }
+            Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"".into(),
+            Self::ByteSpan => "write such as \"64 MB..256 MB\"".into(),
+            Self::TooManyOfThese(_) => "remove some".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

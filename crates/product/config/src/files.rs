@@ -1,11 +1,12 @@
 //! Files with secrets: checked before they are read, protected when they are made.
 
-use identity::{KeyFile, KeyFileError};
+use identity::{HopKey, KeyFile, KeyFileError, KeyTextError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Largest file of keys or users that is read, in bytes; a larger one is refused.
 pub const SECRET_FILE_SIZE_MAX: u64 = 1 << 20;
@@ -67,6 +68,14 @@ pub enum SecretFileError {
         /// Where and why.
         source: KeyFileError,
     },
+    /// It holds no key of a hop proxy.
+    #[error("{} is not the key of a hop proxy: {source}", .path.display())]
+    HopKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyTextError,
+    },
     /// A line of a users file is not `user:password`.
     #[error("{}, line {line}: not `user:password`", .path.display())]
     User {
@@ -98,6 +107,9 @@ impl SecretFileError {
             Self::Keys { .. } => {
                 "restore it from a copy, or make new keys with `hushwire keys new` and tell the other node".to_owned()
             }
+            Self::HopKey { .. } => {
+                "copy the whole file from the other end, or make a new one with `hushwire hop key`".to_owned()
+            }
             Self::User { .. } => "write one user, a colon and the password in each line".to_owned(),
         }
     }
@@ -126,6 +138,13 @@ pub fn read_secret_file(path: &Path) -> Result<String, SecretFileError> {
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
     Ok(text)
+}
+
+/// Reads the key that both ends of a hop proxy share: one line, beside blank ones and comments.
+pub fn read_hop_key(path: &Path) -> Result<HopKey, SecretFileError> {
+    let text = Zeroizing::new(read_secret_file(path)?);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or("");
+    line.parse().map_err(|source| SecretFileError::HopKey { path: path.to_owned(), source })
 }
 
 /// Makes a file with mode 0600 and this content; never replaces one. It is on disk when this returns.

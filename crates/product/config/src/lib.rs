@@ -5,6 +5,7 @@ mod diagnostic;
 mod entry;
 mod exit;
 mod files;
+mod hop;
 mod listener;
 mod pacing;
 mod reader;
@@ -18,7 +19,10 @@ pub use budget::{Allowance, Budget};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::Entry;
 pub use exit::{Exit, PEERS_MAX};
-pub use files::{SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_keys, read_secret_file, read_users};
+pub use files::{
+    SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
+};
+pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
 pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use reader::keys_of;
@@ -38,6 +42,10 @@ use wire::packet::PacketSize;
 
 /// The commented example file of an entry: every key, at its default.
 pub const EXAMPLE_ENTRY: &str = include_str!("../example-entry.toml");
+/// The commented example file of a hop client.
+pub const EXAMPLE_HOP_CLIENT: &str = include_str!("../example-hop-client.toml");
+/// The commented example file of a hop server.
+pub const EXAMPLE_HOP_SERVER: &str = include_str!("../example-hop-server.toml");
 /// The commented example file of an exit: every key, at its default.
 pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 
@@ -119,6 +127,11 @@ pub enum LoadError {
 
 /// Reads and parses a file. Relative paths in it are taken from the folder that the file is in.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
+    load_with(path, parse)
+}
+
+/// Reads a file and has `parse` make something of its text, and of the folder that it is in.
+fn load_with<T>(path: &Path, parse: impl FnOnce(&str, &Path) -> Result<T, Diagnostics>) -> Result<T, LoadError> {
     let read_error = |source| LoadError::Read { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(read_error)?.len() > FILE_SIZE_MAX {
         return Err(LoadError::TooLarge { path: path.to_owned() });
@@ -126,7 +139,7 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     let text = std::fs::read_to_string(path).map_err(read_error)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     match parse(&text, folder) {
-        Ok(config) => Ok(config),
+        Ok(parsed) => Ok(parsed),
         Err(diagnostics) => Err(LoadError::Invalid { path: path.to_owned(), text, diagnostics }),
     }
 }

@@ -1,0 +1,168 @@
+//! What the system and the network do to sockets, and that the ends go on.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use hop_proxy::Common;
+
+use crate::harness::{Echo, Outcome, PATIENCE, Program, Running, common, every, keyed_common};
+use crate::namespace::{Elsewhere, inside, inside_with_descriptors, run};
+
+const SERVER: &str = "127.0.0.1:20000-20007";
+
+fn pair(common: Common, timers: &str) -> Result<(Echo, Running, Running, Program), Box<dyn std::error::Error>> {
+    let echo = Echo::start()?;
+    let server = Running::server(Ipv4Addr::LOCALHOST.into(), "20000-20007", echo.address, common.clone())?;
+    let client = Running::client(&[SERVER.to_owned()], every(timers), common)?;
+    let mut program = Program::new(client.address())?;
+    program.ask_until_answered()?;
+    Ok((echo, server, client, program))
+}
+
+/// A server and its target in another namespace, at the end of a link.
+fn far_pair(
+    elsewhere: &Elsewhere,
+    common: Common,
+) -> Result<(Echo, Running, Running, Program), Box<dyn std::error::Error>> {
+    let echo = elsewhere.within(|| Ok(Echo::start()?))?;
+    let target = echo.address;
+    let theirs = common.clone();
+    let server = elsewhere.within(move || Running::server("10.9.0.2".parse()?, "20000-20007", target, theirs))?;
+    let client = Running::client(&["10.9.0.2:20000-20007".into()], every("10s"), common)?;
+    let mut program = Program::new(client.address())?;
+    program.ask_until_answered()?;
+    Ok((echo, server, client, program))
+}
+
+#[test]
+fn defect_the_first_blocked_write_ends_the_process() -> Outcome {
+    inside("faults::defect_the_first_blocked_write_ends_the_process", || {
+        run("ip link set lo up")?;
+        let elsewhere = Elsewhere::new()?;
+        let (_echo, server, client, mut program) = far_pair(&elsewhere, common())?;
+        // A line whose queue is longer than a socket's buffer: writes block.
+        run("tc qdisc add dev here root tbf rate 20mbit burst 64kb limit 200mb")?;
+        let begin = Instant::now();
+        let mut seen = client.counters();
+        while begin.elapsed() < PATIENCE && (seen.up.blocked == 0 || seen.up.dropped == 0) {
+            for _ in 0..256 {
+                let _ = program.socket.send(&[1; 1200]);
+            }
+            seen = client.counters();
+        }
+        assert!(seen.up.blocked > 0 && seen.up.dropped > 0, "nothing was blocked: {seen}");
+        assert!(client.is_alive() && server.is_alive());
+        // What waits leaves as the line takes it, without anything new.
+        client.wait_for(|counters| counters.up.sent_datagrams > seen.up.sent_datagrams);
+        run("tc qdisc del dev here root")?;
+        program.ask_until_answered()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn defect_a_firewall_that_refuses_ends_the_process() -> Outcome {
+    inside("faults::defect_a_firewall_that_refuses_ends_the_process", || {
+        run("ip link set lo up")?;
+        for common in [common(), keyed_common()] {
+            let (_echo, server, client, mut program) = pair(common, "10s")?;
+            run("nft add table ip f && nft 'add chain ip f out { type filter hook output priority 0; }'")?;
+            run("nft add rule ip f out udp dport 20000-20007 drop")?;
+            for _ in 0..20 {
+                assert!(!program.ask(Duration::from_millis(5))?);
+            }
+            let seen = client.wait_for(|counters| counters.up.errors.contains_key(&1));
+            assert!(client.is_alive() && server.is_alive(), "{seen}");
+            run("nft delete table ip f")?;
+            program.ask_until_answered()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn defect_a_link_that_goes_down_ends_the_process() -> Outcome {
+    inside("faults::defect_a_link_that_goes_down_ends_the_process", || {
+        run("ip link set lo up")?;
+        let elsewhere = Elsewhere::new()?;
+        for common in [common(), keyed_common()] {
+            let (_echo, server, client, mut program) = far_pair(&elsewhere, common)?;
+            run("ip link set here down")?;
+            for _ in 0..20 {
+                assert!(!program.ask(Duration::from_millis(5))?);
+            }
+            let seen = client.wait_for(|counters| counters.up.errors.contains_key(&101));
+            assert!(client.is_alive() && server.is_alive(), "{seen}");
+            run("ip link set here up")?;
+            program.ask_until_answered()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn defect_strangers_use_up_the_descriptors() -> Outcome {
+    inside_with_descriptors("faults::defect_strangers_use_up_the_descriptors", 256, || {
+        run("ip link set lo up")?;
+        let (_echo, server, client, mut program) = pair(common(), "10s")?;
+        for stranger in 0..3_000u16 {
+            let [high, low] = stranger.to_be_bytes();
+            let socket = UdpSocket::bind((Ipv4Addr::new(127, 9, high, low), 0))?;
+            socket.send_to(&[1], (Ipv4Addr::LOCALHOST, 20_000 + stranger % 8))?;
+            if stranger % 50 == 0 {
+                program.ask_until_answered()?;
+            }
+        }
+        let counters = server.wait_for(|counters| counters.opened > 2_000);
+        assert!(counters.flows < 256 && counters.evicted > 1_500, "{counters}");
+        assert!(server.is_alive() && client.is_alive());
+        assert!(program.ask(PATIENCE)?);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_target_that_is_away_comes_back() -> Outcome {
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let target = port.local_addr()?;
+    drop(port);
+    let host = crate::harness::own_host();
+    let server = Running::server(host, "20000-20007", target, common())?;
+    let client = Running::client(&[format!("{host}:20000-20007")], every("10s"), common())?;
+    let mut program = Program::new(client.address())?;
+    for _ in 0..5 {
+        assert!(!program.ask(Duration::from_millis(20))?);
+    }
+    let refused = rustix::io::Errno::CONNREFUSED.raw_os_error();
+    server
+        .wait_for(|counters| counters.down.errors.contains_key(&refused) || counters.up.errors.contains_key(&refused));
+    let _echo = Echo::on(UdpSocket::bind(target)?)?;
+    program.ask_until_answered()?;
+    Ok(())
+}
+
+#[test]
+fn a_server_without_a_key_that_restarts_is_simply_there_again() -> Outcome {
+    let (echo, host) = (Echo::start()?, crate::harness::own_host());
+    let server = Running::server(host, "20000-20003", echo.address, common())?;
+    let client = Running::client(&[format!("{host}:20000-20003")], every("10s"), common())?;
+    let mut program = Program::new(client.address())?;
+    assert!(program.ask(PATIENCE)?);
+    drop(server);
+    assert!(!program.ask(Duration::from_millis(50))?);
+    let _server = Running::server(host, "20000-20003", echo.address, common())?;
+    program.ask_until_answered()?;
+    Ok(())
+}
+
+#[test]
+fn an_address_that_cannot_be_reached_is_passed_over() -> Outcome {
+    let (echo, host) = (Echo::start()?, crate::harness::own_host());
+    let _server = Running::server(host, "20000-20003", echo.address, common())?;
+    // No route leads to the first one (RFC 6666 discards it) from a socket that is bound nowhere.
+    let client = Running::client(&[format!("[100::1],{host}:20000-20003")], every("10s"), common())?;
+    let mut program = Program::new(client.address())?;
+    program.ask_until_answered()?;
+    let _: SocketAddr = client.address();
+    Ok(())
+}
