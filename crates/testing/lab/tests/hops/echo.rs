@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use lab::network::Network;
 use lab::udp_load::{Load, send};
 use os_net::clock::monotonic_ns;
+use rustix::net::sockopt;
 
 use super::{Family, Hops, PATIENCE, TARGET};
 
@@ -16,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Echoes that are on their way when the sender ends are waited for so long.
 const LINGER: Duration = Duration::from_millis(600);
 const BUFFER: usize = 1 << 16;
+/// Bytes of the target's buffer in the kernel.
+const SOCKET_BUFFER: usize = 8 << 20;
 
 /// What came back.
 #[derive(Debug, Default)]
@@ -80,6 +83,8 @@ fn open(program: &UdpSocket, to: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn send_back(socket: &UdpSocket, is_over: &AtomicBool) -> anyhow::Result<()> {
+    // On a busy machine the target may stand still for longer than the usual buffer lasts.
+    sockopt::set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER)?;
     socket.set_read_timeout(Some(LOOK_EVERY))?;
     let mut buffer = vec![0; BUFFER];
     while !is_over.load(Ordering::Relaxed) {

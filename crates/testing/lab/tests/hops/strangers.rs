@@ -88,7 +88,7 @@ fn a_scan_finds_nothing_with_the_printed_lines_and_the_open_ports_without() -> O
     let network = network()?;
     let hops = Hops::start(&network, Family::V4, Hopping::every(true, "500ms"))?;
     let (attacker, server) = (network.host("attacker")?, network.host("server")?);
-    // The kernel tells of so many closed ports a second only; a patient scan sees all of them.
+    // The kernel tells one asker of a closed port once a second only; a patient scan sees all of them.
     server.namespace().set_kernel(&[("ipv4/icmp_ratelimit", "0")])?;
     let open = open_ports(&hops)?;
     let scanned: Vec<u16> = (20_000..20_200).chain(open.iter().copied()).collect();
@@ -119,7 +119,7 @@ fn closed(from: &Namespace, host: IpAddr, ports: &[u16]) -> anyhow::Result<Vec<u
             socket.connect((host, *port))?;
             socket.set_nonblocking(true)?;
             socket.send(b"anybody there?")?;
-            std::thread::sleep(Duration::from_micros(500));
+            std::thread::sleep(Duration::from_micros(1500));
             Ok((*port, socket))
         };
         ports.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()
