@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 17] = [
+const RUNS: [Long; 18] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -150,6 +150,24 @@ const RUNS: [Long; 17] = [
             "lab",
             "--test",
             "network",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "hops",
+        about: "what hops cost a download and save it from, behind the emulated provider (root, about 18 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "lab",
+            "--test",
+            "hops",
             "--",
             "--ignored",
             "--nocapture",

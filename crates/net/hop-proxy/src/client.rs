@@ -287,15 +287,23 @@ impl Client {
             }
             let bytes: usize = down.iter().map(|departing| departing.train.bytes().len()).sum();
             let Some(flow) = self.flows.get_mut(key) else { return };
+            let mut urgent = false;
             if !down.is_empty() {
                 flow.active = moment.now;
                 match &mut flow.route {
                     Route::Keyless(route) => route.note_heard(bytes as u64),
-                    Route::Keyed(route) => route.note_heard(),
+                    Route::Keyed(route) => {
+                        route.note_heard();
+                        // What came may have used up the bytes of the pair.
+                        urgent = flow.timer.is_none_or(|at| route.wake_at(moment) < at);
+                    }
                 }
             }
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.send(&self.poller, &down, &mut self.counters.down);
+            }
+            if urgent {
+                self.tend(key, moment);
             }
             if count < INBOX_TRAINS_MAX {
                 return;

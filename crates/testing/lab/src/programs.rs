@@ -14,7 +14,7 @@ pub struct Missing {
 }
 
 /// Programs with their Debian packages.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("curl", "curl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
@@ -29,6 +29,10 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
+    ("wireguard-go", "wireguard-go"),
+    ("wg", "wireguard-tools"),
 ];
 
 /// Python modules with their Debian packages.

@@ -195,14 +195,14 @@ impl Client {
     /// Packets of the program were sent on the present pair, as many bytes in all.
     pub fn handle_sent(&mut self, now: Instant, packets: u64, bytes: u64) {
         self.detector.handle_sent(now, packets);
-        self.handle_bytes(bytes);
+        self.handle_bytes(now, bytes);
     }
 
     /// A datagram came on a socket. Tells answers from packets of the program.
     pub fn handle_datagram(&mut self, now: Instant, unix: Duration, id: SocketId, datagram: &[u8]) -> FromServer {
         if self.present.as_ref().is_some_and(|present| present.id == id) {
             self.detector.handle_heard(now);
-            self.handle_bytes(u64::try_from(datagram.len()).unwrap_or(u64::MAX));
+            self.handle_bytes(now, u64::try_from(datagram.len()).unwrap_or(u64::MAX));
         }
         let Some((answer, sent_at)) = self.outstanding.open_answer(&mut self.keys, id, datagram) else {
             return FromServer::Program;
@@ -333,9 +333,12 @@ impl Client {
         if self.clock_error_ms < 0 { unix.saturating_sub(off) } else { unix.saturating_add(off) }
     }
 
-    fn handle_bytes(&mut self, bytes: u64) {
-        if let Some(present) = &mut self.present {
-            present.countdown.handle_bytes(bytes);
+    fn handle_bytes(&mut self, now: Instant, bytes: u64) {
+        let Some(present) = &mut self.present else { return };
+        present.countdown.handle_bytes(bytes);
+        // Bytes are used up between two timeouts: wanting the hop makes the next one due at once.
+        if present.countdown.due(now) == Some(Cause::Bytes) {
+            self.want(Cause::Bytes);
         }
     }
 

@@ -285,3 +285,17 @@ fn a_flow_needs_little_memory() {
     world.run(Duration::from_secs(20));
     assert_eq!(world.client.keys.cached_windows(), 0, "keys of windows are made when they are needed");
 }
+
+#[test]
+fn used_up_bytes_begin_a_hop_at_once() {
+    let mut world = World::new(5, 0);
+    world.client.timers = {
+        let budget = ByteBudget::new(240_000, 240_000).expect("in order");
+        Timers::new(Timers::default().interval(), budget).expect("20 to 40 s")
+    };
+    // 480 kB a second both ways: half a second a pair.
+    world.run(Duration::from_secs(5));
+    let between: Vec<Duration> = world.switches.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(between.iter().all(|time| (450..600).contains(&time.as_millis())), "{between:?}");
+    assert!(between.len() >= 7 && world.lost() == (0, 0), "{between:?}");
+}
