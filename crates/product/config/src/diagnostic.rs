@@ -254,6 +254,7 @@ impl Problem {
             Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"",
             Self::ByteSpan => "write such as \"64 MB..256 MB\"",
             Self::TooManyOfThese(_) => "remove some",
+            Self::Offer(_) => "write fewer and longer ranges",
             _ => "write \"20s..40s\" unless you have measured that another interval is better",
         }
     }
@@ -315,8 +316,7 @@ impl Problem {
             Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
-            Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) => self.hop_remedy().into(),
-            Self::Offer(_) => "write fewer and longer ranges".into(),
+            Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
