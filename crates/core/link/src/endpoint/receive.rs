@@ -79,13 +79,12 @@ impl Endpoint {
         packet: &mut [u8],
     ) -> Received {
         let state = self.links[slot as usize].state.as_mut().expect("the table names only slots that are taken");
-        let opened = match open_with(state, index, tag, packet) {
-            Ok(opened) => opened,
+        let (which, hop, opened) = match open_with(state, index, tag, packet) {
+            Ok(found) => found,
             Err(OpenError::Replayed) => return self.drop_packet(DropReason::Replayed),
             Err(OpenError::Forged) => return self.drop_packet(DropReason::Forged),
         };
         self.counters.opened += 1;
-        let (which, hop, opened) = opened;
         let link = state.id;
         if matches!(which, Which::Next) {
             self.confirm(now, slot, from);
