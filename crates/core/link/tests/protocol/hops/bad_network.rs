@@ -93,12 +93,13 @@ fn a_pair_that_falls_silent_is_left_before_the_link_is_doubted() {
     assert!(took < Duration::from_millis(750), "half a second of silence and a step: {took:?}");
     let causes: Vec<_> = status(&net, 0).past.iter().map(|hop| hop.cause).collect();
     assert_eq!(causes, [Some(HopCause::Silence)]);
-    // Data flows again in both directions a round trip after the hop.
+    // The answer to the probe has proved the pair, so the responder's stream is there as soon as it has followed: what is
+    // missing was on its way, not waiting for a challenge.
     let cells = [net.nodes[0].cells.len(), net.nodes[1].cells.len()];
     net.run(Duration::from_secs(1));
     for (node, before) in cells.into_iter().enumerate() {
         let more = net.nodes[node].cells.len() - before;
-        assert!(more >= 185, "{more} cells of 200 at node {node}");
+        assert!(more >= 192, "{more} cells of 200 at node {node}");
         assert_eq!(net.events_of(node, is_trouble), 0);
     }
 }
