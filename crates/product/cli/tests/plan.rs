@@ -146,7 +146,7 @@ fn what_is_recommended_passes_the_check() -> TestResult {
     for (mode, options) in [
         ("constant", vec!["--clients", "1"]),
         ("stepped", vec!["--clients", "1", "--busy-hours", "1"]),
-        ("dp", vec!["--clients", "16"]),
+        ("dp", vec!["--clients", "16", "--busy-hours", "12"]),
         ("dp", vec!["--clients", "16", "--traffic", "web", "--epoch", "10s", "--delta-up", "51201B"]),
     ] {
         let folder = Folder::new(mode)?;
@@ -157,14 +157,17 @@ fn what_is_recommended_passes_the_check() -> TestResult {
     Ok(())
 }
 
+/// Players for whom `dp` is recommended: half of the day nobody is there.
+const CROWD: [&str; 4] = ["--clients", "16", "--busy-hours", "12"];
+
 #[test]
 fn the_tables_of_both_files_are_planned_for() -> TestResult {
     let folder = Folder::new("config")?;
-    planned_pair(&folder.0, &["--clients", "16"])?;
-    let both = ["plan", "--clients", "16", "--config", "entry.toml", "--config", "exit.toml"];
+    planned_pair(&folder.0, &CROWD)?;
+    let both = [&["plan"], &CROWD[..], &["--config", "entry.toml", "--config", "exit.toml"]].concat();
     let (code, out, err) = hushwire(&folder.0, &both)?;
     assert_eq!(code, Some(0), "{err}");
-    assert_eq!(out, plan(&["--clients", "16"])?, "the files say what was recommended");
+    assert_eq!(out, plan(&CROWD)?, "the files say what was recommended");
 
     let path = folder.0.join("exit.toml");
     let text = std::fs::read_to_string(&path)?;
