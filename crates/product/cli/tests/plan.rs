@@ -146,8 +146,8 @@ fn what_is_recommended_passes_the_check() -> TestResult {
     for (mode, options) in [
         ("constant", vec!["--clients", "1"]),
         ("stepped", vec!["--clients", "1", "--busy-hours", "1"]),
-        ("dp", vec!["--clients", "16", "--busy-hours", "12"]),
-        ("dp", vec!["--clients", "16", "--traffic", "web", "--epoch", "10s", "--delta-up", "51201B"]),
+        ("dp", CROWD.to_vec()),
+        ("dp", [&CROWD[..], &["--traffic", "web", "--epoch", "10s", "--delta-up", "51201B"]].concat()),
     ] {
         let folder = Folder::new(mode)?;
         planned_pair(&folder.0, &options)?;
