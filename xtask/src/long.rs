@@ -159,7 +159,7 @@ const RUNS: [Long; 18] = [
     },
     Long {
         name: "hops",
-        about: "what hops cost a download and save it from, behind the emulated provider (root, about 18 minutes)",
+        about: "what hops cost a download and save it from, behind the emulated provider (root, about 22 minutes)",
         program: "cargo",
         arguments: &[
             "test",

@@ -11,7 +11,7 @@ use super::trouble::{ROUND_TRIP, blocked, first_ports};
 use super::{Family, Hopping, Hops, MEGABIT, Outcome, SECOND, Through, echo, line, programs};
 
 /// Rounds of a comparison; hops and none take turns in each.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 /// A round trip across an ocean.
 const FAR: Duration = Duration::from_millis(150);
 const SLOW: u64 = 1_000_000;
@@ -34,7 +34,7 @@ fn show(what: &str, through: &Through, from: Duration) -> f64 {
     rate
 }
 
-/// Compares hops with none, in turns, and returns the ratio of the medians.
+/// Compares hops with none, in turns, and fails if the median is below 99 % of that without hops.
 fn compare(round_trip: Duration, interval: &'static str, lasting: Duration, warm: Duration) -> Outcome {
     println!("\n| RTT {round_trip:?}, hop {interval} | Mbit/s | hops | migrations | packets lost | longest stall |");
     let mut failures = Vec::new();
@@ -62,13 +62,13 @@ fn compare(round_trip: Duration, interval: &'static str, lasting: Duration, warm
 }
 
 #[test]
-#[ignore = "takes three minutes; cargo xtask long hops"]
+#[ignore = "takes four minutes; cargo xtask long hops"]
 fn goodput_at_20_ms_with_a_hop_a_second() -> Outcome {
     compare(ROUND_TRIP, "1s", 8 * SECOND, 2 * SECOND)
 }
 
 #[test]
-#[ignore = "takes four minutes; cargo xtask long hops"]
+#[ignore = "takes six minutes; cargo xtask long hops"]
 fn goodput_at_150_ms_with_a_hop_in_four_seconds() -> Outcome {
     compare(FAR, "4s", 14 * SECOND, 4 * SECOND)
 }
@@ -79,7 +79,7 @@ fn a_hundred_hops_lose_nothing() -> Outcome {
     println!("\n| pair | sent | lost | hops | longest gap | median delay | most |");
     for (round_trip, keyed) in [(ROUND_TRIP, true), (ROUND_TRIP, false), (FAR, true)] {
         let network = line(round_trip, None)?;
-        for (hopping, seconds) in [(Hopping::never(keyed), 5), (Hopping::every(keyed, "550ms"), 62)] {
+        for (hopping, seconds) in [(Hopping::never(keyed), 5), (Hopping::every(keyed, "550ms"), 75)] {
             let hops = Hops::start(&network, Family::V4, hopping)?;
             let echoes = echo::run(&network, &hops, Family::V4, Load::new(10_000_000, seconds * SECOND), || Ok(()))?;
             let counted = hops.end()?;
@@ -94,7 +94,7 @@ fn a_hundred_hops_lose_nothing() -> Outcome {
                 echoes.most
             );
             ensure!(echoes.lost() == 0, "{echoes:?} {counted:?}");
-            ensure!(seconds < 60 || counted.hops() >= 90, "{counted:?}");
+            ensure!(seconds < 60 || counted.hops() >= 100, "{counted:?}");
         }
     }
     Ok(())
