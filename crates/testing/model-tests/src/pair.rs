@@ -28,6 +28,8 @@ const APP_STEP: Duration = Duration::from_micros(730);
 const RING: usize = 64 * 1024;
 /// Packets of one transmit call in mode `off`.
 const BATCH: usize = 32;
+/// Turns in which no time passes, packets of one moment included.
+const TURNS_MAX: u32 = 100_000;
 
 /// What a pair is made from.
 #[derive(Debug, Clone)]
@@ -158,11 +160,17 @@ impl Pair {
         self.now().unix_s
     }
 
-    /// Runs until `until` of virtual time.
+    /// Runs until `until` of virtual time. Nodes that have something due which nothing they do serves are a failure: a
+    /// process would turn for ever.
     pub fn run_until(&mut self, until: Duration) {
         let end = self.network.instant(until);
+        let (mut at, mut turns) = (self.network.now(), 0);
         while self.network.now() < end {
             self.act();
+            turns = if self.network.now() == at { turns + 1 } else { 0 };
+            at = self.network.now();
+            let mut due = || [&mut self.entry, &mut self.exit].map(|host| host.node.poll_timeout().map(|due| at - due));
+            assert!(turns < TURNS_MAX, "seed {}: entry and exit have something due for {:?}", self.setting.seed, due());
             let deadline = self.deadline().min(end);
             match self.network.step(Some(deadline)) {
                 Step::Delivered(mut packet) => {

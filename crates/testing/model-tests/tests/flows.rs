@@ -301,3 +301,16 @@ fn constant_delivers_its_rate_less_the_loss() {
         assert!(got >= share, "{got} of the rate at loss {loss}");
     }
 }
+
+/// What is over and served by nothing makes a process without slots turn for ever; [`Pair::run_until`] sees it.
+#[test]
+fn nodes_without_slots_rest_after_every_start() {
+    for seed in 1..=20 {
+        let mut setting = Setting { mode: Mode::Off, seed, ..Setting::constant() };
+        setting.path.loss = Loss::Independent(0.3);
+        let mut pair = Pair::new(setting);
+        pair.run_until(seconds(3));
+        pair.restart_entry(seed);
+        pair.run_until(seconds(6));
+    }
+}

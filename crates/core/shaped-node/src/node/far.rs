@@ -134,6 +134,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             return;
         }
         peer.newest_circuit = number;
+        // The session is here: nothing is due any more.
+        peer.session_at = None;
         if let Some(mut old) = peer.tunnel.take() {
             old.abandon(ResetReason::TunnelLost, &mut self.near);
         }
