@@ -33,7 +33,7 @@ class Pipe:
             self.say(op="credit", n=1)
             while (answer := self.hear())["op"] != "msg":
                 pass
-            yield answer["off"], answer["topic"], base64.b64decode(answer["b64"]) if "b64" in answer else answer["data"].encode()
+            yield answer["off"], answer["name"], base64.b64decode(answer["b64"]) if "b64" in answer else answer["data"].encode()
 
 if __name__ == "__main__":
     pipe = Pipe(sys.argv[1])

@@ -1,6 +1,8 @@
 //! Frames of bytes: a length, a kind, and fields, all numbers big-endian (docs/spec/pipe.md, "Frames").
 
-use crate::message::{Answer, ErrorCode, From, Key, Level, Message, Publication, Refusal, Request, SessionId, Topic};
+use crate::message::{
+    Answer, Effect, ErrorCode, From, Level, Message, Name, Of, Order, Refusal, Request, SessionId, Submission,
+};
 use crate::reader::BadMessage;
 
 /// The fields of a frame that was cut out of a stream.
@@ -38,8 +40,13 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.take(usize::from(count))?).map_err(|_| BadMessage::Text)
     }
 
-    fn topic(&mut self) -> Result<Topic, BadMessage> {
-        Topic::new(self.text()?).map_err(BadMessage::Topic)
+    fn name(&mut self) -> Result<Name, BadMessage> {
+        Name::new(self.text()?).map_err(BadMessage::Name)
+    }
+
+    /// Data that may be missing, at the end of a frame.
+    fn optional_rest(&mut self) -> Result<Option<Vec<u8>>, BadMessage> {
+        self.optional(|fields| Ok(fields.rest()))
     }
 
     fn session(&mut self) -> Result<SessionId, BadMessage> {
@@ -76,12 +83,19 @@ fn put_optional<const N: usize>(out: &mut Vec<u8>, bytes: Option<[u8; N]>) {
     out.extend_from_slice(bytes.as_ref().map_or(&[], <[u8; N]>::as_slice));
 }
 
+fn put_data(out: &mut Vec<u8>, data: Option<&[u8]>) {
+    out.push(u8::from(data.is_some()));
+    out.extend_from_slice(data.unwrap_or_default());
+}
+
 /// Kinds of what a program says.
 const HELLO: u8 = 1;
 const PUBLISH: u8 = 2;
 const SUBSCRIBE: u8 = 3;
 const READ: u8 = 4;
 const CREDIT: u8 = 5;
+const PUT: u8 = 6;
+const CALL: u8 = 7;
 
 pub(crate) fn put_request(request: &Request, out: &mut Vec<u8>) {
     match request {
@@ -90,23 +104,19 @@ pub(crate) fn put_request(request: &Request, out: &mut Vec<u8>) {
             out.extend_from_slice(&version.to_be_bytes());
             put_optional(out, session.map(SessionId::to_bytes));
         }
-        Request::Publish(Publication { sequence, topic, data }) => {
-            out.push(PUBLISH);
-            out.extend_from_slice(&sequence.to_be_bytes());
-            put_text(out, topic.as_str());
-            out.extend_from_slice(data);
-        }
-        Request::Subscribe { topics, from } => {
+        Request::Submit(Submission { sequence, order }) => put_order(*sequence, order, out),
+        Request::Subscribe { of, names, from } => {
             out.push(SUBSCRIBE);
+            out.push(u8::from(*of == Of::Keys));
             let (choice, offset) = match from {
                 From::Offset(offset) => (0, *offset),
                 From::Tail => (1, 0),
-                From::Snapshot => (2, 0),
+                From::Oldest => (2, 0),
             };
             out.push(choice);
             out.extend_from_slice(&offset.to_be_bytes());
-            for topic in topics {
-                put_text(out, topic.as_str());
+            for name in names {
+                put_text(out, name.as_str());
             }
         }
         Request::Read { id, key, level } => {
@@ -122,31 +132,65 @@ pub(crate) fn put_request(request: &Request, out: &mut Vec<u8>) {
     }
 }
 
+fn put_order(sequence: u64, order: &Order, out: &mut Vec<u8>) {
+    out.push(match order {
+        Order::Publish { .. } => PUBLISH,
+        Order::Put { .. } => PUT,
+        Order::Call { .. } => CALL,
+    });
+    out.extend_from_slice(&sequence.to_be_bytes());
+    match order {
+        Order::Publish { topic, data } => {
+            put_text(out, topic.as_str());
+            out.extend_from_slice(data);
+        }
+        Order::Put { key, value, if_version } => {
+            put_text(out, key.as_str());
+            put_optional(out, if_version.map(u64::to_be_bytes));
+            put_data(out, value.as_deref());
+        }
+        Order::Call { app, data } => {
+            out.extend_from_slice(&app.to_be_bytes());
+            out.extend_from_slice(data);
+        }
+    }
+}
+
 pub(crate) fn request(fields: &mut Fields<'_>) -> Result<Request, BadMessage> {
     Ok(match fields.u8()? {
         HELLO => Request::Hello { version: fields.u32()?, session: fields.optional(Fields::session)? },
         PUBLISH => {
-            let (sequence, topic) = (fields.u64()?, fields.topic()?);
-            Request::Publish(Publication { sequence, topic, data: fields.rest() })
+            let (sequence, topic) = (fields.u64()?, fields.name()?);
+            Request::Submit(Submission { sequence, order: Order::Publish { topic, data: fields.rest() } })
+        }
+        PUT => {
+            let (sequence, key, if_version) = (fields.u64()?, fields.name()?, fields.optional(Fields::u64)?);
+            let order = Order::Put { key, if_version, value: fields.optional_rest()? };
+            Request::Submit(Submission { sequence, order })
+        }
+        CALL => {
+            let (sequence, app) = (fields.u64()?, fields.u16()?);
+            Request::Submit(Submission { sequence, order: Order::Call { app, data: fields.rest() } })
         }
         SUBSCRIBE => {
+            let of = if fields.flag()? { Of::Keys } else { Of::Topics };
             let (choice, offset) = (fields.u8()?, fields.u64()?);
             let from = match choice {
                 0 => From::Offset(offset),
                 1 => From::Tail,
-                2 => From::Snapshot,
+                2 => From::Oldest,
                 other => return Err(BadMessage::Choice(other)),
             };
-            let mut topics = Vec::new();
+            let mut names = Vec::new();
             while !fields.0.is_empty() {
-                topics.push(fields.topic()?);
+                names.push(fields.name()?);
             }
-            Request::Subscribe { topics, from }
+            Request::Subscribe { of, names, from }
         }
         READ => {
             let id = fields.u64()?;
             let level = if fields.flag()? { Level::Linearizable } else { Level::Local };
-            Request::Read { id, level, key: Key::new(fields.text()?).map_err(BadMessage::Key)? }
+            Request::Read { id, level, key: fields.name()? }
         }
         CREDIT => Request::Credit { count: fields.u32()? },
         other => return Err(BadMessage::Kind(other)),
@@ -155,12 +199,14 @@ pub(crate) fn request(fields: &mut Fields<'_>) -> Result<Request, BadMessage> {
 
 /// Kinds of what the node says.
 const WELCOME: u8 = 1;
-const ACKNOWLEDGED: u8 = 2;
+const PUBLISHED: u8 = 2;
 const MESSAGE: u8 = 3;
 const REACHED: u8 = 4;
-const SNAPSHOT: u8 = 5;
+const CHANGED: u8 = 5;
 const VALUE: u8 = 6;
 const ERROR: u8 = 7;
+const DIFFERS: u8 = 8;
+const CALLED: u8 = 9;
 
 pub(crate) fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
     match answer {
@@ -169,36 +215,26 @@ pub(crate) fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
             out.extend_from_slice(&session.to_bytes());
             out.extend_from_slice(&next.to_be_bytes());
         }
-        Answer::Acknowledged { sequence, offset, result } => {
-            out.push(ACKNOWLEDGED);
-            out.extend_from_slice(&sequence.to_be_bytes());
-            out.extend_from_slice(&offset.to_be_bytes());
-            out.extend_from_slice(result);
-        }
+        Answer::Done { sequence, offset, effect } => put_effect(*sequence, *offset, effect, out),
         Answer::Message(message) => {
             out.push(MESSAGE);
             out.extend_from_slice(&message.offset.to_be_bytes());
+            out.extend_from_slice(&message.number.to_be_bytes());
             out.extend_from_slice(&message.origin.to_bytes());
             out.extend_from_slice(&message.time_s.to_be_bytes());
-            put_text(out, message.topic.as_str());
-            out.extend_from_slice(&message.data);
+            put_text(out, message.name.as_str());
+            put_data(out, message.data.as_deref());
         }
         Answer::Reached { offset } => {
             out.push(REACHED);
             out.extend_from_slice(&offset.to_be_bytes());
         }
-        Answer::Snapshot { offset, last, data } => {
-            out.push(SNAPSHOT);
-            out.extend_from_slice(&offset.to_be_bytes());
-            out.push(u8::from(*last));
-            out.extend_from_slice(data);
-        }
-        Answer::Value { id, offset, data } => {
+        Answer::Value { id, offset, version, data } => {
             out.push(VALUE);
             out.extend_from_slice(&id.to_be_bytes());
             out.extend_from_slice(&offset.to_be_bytes());
-            out.push(u8::from(data.is_some()));
-            out.extend_from_slice(data.as_deref().unwrap_or_default());
+            out.extend_from_slice(&version.to_be_bytes());
+            put_data(out, data.as_deref());
         }
         Answer::Error(refusal) => {
             out.push(ERROR);
@@ -211,19 +247,50 @@ pub(crate) fn put_answer(answer: &Answer, out: &mut Vec<u8>) {
     }
 }
 
+fn put_effect(sequence: u64, offset: u64, effect: &Effect, out: &mut Vec<u8>) {
+    out.push(match effect {
+        Effect::Published { .. } => PUBLISHED,
+        Effect::Changed { .. } => CHANGED,
+        Effect::Differs { .. } => DIFFERS,
+        Effect::Called { .. } => CALLED,
+    });
+    out.extend_from_slice(&sequence.to_be_bytes());
+    out.extend_from_slice(&offset.to_be_bytes());
+    match effect {
+        Effect::Published { number } => out.extend_from_slice(&number.to_be_bytes()),
+        Effect::Changed { version } => out.extend_from_slice(&version.to_be_bytes()),
+        Effect::Differs { version, data } => {
+            out.extend_from_slice(&version.to_be_bytes());
+            put_data(out, data.as_deref());
+        }
+        Effect::Called { data } => out.extend_from_slice(data),
+    }
+}
+
+fn effect(kind: u8, fields: &mut Fields<'_>) -> Result<Answer, BadMessage> {
+    let (sequence, offset) = (fields.u64()?, fields.u64()?);
+    let effect = match kind {
+        PUBLISHED => Effect::Published { number: fields.u64()? },
+        CHANGED => Effect::Changed { version: fields.u64()? },
+        DIFFERS => Effect::Differs { version: fields.u64()?, data: fields.optional_rest()? },
+        _ => Effect::Called { data: fields.rest() },
+    };
+    Ok(Answer::Done { sequence, offset, effect })
+}
+
 pub(crate) fn answer(fields: &mut Fields<'_>) -> Result<Answer, BadMessage> {
     Ok(match fields.u8()? {
         WELCOME => Answer::Welcome { session: fields.session()?, next: fields.u64()? },
-        ACKNOWLEDGED => Answer::Acknowledged { sequence: fields.u64()?, offset: fields.u64()?, result: fields.rest() },
+        kind @ (PUBLISHED | CHANGED | DIFFERS | CALLED) => effect(kind, fields)?,
         MESSAGE => {
-            let (offset, origin, time_s) = (fields.u64()?, fields.session()?, fields.u64()?);
-            Answer::Message(Message { offset, origin, time_s, topic: fields.topic()?, data: fields.rest() })
+            let (offset, number, origin, time_s) = (fields.u64()?, fields.u64()?, fields.session()?, fields.u64()?);
+            let (name, data) = (fields.name()?, fields.optional_rest()?);
+            Answer::Message(Message { offset, name, number, origin, time_s, data })
         }
         REACHED => Answer::Reached { offset: fields.u64()? },
-        SNAPSHOT => Answer::Snapshot { offset: fields.u64()?, last: fields.flag()?, data: fields.rest() },
         VALUE => {
-            let (id, offset) = (fields.u64()?, fields.u64()?);
-            Answer::Value { id, offset, data: fields.optional(|fields| Ok(fields.rest()))? }
+            let (id, offset, version) = (fields.u64()?, fields.u64()?, fields.u64()?);
+            Answer::Value { id, offset, version, data: fields.optional_rest()? }
         }
         ERROR => {
             let code = fields.u8()?;

@@ -1,8 +1,8 @@
 //! The node's end of one connection.
 
 use crate::message::{
-    Answer, DATA_BYTES_MAX, ErrorCode, From, Key, Level, Message, Publication, Refusal, Request, SessionId, TOPICS_MAX,
-    Topic, VERSION,
+    Answer, DATA_BYTES_MAX, Effect, ErrorCode, From, Level, Message, NAMES_MAX, Name, Of, Refusal, Request, SessionId,
+    Submission, VERSION,
 };
 use crate::reader::{Form, ReadError, Reader, encode};
 
@@ -30,12 +30,14 @@ pub enum Event {
         /// As whom, or as somebody new.
         session: Option<SessionId>,
     },
-    /// A message. Answer with [`Connection::acknowledge`] or [`Connection::refuse_message`].
-    Publish(Publication, Receipt),
+    /// Something to be ordered. Answer with [`Connection::acknowledge`] or [`Connection::refuse_submission`].
+    Submit(Submission, Receipt),
     /// A subscription. Answer with [`Connection::deliver`] and the like.
     Subscribe {
-        /// Only these topics; none means all.
-        topics: Vec<Topic>,
+        /// Topics or keys.
+        of: Of,
+        /// Only these; none means all.
+        names: Vec<Name>,
         /// From where on.
         from: From,
     },
@@ -44,7 +46,7 @@ pub enum Event {
         /// Comes back with the answer.
         id: u64,
         /// Which key.
-        key: Key,
+        key: Name,
         /// How sure.
         level: Level,
     },
@@ -176,17 +178,17 @@ impl Connection {
             }
             (Phase::Silent, _) => self.out_of_turn("say hello first"),
             (_, Request::Hello { .. }) => self.out_of_turn("hello was said before"),
-            (_, Request::Publish(message)) => return self.take_message(message),
+            (_, Request::Submit(submission)) => return self.take_submission(submission),
             (_, Request::Subscribe { .. }) if self.is_subscribed => {
                 self.out_of_turn("one connection has one subscription; open another");
             }
-            (_, Request::Subscribe { topics, .. }) if topics.len() > TOPICS_MAX => {
-                let text = format!("{} topics; a subscription has at most {TOPICS_MAX}", topics.len());
+            (_, Request::Subscribe { names, .. }) if names.len() > NAMES_MAX => {
+                let text = format!("{} names; a subscription has at most {NAMES_MAX}", names.len());
                 self.refuse(Refusal::new(ErrorCode::TooLong, text));
             }
-            (_, Request::Subscribe { topics, from }) => {
+            (_, Request::Subscribe { of, names, from }) => {
                 self.is_subscribed = true;
-                return Some(Event::Subscribe { topics, from });
+                return Some(Event::Subscribe { of, names, from });
             }
             (_, Request::Read { id, key, level }) => return Some(Event::Read { id, key, level }),
             (_, Request::Credit { count }) => self.credit = self.credit.saturating_add(u64::from(count)),
@@ -194,17 +196,16 @@ impl Connection {
         None
     }
 
-    fn take_message(&mut self, message: Publication) -> Option<Event> {
-        if message.data.len() > DATA_BYTES_MAX {
-            let text = format!("{} bytes of data; at most {DATA_BYTES_MAX} are allowed", message.data.len());
-            let refusal = Refusal { about: Some(message.sequence), ..Refusal::new(ErrorCode::TooLong, text) };
-            self.refuse(refusal);
+    fn take_submission(&mut self, submission: Submission) -> Option<Event> {
+        let receipt = Receipt { sequence: submission.sequence, bytes: submission.order.data_bytes() };
+        if receipt.bytes > DATA_BYTES_MAX {
+            let text = format!("{} bytes of data; at most {DATA_BYTES_MAX} are allowed", receipt.bytes);
+            self.refuse(Refusal { about: Some(receipt.sequence), ..Refusal::new(ErrorCode::TooLong, text) });
             return None;
         }
-        let receipt = Receipt { sequence: message.sequence, bytes: message.data.len() };
         self.outstanding.count += 1;
         self.outstanding.bytes += receipt.bytes;
-        Some(Event::Publish(message, receipt))
+        Some(Event::Submit(submission, receipt))
     }
 
     fn out_of_turn(&mut self, text: &str) {
@@ -224,14 +225,14 @@ impl Connection {
         self.say(&Answer::Welcome { session, next });
     }
 
-    /// The message has its place, and `result` is what the application made of it.
-    pub fn acknowledge(&mut self, receipt: Receipt, offset: u64, result: &[u8]) {
+    /// It has its place and took this effect.
+    pub fn acknowledge(&mut self, receipt: Receipt, offset: u64, effect: Effect) {
         self.release(&receipt);
-        self.say(&Answer::Acknowledged { sequence: receipt.sequence, offset, result: result.to_vec() });
+        self.say(&Answer::Done { sequence: receipt.sequence, offset, effect });
     }
 
-    /// The message does not count.
-    pub fn refuse_message(&mut self, receipt: Receipt, refusal: Refusal) {
+    /// It does not count.
+    pub fn refuse_submission(&mut self, receipt: Receipt, refusal: Refusal) {
         self.release(&receipt);
         self.refuse(Refusal { about: Some(receipt.sequence), ..refusal });
     }
@@ -247,19 +248,14 @@ impl Connection {
         self.say(&Answer::Message(message));
     }
 
-    /// A piece of a snapshot, which takes no credit, when there is room for output.
-    pub fn deliver_snapshot(&mut self, offset: u64, last: bool, data: Vec<u8>) {
-        self.say(&Answer::Snapshot { offset, last, data });
-    }
-
     /// The subscription has come to `offset`.
     pub fn reach(&mut self, offset: u64) {
         self.say(&Answer::Reached { offset });
     }
 
     /// What a key holds.
-    pub fn tell(&mut self, id: u64, offset: u64, data: Option<Vec<u8>>) {
-        self.say(&Answer::Value { id, offset, data });
+    pub fn tell(&mut self, id: u64, offset: u64, (version, data): (u64, Option<Vec<u8>>)) {
+        self.say(&Answer::Value { id, offset, version, data });
     }
 
     /// Something is not done; a greeting that is refused ends the connection.
@@ -286,11 +282,20 @@ impl Default for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Order;
 
     const HELLO: &[u8] = b"{\"op\":\"hello\"}\n";
 
     fn session() -> SessionId {
         SessionId::from_bytes([7; 16])
+    }
+
+    fn topic() -> Name {
+        Name::new("t").expect("a topic")
+    }
+
+    fn message(offset: u64, data: Vec<u8>) -> Message {
+        Message { offset, name: topic(), number: offset, origin: session(), time_s: 5, data: Some(data) }
     }
 
     fn open() -> Connection {
@@ -315,9 +320,9 @@ mod tests {
     }
 
     fn publish(sequence: u64, bytes: usize) -> Vec<u8> {
-        let topic = Topic::new("t").expect("a topic");
+        let order = Order::Publish { topic: topic(), data: vec![b'x'; bytes] };
         let mut out = Vec::new();
-        encode(&Request::Publish(Publication { sequence, topic, data: vec![b'x'; bytes] }), Form::Lines, &mut out);
+        encode(&Request::Submit(Submission { sequence, order }), Form::Lines, &mut out);
         out
     }
 
@@ -339,7 +344,7 @@ mod tests {
         assert!(matches!(connection.poll_event(), Some(Event::Hello { .. })));
         assert_eq!(connection.poll_event(), None);
         connection.welcome(session(), 1);
-        assert!(matches!(connection.poll_event(), Some(Event::Publish(..))));
+        assert!(matches!(connection.poll_event(), Some(Event::Submit(..))));
     }
 
     #[test]
@@ -348,7 +353,7 @@ mod tests {
         connection.handle_bytes(b"nonsense\n{\"op\":\"pub\",\"seq\":1}\n\r\n");
         connection.handle_bytes(HELLO);
         connection.handle_bytes(&publish(1, 1));
-        assert!(matches!(connection.poll_event(), Some(Event::Publish(..))));
+        assert!(matches!(connection.poll_event(), Some(Event::Submit(..))));
         assert_eq!(refused(&mut connection), [ErrorCode::BadMessage, ErrorCode::BadMessage, ErrorCode::OutOfTurn]);
     }
 
@@ -363,7 +368,7 @@ mod tests {
         }
         connection.handle_bytes(b"\"}\n");
         connection.handle_bytes(&publish(1, 1));
-        assert!(matches!(connection.poll_event(), Some(Event::Publish(..))));
+        assert!(matches!(connection.poll_event(), Some(Event::Submit(..))));
         assert_eq!(refused(&mut connection), [ErrorCode::TooLong]);
     }
 
@@ -385,14 +390,14 @@ mod tests {
         for sequence in 1..=OUTSTANDING_MAX as u64 + 1 {
             connection.handle_bytes(&publish(sequence, 1));
         }
-        while let Some(Event::Publish(_, receipt)) = connection.poll_event() {
+        while let Some(Event::Submit(_, receipt)) = connection.poll_event() {
             receipts.push(receipt);
         }
         assert_eq!(receipts.len(), OUTSTANDING_MAX);
         assert!(!connection.wants_bytes());
-        connection.acknowledge(receipts.remove(0), 9, &[]);
+        connection.acknowledge(receipts.remove(0), 9, Effect::Published { number: 0 });
         assert!(connection.wants_bytes());
-        assert!(matches!(connection.poll_event(), Some(Event::Publish(..))));
+        assert!(matches!(connection.poll_event(), Some(Event::Submit(..))));
     }
 
     #[test]
@@ -401,27 +406,28 @@ mod tests {
         let mut taken = Vec::new();
         for sequence in 1..=5 {
             connection.handle_bytes(&publish(sequence, DATA_BYTES_MAX));
-            while let Some(Event::Publish(_, receipt)) = connection.poll_event() {
+            while let Some(Event::Submit(_, receipt)) = connection.poll_event() {
                 taken.push(receipt);
             }
         }
-        assert_eq!(taken.len(), 4);
+        assert_eq!(taken.len(), OUTSTANDING_BYTES_MAX / DATA_BYTES_MAX);
     }
 
     #[test]
     fn a_subscription_gets_what_it_has_credit_for() {
         let mut connection = open();
         connection.handle_bytes(b"{\"op\":\"sub\",\"from\":\"tail\"}\n{\"op\":\"credit\",\"n\":2}\n");
-        assert_eq!(connection.poll_event(), Some(Event::Subscribe { topics: Vec::new(), from: From::Tail }));
+        assert_eq!(
+            connection.poll_event(),
+            Some(Event::Subscribe { of: Of::Topics, names: Vec::new(), from: From::Tail })
+        );
         assert_eq!(connection.poll_event(), None);
-        let topic = Topic::new("t").expect("a topic");
-        let message = |offset| Message { offset, topic: topic.clone(), origin: session(), time_s: 5, data: vec![255] };
         for offset in [3, 8] {
             assert!(connection.may_deliver());
-            connection.deliver(message(offset));
+            connection.deliver(message(offset, vec![255]));
         }
         assert!(!connection.may_deliver());
-        assert_eq!(said(&mut connection), [3, 8].map(|offset| Answer::Message(message(offset))));
+        assert_eq!(said(&mut connection), [3, 8].map(|offset| Answer::Message(message(offset, vec![255]))));
     }
 
     #[test]
@@ -429,12 +435,9 @@ mod tests {
         let mut connection = open();
         connection.handle_bytes(b"{\"op\":\"sub\",\"from\":0}\n{\"op\":\"credit\",\"n\":1000000}\n");
         while connection.poll_event().is_some() {}
-        let topic = Topic::new("t").expect("a topic");
         let mut delivered = 0;
         while connection.may_deliver() {
-            let data = vec![b'x'; 1000];
-            let topic = topic.clone();
-            connection.deliver(Message { offset: delivered, topic, origin: session(), time_s: 5, data });
+            connection.deliver(message(delivered, vec![b'x'; 1000]));
             delivered += 1;
         }
         assert!((200..300).contains(&delivered), "{delivered}");

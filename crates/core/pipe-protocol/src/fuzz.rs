@@ -1,7 +1,7 @@
 //! What must hold whatever bytes come in: the bodies of the fuzz targets.
 
 use crate::reader::{Form, Readable, Reader, encode};
-use crate::{Answer, Connection, DATA_BYTES_MAX, Event, Request, SessionId};
+use crate::{Answer, Connection, DATA_BYTES_MAX, Effect, Event, Request, SessionId};
 
 /// Messages are the same however a stream is cut, and are read again as they are written, in both forms.
 ///
@@ -59,14 +59,14 @@ pub fn connection(input: &[u8]) {
                     assert!(!std::mem::replace(&mut is_greeted, true), "greeted twice");
                     connection.welcome(SessionId::from_bytes([1; 16]), 1);
                 }
-                Event::Publish(message, receipt) => {
-                    assert!(is_greeted && message.data.len() <= DATA_BYTES_MAX);
-                    connection.acknowledge(receipt, message.sequence, &message.data);
+                Event::Submit(submission, receipt) => {
+                    assert!(is_greeted && submission.order.data_bytes() <= DATA_BYTES_MAX);
+                    connection.acknowledge(receipt, submission.sequence, Effect::Published { number: 0 });
                 }
                 Event::Subscribe { .. } => assert!(is_greeted),
                 Event::Read { id, .. } => {
                     assert!(is_greeted);
-                    connection.tell(id, 0, None);
+                    connection.tell(id, 0, (0, None));
                 }
             }
             connection.handle_written(connection.output().len());

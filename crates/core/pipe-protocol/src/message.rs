@@ -8,15 +8,13 @@ use thiserror::Error;
 /// The version of the protocol that a program names in its greeting.
 pub const VERSION: u32 = 1;
 /// Bytes of one message's data. As a line of base64 it is four thirds of that.
-pub const DATA_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a topic.
-pub const TOPIC_BYTES_MAX: usize = 256;
-/// Topics that one subscription may name.
-pub const TOPICS_MAX: usize = 64;
-/// Bytes of a key.
-pub const KEY_BYTES_MAX: usize = 1024;
+pub const DATA_BYTES_MAX: usize = 1_000_000;
+/// Bytes of a topic or a key.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Topics or keys that one subscription may name.
+pub const NAMES_MAX: usize = 64;
 
-/// A name that is no topic or no key.
+/// A text that is no topic and no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// Nothing at all.
@@ -35,39 +33,19 @@ pub enum NameError {
     Control,
 }
 
-fn checked(name: &str, max: usize) -> Result<String, NameError> {
-    match name.len() {
-        0 => Err(NameError::Empty),
-        found if found > max => Err(NameError::TooLong { found, max }),
-        _ if name.chars().any(char::is_control) => Err(NameError::Control),
-        _ => Ok(name.to_owned()),
-    }
-}
-
-/// What a message is about: 1 to 256 bytes of text without control characters.
+/// A topic or a key: 1 to 255 bytes of text without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Topic(String);
+pub struct Name(String);
 
-/// A key of the key-value application: 1 to 1024 bytes of text without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(String);
-
-impl Topic {
-    /// A topic of that name.
+impl Name {
+    /// A topic or a key of that name.
     pub fn new(name: &str) -> Result<Self, NameError> {
-        checked(name, TOPIC_BYTES_MAX).map(Self)
-    }
-
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Key {
-    /// A key of that name.
-    pub fn new(name: &str) -> Result<Self, NameError> {
-        checked(name, KEY_BYTES_MAX).map(Self)
+        match name.len() {
+            0 => Err(NameError::Empty),
+            found if found > NAME_BYTES_MAX => Err(NameError::TooLong { found, max: NAME_BYTES_MAX }),
+            _ if name.chars().any(char::is_control) => Err(NameError::Control),
+            _ => Ok(Self(name.to_owned())),
+        }
     }
 
     /// Its text.
@@ -120,15 +98,60 @@ impl FromStr for SessionId {
     }
 }
 
-/// A message to be ordered.
+/// Something to be ordered, which then takes its effect on every node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publication {
+pub struct Submission {
     /// One more than the session's last.
     pub sequence: u64,
-    /// What it is about.
-    pub topic: Topic,
-    /// What it says, at most [`DATA_BYTES_MAX`] bytes.
-    pub data: Vec<u8>,
+    /// What is to happen.
+    pub order: Order,
+}
+
+/// What is to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A message for whoever follows a topic.
+    Publish {
+        /// Which.
+        topic: Name,
+        /// What it says, at most [`DATA_BYTES_MAX`] bytes.
+        data: Vec<u8>,
+    },
+    /// A key gets a value or, without one, loses it.
+    Put {
+        /// Which.
+        key: Name,
+        /// Its value.
+        value: Option<Vec<u8>>,
+        /// Only if the key has this version; 0 is that of a key that never was.
+        if_version: Option<u64>,
+    },
+    /// A message for another application of the cluster.
+    Call {
+        /// Its number.
+        app: u16,
+        /// What it is told.
+        data: Vec<u8>,
+    },
+}
+
+impl Order {
+    /// Bytes of its data.
+    pub fn data_bytes(&self) -> usize {
+        match self {
+            Self::Publish { data, .. } | Self::Call { data, .. } => data.len(),
+            Self::Put { value, .. } => value.as_ref().map_or(0, Vec::len),
+        }
+    }
+}
+
+/// What a subscription follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Messages of topics.
+    Topics,
+    /// Changes of keys.
+    Keys,
 }
 
 /// Where a subscription begins.
@@ -138,8 +161,8 @@ pub enum From {
     Offset(u64),
     /// Behind what is ordered now.
     Tail,
-    /// With the newest snapshot, then behind it.
-    Snapshot,
+    /// At the oldest message that is kept; of keys, with their present values.
+    Oldest,
 }
 
 /// How sure a read is.
@@ -161,12 +184,14 @@ pub enum Request {
         /// Who publishes.
         session: Option<SessionId>,
     },
-    /// Put this message into the order.
-    Publish(Publication),
+    /// Put this into the order.
+    Submit(Submission),
     /// Tell what is ordered from there on, as far as credit goes. Once in a connection.
     Subscribe {
-        /// Only these topics; none means all.
-        topics: Vec<Topic>,
+        /// Topics or keys.
+        of: Of,
+        /// Only these; none means all.
+        names: Vec<Name>,
         /// From where on.
         from: From,
     },
@@ -175,7 +200,7 @@ pub enum Request {
         /// Comes back with the answer.
         id: u64,
         /// Which key.
-        key: Key,
+        key: Name,
         /// How sure.
         level: Level,
     },
@@ -186,19 +211,21 @@ pub enum Request {
     },
 }
 
-/// A message at its place in the order.
+/// A message, or a key's change, at its place in the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its place. Places of a topic's messages rise, with gaps where other things were ordered.
     pub offset: u64,
-    /// What it is about.
-    pub topic: Topic,
-    /// The session that published it.
+    /// The topic or the key.
+    pub name: Name,
+    /// Its number in the topic, from 0 without a gap; or the version that the key has with it.
+    pub number: u64,
+    /// The session that submitted it.
     pub origin: SessionId,
-    /// The order's time when it came in, in seconds since 1970: the newest that a leader had written into the log.
+    /// The order's time when it took effect, in seconds since 1970: the newest that a leader had written into the log.
     pub time_s: u64,
-    /// What it says.
-    pub data: Vec<u8>,
+    /// What it says; nothing if the key lost its value.
+    pub data: Option<Vec<u8>>,
 }
 
 /// Why something was not done.
@@ -266,6 +293,33 @@ impl Refusal {
     }
 }
 
+/// What became of something that was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The message has this number in its topic.
+    Published {
+        /// From 0.
+        number: u64,
+    },
+    /// The key has this version.
+    Changed {
+        /// From 1.
+        version: u64,
+    },
+    /// The key had another version: nothing changed.
+    Differs {
+        /// Its version.
+        version: u64,
+        /// Its value.
+        data: Option<Vec<u8>>,
+    },
+    /// The application's answer.
+    Called {
+        /// Its bytes.
+        data: Vec<u8>,
+    },
+}
+
 /// What the node says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -276,14 +330,14 @@ pub enum Answer {
         /// The sequence number of its next message.
         next: u64,
     },
-    /// The message is on the disks of a majority, at this place.
-    Acknowledged {
-        /// Which message.
+    /// It is on the disks of a majority, at this place, and took this effect.
+    Done {
+        /// What was submitted under this number.
         sequence: u64,
         /// Its place in the order.
         offset: u64,
-        /// What the application made of it.
-        result: Vec<u8>,
+        /// Its effect.
+        effect: Effect,
     },
     /// A message of the subscription.
     Message(Message),
@@ -292,22 +346,15 @@ pub enum Answer {
         /// The place to continue from.
         offset: u64,
     },
-    /// A piece of the snapshot; places from `offset` on follow it.
-    Snapshot {
-        /// The place behind the snapshot.
-        offset: u64,
-        /// No piece follows.
-        last: bool,
-        /// The piece.
-        data: Vec<u8>,
-    },
     /// What the key holds.
     Value {
         /// Which read.
         id: u64,
         /// The place in the order that the answer reflects: everything before it counted.
         offset: u64,
-        /// Nothing if there is no such key.
+        /// The key's version; 0 if it never was.
+        version: u64,
+        /// Nothing if it has no value.
         data: Option<Vec<u8>>,
     },
     /// Something was not done.

@@ -34,12 +34,9 @@ pub enum BadMessage {
     /// No JSON, or not with these fields.
     #[error("{0}")]
     Json(#[source] serde_json::Error),
-    /// The topic is none.
-    #[error("topic: {0}")]
-    Topic(#[source] NameError),
-    /// The key is none.
-    #[error("key: {0}")]
-    Key(#[source] NameError),
+    /// A topic or key is none.
+    #[error("topic or key: {0}")]
+    Name(#[source] NameError),
     /// The session is none.
     #[error("session: {0}")]
     Session(#[source] SessionIdError),
