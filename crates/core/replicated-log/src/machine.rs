@@ -19,6 +19,8 @@ use sessions::{Sessions, Verdict};
 pub struct Applied {
     /// Its place.
     pub offset: Offset,
+    /// The log's time with it, in milliseconds since 1970 UTC; 0 before a leader wrote any.
+    pub log_time_ms: u64,
     /// What became of it.
     pub outcome: Outcome,
     /// For those who watch.
@@ -149,6 +151,11 @@ impl Machine {
         self.sessions.earlier(session, sequence)
     }
 
+    /// The number that a session's next message has; `None` when it is not open.
+    pub fn next_sequence(&self, session: SessionId) -> Option<Sequence> {
+        self.sessions.next_sequence(session)
+    }
+
     /// Applies the next entry.
     pub fn apply(&mut self, offset: Offset, entry: &Entry) -> Applied {
         let mut notices = Vec::new();
@@ -156,7 +163,7 @@ impl Machine {
             Ok(command) => self.apply_command(offset, command, &mut notices),
             Err(_) => Outcome::Ignored,
         };
-        Applied { offset, outcome, notices }
+        Applied { offset, log_time_ms: self.log_time_ms, outcome, notices }
     }
 
     fn apply_command(&mut self, offset: Offset, command: Command, notices: &mut Vec<Notice>) -> Outcome {

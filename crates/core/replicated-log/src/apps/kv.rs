@@ -120,6 +120,18 @@ impl KvResult {
 }
 
 impl Kv {
+    /// The keys that have a value, in their order: key, version, value.
+    pub fn values(&self) -> impl Iterator<Item = (&[u8], u64, &[u8])> {
+        self.values.iter().filter_map(move |(key, value)| Some((key.as_slice(), value.version, value.data.as_deref()?)))
+    }
+
+    /// The value of a notice's body; `None` inside when the key lost its value, outside when it is no such body.
+    pub fn noticed(body: &[u8]) -> Option<Option<Vec<u8>>> {
+        let mut input = Reader::new(body);
+        let value = read_value(&mut input).ok()?;
+        input.end().is_ok().then_some(value)
+    }
+
     fn change(&mut self, request: KvRequest) -> (KvResult, Option<Notice>) {
         let present = self.values.get(&request.key);
         let version = present.map_or(0, |value| value.version);

@@ -107,6 +107,11 @@ impl Sessions {
         Ok(())
     }
 
+    /// What [`Self::judge`] would take as new.
+    pub(super) fn next_sequence(&self, session: SessionId) -> Option<Sequence> {
+        self.open.get(&session).map(|present| Sequence(present.last.0 + 1))
+    }
+
     /// Whether a message counts. One that does must be followed by [`Self::keep`].
     pub(super) fn judge(&mut self, offset: Offset, now_ms: u64, session: SessionId, sequence: Sequence) -> Verdict {
         let Some(present) = self.open.get(&session) else { return Verdict::Refused(SubmitRefusal::NotOpen) };
