@@ -1,0 +1,373 @@
+//! The loop around a node: inputs, then one turn, its writes, one sync, and only then what rests on the disk.
+//!
+//! It runs in a thread of its own, because a sync takes as long as the disk likes. Whoever asks for something waits
+//! while [`INPUTS_MAX`] others wait, so nobody is dropped.
+
+use crate::clients::{Answer, Client, Waiters, Waiting, What};
+use crate::files::{Folder, FolderError, Opened};
+use crate::history::History;
+use identity::NodeId;
+use replicated_log::apps::Apps;
+use replicated_log::{
+    AppId, Change, ClusterId, Event, Fatal, Members, Node, Now, Offset, OpenError, Outgoing, Sequence, SessionEpoch,
+    SessionId, Status, SubmitError, Term, Token, Tuning, Turn,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout_at;
+
+/// Inputs that wait for the node. While there are so many, whoever has another waits.
+pub const INPUTS_MAX: usize = 4_096;
+/// Inputs of one turn. More would make a sync cheaper for each and everybody wait longer for it.
+const INPUTS_PER_TURN: usize = 1_024;
+/// Terms that are kept beside the present one.
+const TERMS_KEPT: usize = 16;
+
+/// How a node gets its frames to its peers.
+pub trait Peers: Send {
+    /// Sends a frame in the connection that it names, or drops it if that is over. It never waits.
+    fn send(&mut self, frame: Outgoing);
+    /// What a peer sent makes no sense: its connection is to end.
+    fn refuse(&mut self, peer: NodeId, epoch: SessionEpoch);
+    /// These vote from now on; nobody else needs a connection.
+    fn set_members(&mut self, members: &Members);
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection with an authenticated peer began.
+    Connected(NodeId, SessionEpoch),
+    /// It ended.
+    Lost(NodeId, SessionEpoch),
+    /// A frame came in it.
+    Frame(NodeId, SessionEpoch, Vec<u8>),
+    /// A client asks, and calls its request by this number.
+    Request(Client, u64, Request),
+    /// The node is to stop, after what is written is synced.
+    Stop,
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// [`Node::open_session`].
+    Open(SessionId),
+    /// [`Node::submit`].
+    Submit(SessionId, Sequence, AppId, Vec<u8>),
+    /// What an application says, no older than the request.
+    Read(AppId, Vec<u8>),
+    /// What an application says as this node knows it.
+    ReadLocal(AppId, Vec<u8>),
+    /// An application's whole state as this node knows it.
+    Snapshot(AppId),
+    /// [`Node::change_members`].
+    Change(Change),
+    /// [`Node::withdraw_change`].
+    Withdraw,
+    /// [`Node::end_term`].
+    EndTerm,
+}
+
+/// Why a node does not begin.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// What is in it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No thread.
+    #[error("no thread for the node: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a node ended.
+#[derive(Debug, Error)]
+pub enum Stopped {
+    /// It was told to.
+    #[error("it was told to stop")]
+    Asked,
+    /// The disk.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Something that it cannot go on with.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+/// What a node shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// How it stands.
+    pub status: Status,
+    /// Who votes.
+    pub members: Members,
+    /// Who joins or leaves next.
+    pub plan: Option<Change>,
+    /// Syncs since the start.
+    pub syncs: u64,
+    /// Entries that were applied since the start.
+    pub applied: u64,
+}
+
+/// A node that runs. Dropping it leaves it running; send [`Input::Stop`] to end it.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// What happens to it.
+    pub inputs: mpsc::Sender<Input>,
+    /// What was ordered.
+    pub history: Arc<History>,
+    /// How it stands.
+    pub view: watch::Receiver<View>,
+}
+
+/// Opens the node in `folder` and runs it in a thread; `ended` is called there when it has ended.
+///
+/// # Errors
+/// When the folder cannot be opened or the node in it not begun.
+pub fn start(
+    folder: (Folder, Opened),
+    identity: (ClusterId, NodeId),
+    incarnation: u64,
+    tuning: Tuning,
+    apps: Apps,
+    peers: impl Peers + 'static,
+    ended: impl FnOnce(Stopped) + Send + 'static,
+) -> Result<Running, StartError> {
+    let (folder, opened) = folder;
+    let archive = folder.archive();
+    let log = (opened.recovered, opened.reader);
+    let node = Node::open(identity, incarnation, tuning, &opened.checkpoint, log, apps)?;
+    // The node begins at its term's checkpoint and applies its log again.
+    let history = Arc::new(History::new(archive, node.status().next));
+    let (inputs, waiting) = mpsc::channel(INPUTS_MAX);
+    let (shown, view) = watch::channel(View {
+        status: node.status(),
+        members: node.members().clone(),
+        plan: None,
+        syncs: 0,
+        applied: 0,
+    });
+    let mut driver = Driver {
+        node,
+        folder,
+        peers,
+        clock: Instant::now(),
+        waiters: Waiters::default(),
+        history: history.clone(),
+        shown,
+        syncs: 0,
+        applied: 0,
+    };
+    driver.peers.set_members(driver.node.members());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
+    let thread = std::thread::Builder::new().name("cluster".to_owned());
+    let body = move || {
+        let Err(why) = runtime.block_on(driver.run(waiting));
+        ended(why);
+    };
+    thread.spawn(body).map_err(StartError::Thread)?;
+    Ok(Running { inputs, history, view })
+}
+
+struct Driver<P> {
+    node: Node,
+    folder: Folder,
+    peers: P,
+    clock: Instant,
+    waiters: Waiters,
+    history: Arc<History>,
+    shown: watch::Sender<View>,
+    syncs: u64,
+    applied: u64,
+}
+
+/// It ends only with a reason.
+type Never = std::convert::Infallible;
+
+impl<P: Peers> Driver<P> {
+    async fn run(&mut self, mut inputs: mpsc::Receiver<Input>) -> Result<Never, Stopped> {
+        loop {
+            let deadline =
+                self.node.poll_deadline().map_or(self.clock + Duration::from_secs(3_600), |at| self.clock + at);
+            let first = timeout_at(deadline.into(), inputs.recv()).await;
+            if let Ok(first) = first {
+                self.handle(first.unwrap_or(Input::Stop))?;
+                for _ in 1..INPUTS_PER_TURN {
+                    let Ok(input) = inputs.try_recv() else { break };
+                    self.handle(input)?;
+                }
+            }
+            self.node.handle_timeout(self.now());
+            while let Some(turn) = self.node.poll_turn(self.now()) {
+                self.carry_out(turn)?;
+            }
+            self.show();
+        }
+    }
+
+    fn now(&self) -> Now {
+        // A clock before 1970 is a clock that was never set.
+        let utc = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: self.clock.elapsed(), utc_ms: u64::try_from(utc.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Stopped> {
+        let now = self.now();
+        match input {
+            Input::Connected(peer, epoch) => self.node.handle_session(now, peer, epoch),
+            Input::Lost(peer, epoch) => self.node.handle_session_end(peer, epoch),
+            Input::Frame(peer, epoch, bytes) => {
+                if let Err(error) = self.node.handle_frame(now, peer, &bytes) {
+                    tracing::warn!(%error, "a peer's frame is refused");
+                    self.node.handle_session_end(peer, epoch);
+                    self.peers.refuse(peer, epoch);
+                }
+            }
+            Input::Request(client, tag, request) => {
+                self.handle_request(Waiting { client, tag, what: What::Control }, request)
+            }
+            Input::Stop => {
+                self.folder.sync()?;
+                return Err(Stopped::Asked);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_request(&mut self, mut waiting: Waiting, request: Request) {
+        let offset = self.node.status().next;
+        let ask = match request {
+            Request::ReadLocal(app, question) => {
+                let result = self.node.machine().app(app).map(|app| app.query(&question)).unwrap_or_default();
+                return waiting.answer(Answer::Read { offset, result });
+            }
+            Request::Snapshot(app) => {
+                let result = self.node.machine().app(app).map(|app| app.snapshot()).unwrap_or_default();
+                return waiting.answer(Answer::Read { offset, result });
+            }
+            Request::Open(session) => {
+                waiting.what = What::Open(session);
+                Ask::Open(session)
+            }
+            Request::Submit(session, sequence, app, body) => {
+                waiting.what = What::Submit;
+                Ask::Submit(session, sequence, app, body)
+            }
+            Request::Read(app, question) => {
+                waiting.what = What::Read(app, question);
+                Ask::Read
+            }
+            Request::Change(change) => Ask::Change(change),
+            Request::Withdraw => Ask::Withdraw,
+            Request::EndTerm => Ask::EndTerm,
+        };
+        let token = self.waiters.insert(waiting);
+        if let Err(error) = ask.put(&mut self.node, token) {
+            let answer = match error {
+                SubmitError::Busy { retry_after } => Answer::Busy(retry_after),
+                other => Answer::NotTaken(other),
+            };
+            self.answer(token, |_, _| answer);
+        }
+    }
+
+    fn carry_out(&mut self, turn: Turn) -> Result<(), Stopped> {
+        let Turn { early, writes, sync, unsynced } = turn;
+        early.into_iter().for_each(|frame| self.peers.send(frame));
+        for write in writes {
+            self.folder.write(write)?;
+        }
+        if sync {
+            self.folder.sync()?;
+            self.syncs += 1;
+        }
+        let released = self.node.handle_saved(unsynced);
+        released.frames.into_iter().for_each(|frame| self.peers.send(frame));
+        released.events.into_iter().try_for_each(|event| self.tell(event))
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), Stopped> {
+        match event {
+            Event::Opened { token, refusal } => self.answer(token, |node, waiting| {
+                let What::Open(session) = waiting.what else { return Answer::Controlled(false) };
+                match refusal {
+                    Some(refusal) => Answer::NotOpened(refusal),
+                    None => Answer::Opened { next: node.machine().next_sequence(session).unwrap_or(Sequence(1)) },
+                }
+            }),
+            Event::Acknowledged { token, offset, result } => self.answer(token, |_, _| Answer::Done { offset, result }),
+            Event::Refused { token, refusal } => self.answer(token, |_, _| Answer::Refused(refusal)),
+            Event::Busy { token, retry_after } => self.answer(token, |_, _| Answer::Busy(retry_after)),
+            Event::ReadReady { token, offset } => self.answer(token, |node, waiting| {
+                let What::Read(app, question) = &waiting.what else { return Answer::Controlled(false) };
+                let result = node.machine().app(*app).map(|app| app.query(question)).unwrap_or_default();
+                Answer::Read { offset, result }
+            }),
+            Event::Controlled { token, done } => self.answer(token, |_, _| Answer::Controlled(done)),
+            Event::Applied(applied) => {
+                self.applied += 1;
+                self.history.push(applied);
+            }
+            Event::TermBegan { term, base, members, skipped } => self.begin_term(term, base, &members, skipped)?,
+            Event::Leader(leader) => tracing::info!(leader = ?leader.map(|leader| leader.to_string()), "leader"),
+            Event::Left => tracing::info!("this node votes no more; stop it when all others have begun the term"),
+            Event::Stopped(fatal) => return Err(fatal.into()),
+        }
+        Ok(())
+    }
+
+    fn begin_term(&mut self, term: Term, base: Offset, members: &Members, skipped: bool) -> Result<(), Stopped> {
+        tracing::info!(term = term.0, base = base.0, members = members.count(), skipped, "a term began");
+        if skipped {
+            self.history.skip_to(base);
+        }
+        self.peers.set_members(members);
+        Ok(self.folder.prune(TERMS_KEPT)?)
+    }
+
+    fn answer(&mut self, token: Token, answer: impl FnOnce(&Node, &Waiting) -> Answer) {
+        if let Some(waiting) = self.waiters.take(token) {
+            let answer = answer(&self.node, &waiting);
+            waiting.answer(answer);
+        }
+    }
+
+    fn show(&self) {
+        let view = View {
+            status: self.node.status(),
+            members: self.node.members().clone(),
+            plan: self.node.machine().plan(),
+            syncs: self.syncs,
+            applied: self.applied,
+        };
+        self.shown.send_replace(view);
+    }
+}
+
+/// A request that waits for an event.
+enum Ask {
+    Open(SessionId),
+    Submit(SessionId, Sequence, AppId, Vec<u8>),
+    Read,
+    Change(Change),
+    Withdraw,
+    EndTerm,
+}
+
+impl Ask {
+    fn put(self, node: &mut Node, token: Token) -> Result<(), SubmitError> {
+        match self {
+            Self::Open(session) => node.open_session(token, session),
+            Self::Submit(session, sequence, app, body) => node.submit(token, (session, sequence), app, &body),
+            Self::Read => node.read(token),
+            Self::Change(change) => node.change_members(token, change),
+            Self::Withdraw => node.withdraw_change(token),
+            Self::EndTerm => node.end_term(token),
+        }
+    }
+}
