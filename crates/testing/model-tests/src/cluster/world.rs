@@ -45,6 +45,8 @@ pub struct Outcome {
     pub fetched: u64,
     /// Virtual time, in milliseconds.
     pub time_ms: u64,
+    /// The longest time in which no client had an answer, in milliseconds of virtual time.
+    pub longest_silence_ms: u64,
 }
 
 struct Slot {
@@ -80,6 +82,8 @@ pub(super) struct World {
     is_quiet: bool,
     /// Until then nodes stop one after the other.
     power_fails_until_us: u64,
+    /// When a client had an answer last.
+    answered_us: u64,
     outcome: Outcome,
 }
 
@@ -100,6 +104,7 @@ impl World {
             churn: None,
             is_quiet: false,
             power_fails_until_us: 0,
+            answered_us: 0,
             outcome: Outcome::default(),
         };
         let ids: Vec<NodeId> = (0..schedule.members).map(|_| world.draw_id()).collect();
@@ -316,6 +321,11 @@ impl World {
             Event::Left => self.slots[place].has_left = true,
             Event::Stopped(fatal) => return Err(format!("node {place} stopped: {fatal}")),
             other => {
+                if let Event::Acknowledged { .. } = other {
+                    let silence_ms = (self.now_us - self.answered_us) / 1_000;
+                    self.outcome.longest_silence_ms = self.outcome.longest_silence_ms.max(silence_ms);
+                    self.answered_us = self.now_us;
+                }
                 if let Some(client) = client_of(other).and_then(|client| self.clients.get_mut(client)) {
                     client.handle_event(other, &mut self.checker, &mut self.dice)?;
                 }
