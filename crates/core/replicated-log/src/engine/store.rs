@@ -161,11 +161,6 @@ impl Store {
             reader: std::mem::replace(&mut state.reader, Box::new(NoReader)),
         };
     }
-
-    #[cfg(test)]
-    pub(crate) fn window_length(&self) -> usize {
-        self.state().window.len()
-    }
 }
 
 /// Stands in while the reader moves from one term to the next.

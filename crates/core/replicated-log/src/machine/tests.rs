@@ -118,7 +118,7 @@ fn a_leftover_opening_does_not_bring_a_forgotten_session_back() {
 fn the_whole_state_comes_back_and_goes_on_alike() {
     let mut world = World::new();
     world.apply(&Command::Tick(77));
-    (1..9).for_each(|session| drop(world.open(session)));
+    (1..9).for_each(|session| assert_eq!(world.open(session), None));
     (1..80).for_each(|number| drop((world.submit(3, number), world.submit(5, number))));
     let plan = Change { add: Some(NodeId([9; 32])), remove: None };
     assert_eq!(world.apply(&planned(&world, plan)), Outcome::Planned(true));

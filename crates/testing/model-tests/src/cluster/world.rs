@@ -461,17 +461,25 @@ impl World {
         }
     }
 
+    /// Takes away who left, or was left behind, when every member is in the newest term and so needs it no more.
     fn take_away(&mut self) {
-        let oldest = self.nodes().filter(|node| node.status().votes).map(|node| node.status().term).min();
-        let all_run = self.slots.iter().all(|slot| slot.is_gone || slot.node.is_some());
-        for place in 0..self.slots.len() {
-            let slot = &mut self.slots[place];
-            let term = slot.node.as_ref().map(|node| node.status().term);
-            if slot.has_left && !slot.is_gone && all_run && term <= oldest && term > Some(Term(0)) {
+        let newest = self.nodes().filter(|node| node.status().votes).max_by_key(|node| node.status().term);
+        let Some((term, members)) = newest.map(|node| (node.status().term, node.members().clone())) else { return };
+        let is_settled = members.iter().all(|id| {
+            let member = self.slots.iter().find(|slot| slot.id == id && !slot.is_gone);
+            member.and_then(|slot| slot.node.as_ref()).is_some_and(|node| node.status().term == term)
+        });
+        if !is_settled {
+            return;
+        }
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let own = slot.node.as_ref().map(|node| node.status().term);
+            let was_member = slot.has_left || own.is_some_and(|own| own > Term(0) && own < term);
+            let is_joining = self.churn.as_ref().is_some_and(|churn| churn.change.add == Some(slot.id));
+            if was_member && !slot.is_gone && !is_joining && !members.contains(slot.id) {
                 (slot.node, slot.is_gone) = (None, true);
-                self.pairs.iter_mut().filter(|(ends, _)| ends.0 == place || ends.1 == place).for_each(|(_, pair)| {
-                    pair.disconnect();
-                });
+                let own = self.pairs.iter_mut().filter(|(ends, _)| ends.0 == place || ends.1 == place);
+                own.for_each(|(_, pair)| pair.disconnect());
             }
         }
     }
