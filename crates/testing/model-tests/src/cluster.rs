@@ -44,6 +44,8 @@ pub struct Schedule {
     pub steps: u32,
     /// A step takes at most so many milliseconds of virtual time.
     pub step_ms_max: u64,
+    /// One step of the engine's clock, in milliseconds.
+    pub tick_ms: u64,
     /// A fault of the program.
     pub planted: Option<Planted>,
 }
@@ -55,11 +57,12 @@ impl Schedule {
             members: if seed % 5 == 4 { 5 } else { 3 },
             partitions: true,
             crashes: true,
-            skew: seed % 2 == 0,
-            short_terms: seed % 3 != 0,
+            skew: seed.is_multiple_of(2),
+            short_terms: !seed.is_multiple_of(3),
             churn: seed % 4 == 1,
             steps,
             step_ms_max: 4,
+            tick_ms: 20,
             planted: None,
         }
     }

@@ -1,5 +1,7 @@
 //! The replicated log under every fault, by seeds.
 
+#![allow(clippy::print_stdout, reason = "what the runs did is told with --nocapture")]
+
 use model_tests::cluster::{Outcome, Planted, Schedule, run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -32,6 +34,7 @@ fn every_seed_keeps_every_promise() {
         sum.changes += done.changes;
         sum.fetched += done.fetched;
         sum.time_ms += done.time_ms;
+        sum.longest_silence_ms = sum.longest_silence_ms.max(done.longest_silence_ms);
     }
     println!("{seeds} seeds: {sum:?}");
     assert!(sum.messages > 20 * seeds && sum.crashes > seeds / 2, "the runs were idle: {sum:?}");
@@ -55,12 +58,18 @@ fn planted_faults_are_found_and_their_seeds_replay() {
 #[test]
 #[ignore = "cargo xtask long cluster-churn"]
 fn a_day_of_churn() {
-    let steps = std::env::var("HUSHWIRE_CHURN_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(17_400_000);
-    let schedule =
-        Schedule { churn: true, short_terms: true, skew: true, step_ms_max: 10, ..Schedule::of_seed(1, steps) };
+    let steps = std::env::var("HUSHWIRE_CHURN_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(5_800_000);
+    let schedule = Schedule {
+        churn: true,
+        short_terms: true,
+        skew: true,
+        step_ms_max: 30,
+        tick_ms: 60,
+        ..Schedule::of_seed(1, steps)
+    };
     let done = play(1, &schedule).unwrap_or_else(|error| panic!("{error}"));
     println!("{done:?}");
-    assert!(done.time_ms >= u64::from(steps) * 49 / 10, "{} ms of virtual time", done.time_ms);
+    assert!(done.time_ms >= u64::from(steps) * 149 / 10, "{} ms of virtual time", done.time_ms);
     assert!(done.longest_silence_ms < 120_000, "nobody had an answer for {} ms", done.longest_silence_ms);
-    assert!(done.changes > u64::from(steps) / 200_000, "{} changes of members", done.changes);
+    assert!(done.changes > u64::from(steps) / 20_000, "{} changes of members", done.changes);
 }

@@ -352,7 +352,10 @@ impl World {
         let slot = &mut self.slots[place];
         let (checkpoint, recovered) = slot.disk.recover(CLUSTER, slot.id)?;
         slot.next = Checkpoint::decode(&checkpoint, CLUSTER).map_err(|error| error.to_string())?.base;
+        // What its checkpoint has is decided, even if it stopped before it told anybody.
+        self.checker.handle_base(slot.next);
         let tuning = Tuning {
+            tick_ms: self.schedule.tick_ms,
             retry_ms: 400,
             log_time_ms: 500,
             term_entries_max: if self.schedule.short_terms { 150 } else { 1_000_000 },
