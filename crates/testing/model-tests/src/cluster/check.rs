@@ -56,6 +56,10 @@ impl Checker {
             if let Outcome::Done { session, sequence, .. } = applied.outcome {
                 self.done.entry((session, sequence)).or_insert(applied.offset);
             }
+            for notice in &applied.notices {
+                let next = self.topics.entry(notice.channel.clone()).or_default();
+                *next = (*next).max(notice.sequence + 1);
+            }
             self.chosen.insert(applied.offset, applied.clone());
             return Ok(());
         }

@@ -269,8 +269,8 @@ impl World {
     fn perform(&mut self, place: usize, turn: Turn) -> Result<(), String> {
         let Turn { early, writes, sync, unsynced } = turn;
         let may_crash = self.schedule.crashes && !self.is_quiet;
-        if may_crash && self.dice.once_in(2_500) {
-            self.power_fails_until_us = self.now_us + 40_000;
+        if may_crash && self.dice.once_in(1_000) {
+            self.power_fails_until_us = self.now_us + 60_000;
         }
         let odds = if self.now_us < self.power_fails_until_us { 5 } else { 500 };
         let crash_at = if may_crash && self.dice.once_in(odds) { self.dice.below(4) } else { u64::MAX };
