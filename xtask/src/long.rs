@@ -101,14 +101,14 @@ const RUNS: [Long; 20] = [
     },
     Long {
         name: "cluster-sim",
-        about: "the replicated log under ten thousand seeds of every fault (about 6 minutes)",
+        about: "the replicated log under ten thousand seeds of every fault (about 3 minutes)",
         program: "cargo",
         arguments: &["test", "--package", "model-tests", "--test", "cluster", "every_seed", "--", "--nocapture"],
         environment: &[("HUSHWIRE_CLUSTER_SEEDS", "10000")],
     },
     Long {
         name: "cluster-churn",
-        about: "members join, leave and crash for a day of virtual time (about 5 minutes)",
+        about: "members join, leave and crash for a day of virtual time (about 4 minutes)",
         program: "cargo",
         arguments: &[
             "test",
