@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 18] = [
+const RUNS: [Long; 20] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -98,6 +98,30 @@ const RUNS: [Long; 18] = [
         program: "cargo",
         arguments: &["test", "--release", "--package", "ledger", "--test", "kills"],
         environment: &[("HUSHWIRE_LEDGER_KILLS", "1000")],
+    },
+    Long {
+        name: "cluster-sim",
+        about: "the replicated log under ten thousand seeds of every fault (about 3 minutes)",
+        program: "cargo",
+        arguments: &["test", "--package", "model-tests", "--test", "cluster", "every_seed", "--", "--nocapture"],
+        environment: &[("HUSHWIRE_CLUSTER_SEEDS", "10000")],
+    },
+    Long {
+        name: "cluster-churn",
+        about: "members join, leave and crash for a day of virtual time (about 4 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--package",
+            "model-tests",
+            "--test",
+            "cluster",
+            "a_day_of_churn",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
     },
     Long {
         name: "audit",

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod apps;
+pub mod cluster;
 pub mod leaks;
 pub mod memory_queues;
 pub mod noise;
