@@ -23,7 +23,11 @@ const SCAN_GAP: Duration = Duration::from_micros(1500);
 ///
 /// # Errors
 /// If an address cannot be bound, or a datagram not sent.
-pub fn flood(from: &Namespace, targets: &[SocketAddr], payload: impl Fn(usize) -> Vec<u8> + Sync) -> anyhow::Result<()> {
+pub fn flood(
+    from: &Namespace,
+    targets: &[SocketAddr],
+    payload: impl Fn(usize) -> Vec<u8> + Sync,
+) -> anyhow::Result<()> {
     from.within(|| {
         for address in 0..ADDRESSES {
             for port in 0..PORTS_EACH {

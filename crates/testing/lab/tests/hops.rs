@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use lab::downloads::{QuicServer, download};
 use lab::attempts::within_three;
+use lab::downloads::{QuicServer, download};
 use lab::network::{Family, FlowThrottle, HostPlan, LinePlan, Network};
 use lab::pair::hushwire;
 use lab::process::{self, Running};

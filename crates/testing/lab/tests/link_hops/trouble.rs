@@ -1,0 +1,71 @@
+//! Ports that are blocked, and what hops lose.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use lab::attempts::within_three;
+use lab::network::{Family, Network, Rule};
+
+use super::capture::{Capture, Step, steps};
+use super::rig::{Echoed, Hopping, Linked, NEAR, PORTS, SECOND, constant, line};
+use super::{Outcome, one_pair};
+
+/// What a blocked port may cost: three round trips and so much.
+pub(super) const MORE: Duration = Duration::from_millis(50);
+
+/// What came of an echo through a link, some of whose ports may be blocked.
+#[derive(Debug)]
+pub(super) struct Blocked {
+    pub(super) echoed: Echoed,
+    pub(super) hops: u64,
+    pub(super) steps: Vec<Step>,
+    /// Packets that the provider dropped.
+    pub(super) dropped: u64,
+}
+
+impl Blocked {
+    /// The longest step with so many candidates.
+    pub(super) fn longest(&self, candidates: usize) -> Option<Duration> {
+        let steps = self.steps.iter().filter(|step| step.candidates == candidates);
+        steps.map(|step| step.moved - step.asked).max()
+    }
+
+    /// Fails if a step took longer than what its blocked ports may cost.
+    pub(super) fn check(&self, round_trip: Duration) -> Outcome {
+        for step in &self.steps {
+            let blocked = u32::try_from(step.candidates - 1)?.max(1);
+            ensure!(step.moved - step.asked <= (3 * round_trip + MORE) * blocked, "{step:?} in {self:?}");
+        }
+        Ok(())
+    }
+}
+
+/// Every second port, or none, is blocked: the first candidate of a step is dead in one case of two, and all three in
+/// one of eight. Those steps are tried again five seconds later.
+pub(super) fn through_blocked(network: &Network, blocks: bool, lasting: Duration) -> anyhow::Result<Blocked> {
+    let (first, last) = PORTS;
+    let ports = if blocks { first..=first + (last - first) / 2 } else { 9..=9 };
+    // From the start, so that no pair in use is among them: what is measured are the hops.
+    network.set_rules(&[Rule::BlockPorts(vec![ports])])?;
+    let link = Linked::start(network, Family::V4, constant(), Hopping::every("600ms..800ms"))?;
+    let before = link.hop_count()?;
+    let capture = Capture::start(link.entry)?;
+    let echoed = link.echo(lasting)?;
+    let hops = link.hop_count()? - before;
+    let steps = steps(&capture.end()?);
+    let dropped = network.dropped()?.first().context("there is a rule")?.packets;
+    Ok(Blocked { echoed, hops, steps, dropped })
+}
+
+#[test]
+fn half_of_the_ports_blocked_hold_nothing_up() -> Outcome {
+    let _one = one_pair();
+    within_three(|| {
+        let network = line(NEAR, None)?;
+        let blocked = through_blocked(&network, true, 5 * SECOND)?;
+        ensure!(blocked.steps.len() >= 2 && blocked.dropped > 0, "{blocked:?}");
+        blocked.check(NEAR)?;
+        ensure!(blocked.echoed.stall < 5 * NEAR, "{blocked:?}");
+        Ok(())
+    })
+}
