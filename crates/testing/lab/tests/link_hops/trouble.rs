@@ -47,7 +47,7 @@ pub(super) fn through_blocked(network: &Network, blocks: bool, lasting: Duration
     let ports = if blocks { first..=first + (last - first) / 2 } else { 9..=9 };
     // From the start, so that no pair in use is among them: what is measured are the hops.
     network.set_rules(&[Rule::BlockPorts(vec![ports])])?;
-    let link = Linked::start(network, Family::V4, constant(), Hopping::every("600ms..800ms"))?;
+    let link = Linked::start(network, Family::V4, constant(), Hopping::every("500ms..600ms"))?;
     let before = link.hop_count()?;
     let capture = Capture::start(link.entry)?;
     let echoed = link.echo(lasting)?;
@@ -62,7 +62,7 @@ fn half_of_the_ports_blocked_hold_nothing_up() -> Outcome {
     let _one = one_pair();
     within_three(|| {
         let network = line(NEAR, None)?;
-        let blocked = through_blocked(&network, true, 5 * SECOND)?;
+        let blocked = through_blocked(&network, true, 3 * SECOND)?;
         ensure!(blocked.steps.len() >= 2 && blocked.dropped > 0, "{blocked:?}");
         blocked.check(NEAR)?;
         ensure!(blocked.echoed.stall < 5 * NEAR, "{blocked:?}");
