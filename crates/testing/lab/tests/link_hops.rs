@@ -52,6 +52,11 @@ fn one_pair() -> MutexGuard<'static, ()> {
     ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[expect(clippy::print_stderr, reason = "figures, shown with --nocapture")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
 /// A program that counts the UDP packets of the exit's ports; killed on drop.
 struct Watch(Child, BufReader<ChildStdout>);
 

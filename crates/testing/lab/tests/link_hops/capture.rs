@@ -11,6 +11,8 @@ use lab::network::{Host, UPLINK};
 use lab::programs;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::rig::DOOR;
+
 /// A program that notes packets at a host's link; killed on drop.
 pub(super) struct Capture(Child, BufReader<ChildStdout>);
 
@@ -86,20 +88,26 @@ pub(super) struct Step {
 /// waits for five seconds before the next.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 
-/// The steps in a recording at an entry, but those that failed or were under way at its ends.
+/// The steps in a recording at an entry, but those that failed or were under way at its ends, and the ways through the door.
 pub(super) fn steps(seen: &[Seen]) -> Vec<Step> {
     let mut steps = Vec::new();
-    // Pairs that were spoken to, and since when; the candidates of a step under way are those since the last move.
+    // Pairs that the link was at; and the candidates of the step under way, since when they were asked, and who answered.
     let mut known: Vec<(u16, u16)> = Vec::new();
+    let mut at_door = false;
     let mut asked: Vec<((u16, u16), Duration, bool)> = Vec::new();
     for packet in seen {
         let out = packet.direction == Direction::Outward;
         let pair = if out { (packet.source, packet.destination) } else { (packet.destination, packet.source) };
-        if known.contains(&pair) {
+        if out && pair.1 == DOOR && !at_door {
+            // Whatever was asked, the link has given it up.
+            asked.clear();
+            at_door = true;
+        }
+        if pair.1 == DOOR || known.contains(&pair) {
             continue;
         }
         let Some(candidate) = asked.iter_mut().find(|(candidate, ..)| *candidate == pair) else {
-            if out && known.is_empty() {
+            if out && known.is_empty() && !at_door {
                 known.push(pair);
             } else if out {
                 asked.retain(|(_, at, _)| packet.at < *at + GIVEN_UP_AFTER);
@@ -111,6 +119,7 @@ pub(super) fn steps(seen: &[Seen]) -> Vec<Step> {
         if out && candidate.2 {
             let begun = asked.first().map_or(packet.at, |(_, at, _)| *at);
             steps.push(Step { asked: begun, moved: packet.at, candidates: asked.len() });
+            at_door = false;
             known.extend(asked.drain(..).map(|(pair, ..)| pair));
         }
     }
@@ -146,14 +155,19 @@ mod tests {
             seen(5030, true, 6, 12),
             seen(5034, false, 6, 12),
             seen(5035, true, 6, 12),
-            seen(5040, true, 7, 13),
+            seen(5040, true, 7, 13), // in vain
+            seen(5050, true, 1, DOOR),
+            seen(5052, false, 1, DOOR),
+            seen(5060, true, 8, 14),
+            seen(5064, false, 8, 14),
+            seen(5065, true, 8, 14),
         ];
         let of = |asked, moved, candidates| Step {
             asked: Duration::from_millis(asked),
             moved: Duration::from_millis(moved),
             candidates,
         };
-        assert_eq!(steps(&recording), [of(10, 15, 1), of(20, 27, 2), of(5030, 5035, 1)]);
+        assert_eq!(steps(&recording), [of(10, 15, 1), of(20, 27, 2), of(5030, 5035, 1), of(5060, 5065, 1)]);
         assert!(steps(&recording[..5]).is_empty());
     }
 }

@@ -9,8 +9,8 @@ use super::rig::{Hopping, Linked, MEGABIT, NEAR, SECOND, constant, line, off};
 use super::{Outcome, one_pair};
 
 pub(super) const SLOW: u64 = 1_000_000;
-/// Most sockets of a link at either end, and the entry's first one, which all its links begin with.
-const SOCKETS_MAX: usize = 8;
+/// Most sockets of a link at either end.
+pub(super) const SOCKETS_MAX: usize = 8;
 
 #[test]
 fn a_flow_notices_no_hop_and_a_link_has_few_sockets() -> Outcome {

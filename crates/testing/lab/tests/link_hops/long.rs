@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use adversary::{Decision, ShiftBounds, Trial};
 use anyhow::ensure;
-use lab::network::{Family, FlowThrottle, Network};
+use lab::network::{Family, FlowThrottle, Network, Rule};
 use lab::pair::{Mode, Role};
 
-use super::goodput::SLOW;
-use super::rig::{Downloaded, Hopping, Linked, MEGABIT, NEAR, SECOND, constant, line, off};
+use super::goodput::{SLOW, SOCKETS_MAX};
+use super::rig::{Downloaded, Hopping, Linked, MEGABIT, NEAR, PORTS, SECOND, constant, line, off};
 use super::trouble::{MORE, through_blocked};
 use super::watchers::{check_untied, two_links, watch};
 use super::{Outcome, one_pair};
@@ -193,12 +193,32 @@ fn half_of_the_ports_blocked() -> Outcome {
             let steps = [1, 2, 3].map(|count| blocked.steps.iter().filter(|step| step.candidates == count).count());
             let longest = [1, 2, 3].map(|count| blocked.longest(count).unwrap_or_default());
             println!(
-                "| {round_trip:?}, {blocks} | {steps:?} of {} | {longest:.1?} | {:.1?} | {:.1?} | {} |",
-                blocked.hops, blocked.echoed.stall, blocked.echoed.most, blocked.dropped
+                "| {round_trip:?}, {blocks} | {steps:?} | {longest:.1?} | {:.1?} | {:.1?} | {} |",
+                blocked.echoed.stall, blocked.echoed.most, blocked.dropped
             );
             blocked.check(round_trip)?;
             ensure!(blocked.echoed.stall <= 3 * round_trip + MORE, "{blocked:?}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "takes a minute; cargo xtask long link-hops"]
+fn sockets_of_a_link_that_hops_as_often_as_it_can() -> Outcome {
+    let _one = one_pair();
+    println!("\n| half of the ports blocked | hops | most UDP sockets of the entry | of the exit |");
+    for blocks in [false, true] {
+        let network = line(NEAR, None)?;
+        let (first, last) = PORTS;
+        let ports = if blocks { first..=first + (last - first) / 2 } else { 9..=9 };
+        network.set_rules(&[Rule::BlockPorts(vec![ports])])?;
+        let link = Linked::start(&network, Family::V4, constant(), Hopping::every("100ms"))?;
+        let both = || link.counting_sockets(Role::Exit, || link.download(20 * SECOND));
+        let ((_, at_exit), at_entry) = link.counting_sockets(Role::Entry, both)?;
+        println!("| {blocks} | {} | {at_entry} | {at_exit} |", link.hop_count()?);
+        // Beside those of the link, the one that the entry began with, and the exit's door.
+        ensure!(at_entry <= SOCKETS_MAX + 1 && at_exit <= SOCKETS_MAX + 1, "{at_entry} {at_exit}");
     }
     Ok(())
 }
@@ -213,8 +233,15 @@ fn slots_near_hops_are_like_others() -> Outcome {
         for watched in watch(rate, "600ms..800ms", 45 * SECOND)? {
             let Some((_, trial, passed)) = trials.iter_mut().find(|(name, ..)| *name == watched.name) else { continue };
             let slots = watched.slots(rate, 0)?;
-            let (hops, histogram) = (watched.hops(), &slots.histogram);
-            println!("{}, {hops} hops: {slots:?}, slots by packets {histogram:?}", watched.name);
+            println!(
+                "{}, {} hops: {} packets in {} slots, where the class gives {:.0}; slots by packets {:?}",
+                watched.name,
+                watched.hops(),
+                slots.packets,
+                slots.slots,
+                slots.expected,
+                slots.histogram
+            );
             watched.check(rate, 0)?;
             ensure!(watched.check(rate, 1).is_err(), "a packet a hop more passes");
             if *passed {

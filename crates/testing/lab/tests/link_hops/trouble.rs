@@ -17,7 +17,6 @@ pub(super) const MORE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Blocked {
     pub(super) echoed: Echoed,
-    pub(super) hops: u64,
     pub(super) steps: Vec<Step>,
     /// Packets that the provider dropped.
     pub(super) dropped: u64,
@@ -48,13 +47,11 @@ pub(super) fn through_blocked(network: &Network, blocks: bool, lasting: Duration
     // From the start, so that no pair in use is among them: what is measured are the hops.
     network.set_rules(&[Rule::BlockPorts(vec![ports])])?;
     let link = Linked::start(network, Family::V4, constant(), Hopping::every("500ms..600ms"))?;
-    let before = link.hop_count()?;
     let capture = Capture::start(link.entry)?;
     let echoed = link.echo(lasting)?;
-    let hops = link.hop_count()? - before;
     let steps = steps(&capture.end()?);
     let dropped = network.dropped()?.first().context("there is a rule")?.packets;
-    Ok(Blocked { echoed, hops, steps, dropped })
+    Ok(Blocked { echoed, steps, dropped })
 }
 
 #[test]
