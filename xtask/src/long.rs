@@ -177,7 +177,7 @@ const RUNS: [Long; 19] = [
     },
     Long {
         name: "link-hops",
-        about: "what hops of a real link cost a flow, save it from and show, behind the emulated provider (root, about 45 minutes)",
+        about: "what hops of a real link cost a flow, save it from and show, behind the emulated provider (root, about 55 minutes)",
         program: "cargo",
         arguments: &[
             "test",

@@ -162,7 +162,7 @@ impl<'network> Linked<'network> {
         let stream = self.connect(0)?;
         let mut timed = Timed::new(&stream, Some(lasting))?;
         let bytes = read_pattern(&mut timed).with_context(|| self.pair.logs())?;
-        ensure!(timed.elapsed() >= lasting, "the flow ended after {bytes} bytes\n{}", self.pair.logs());
+        ensure!(timed.is_over(), "the flow ended after {bytes} bytes\n{}", self.pair.logs());
         Ok(Downloaded { goodput: timed.finish() })
     }
 
@@ -273,7 +273,9 @@ fn udp_ports(pids: &[u32]) -> anyhow::Result<Vec<u16>> {
 /// Reads a stream, notes when bytes came, and ends by itself after a time.
 struct Timed<'stream> {
     stream: &'stream TcpStream,
+    /// Since the first byte, and without one since the beginning.
     lasting: Option<Duration>,
+    created: Instant,
     began: Option<Instant>,
     goodput: Goodput,
 }
@@ -281,12 +283,22 @@ struct Timed<'stream> {
 impl<'stream> Timed<'stream> {
     fn new(stream: &'stream TcpStream, lasting: Option<Duration>) -> io::Result<Self> {
         stream.set_read_timeout(lasting.map(|_| LOOK_EVERY))?;
-        Ok(Self { stream, lasting, began: None, goodput: Goodput::new(Duration::ZERO, WINDOW) })
+        Ok(Self {
+            stream,
+            lasting,
+            created: Instant::now(),
+            began: None,
+            goodput: Goodput::new(Duration::ZERO, WINDOW),
+        })
     }
 
     /// Since the first byte.
     fn elapsed(&self) -> Duration {
         self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    fn is_over(&self) -> bool {
+        self.lasting.is_some_and(|lasting| self.began.unwrap_or(self.created).elapsed() >= lasting)
     }
 
     fn finish(mut self) -> Goodput {
@@ -298,7 +310,7 @@ impl<'stream> Timed<'stream> {
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.lasting.is_some_and(|lasting| self.elapsed() >= lasting) {
+            if self.is_over() {
                 return Ok(0);
             }
             match self.stream.read(buffer) {
