@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 20] = [
+const RUNS: [Long; 21] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -192,6 +192,24 @@ const RUNS: [Long; 20] = [
             "lab",
             "--test",
             "hops",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "link-hops",
+        about: "what hops of a real link cost a flow, save it from and show, behind the emulated provider (root, about 55 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "lab",
+            "--test",
+            "link_hops",
             "--",
             "--ignored",
             "--nocapture",

@@ -116,7 +116,7 @@ impl<'a> ShapedLoop<'a> {
         let late = |lane| sender.unsent_packets(lane);
         self.shell.node.prepare_slot(now, slot, spare_used, &late, &mut self.plan);
         let sockets = &self.shell.sockets;
-        let to_send = |run: shaped_node::Run| Run { way: sockets.way(run.to), packets: run.packets };
+        let to_send = |run: shaped_node::Run| Run { lane: run.lane, way: sockets.way(run.to), packets: run.packets };
         let batch = Batch { slot, runs: self.plan.runs.drain(..).map(to_send).collect() };
         let spare = self.plan.next.map(|slot| Batch { slot, runs: self.plan.spare.drain(..).map(to_send).collect() });
         if let Err(refused) = self.sender.hand_over(batch, spare) {

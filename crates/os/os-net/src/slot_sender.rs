@@ -70,8 +70,8 @@ pub struct Settings {
     /// How long before a slot the thread wakes and spins. Zero: it sleeps up to the slot, which costs about 35 us of
     /// exactness at the median and saves 3 % of a core at 5 ms slots.
     pub spin: Duration,
-    /// Number of links with cells of their own in each slot; run i of every batch belongs to lane i. Packets of
-    /// further runs are sent like the others and counted in the last lane.
+    /// Number of links with cells of their own in each slot: lanes 0 to one less. Packets of further lanes are sent like
+    /// the others and counted in the last lane.
     pub lanes: usize,
     /// `SCHED_FIFO` priority of the thread, if it is to have one.
     pub priority: Option<u8>,
@@ -184,7 +184,7 @@ impl SlotSender {
 
     /// Hands over the cells of a slot, and cover packets for the place of those of a later slot.
     ///
-    /// The spare states what is public about its slot: as many packets per run as its slot has. It goes in place of
+    /// The spare states what is public about its slot: as many packets per lane as its slot has. It goes in place of
     /// cells that are not there in time. A spare for a slot that has one already replaces it; one whose slot went
     /// without it is recycled. The first slot needs no spare, every later slot should have had one. Slots with
     /// neither a batch nor a spare are slept through.
@@ -204,7 +204,8 @@ impl SlotSender {
             return Err(Box::new(Refused { reason: RefusalReason::Ended, batch, spare }));
         }
         let earliest = batch.slot.min(spare.as_ref().map_or(u64::MAX, |spare| spare.slot));
-        let packets: Vec<usize> = batch.runs.iter().map(|run| run.packets.len() / self.packet_bytes).collect();
+        let packets: Vec<(usize, usize)> =
+            batch.runs.iter().map(|run| (run.lane, run.packets.len() / self.packet_bytes)).collect();
         let (with_batch, with_spare) = (u64::from(has_packets), u64::from(spare.is_some()));
         if let Err(rtrb::PushError::Full(Offer { batch, spare })) = self.offers.push(Offer { batch, spare }) {
             return Err(Box::new(Refused { reason: RefusalReason::Full, batch, spare }));
@@ -212,7 +213,7 @@ impl SlotSender {
         self.batches_handed += with_batch;
         self.spares_handed += with_spare;
         let last = self.packets_handed.len() - 1;
-        for (lane, count) in packets.into_iter().enumerate() {
+        for (lane, count) in packets {
             self.packets_handed[lane.min(last)] += count as u64;
         }
         // Pairs with the fence in `Worker::sleep`: either the thread sees the offer before it sleeps, or this side

@@ -32,7 +32,7 @@ impl Rig {
     fn batch(&mut self, slot: u64, marks: &[u8]) -> Batch {
         let mut packets = self.sender.buffer();
         packets.extend(marks.iter().flat_map(|mark| [*mark; P]));
-        Batch { slot, runs: vec![Run { way: self.way.clone(), packets }] }
+        Batch { slot, runs: vec![Run { lane: 0, way: self.way.clone(), packets }] }
     }
 
     fn wait_until(ns: u64) {
