@@ -27,6 +27,12 @@ const SILENCE_SPAN_MIN: Duration = Duration::from_millis(500);
 const LOSS_PACKETS_MIN: u64 = 16;
 /// Packets that must have been sent into silence before it is one.
 const SILENCE_PACKETS_MIN: u64 = 8;
+/// Packets that the system must have refused before the socket is at fault. One that a rule about rates stopped is none.
+const REFUSED_MIN: u64 = 3;
+/// How long most packets must have been refused: a bucket of tokens that is empty for a moment is filled before.
+const REFUSED_SPAN: Duration = Duration::from_millis(50);
+/// Packets of late that refused ones are compared with: when there are more, both counts are halved.
+const OF_LATE_MAX: u64 = 16;
 /// After so much time with demand a pair that never was fast is compared with the earlier ones.
 const SLOW_FROM_START: Duration = Duration::from_secs(5);
 /// Earlier pairs that are remembered. When full, the oldest is forgotten.
@@ -52,7 +58,8 @@ pub struct Delivery {
 /// Watches the present pair of one link. Feed each direction that is measured to a detector of its own, or only the
 /// one that carries the load.
 ///
-/// Order: [`Detector::handle_delivery`], [`Detector::handle_sent`] and [`Detector::handle_heard`] as things happen,
+/// Order: [`Detector::handle_delivery`], [`Detector::handle_sent`], [`Detector::handle_refused`] and
+/// [`Detector::handle_heard`] as things happen,
 /// [`Detector::poll_cause`] after each and at [`Detector::poll_timeout`], [`Detector::handle_hop`] when the link has
 /// switched. Deliveries after that are those of the new pair alone.
 #[derive(Debug)]
@@ -63,6 +70,11 @@ pub struct Detector {
     earlier: VecDeque<PairRecord>,
     heard_at: Instant,
     sent_since_heard: u64,
+    /// Packets of late, and those of them that the system refused.
+    of_late: u64,
+    refused: u64,
+    /// Since when half of those of late have been refused.
+    refused_since: Option<Instant>,
     last_cause_at: Option<Instant>,
     /// Hops in a row that did not help.
     fruitless: u32,
@@ -101,6 +113,9 @@ impl Detector {
             earlier: VecDeque::new(),
             heard_at: now,
             sent_since_heard: 0,
+            of_late: 0,
+            refused: 0,
+            refused_since: None,
             last_cause_at: None,
             fruitless: 0,
             quiet_until: None,
@@ -120,6 +135,20 @@ impl Detector {
             self.heard_at = self.heard_at.max(now);
         }
         self.sent_since_heard = self.sent_since_heard.saturating_add(packets);
+        self.of_late = self.of_late.saturating_add(packets);
+        if self.of_late > OF_LATE_MAX {
+            (self.of_late, self.refused) = (self.of_late / 2, self.refused / 2);
+        }
+        self.refused_since = self.refused_since.filter(|_| self.is_refused());
+    }
+
+    /// The system refused to send packets. When it does so with half of them or more for a while, the socket has failed.
+    pub fn handle_refused(&mut self, now: Instant, packets: u64) {
+        self.refused = self.refused.saturating_add(packets);
+        self.refused_since = self.refused_since.or(Some(now)).filter(|_| self.is_refused());
+        if self.refused_since.is_some_and(|since| now >= since + REFUSED_SPAN) {
+            self.find(now, Cause::SocketFailed);
+        }
     }
 
     /// An authenticated packet came.
@@ -175,6 +204,7 @@ impl Detector {
         self.earlier.push_back(std::mem::replace(&mut self.pair, PairRecord::new(cause.is_trouble())));
         self.samples = Samples::default();
         self.found = None;
+        (self.of_late, self.refused, self.refused_since) = (0, 0, None);
         self.handle_heard(now);
     }
 
@@ -193,6 +223,10 @@ impl Detector {
         }
         self.last_cause_at = Some(now);
         self.found = Some(cause);
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused >= REFUSED_MIN && self.refused >= self.of_late / 2
     }
 
     fn silent_at(&self) -> Option<Instant> {

@@ -223,17 +223,23 @@ impl Initiator {
         }
     }
 
-    /// A socket could not be opened, or a send on it was refused by the system.
+    /// A socket could not be opened: too many descriptors, no port.
+    pub fn handle_open_failed(&mut self, now: Instant, id: SocketId) {
+        if let Some(step) = &mut self.step {
+            step.handle_failed(now, id);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The system refused to send packets on a socket: a local firewall, no route, no interface. A candidate is given up
+    /// at once; the present pair is left when half of its packets of late were refused.
     ///
     /// Do not call it for a full buffer, and not for an error that belongs to the packet alone (its size).
-    pub fn handle_socket_failed(&mut self, now: Instant, id: SocketId, failure: SocketFailure) {
-        let candidate = self.step.as_mut().is_some_and(|step| step.handle_failed(now, id));
-        if candidate {
-            if failure == SocketFailure::CannotSend {
-                self.push(InitiatorOutput::Close { id });
-            }
+    pub fn handle_send_refused(&mut self, now: Instant, id: SocketId, packets: u64) {
+        if self.step.as_mut().is_some_and(|step| step.handle_failed(now, id)) {
+            self.push(InitiatorOutput::Close { id });
         } else if id == self.present.id {
-            self.want(Cause::SocketFailed);
+            self.detector.handle_refused(now, packets);
         }
         self.handle_timeout(now);
     }

@@ -9,9 +9,10 @@ use crate::shaped::ShapedLoop;
 use crate::sockets::Sockets;
 use crate::status::Reporter;
 use flow_queue::{Geometry, QueueSide, Side};
-use link::{Now, Route, SocketFailure, SocketOrder, Via};
+use link::{Now, Route, SocketOrder, Via};
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
+use os_net::slot_sender::Way;
 use os_net::udp::{RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
 use shaped_node::{NodeEvent, ShapedNode};
@@ -187,10 +188,17 @@ impl Shell {
             let asked = FromProcess::OpenSocket { number: via.0, port, any_other };
             if let Err(error) = self.channel.send(&asked, &[]) {
                 debug!(%error, "the supervisor does not take a message");
-                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+                self.node.handle_socket_failed(now(), via);
             } else {
                 self.sockets.order(via);
             }
+        }
+    }
+
+    /// The system refused packets on their way out: perhaps a link leaves it.
+    pub(crate) fn handle_unreachable(&mut self, way: &Way, packets: u64) {
+        if let Some(route) = self.sockets.route(way) {
+            self.node.handle_send_refused(now(), route, packets);
         }
     }
 
@@ -209,7 +217,7 @@ impl Shell {
             Err(error) => {
                 debug!(%error, "no socket for a hop");
                 self.sockets.close(via);
-                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+                self.node.handle_socket_failed(now(), via);
             }
         }
     }

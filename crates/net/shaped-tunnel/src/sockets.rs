@@ -48,6 +48,12 @@ impl Sockets {
         Way { socket: Arc::clone(self.others.get(&route.via).unwrap_or(&self.door)), to: route.to }
     }
 
+    /// The route that a way was made for; none when its socket was closed meanwhile.
+    pub(crate) fn route(&self, way: &Way) -> Option<Route> {
+        let via = self.iter().find(|(_, socket)| Arc::ptr_eq(socket, &way.socket)).map(|(via, _)| via)?;
+        Some(Route { via, to: way.to })
+    }
+
     /// Every socket with its number, the door's first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Via, &Arc<UdpSocket>)> {
         let others = self.others.iter().map(|(via, socket)| (*via, socket));
@@ -96,8 +102,12 @@ mod tests {
         let port =
             |sockets: &Sockets, via| sockets.way(Route { via, to }).socket.local_addr().map(|local| local.port());
         assert_ne!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        let route = Route { via: Via(1), to };
+        let way = sockets.way(route);
+        assert_eq!(sockets.route(&way), Some(route));
         sockets.close(Via(1));
         assert_eq!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        assert_eq!(sockets.route(&way), None, "its socket is no link's any more");
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_network;
 mod off;
+mod refusals;
 mod several;
 mod silence;
 

@@ -175,6 +175,36 @@ fn a_pair_that_is_slow_from_its_start_is_left_and_a_slow_path_is_not() {
 }
 
 #[test]
+fn refused_packets_are_a_cause_and_some_of_many_are_not() {
+    let mut bench = Bench::new(1);
+    let mut refuse = |sent: u64, refused: u64| {
+        bench.now += Duration::from_millis(5);
+        bench.detector.handle_heard(bench.now);
+        bench.detector.handle_sent(bench.now, sent);
+        bench.detector.handle_refused(bench.now, refused);
+        bench.detector.poll_cause(bench.now)
+    };
+    // A rule of the firewall about rates stops a quarter of all.
+    assert!((0..1_000).all(|_| refuse(12, 3).is_none()));
+    let found = (0..20).find(|_| refuse(12, 12).is_some());
+    assert!(found.is_some(), "and then everything");
+    // What the next pair refuses too is the machine's state: the detector waits.
+    bench.detector.handle_hop(bench.now, Cause::SocketFailed);
+    let mut causes = 0;
+    for _ in 0..12_000 {
+        bench.now += Duration::from_millis(5);
+        bench.detector.handle_heard(bench.now);
+        bench.detector.handle_sent(bench.now, 1);
+        bench.detector.handle_refused(bench.now, 1);
+        if let Some(cause) = bench.detector.poll_cause(bench.now) {
+            causes += 1;
+            bench.detector.handle_hop(bench.now, cause);
+        }
+    }
+    assert!((1..=4).contains(&causes), "{causes} hops in a minute of refusals");
+}
+
+#[test]
 fn two_causes_are_two_round_trips_apart() {
     let mut bench = Bench::new(1);
     bench.detector.handle_rtt(Duration::from_millis(150));

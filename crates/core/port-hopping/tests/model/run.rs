@@ -3,7 +3,7 @@
 use crate::network::{Network, Rules};
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::detector::Delivery;
-use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput, SOCKETS_MAX, SocketFailure};
+use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput, SOCKETS_MAX};
 use port_hopping::interval::Interval;
 use port_hopping::responder::{Responder, ResponderOutput};
 use port_hopping::targets::{TargetAddress, Targets};
@@ -259,7 +259,7 @@ impl Run {
                 InitiatorOutput::Open { id, remote, local_port } => {
                     let port = local_port.unwrap_or(self.next_port);
                     if self.sockets.values().any(|(taken, _)| *taken == port) {
-                        self.initiator.handle_socket_failed(now, id, SocketFailure::CannotOpen);
+                        self.initiator.handle_open_failed(now, id);
                         continue;
                     }
                     self.next_port = self.next_port.wrapping_add(1).max(1_024);
