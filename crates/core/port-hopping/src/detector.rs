@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Loss of a pair, in shares of one, below which no hop is worth it.
 const LOSS_MIN: f64 = 0.20;
+/// The same where congestion control looks for the limit of the path, together with a bad rate. Alone it is no sign: for
+/// seconds after its start BBR sends more than twice of what comes through.
+const CONTROLLED_LOSS_MIN: f64 = 0.50;
 /// A rate is bad below this share of the best of the pair: congestion halves a rate, a throttle does more.
 const RATE_SHARE: f64 = 0.25;
 /// Standard deviations by which loss must be above what is suffered; one false alarm in 700 judgements at the limit
@@ -19,8 +22,9 @@ const RATE_SHARE: f64 = 0.25;
 const SIGMAS: f64 = 3.0;
 /// Loss is judged over this time at least, and over four round trips.
 const LOSS_SPAN_MIN: Duration = Duration::from_millis(400);
-/// Rate is judged over this time at least, and over four round trips: more than the 200 ms that BBR is slow on purpose.
-const RATE_SPAN_MIN: Duration = Duration::from_millis(500);
+/// Rate is judged over this time at least, and over four round trips: more than the 200 ms that BBR is slow on purpose,
+/// and the time in which it is fast again.
+const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 /// Silence is judged over this time at least, and over four round trips.
 const SILENCE_SPAN_MIN: Duration = Duration::from_millis(500);
 /// Packets that must have been sent before loss is judged.
@@ -51,12 +55,31 @@ pub struct Delivery {
     pub sent: u64,
     /// Those that came. More than were sent count as all.
     pub received: u64,
-    /// True if there was more to send than could be sent, all the time: congestion control held it back.
-    pub limited: bool,
+    /// What decided how much was sent.
+    pub pace: Pace,
 }
 
-/// Watches the present pair of one link. Feed each direction that is measured to a detector of its own, or only the
-/// one that carries the load.
+/// What decides how much is sent, and with it what a bad pair looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A schedule: packets go on when they are lost, so loss is the sign.
+    Schedule,
+    /// Congestion control, but at times there was less to send than it let out.
+    Demand,
+    /// Congestion control, and all the time there was more to send: the rate is the sign, loss may be its own doing.
+    HeldBack,
+}
+
+/// Whose packets were counted, as the end that judges sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Its own.
+    Out,
+    /// Those of the other end.
+    Back,
+}
+
+/// Watches the present pair of one link, in one direction.
 ///
 /// Order: [`Detector::handle_delivery`], [`Detector::handle_sent`], [`Detector::handle_refused`] and
 /// [`Detector::handle_heard`] as things happen,
@@ -163,7 +186,7 @@ impl Detector {
             return;
         }
         self.samples.push(self.rtt, delivery);
-        if delivery.limited {
+        if delivery.pace == Pace::HeldBack {
             self.pair.limited_for = self.pair.limited_for.saturating_add(delivery.span);
         }
         let rate_span = self.span(RATE_SPAN_MIN);
@@ -238,13 +261,19 @@ impl Detector {
     fn lossy(&mut self) -> Option<Cause> {
         let (older, newer) = self.samples.halves(self.span(LOSS_SPAN_MIN), LOSS_PACKETS_MIN)?;
         self.pair.first_loss.get_or_insert(older.loss().min(newer.loss()));
+        let all = |stretch: Stretch| stretch.sent > 0 && stretch.received == 0;
+        if all(older) && all(newer) {
+            return Some(Cause::Silence);
+        }
+        if older.pace != Pace::Schedule || newer.pace != Pace::Schedule {
+            return None;
+        }
         let limit = (2.0 * self.suffered_loss() + 0.1).clamp(LOSS_MIN, 1.0);
         let bad = |stretch: Stretch| {
             let sent = stretch.sent as f64;
             stretch.lost as f64 > sent * limit + SIGMAS * (sent * limit * (1.0 - limit)).sqrt()
         };
-        let all = |stretch: Stretch| stretch.sent > 0 && stretch.received == 0;
-        if all(older) && all(newer) { Some(Cause::Silence) } else { (bad(older) && bad(newer)).then_some(Cause::Loss) }
+        (bad(older) && bad(newer)).then_some(Cause::Loss)
     }
 
     /// The middle one of the earlier pairs' losses.
@@ -254,10 +283,15 @@ impl Detector {
         losses.get(losses.len() / 2).copied().unwrap_or(0.0)
     }
 
-    /// Rate now against the best of the same pair.
+    /// Rate now against the best of the same pair. Less to send is no sign, and much lost of it is.
     fn slow(&self) -> Option<Cause> {
         let whole = self.samples.tail(self.span(RATE_SPAN_MIN))?;
-        (whole.limited && whole.rate() < RATE_SHARE * self.pair.best_rate).then_some(Cause::Rate)
+        let demand = match whole.pace {
+            Pace::Schedule => false,
+            Pace::Demand => whole.loss() >= CONTROLLED_LOSS_MIN && whole.sent >= LOSS_PACKETS_MIN,
+            Pace::HeldBack => true,
+        };
+        (demand && whole.rate() < RATE_SHARE * self.pair.best_rate).then_some(Cause::Rate)
     }
 
     /// A pair that could not do in some seconds what earlier ones did.

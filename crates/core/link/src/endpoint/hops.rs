@@ -39,20 +39,25 @@ impl Endpoint {
     /// Command: hop as soon as the limits allow. The end that was dialled asks the other one for it, at most every five
     /// seconds. False when the link does not hop, or was asked too often.
     pub fn hop(&mut self, now: Now, link: LinkId) -> bool {
-        let Some(LinkState { up: Some(up), hops: Some(hops), .. }) = self.state_mut(link) else { return false };
+        let Some(LinkState { up: Some(_), hops: Some(hops), .. }) = self.state_mut(link) else { return false };
         let done = match hops {
             Hops::Initiator(hops) => {
                 hops.core.hop(now.instant);
                 true
             }
-            Hops::Responder(hops) => {
-                let may = hops.core.ask_hop(now.instant);
-                up.debts.ask |= may;
-                may
-            }
+            Hops::Responder(hops) => hops.core.ask_hop(now.instant),
         };
         self.drain_hops(now.instant, link.slot);
         done
+    }
+
+    /// Command: say whether congestion control holds back what there is to send on a link. For callers without a grid,
+    /// whenever there is nothing to seal; what is said holds until the next time. A pair of ports whose rate falls is left
+    /// only if this was true all the time: an application that has less to say is no sign of a bad pair.
+    pub fn note_demand(&mut self, link: LinkId, is_held_back: bool) {
+        if let Some(LinkState { hops: Some(hops), .. }) = self.state_mut(link) {
+            hops.note_demand(is_held_back);
+        }
     }
 
     /// The hops of a link that is up and may hop.
@@ -177,7 +182,7 @@ impl Endpoint {
         match (*region.first().ok_or(DropReason::BadCell)?, &state.hops) {
             (TAKEN, None) => {
                 let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
-                let core = Responder::new(secret, ports, rtt, pair(door_port, up.path.route().to));
+                let core = Responder::new(now.instant, secret, ports, rtt, pair(door_port, up.path.route().to));
                 state.hops = Some(Hops::Responder(Box::new(ResponderHops::new(now.instant, core))));
             }
             (TAKEN, Some(_)) | (DECLINED, None) => {}
@@ -211,10 +216,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The responder asks for a hop.
-    pub(super) fn handle_hop_ask(&mut self, now: Now, slot: u32) -> Result<(), DropReason> {
+    /// The responder asks to leave the pair of this packet. From an earlier pair it has been done.
+    pub(super) fn handle_hop_ask(&mut self, now: Now, slot: u32, came: Came) -> Result<(), DropReason> {
         let hops = self.at(slot).hops.as_mut().and_then(Hops::initiator).ok_or(DropReason::BadCell)?;
-        hops.core.handle_peer_asked(now.instant);
+        if came.current && came.place.hop == hops.core.index() {
+            hops.core.handle_peer_asked(now.instant);
+        }
         self.drain_hops(now.instant, slot);
         Ok(())
     }
@@ -237,11 +244,12 @@ impl Endpoint {
                     let Some(via) = via else { continue };
                     let route = Route { via, to };
                     let payload = hops.answer(route, challenge).to_vec();
-                    return Some(OwnCell {
-                        command: Command::HopAnswer,
-                        payload,
-                        to: Place { route, hop: answer.index },
-                    });
+                    let to = Place { route, hop: answer.index };
+                    return Some(OwnCell { command: Command::HopAnswer, payload, to });
+                }
+                if hops.core.poll_ask(now.instant) {
+                    let to = state.up.as_ref()?.path.place();
+                    return Some(OwnCell { command: Command::HopAsk, payload: Vec::new(), to });
                 }
             }
             Some(Hops::Initiator(hops)) => {
@@ -257,7 +265,7 @@ impl Endpoint {
         self.poll_hop_words(now, slot)
     }
 
-    /// Offers, their acknowledgement, and the wish for a hop.
+    /// Offers and their acknowledgement.
     fn poll_hop_words(&mut self, now: Now, slot: u32) -> Option<OwnCell> {
         let offer = self.config.hops.as_ref().and_then(|config| config.offer.as_ref());
         let up = self.links[slot as usize].state.as_mut()?.up.as_mut()?;
@@ -272,7 +280,7 @@ impl Endpoint {
             up.debts.offer_at = Some(now.instant + OFFER_INTERVAL);
             return cell(Command::HopOffer, offer.encode());
         }
-        if std::mem::take(&mut up.debts.ask) { cell(Command::HopAsk, Vec::new()) } else { None }
+        None
     }
 
     fn offer(&self) -> Option<&HopOffer> {
@@ -304,11 +312,12 @@ impl Endpoint {
 
     /// A report came: the figures of the present pair are judged.
     pub(super) fn hops_report(&mut self, now: Now, slot: u32, hop: u64) {
+        let is_scheduled = self.config.gridded;
         let LinkState { up: Some(up), hops, .. } = self.at(slot) else { return };
         let (rtt, stretches) = (up.traffic.rtt(), up.traffic.take_stretches());
         match hops {
-            Some(Hops::Initiator(hops)) => hops.handle_report(now.instant, hop, rtt, stretches),
-            Some(Hops::Responder(hops)) => hops.core.handle_rtt(rtt),
+            Some(Hops::Initiator(hops)) => hops.handle_report(now.instant, hop, rtt, stretches, is_scheduled),
+            Some(Hops::Responder(hops)) => hops.handle_report(now.instant, rtt, stretches[0], is_scheduled),
             None => return,
         }
         self.drain_hops(now.instant, slot);
@@ -467,11 +476,11 @@ impl Endpoint {
         let gridded = self.config.gridded;
         let state = self.at(slot);
         let link = state.id;
-        if let Some(hops) = state.hops.as_mut().and_then(Hops::responder) {
-            hops.followed(now, index);
-        }
-        if let Some(up) = state.up.as_mut().filter(|_| !gridded) {
-            up.traffic.report_at_once(now);
+        if let (Some(up), Some(Hops::Responder(hops))) = (&mut state.up, &mut state.hops) {
+            hops.followed(now, up.traffic.sent(), index);
+            if !gridded {
+                up.traffic.report_at_once(now);
+            }
         }
         self.emit(LinkEvent::Hopped { link, index, cause: None });
     }
