@@ -154,7 +154,7 @@ impl Responder {
         }
         // The other end is about to hop.
         self.asking = self.asking.filter(|_| !next);
-        self.owed.retain(|owed| owed.pair.local.port() != pair.local.port());
+        self.owed.retain(|owed| owed.pair.local != pair.local);
         if self.owed.len() == OWED_MAX {
             self.owed.pop_front();
         }

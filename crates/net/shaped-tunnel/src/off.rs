@@ -52,7 +52,7 @@ impl<'a> OffLoop<'a> {
                 Some(self.shell.sockets.way(route))
             });
             let Some(way) = way else { break };
-            match way.socket.send_batch(way.to, &self.out, self.shell.packet_bytes) {
+            match way.socket.send_batch_from(way.from, way.to, &self.out, self.shell.packet_bytes) {
                 Ok(sent) => {
                     any |= sent.packets > 0;
                     self.shell.reporter.sent(sent.packets as u64);

@@ -13,7 +13,7 @@ use link::{Now, Route, SocketOrder, Via};
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::slot_sender::Way;
-use os_net::udp::{RecvBuffers, UdpSocket};
+use os_net::udp::{Arrival, RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
 use shaped_node::{NodeEvent, ShapedNode};
 use shaping::ReadyNoise;
@@ -159,8 +159,13 @@ impl Shell {
         for (via, socket) in self.sockets.iter() {
             for _ in 0..RECEIVE_ROUNDS {
                 let node = &mut self.node;
-                let take = |to, ce, packet: &mut [u8]| node.handle_packet(now, Route { via, to }, ce, packet);
-                match socket.recv_batch(buffers, take) {
+                // An entry moves from network to network, so it does not hold on to an address of its own.
+                let answers_from_there = self.assigns;
+                let take = |Arrival { from, to, ce }, packet: &mut [u8]| {
+                    let route = Route { via, from: to.filter(|_| answers_from_there), to: from };
+                    node.handle_packet(now, route, ce, packet);
+                };
+                match socket.recv_arrivals(buffers, take) {
                     Ok(count) => packets += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -7,7 +7,7 @@
 mod book;
 mod statistics;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -38,19 +38,21 @@ pub const UNREACHABLE_MAX: usize = 64;
 /// Most emptied buffers that wait to be used again; further ones are freed.
 const FREE_BUFFERS_MAX: usize = 256;
 
-/// The way of packets: the socket they leave from, and where they go. Each packet names its own, so a new socket needs no
+/// The way of packets: the socket and the address that they leave from, and where they go. Each packet names its own, so a new socket needs no
 /// word to the thread, and an old one lives until the last packet made for it has left.
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The socket.
     pub socket: Arc<UdpSocket>,
+    /// The near address, of a socket that is bound to all; none: the system's choice.
+    pub from: Option<IpAddr>,
     /// The far address.
     pub to: SocketAddr,
 }
 
 impl PartialEq for Way {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.socket, &other.socket) && self.to == other.to
+        Arc::ptr_eq(&self.socket, &other.socket) && (self.from, self.to) == (other.from, other.to)
     }
 }
 
@@ -434,7 +436,8 @@ impl Worker {
 /// Sends packets, and counts what became of them.
 fn send(counters: &Counters, piece: &Piece, packet_bytes: usize) -> Option<Unreachable> {
     let packets = (piece.packets.len() / packet_bytes.max(1)) as u64;
-    let (counter, refusal) = match piece.way.socket.send_batch(piece.way.to, &piece.packets, packet_bytes) {
+    let Way { socket, from, to } = &piece.way;
+    let (counter, refusal) = match socket.send_batch_from(*from, *to, &piece.packets, packet_bytes) {
         Ok(sent) => {
             counters.sent.fetch_add(sent.packets as u64, Ordering::Relaxed);
             counters.blocked.fetch_add(packets.saturating_sub(sent.packets as u64), Ordering::Relaxed);

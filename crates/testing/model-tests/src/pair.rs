@@ -200,7 +200,7 @@ impl Pair {
                     let now = self.now();
                     let host = if packet.node == self.entry.place { &mut self.entry } else { &mut self.exit };
                     let Some(via) = host.via(packet.to) else { continue };
-                    let from = Route { via, to: packet.from };
+                    let from = Route { via, from: None, to: packet.from };
                     host.node.handle_packet(now, from, false, &mut packet.bytes);
                     host.node.settle(now);
                 }

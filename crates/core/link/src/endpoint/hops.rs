@@ -14,7 +14,7 @@ use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput};
 use port_hopping::responder::{Responder, ResponderOutput};
 use port_hopping::targets::{TargetAddress, Targets};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use wire::cell::Command;
 
@@ -102,10 +102,10 @@ impl Endpoint {
             Some(Hops::Responder(hops)) => {
                 let Some(port) = local_port else { return };
                 if came.command == Some(Command::HopProbe) {
-                    hops.core.handle_probe(pair(port, route.to), hop);
+                    hops.core.handle_probe(pair(port, route), hop);
                     return;
                 }
-                hops.core.handle_packet(now.instant, pair(port, route.to), hop, came.newest);
+                hops.core.handle_packet(now.instant, pair(port, route), hop, came.newest);
                 port == hops.core.present().local.port()
             }
         };
@@ -182,7 +182,7 @@ impl Endpoint {
         match (*region.first().ok_or(DropReason::BadCell)?, &state.hops) {
             (TAKEN, None) => {
                 let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
-                let core = Responder::new(now.instant, secret, ports, rtt, pair(door_port, up.path.route().to));
+                let core = Responder::new(now.instant, secret, ports, rtt, pair(door_port, up.path.route()));
                 state.hops = Some(Hops::Responder(Box::new(ResponderHops::new(now.instant, core))));
             }
             (TAKEN, Some(_)) | (DECLINED, None) => {}
@@ -237,12 +237,14 @@ impl Endpoint {
         match &mut state.hops {
             Some(Hops::Responder(hops)) => {
                 while let Some(answer) = hops.core.poll_answer() {
-                    let (port, to) = (answer.pair.local.port(), answer.pair.remote);
+                    let (near, to) = (answer.pair.local, answer.pair.remote);
+                    let port = near.port();
                     let is_door = self.config.hops.as_ref().is_some_and(|config| config.door_port == port);
                     let via = if is_door { Some(Via::DOOR) } else { self.sockets.listener(port) };
                     // A port that was closed meanwhile has no answer to give.
                     let Some(via) = via else { continue };
-                    let route = Route { via, to };
+                    let from = Some(near.ip()).filter(|ip| !ip.is_unspecified());
+                    let route = Route { via, from, to };
                     let payload = hops.answer(route, challenge).to_vec();
                     let to = Place { route, hop: answer.index };
                     return Some(OwnCell { command: Command::HopAnswer, payload, to });
@@ -256,7 +258,7 @@ impl Endpoint {
                 if let Some(probe) = hops.core.poll_probe(now.instant) {
                     let via = *hops.vias.get(&probe.id)?;
                     let (to, _) = self.sockets.ends(via)?;
-                    let to = Place { route: Route { via, to }, hop: probe.index };
+                    let to = Place { route: Route { via, from: None, to }, hop: probe.index };
                     return Some(OwnCell { command: Command::HopProbe, payload: Vec::new(), to });
                 }
             }
@@ -352,15 +354,15 @@ impl Endpoint {
         if offers && state.dial.is_none() {
             up.debts.offer_at = Some(now);
         }
-        let (secret, to) = (up.keys.hop_secret().clone(), up.path.route().to);
+        let (secret, route) = (up.keys.hop_secret().clone(), up.path.route());
         match &mut state.hops {
             Some(Hops::Initiator(hops)) => {
-                let id = hops.core.handle_door_opened(now, secret, to);
+                let id = hops.core.handle_door_opened(now, secret, route.to);
                 hops.vias.insert(id, Via::DOOR);
                 hops.door_opened(now);
             }
             Some(Hops::Responder(hops)) => {
-                hops.core.handle_door_opened(now, secret, pair(door_port, to));
+                hops.core.handle_door_opened(now, secret, pair(door_port, route));
                 hops.door_opened(now);
             }
             None => return,
@@ -423,7 +425,7 @@ impl Endpoint {
                 InitiatorOutput::Switch { id, index, cause } => {
                     let Some(via) = hops.vias.get(&id).copied() else { continue };
                     let Some((to, _)) = sockets.ends(via) else { continue };
-                    self.switch(now, slot, Place { route: Route { via, to }, hop: index }, cause);
+                    self.switch(now, slot, Place { route: Route { via, from: None, to }, hop: index }, cause);
                 }
             }
         }
@@ -505,9 +507,40 @@ impl Endpoint {
     }
 }
 
-/// Where a link may hop to that an offer was made for; its packets go to `to`.
+/// Where a link may hop to that an offer was made for; its packets go to `to`. Addresses of the other family are left out,
+/// since its sockets may not reach them.
 fn targets(offer: &HopOffer, to: SocketAddr) -> Option<Targets> {
-    let own = || vec![TargetAddress::One(to.ip())];
-    let addresses = if offer.addresses().is_empty() { own() } else { offer.addresses().to_vec() };
+    let v4 = to.ip().to_canonical().is_ipv4();
+    let own_form = |address: &TargetAddress| match *address {
+        TargetAddress::One(IpAddr::V4(ip)) if to.is_ipv6() => TargetAddress::One(ip.to_ipv6_mapped().into()),
+        other => other,
+    };
+    let is_near = |address: &&TargetAddress| matches!(address, TargetAddress::One(IpAddr::V4(_))) == v4;
+    let mut addresses: Vec<TargetAddress> = offer.addresses().iter().filter(is_near).map(own_form).collect();
+    if addresses.is_empty() {
+        addresses.push(TargetAddress::One(to.ip()));
+    }
     Targets::new(addresses, offer.ports().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_of_the_links_own_family() -> Result<(), Box<dyn std::error::Error>> {
+        let one = |text: &str| text.parse().map(TargetAddress::One);
+        let prefix = TargetAddress::Prefix("2001:db8::/64".parse()?);
+        let offer = HopOffer::new("443".parse()?, vec![one("192.0.2.1")?, prefix, one("2001:db8:1::1")?])?;
+        let of = |to: &str| -> Result<Vec<TargetAddress>, Box<dyn std::error::Error>> {
+            Ok(targets(&offer, to.parse()?).ok_or("no address")?.addresses().to_vec())
+        };
+        assert_eq!(of("192.0.2.9:1")?, [one("192.0.2.1")?]);
+        assert_eq!(of("[::ffff:192.0.2.9]:1")?, [one("::ffff:192.0.2.1")?]);
+        assert_eq!(of("[2001:db8::9]:1")?, [prefix, one("2001:db8:1::1")?]);
+        let offer = HopOffer::new("443".parse()?, vec![prefix])?;
+        let own = targets(&offer, "192.0.2.9:1".parse()?).ok_or("no address")?;
+        assert_eq!(own.addresses(), [one("192.0.2.9")?], "without one it stays at its address");
+        Ok(())
+    }
 }

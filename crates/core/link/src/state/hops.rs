@@ -301,11 +301,11 @@ impl ResponderHops {
     }
 }
 
-/// The pair of a responder's port and a far address. This end's address is left open: the system chooses it.
-pub(crate) fn pair(local_port: u16, remote: SocketAddr) -> Pair {
-    let unspecified: IpAddr = match remote {
+/// The pair of a responder's port and a route. A near address that is left open is unspecified.
+pub(crate) fn pair(local_port: u16, route: Route) -> Pair {
+    let unspecified: IpAddr = match route.to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    Pair { local: (unspecified, local_port).into(), remote }
+    Pair { local: (route.from.unwrap_or(unspecified), local_port).into(), remote: route.to }
 }

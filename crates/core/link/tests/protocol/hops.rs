@@ -1,5 +1,6 @@
 //! Links that change their ports.
 
+mod addresses;
 mod bad_network;
 mod off;
 mod refusals;

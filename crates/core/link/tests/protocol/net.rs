@@ -4,9 +4,13 @@ use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::SOCKETS_MAX;
 use link::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received, Route, SocketOrder, Via};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
+
+/// Addresses of a node that has several.
+pub(crate) const SEVERAL: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2))];
 
 /// Length of a step.
 pub(crate) const SLOT: Duration = Duration::from_millis(5);
@@ -38,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) orders: u64,
     /// Stands still: no packet is taken and none is made.
     pub(crate) asleep: bool,
+    /// Has [`SEVERAL`] as well, and says at which packets came.
+    pub(crate) several: bool,
     pub(crate) events: Vec<LinkEvent>,
     /// Numbers of the test cells that came.
     pub(crate) cells: Vec<u64>,
@@ -116,6 +122,7 @@ impl Net {
             refuses: None,
             orders: 0,
             asleep: false,
+            several: false,
             events: Vec::new(),
             cells: Vec::new(),
             next_cell: 0,
@@ -207,7 +214,7 @@ impl Net {
         if node.asleep {
             return None;
         }
-        let from = Route { via, to: packet.from };
+        let from = Route { via, from: node.several.then_some(packet.to.ip()), to: packet.from };
         let received = node.endpoint.handle_packet(now, from, packet.ce, &mut packet.bytes);
         if let Received::Cell { head, .. } = received
             && head.circuit == CIRCUIT
@@ -258,7 +265,8 @@ impl Net {
         for (route, bytes) in out {
             let node = &mut self.nodes[index];
             node.sent += 1;
-            let from = node.local(route.via);
+            let mut from = node.local(route.via);
+            from.set_ip(route.from.unwrap_or(from.ip()));
             if node.refuses.as_mut().is_some_and(|refuses| refuses(from.port(), route.to)) {
                 node.endpoint.handle_send_refused(now, route, 1);
                 continue;
@@ -296,10 +304,11 @@ impl Node {
 
     /// The socket with this address.
     fn via(&self, local: SocketAddr) -> Option<Via> {
-        if local == self.address {
+        let own = local.ip() == self.address.ip() || (self.several && SEVERAL.contains(&local.ip()));
+        if own && local.port() == self.address.port() {
             return Some(Via::DOOR);
         }
-        self.sockets.iter().find(|(_, port)| local == (self.address.ip(), **port).into()).map(|(via, _)| *via)
+        self.sockets.iter().find(|(_, port)| own && local.port() == **port).map(|(via, _)| *via)
     }
 
     /// Opens and closes sockets as the endpoint wants.

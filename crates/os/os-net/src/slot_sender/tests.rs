@@ -25,7 +25,7 @@ impl Rig {
         let mut settings = Settings { raw_samples: 1000, ..Settings::new(grid, P) };
         change(&mut settings);
         let grid = settings.grid;
-        let way = Way { socket: Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?), to };
+        let way = Way { socket: Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?), from: None, to };
         Ok(Self { sender: SlotSender::start(&settings)?, receiver, way, grid })
     }
 
