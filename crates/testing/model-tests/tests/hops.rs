@@ -166,3 +166,25 @@ fn hops_before_the_throttle_keep_the_rate() {
     assert!(before > 13_000_000, "{before} bits a second");
     assert!(by_detector > 4_000_000 && !causes.is_empty(), "{by_detector} bits a second, {causes:?}");
 }
+
+#[test]
+fn a_hop_costs_a_session_nothing() {
+    // The same download with a hop every 300 ms and without any: the session sees neither loss nor another round trip, so
+    // its window is what it was. The path loses nothing below what the window is.
+    let run = |hop_every: &str| {
+        let budget = ByteBudget::new(u64::MAX, u64::MAX).expect("in order");
+        let timers = Timers::below_floor(hop_every.parse().expect("a time"), budget, UnsafeTimers);
+        let hops = Some(HopConfig { timers, ..hops() });
+        let mut pair = Pair::new(Setting { hops, ..off(CongestionControl::Bbr) });
+        let number = open(&mut pair, false);
+        pair.run_until(seconds(4));
+        let before = done(&pair, number, false);
+        pair.run_until(seconds(9));
+        let lost = pair.entry.events.iter().filter(|event| matches!(event, NodeEvent::SessionLost(..))).count();
+        assert_eq!(lost, 0);
+        (done(&pair, number, false) - before, causes(&pair).len())
+    };
+    let ((without, none), (with, hops)) = (run("86400s"), run("300ms"));
+    assert!(none == 0 && hops >= 15, "{none} and {hops} hops");
+    assert!(with * 100 >= without * 98, "{with} bytes with {hops} hops, {without} without");
+}
