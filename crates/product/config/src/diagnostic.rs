@@ -277,6 +277,16 @@ impl Problem {
         }
     }
 
+    /// What to do about a limit of `[budget]`.
+    fn limit_remedy(&self) -> String {
+        match self {
+            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
+            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
+            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            _ => "write less, or remove it".into(),
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -328,10 +338,8 @@ impl Problem {
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
             Self::QueueCost => "raise the noise multiplier".into(),
-            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
-            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
-            Self::LimitBehind { .. } => "write less, or remove it".into(),
-            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            Self::LimitOfOtherMode { .. } | Self::LimitTooSmall { .. } => self.limit_remedy(),
+            Self::LimitBehind { .. } | Self::LimitBeyondWindow { .. } => self.limit_remedy(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
             Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
