@@ -6,7 +6,7 @@ use crate::boot::Boot;
 use crate::process::{Going, RunError, Shell, now};
 use os_net::clock::{MonotonicAnchor, monotonic_ns, unix_time};
 use os_net::schedule;
-use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender};
+use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender, Unreachable};
 use os_net::udp::RecvBuffers;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shaped_node::SlotPlan;
@@ -107,6 +107,9 @@ impl<'a> ShapedLoop<'a> {
     fn make_slot(&mut self) {
         let Some(slot) = self.next.take() else { return };
         self.made = slot;
+        while let Some(Unreachable { way, packets }) = self.sender.poll_unreachable() {
+            self.shell.handle_unreachable(&way, packets);
+        }
         let now = now();
         self.shell.node.handle_timeout(now);
         self.shell.node.handle_queues(now);

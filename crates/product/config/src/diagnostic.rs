@@ -209,6 +209,18 @@ pub enum Problem {
     /// A list of a hop client or server that is too long.
     #[error("at most {0} of these")]
     TooManyOfThese(usize),
+    /// Neither an address nor a prefix.
+    #[error("{0}")]
+    HopAddress(port_hopping::targets::TargetAddressError),
+    /// Addresses to hop between, and no ports.
+    #[error("links do not hop without `hop_ports`")]
+    HopAddressesWithoutPorts,
+    /// Addresses to hop between, and a socket that has only one.
+    #[error("`bind` names one address, so packets to these would not come in")]
+    HopAddressesOfOne,
+    /// IPv6 addresses to hop between, and a socket of IPv4.
+    #[error("`bind` is of IPv4, so packets to IPv6 addresses would not come in")]
+    HopAddressesOfOtherFamily,
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
@@ -254,8 +266,24 @@ impl Problem {
             Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"",
             Self::ByteSpan => "write such as \"64 MB..256 MB\"",
             Self::TooManyOfThese(_) => "remove some",
-            Self::Offer(_) => "write fewer and longer ranges",
+            Self::Offer(link::OfferError::TooManyRanges(_)) => "write fewer and longer ranges",
+            Self::Offer(link::OfferError::TooManyAddresses(_)) => "remove some",
+            Self::HopAddress(_) => "write such as \"192.0.2.7\" or \"2001:db8::/64\"",
+            Self::HopAddressesWithoutPorts => "add `hop_ports`, or remove it",
+            Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => {
+                "bind to \"[::]\" or, without IPv6, \"0.0.0.0\""
+            }
             _ => "write \"20s..40s\" unless you have measured that another interval is better",
+        }
+    }
+
+    /// What to do about a limit of `[budget]`.
+    fn limit_remedy(&self) -> String {
+        match self {
+            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
+            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
+            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            _ => "write less, or remove it".into(),
         }
     }
 
@@ -310,12 +338,12 @@ impl Problem {
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
             Self::QueueCost => "raise the noise multiplier".into(),
-            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
-            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
-            Self::LimitBehind { .. } => "write less, or remove it".into(),
-            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            Self::LimitOfOtherMode { .. } | Self::LimitTooSmall { .. } => self.limit_remedy(),
+            Self::LimitBehind { .. } | Self::LimitBeyondWindow { .. } => self.limit_remedy(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
+            Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
+            Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }

@@ -166,7 +166,7 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         "entry" => entry::read(&mut root, &mut shaping, folder, report).map(Role::Entry),
         _ => exit::read(&mut root, &mut shaping, &mut network, report).map(Role::Exit),
     };
-    let network = sections::network(network, role_name, report);
+    let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
     let queues = sections::queues(&mut root, report);

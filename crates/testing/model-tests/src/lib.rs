@@ -6,3 +6,4 @@ pub mod leaks;
 pub mod memory_queues;
 pub mod noise;
 pub mod pair;
+pub mod policer;
