@@ -230,7 +230,10 @@ impl Client {
         let Some(wire) = self.wires.get_mut(wire) else { return };
         let refusal = wire.outlet.send(&self.poller, &trains, &mut self.counters.up);
         let urgent = match &mut flow.route {
-            Route::Keyless(route) => route.note_sent(moment.now, datagrams as u64, bytes as u64),
+            Route::Keyless(route) => {
+                route.note_sent(moment.now, datagrams as u64, bytes as u64)
+                    || flow.timer.is_none_or(|at| route.wake_at() < at)
+            }
             Route::Keyed(route) => {
                 route.note_sent(moment.now, datagrams as u64, bytes as u64);
                 // The core may have something to do earlier than was thought.
@@ -270,6 +273,7 @@ impl Client {
             let Some(flow) = self.flows.get(key) else { return };
             let (program, local, server, listener) = (flow.program, flow.local, flow.server, flow.listener);
             let mut down = Vec::with_capacity(count);
+            let mut urgent = false;
             let mut last: Option<(SocketAddr, bool)> = None;
             for arrived in inbox.iter() {
                 let known = match last {
@@ -281,17 +285,19 @@ impl Client {
                     self.counters.strangers += arrived.train.datagrams() as u64;
                     continue;
                 }
+                if let Some(Route::Keyless(route)) = self.flows.get_mut(key).map(|flow| &mut flow.route) {
+                    urgent |= route.note_heard(moment.now, arrived.from);
+                }
                 self.take_answers(key, wire, arrived.train, moment, |train| {
                     down.push(Departing { to: Some(program), from: local, train });
                 });
             }
             let bytes: usize = down.iter().map(|departing| departing.train.bytes().len()).sum();
             let Some(flow) = self.flows.get_mut(key) else { return };
-            let mut urgent = false;
             if !down.is_empty() {
                 flow.active = moment.now;
                 match &mut flow.route {
-                    Route::Keyless(route) => route.note_heard(bytes as u64),
+                    Route::Keyless(route) => route.note_bytes(bytes as u64),
                     Route::Keyed(route) => {
                         route.note_heard();
                         // What came may have used up the bytes of the pair.

@@ -61,6 +61,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Hops by their cause (client).
     pub hops: BTreeMap<Cause, u64>,
+    /// Hops that were undone because the new port brought nothing back (client without a key).
+    pub undone: u64,
     /// Knocks that were sent (client) or were good (server).
     pub knocks: u64,
     /// Ports that could not be opened (server).
@@ -89,6 +91,7 @@ impl fmt::Display for Counters {
             ("no_socket", self.no_socket),
             ("no_way", self.no_way),
             ("strangers", self.strangers),
+            ("undone", self.undone),
             ("knocks", self.knocks),
             ("ports_missing", self.ports_missing),
         ];
