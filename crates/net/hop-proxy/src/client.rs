@@ -228,14 +228,16 @@ impl Client {
         let bytes: usize = trains.iter().map(|departing| departing.train.bytes().len()).sum();
         let datagrams: usize = trains.iter().map(|departing| departing.train.datagrams()).sum();
         let Some(wire) = self.wires.get_mut(wire) else { return };
+        let lost_before = self.counters.up.lost();
         let refusal = wire.outlet.send(&self.poller, &trains, &mut self.counters.up);
+        // What did not leave here is no loss of the path.
+        let datagrams = (datagrams as u64).saturating_sub(self.counters.up.lost() - lost_before);
         let urgent = match &mut flow.route {
             Route::Keyless(route) => {
-                route.note_sent(moment.now, datagrams as u64, bytes as u64)
-                    || flow.timer.is_none_or(|at| route.wake_at() < at)
+                route.note_sent(moment.now, datagrams, bytes as u64) || flow.timer.is_none_or(|at| route.wake_at() < at)
             }
             Route::Keyed(route) => {
-                route.note_sent(moment.now, datagrams as u64, bytes as u64);
+                route.note_sent(moment.now, datagrams, bytes as u64);
                 // The core may have something to do earlier than was thought.
                 flow.timer.is_none_or(|at| route.wake_at(moment) < at)
             }

@@ -28,6 +28,11 @@ pub struct Direction {
 }
 
 impl Direction {
+    /// Datagrams that were to be sent and were not.
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped + self.refused
+    }
+
     /// Notes an error that cost `datagrams`.
     pub(crate) fn refuse(&mut self, errno: Errno, datagrams: u64) {
         self.refused += datagrams;

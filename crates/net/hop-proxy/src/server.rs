@@ -357,12 +357,11 @@ impl Server {
                 return;
             }
             flow.active = moment.now;
-            let way = match (flow.name, &mut self.keyed) {
-                (Name::Id(id), Some(keyed)) => {
-                    keyed.answers_of(id, moment.now).and_then(|pair| self.listeners.way_of(&pair))
-                }
-                _ => flow.way,
+            let pair = match (flow.name, &self.keyed) {
+                (Name::Id(id), Some(keyed)) => keyed.answers_of(id),
+                _ => None,
             };
+            let way = pair.map_or(flow.way, |pair| self.listeners.way_of(&pair));
             let listener = way.and_then(|way| Some((way, self.listeners.get_mut(way.listener)?)));
             // Between its opening and its aiming a socket hears everybody.
             let strangers = inbox.iter().filter(|arrived| arrived.from != flow.peer).count();
@@ -371,9 +370,14 @@ impl Server {
             match listener {
                 Some((way, listener)) => {
                     let trains: Vec<_> = trains.collect();
+                    let (all, lost) = (share::datagrams(&trains), self.counters.down.lost());
                     listener.send(&self.poller, way.remote, way.local, &trains, &mut self.counters.down);
+                    if let (Some(pair), Some(keyed)) = (pair, &mut self.keyed) {
+                        // What did not leave here is no loss of the path.
+                        keyed.note_sent(moment.now, &pair, all.saturating_sub(self.counters.down.lost() - lost));
+                    }
                 }
-                None => self.counters.no_way += trains.map(|train| train.datagrams() as u64).sum::<u64>(),
+                None => self.counters.no_way += share::datagrams(&trains.collect::<Vec<_>>()),
             }
             if count < os_net::datagram::INBOX_TRAINS_MAX {
                 return;

@@ -223,7 +223,7 @@ impl Client {
         let segment = train.segment_bytes();
         let long = if segment > KNOCK_LEN_MAX { train.bytes().len() / segment } else { 0 };
         if let Some(bytes) = train.bytes().get(..long * segment).filter(|bytes| !bytes.is_empty()) {
-            core.handle_datagram(moment.now, moment.unix, id, bytes);
+            core.handle_long_datagrams(moment.now, id, long as u64, bytes.len() as u64);
             give(Train::new(bytes, segment, train.traffic_class()));
         }
         let rest = train.without_first(long).filter(|_| long < train.datagrams());
