@@ -25,6 +25,7 @@ use crate::outlet::Outlet;
 use crate::poller::{Kind, Poller, Ready, Token};
 use crate::settings::{ClientSettings, Common};
 use crate::share::{self, Share};
+use crate::status::{STATUS_FLOWS_MAX, Status, Stay};
 use crate::table::{Key, Table};
 use crate::timers::Timers;
 use crate::wake::Handle;
@@ -71,6 +72,17 @@ struct Flow {
     /// Place in the list of servers.
     server: usize,
     route: Route,
+    stay: Stay,
+}
+
+impl Flow {
+    /// The socket in use and where it sends to.
+    fn way(&self) -> Option<(Key, SocketAddr)> {
+        match &self.route {
+            Route::Keyless(route) => route.way(),
+            Route::Keyed(route) => route.way(),
+        }
+    }
 }
 
 /// How a flow's packets get to the server.
@@ -204,7 +216,16 @@ impl Client {
             let ports = self.peers.ports(server)?.clone();
             Route::Keyless(Box::new(KeylessRoute::new(moment.now, ports, self.hop_timers, &mut self.rng)))
         };
-        let flow = Flow { program, listener, local, active: moment.now, timer: None, server, route };
+        let flow = Flow {
+            program,
+            listener,
+            local,
+            active: moment.now,
+            timer: None,
+            server,
+            route,
+            stay: Stay::new(moment.now),
+        };
         let key = self.flows.insert(flow);
         self.by_program.insert(program, key);
         self.counters.opened += 1;
@@ -216,10 +237,7 @@ impl Client {
     fn send_up(&mut self, key: Key, shares: &[Share], inbox: &Inbox, moment: Moment) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         flow.active = moment.now;
-        let way = match &mut flow.route {
-            Route::Keyless(route) => route.way(),
-            Route::Keyed(route) => route.way(),
-        };
+        let way = flow.way();
         let trains = share::departures(inbox, shares, way.map(|(_, to)| to), None);
         let Some((wire, _)) = way else {
             self.wait_for_way(key, &trains, moment);
@@ -232,6 +250,7 @@ impl Client {
         let refusal = wire.outlet.send(&self.poller, &trains, &mut self.counters.up);
         // What did not leave here is no loss of the path.
         let datagrams = (datagrams as u64).saturating_sub(self.counters.up.lost() - lost_before);
+        flow.stay.note_bytes(bytes);
         let urgent = match &mut flow.route {
             Route::Keyless(route) => {
                 route.note_sent(moment.now, datagrams, bytes as u64) || flow.timer.is_none_or(|at| route.wake_at() < at)
@@ -298,6 +317,7 @@ impl Client {
             let Some(flow) = self.flows.get_mut(key) else { return };
             if !down.is_empty() {
                 flow.active = moment.now;
+                flow.stay.note_bytes(bytes);
                 match &mut flow.route {
                     Route::Keyless(route) => route.note_bytes(bytes as u64),
                     Route::Keyed(route) => {
@@ -355,11 +375,7 @@ impl Client {
     /// The system refused to send: the port, the address or the network is at fault.
     fn handle_refusal(&mut self, key: Key, errno: Errno, moment: Moment) {
         let Some(flow) = self.flows.get_mut(key) else { return };
-        let way = match &flow.route {
-            Route::Keyless(route) => route.way(),
-            Route::Keyed(route) => route.way(),
-        };
-        let Some((_, to)) = way else { return };
+        let Some((_, to)) = flow.way() else { return };
         match errno {
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::NETDOWN => {
                 self.peers.fail(flow.server, to, moment.now);
@@ -388,20 +404,16 @@ impl End for Client {
         let key = ready.token.key;
         match ready.token.kind {
             Kind::Listener => {
-                if ready.writable
-                    && let Some(listener) = self.listeners.get_mut(key)
-                {
-                    listener.drain(&self.poller, &mut self.counters.down);
+                if let Some(listener) = self.listeners.get_mut(key) {
+                    listener.drain_if(ready, &self.poller, &mut self.counters.down);
                 }
                 if ready.readable {
                     self.hear_programs(key, inbox, moment);
                 }
             }
             Kind::Flow => {
-                if ready.writable
-                    && let Some(wire) = self.wires.get_mut(key)
-                {
-                    wire.outlet.drain(&self.poller, &mut self.counters.up);
+                if let Some(wire) = self.wires.get_mut(key) {
+                    wire.outlet.drain_if(ready, &self.poller, &mut self.counters.up);
                 }
                 if ready.readable {
                     self.hear_server(key, inbox, moment);
@@ -413,6 +425,29 @@ impl End for Client {
                 }
             }
         }
+    }
+
+    fn status(&mut self, moment: Moment) -> Status {
+        let counters = self.counters().clone();
+        let local_of = |wire: Key| self.wires.get(wire)?.outlet.socket().local_addr().ok();
+        let flows = self.flows.iter().take(STATUS_FLOWS_MAX).map(|(_, flow)| {
+            let mut row = flow.stay.row(moment.now, flow.active);
+            row.of = Some(flow.program);
+            if let Some((wire, to)) = flow.way() {
+                (row.local, row.remote) = (local_of(wire), Some(peers::canonical(to)));
+            }
+            row
+        });
+        let flows = flows.collect();
+        let mut blocked: Vec<_> = self.blocked.iter(moment.now).collect();
+        for (_, flow) in self.flows.iter().take(STATUS_FLOWS_MAX) {
+            if let Route::Keyed(route) = &flow.route {
+                blocked.extend(route.blocked(moment.now));
+            }
+        }
+        blocked.sort_unstable();
+        blocked.dedup_by_key(|(place, _)| *place);
+        Status { flows, listening: self.local_addresses(), blocked, counters }
     }
 
     fn counters(&mut self) -> &Counters {

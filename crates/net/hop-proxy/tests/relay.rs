@@ -16,3 +16,5 @@ mod keyless;
 mod namespace;
 #[path = "relay/ports.rs"]
 mod ports;
+#[path = "relay/status.rs"]
+mod status;

@@ -114,7 +114,9 @@ impl Client {
         (route.since, route.refused, route.wanted) = (moment.now, false, None);
         route.watch.handle_hop(moment.now, peers::canonical(to));
         route.countdown = Countdown::draw(moment.now, self.hop_timers, &mut self.rng);
-        if let Some(cause) = cause.filter(|_| known) {
+        let cause = cause.filter(|_| known);
+        flow.stay.begin(moment.now, cause);
+        if let Some(cause) = cause {
             *self.counters.hops.entry(cause).or_default() += 1;
         }
     }
@@ -129,6 +131,7 @@ impl Client {
                     let family = route.wire.and_then(|wire| self.wires.get(wire)).map(|wire| wire.family);
                     route.to = family.map(|family| peers::for_family(place, family));
                     (route.since, route.wanted) = (moment.now, None);
+                    flow.stay.begin(moment.now, None);
                     let undone = matches!(verdict, Verdict::GoBack(_));
                     self.counters.undone += u64::from(undone);
                     if !undone {
