@@ -12,9 +12,8 @@ use crate::detector::Detector;
 use crate::initiator::{SOCKETS_MAX, SocketFailure, drain_time};
 use crate::interval::Interval;
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
-use crate::source::{draw_source_port, source_ports};
+use crate::source::draw_port_below;
 use crate::step::{SocketId, Step, StepState};
 use crate::targets::{CANDIDATES, Targets};
 use counting::Counting;
@@ -282,9 +281,8 @@ impl Client {
     /// The socket that [`ClientOutput::Open`] asked for is there, bound to `local`.
     pub fn handle_opened(&mut self, now: Instant, id: SocketId, local: SocketAddr) {
         let Some(step) = &mut self.step else { return };
-        step.handle_opened(now, id);
-        if let Some(remote) = step.find(id).map(|tried| tried.remote) {
-            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
+        if let Some(remote) = step.handle_opened(now, id) {
+            self.used.note_towards(now, remote, local.port());
         }
     }
 
@@ -397,9 +395,7 @@ impl Client {
     }
 
     fn want(&mut self, cause: Cause) {
-        if self.wanted.is_none_or(|wanted| cause.is_trouble() && !wanted.is_trouble()) {
-            self.wanted = Some(cause);
-        }
+        cause.want(&mut self.wanted);
     }
 
     fn step_may_begin_at(&self) -> Instant {
@@ -465,8 +461,7 @@ impl Client {
                     let id = SocketId(self.next_id);
                     step.push(now, id, remote);
                     self.next_id = self.next_id.wrapping_add(1);
-                    let range = source_ports(self.targets.ports(), remote.port());
-                    let local_port = range.map(|range| draw_source_port(now, range, remote, &self.used, &mut self.rng));
+                    let local_port = draw_port_below(now, self.targets.ports(), remote, &self.used, &mut self.rng);
                     self.push(ClientOutput::Open { id, remote, local_port });
                 }
             }
@@ -487,12 +482,7 @@ impl Client {
     fn switch(&mut self, now: Instant, unix: Duration, id: SocketId) {
         let Some(step) = self.step.take() else { return };
         let Some(remote) = step.find(id).map(|tried| tried.remote) else { return };
-        for tried in step.tries() {
-            let silent = tried.first_probe_at().is_some_and(|probed| now >= probed + 2 * self.rtt);
-            if tried.id != id && silent {
-                self.blocked.note(now, tried.remote);
-            }
-        }
+        self.blocked.note_all(now, step.silent_beside(now, id));
         self.close_tries(&step, Some(id));
         self.blocked.forgive(&remote);
         let countdown = Countdown::draw(now, self.timers, &mut self.rng);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Pair;
 use crate::causes::ByteBudget;
 use crate::keyed::{Datagram, Schedule, Server};
 use crate::targets::TargetAddress;
