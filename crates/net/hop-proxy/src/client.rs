@@ -299,15 +299,21 @@ impl Client {
             for arrived in inbox.iter() {
                 let known = match last {
                     Some((from, known)) if from == arrived.from => known,
-                    _ => self.peers.may_answer(server, arrived.from),
+                    _ => {
+                        let known = self.peers.may_answer(server, arrived.from);
+                        // Of a batch from one place the first is enough.
+                        if let Some(Route::Keyless(route)) = self.flows.get_mut(key).map(|flow| &mut flow.route)
+                            && known
+                        {
+                            urgent |= route.note_heard(moment.now, arrived.from);
+                        }
+                        known
+                    }
                 };
                 last = Some((arrived.from, known));
                 if !known {
                     self.counters.strangers += arrived.train.datagrams() as u64;
                     continue;
-                }
-                if let Some(Route::Keyless(route)) = self.flows.get_mut(key).map(|flow| &mut flow.route) {
-                    urgent |= route.note_heard(moment.now, arrived.from);
                 }
                 self.take_answers(key, wire, arrived.train, moment, |train| {
                     down.push(Departing { to: Some(program), from: local, train });
