@@ -301,12 +301,7 @@ impl Client {
                     Some((from, known)) if from == arrived.from => known,
                     _ => {
                         let known = self.peers.may_answer(server, arrived.from);
-                        // Of a batch from one place the first is enough.
-                        if let Some(Route::Keyless(route)) = self.flows.get_mut(key).map(|flow| &mut flow.route)
-                            && known
-                        {
-                            urgent |= route.note_heard(moment.now, arrived.from);
-                        }
+                        urgent |= known && self.note_place(key, arrived.from, moment);
                         known
                     }
                 };
@@ -342,6 +337,14 @@ impl Client {
             if count < INBOX_TRAINS_MAX {
                 return;
             }
+        }
+    }
+
+    /// Notes where something came from, of a batch from one place once; true if the flow is to be looked at.
+    fn note_place(&mut self, key: Key, from: SocketAddr, moment: Moment) -> bool {
+        match self.flows.get_mut(key).map(|flow| &mut flow.route) {
+            Some(Route::Keyless(route)) => route.note_heard(moment.now, from),
+            _ => false,
         }
     }
 
