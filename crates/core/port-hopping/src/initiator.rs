@@ -7,9 +7,8 @@ pub use output::{InitiatorConfig, InitiatorOutput, Probe, Socket, SocketFailure,
 use crate::causes::{Cause, Countdown, Timers};
 use crate::detector::{Delivery, Detector, Direction};
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
-use crate::source::{draw_source_port, source_ports};
+use crate::source::draw_port_below;
 use crate::step::{SocketId, Step, StepState};
 use crate::targets::{CANDIDATES, Targets};
 use rand_chacha::ChaCha20Rng;
@@ -229,10 +228,8 @@ impl Initiator {
     /// The socket that [`InitiatorOutput::Open`] asked for is there, bound to `local`.
     pub fn handle_opened(&mut self, now: Instant, id: SocketId, local: SocketAddr) {
         let Some(step) = &mut self.step else { return };
-        step.handle_opened(now, id);
-        if let Some(remote) = step.find(id).map(|tried| tried.remote) {
-            // This end's address is not remembered: ports are drawn before the system has chosen it.
-            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
+        if let Some(remote) = step.handle_opened(now, id) {
+            self.used.note_towards(now, remote, local.port());
         }
     }
 
@@ -349,10 +346,7 @@ impl Initiator {
     }
 
     fn want(&mut self, cause: Cause) {
-        // Trouble before wishes: it decides what happens when a step fails.
-        if self.wanted.is_none_or(|wanted| cause.is_trouble() && !wanted.is_trouble()) {
-            self.wanted = Some(cause);
-        }
+        cause.want(&mut self.wanted);
     }
 
     /// When a step can begin, if nothing else happens.
@@ -396,8 +390,7 @@ impl Initiator {
                     step.push(now, id, remote);
                     debug_assert!(1 + self.old.len() + step.sockets() <= SOCKETS_MAX, "the bound of sockets");
                     self.next_id = self.next_id.wrapping_add(1);
-                    let range = source_ports(self.targets.ports(), remote.port());
-                    let local_port = range.map(|range| draw_source_port(now, range, remote, &self.used, &mut self.rng));
+                    let local_port = draw_port_below(now, self.targets.ports(), remote, &self.used, &mut self.rng);
                     self.push(InitiatorOutput::Open { id, remote, local_port });
                 }
             }
@@ -432,13 +425,7 @@ impl Initiator {
     fn switch(&mut self, now: Instant, id: SocketId) {
         let Some(step) = self.step.take() else { return };
         let Some((remote, probes)) = step.find(id).map(|tried| (tried.remote, tried.probes())) else { return };
-        for tried in step.tries() {
-            // Asked before the one that answered, and at least a round trip ago.
-            let silent = tried.first_probe_at().is_some_and(|probed| now >= probed + 2 * self.rtt);
-            if tried.id != id && silent {
-                self.blocked.note(now, tried.remote);
-            }
-        }
+        self.blocked.note_all(now, step.silent_beside(now, id));
         self.close_tries(&step, Some(id));
         self.leave_present(now);
         self.blocked.forgive(&remote);

@@ -18,3 +18,5 @@ mod namespace;
 mod ports;
 #[path = "relay/prefix.rs"]
 mod prefix;
+#[path = "relay/status.rs"]
+mod status;

@@ -27,6 +27,7 @@ const COMMANDS: &[&[&str]] = &[
     &["hop"],
     &["hop", "client"],
     &["hop", "server"],
+    &["hop", "status"],
     &["hop", "plan"],
     &["hop", "key"],
     &["version"],

@@ -305,7 +305,7 @@ impl Problem {
             Self::RateTooFast => {
                 format!("write at most \"{} bit/s\"", shaping::RateClass::FASTEST.bits_per_second())
             }
-            Self::Bytes => "write a number and B, kB, KiB, MB, MiB or GiB, such as \"256 KiB\"".into(),
+            Self::Bytes => "write a number and B, kB, KiB, MB, MiB, GB or GiB, such as \"256 KiB\"".into(),
             Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
             Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
             Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),

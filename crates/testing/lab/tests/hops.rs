@@ -65,6 +65,11 @@ impl Hopping {
         Self { interval, ..Self::never(keyed) }
     }
 
+    /// What a client does that is told nothing.
+    fn usual(keyed: bool) -> Self {
+        Self { keyed, interval: "20s..40s", bytes: "64 MB..256 MB" }
+    }
+
     fn each(keyed: bool, bytes: &'static str) -> Self {
         Self { bytes, ..Self::never(keyed) }
     }
