@@ -225,6 +225,22 @@ fn nothing_is_left_that_passes() {
 }
 
 #[test]
+fn a_target_that_speaks_seldom_is_waited_for_although_new_ports_were_quick() {
+    let mut world = World::new(20, Traffic::Feedback(ms(1_000)));
+    // Each hop 25 ms before the target speaks: a new port seems to answer within 45 ms.
+    world.run(ms(2_975));
+    for _ in 0..20 {
+        world.hop();
+        world.run(2 * SECOND);
+    }
+    // And then one just after it has spoken.
+    world.run(ms(40));
+    world.hop();
+    world.run(2 * SECOND);
+    assert_eq!(world.verdicts, []);
+}
+
+#[test]
 fn a_program_that_is_never_answered_is_not_judged() {
     let mut world = World::new(20, Traffic::Upload);
     world.blocked = (2..500).collect();
