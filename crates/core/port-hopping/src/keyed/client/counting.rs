@@ -4,7 +4,7 @@
 //! that gives what was lost in each direction, without a byte added to a packet of the program.
 
 use super::knocking::KNOCKS_MAX;
-use crate::detector::Delivery;
+use crate::detector::{Delivery, Pace};
 use crate::keyed::knock::PairCounts;
 use std::time::{Duration, Instant};
 
@@ -103,9 +103,9 @@ impl Counting {
         let (received, told) = (passed(server.received, last.server.received)?, passed(server.sent, last.server.sent)?);
         let sent = passed(sent, last.sent)?;
         let down = self.received - last.received;
-        // What the program could have sent is not known, so rates say nothing.
-        let up = Delivery { span, sent, received, limited: false };
-        let down = Delivery { span, sent: told, received: down, limited: false };
+        // What the program could have sent is not known, so rates say nothing and only loss is a sign, as with a schedule.
+        let up = Delivery { span, sent, received, pace: Pace::Schedule };
+        let down = Delivery { span, sent: told, received: down, pace: Pace::Schedule };
         let lost = |way: &Delivery| (way.sent.saturating_sub(way.received), way.sent);
         Some(if lost(&down) > lost(&up) { down } else { up })
     }
