@@ -29,21 +29,44 @@ thread_local! {
 
 static PROCESSORS: AtomicU32 = AtomicU32::new(0);
 
-/// Looks for news for a while, if that has been worth while. Returns whether there were any.
-pub(crate) fn look(mut news: impl FnMut() -> bool) -> bool {
+/// Offers of the processor to the other side, where both share one.
+const YIELDS_MAX: u32 = 8;
+
+/// The processor that the calling thread is on, plus one; 0 if unknown.
+pub(crate) fn own_processor() -> u64 {
+    // SAFETY: asks for a number, without a call to the kernel.
+    u64::try_from(unsafe { libc::sched_getcpu() } + 1).unwrap_or(0)
+}
+
+/// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
+/// one, or 0. Returns whether there were any.
+pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
     RECORD.with(|record| {
         let waits = record.waits.get().wrapping_add(1);
         record.waits.set(waits);
         let worthwhile = record.success.get() >= WORTHWHILE || waits.is_multiple_of(RETRY_EVERY);
-        if !worthwhile || processors() < 2 {
+        if !worthwhile {
             return false;
         }
-        let found = look_for(LOOK_MAX, &mut news);
+        let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
+        let found = if shares { let_others(&mut news) } else { look_for(LOOK_MAX, &mut news) };
         let outcome = if found { 1024 } else { 0 };
         let success = record.success.get();
         record.success.set(success - (success >> WEIGHT_SHIFT) + (outcome >> WEIGHT_SHIFT));
         found
     })
+}
+
+/// On one processor looking on only keeps the other side from answering.
+fn let_others(news: &mut impl FnMut() -> bool) -> bool {
+    for _ in 0..YIELDS_MAX {
+        // SAFETY: offers the processor to others.
+        unsafe { libc::sched_yield() };
+        if news() {
+            return true;
+        }
+    }
+    false
 }
 
 fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
@@ -61,16 +84,14 @@ fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Processors of the machine, whatever the calling thread may use: the other side may be elsewhere.
 fn processors() -> u32 {
     let known = PROCESSORS.load(Ordering::Relaxed);
     if known != 0 {
         return known;
     }
-    // SAFETY: an empty set is a valid value, which the kernel fills.
-    let count = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 { libc::CPU_COUNT(&set) } else { 1 }
-    };
+    // SAFETY: asks for a number.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     let count = u32::try_from(count).unwrap_or(1).max(1);
     PROCESSORS.store(count, Ordering::Relaxed);
     count

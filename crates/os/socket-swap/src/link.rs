@@ -26,6 +26,8 @@ pub(crate) enum Word {
     Mode = 136,
     /// Doorbell bytes sent through the socket since it was made.
     Rings = 144,
+    /// The processor of the last call that sent, plus one: whether looking can help.
+    Processor = 152,
     /// Bytes read from the other side's ring.
     Read = 256,
     /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
@@ -49,6 +51,8 @@ pub(crate) enum Word {
     LookedAt = 1064,
     /// Bytes of the ring that went back through the socket.
     Returned = 1072,
+    /// Sends through the socket while it was not read empty.
+    Attempts = 1080,
     /// Lock of the receiving direction.
     ReceiveLock = 1152,
     /// Doorbell bytes taken out of the socket.

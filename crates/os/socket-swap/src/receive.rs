@@ -156,7 +156,7 @@ fn wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle
     let mode = link.theirs(Word::Mode);
     let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode;
     let may_block = call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd));
-    if may_block && governor::look(news) {
+    if may_block && governor::look(link.theirs(Word::Processor), news) {
         return Ok(true);
     }
     let asleep = readiness::Asleep::new();

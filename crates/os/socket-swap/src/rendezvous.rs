@@ -251,8 +251,7 @@ fn take_offer(connection: &Reference, fd: i32, door: c_int) -> Result<OtherSegme
             to_inode: connection.inode.load(Ordering::Relaxed),
             capacity: CAPACITY,
         };
-        // The kernel says who sent the offer and who made the connection.
-        if offer != Some(expected) || user.is_none() || user != peer_user(fd) {
+        if offer != Some(expected) || !may_offer(user, fd, expected.from_inode) {
             continue;
         }
         let Some(segment) = segment else { continue };
@@ -302,6 +301,12 @@ fn receive_offer(door: c_int) -> Option<Received> {
         let whole = count == size_of::<Offer>() as isize && message.msg_flags & libc::MSG_TRUNC == 0;
         Some((whole.then_some(offer), user, segment))
     }
+}
+
+/// The kernel says who sent the offer. It must be who made the other end of the connection: who connected or listened, or who
+/// accepted it, which a server does that has given up its first rights.
+fn may_offer(user: Option<libc::uid_t>, fd: i32, other_inode: u64) -> bool {
+    user.is_some() && (user == peer_user(fd) || user == sock_diag::user(other_inode))
 }
 
 fn peer_user(fd: i32) -> Option<libc::uid_t> {

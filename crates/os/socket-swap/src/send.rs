@@ -9,6 +9,9 @@ use crate::{governor, lock, plain, readiness, real, rendezvous};
 use libc::c_int;
 use std::sync::atomic::{Ordering, fence};
 
+/// Blocking sends through the socket between two attempts to get the stream back to its ring.
+const SENDS_PER_ATTEMPT: u64 = 16;
+
 /// One call that sends.
 pub(crate) struct Sending<'a> {
     /// The descriptor it was made on.
@@ -51,7 +54,7 @@ pub(crate) fn send(
         drop(held);
         return wait_for_socket(call).and_then(|()| send(connection, link, call, kernel));
     }
-    if !link.sends_by_ring() && !turn_to_ring(link, call.fd) {
+    if !link.sends_by_ring() && !turn_to_ring(link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
         return kernel();
@@ -96,14 +99,14 @@ pub(crate) fn send(
         }
         // A reader at work makes room soon; a slow one is waited for in the socket.
         let wanted = (total - done).min(CAPACITY as usize / 4);
-        if !governor::look(|| link.room(wanted).map_or(true, |room| room >= wanted)) {
+        if !governor::look(link.theirs(Word::Processor), || link.room(wanted).map_or(true, |room| room >= wanted)) {
             return rest_through_socket(link, held, call, done);
         }
     }
 }
 
 /// Turns to the ring if everything sent through the socket was read and the other side is ready. Under the send lock.
-fn turn_to_ring(link: &Link, fd: i32) -> bool {
+fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
     if link.get(Word::Settled) == 0 || link.get(Word::Stay) != 0 || link.get(Word::Senders) != 0 {
         return false;
     }
@@ -111,11 +114,18 @@ fn turn_to_ring(link: &Link, fd: i32) -> bool {
     if their_stance & stance::READY == 0 || their_stance & (stance::WANTS_PLAIN | stance::GONE) != 0 {
         return false;
     }
-    let mut in_flight: c_int = 1;
-    // SAFETY: the request writes one int: bytes sent that were not received.
-    let asked = unsafe { real::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut in_flight) as usize) };
-    if asked < 0 || in_flight != 0 {
-        return false;
+    if !was_all_read(call.fd) {
+        // A stream that once filled its ring keeps the socket busy. A sender that would wait for room anyway waits now and
+        // then until the socket is empty.
+        let turn = link.get(Word::Attempts).wrapping_add(1);
+        link.set(Word::Attempts, turn);
+        let may_block = call.flags & libc::MSG_DONTWAIT == 0;
+        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(call.fd) {
+            return false;
+        }
+        if !governor::look(link.theirs(Word::Processor), || was_all_read(call.fd)) {
+            return false;
+        }
     }
     // The other side may be just about to take data out of its socket. It says so before it looks at the mode, and we look
     // for that after we changed it: one of us sees the other.
@@ -135,6 +145,14 @@ pub(crate) fn send_through_socket(link: &Link, fd: i32, kernel: &mut dyn FnMut()
         return Err(libc::EAGAIN);
     }
     spill(link, held, kernel)
+}
+
+/// Whether the other side has taken everything out of its socket.
+fn was_all_read(fd: i32) -> bool {
+    let mut in_flight: c_int = 1;
+    // SAFETY: the request writes one int: bytes sent that were not received.
+    let asked = unsafe { real::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut in_flight) as usize) };
+    asked == 0 && in_flight == 0
 }
 
 /// Turns back to the socket and makes the program's own call.
@@ -181,6 +199,7 @@ fn into_ring(link: &Link, call: &Sending<'_>, done: usize, room: usize) -> usize
         link.put(put, unsafe { std::slice::from_raw_parts(at, length) });
         put += length;
     }
+    link.set(Word::Processor, governor::own_processor());
     link.set(Word::Written, link.get(Word::Written).wrapping_add(put as u64));
     statistics::add(Count::RingSends);
     put

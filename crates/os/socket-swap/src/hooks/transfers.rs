@@ -53,7 +53,7 @@ pub(super) fn sending_plain(found: &Reference, fd: c_int, mut plain: impl FnMut(
     let mut kernel = || real::outcome(plain());
     give(match found.link() {
         Some(link) => send::send_through_socket(link, fd, &mut kernel),
-        None => kernel(),
+        None => counted(found, fd, false, kernel()),
     })
 }
 

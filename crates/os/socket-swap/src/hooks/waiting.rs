@@ -176,7 +176,7 @@ unsafe fn wait(
                 return found;
             }
         }
-        if entries().iter().any(is_linked) && governor::look(|| entries().iter().any(is_ready)) {
+        if entries().iter().any(is_linked) && governor::look(0, || entries().iter().any(is_ready)) {
             continue;
         }
         let _asleep = readiness::Asleep::new();
@@ -278,7 +278,7 @@ impl Sets {
             if found != 0 || limit.is_zero() {
                 return found;
             }
-            if governor::look(|| self.any_ready()) {
+            if governor::look(0, || self.any_ready()) {
                 continue;
             }
             let _asleep = readiness::Asleep::new();

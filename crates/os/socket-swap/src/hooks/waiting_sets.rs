@@ -101,7 +101,7 @@ unsafe fn wait(
         if found > 0 || (limit.is_zero() && !kernel_first) {
             return found as c_int;
         }
-        if kernel_first || governor::look(|| epoll::any_ready(set)) {
+        if kernel_first || governor::look(0, || epoll::any_ready(set)) {
             continue;
         }
         let asleep = readiness::Asleep::new();
