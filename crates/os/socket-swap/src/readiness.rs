@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Threads of this process that sleep until a descriptor is ready.
 static SLEEPERS: AtomicU32 = AtomicU32::new(0);
 
+/// More doorbells than this cannot be on their way: each was rung for another announcement of ours.
+const RINGS_OWED_MAX: u64 = u32::MAX as u64;
+
 /// Counts the calling thread as asleep until it is dropped.
 pub(crate) struct Asleep {
     _private: (),
@@ -49,7 +52,11 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
     let mut took = false;
     loop {
         let owed = link.theirs(Word::Rings).wrapping_sub(link.get(Word::Drained));
-        if owed == 0 || owed > u64::from(u32::MAX) {
+        if owed == 0 {
+            break;
+        }
+        if owed > RINGS_OWED_MAX {
+            link.set(Word::Broken, 1);
             break;
         }
         let mut bytes = [0u8; 64];

@@ -171,6 +171,10 @@ fn wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle
     }
     match peeked {
         Ok(0) => Ok(false),
+        Ok(_) if is_undeclared(link, call.fd) => {
+            link.set(Word::Broken, 1);
+            Err(libc::ECONNRESET)
+        }
         Ok(_) => Ok(true),
         Err(libc::ECONNRESET) => reset(link, 0).map(|_| false),
         Err(error) => Err(error),
@@ -184,6 +188,17 @@ fn peek(fd: i32, may_block: bool) -> Moved {
     let mut byte = 0u8;
     // SAFETY: the buffer is one byte long.
     real::outcome(unsafe { real::recv(fd, std::ptr::from_mut(&mut byte).cast(), 1, flags) })
+}
+
+/// Whether the socket holds a byte that is neither data nor a doorbell: the other side says that it sends by its ring, and
+/// that it has rung no more often than was taken. It says so before it sends anything, so it lies.
+fn is_undeclared(link: &Link, fd: i32) -> bool {
+    let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return false };
+    if !readiness::drain(link, fd) || !matches!(peek(fd, false), Ok(1)) {
+        return false;
+    }
+    let by_ring = !link.theirs(Word::Mode).is_multiple_of(2) && !plain::reads_bare(link);
+    by_ring && link.unread() == Ok(0) && link.theirs(Word::Rings) == link.get(Word::Drained)
 }
 
 /// What a read says at the end of the stream: a peer that left bytes unread has reset it, once.

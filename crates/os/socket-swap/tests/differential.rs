@@ -21,6 +21,11 @@ fn run(program: &Path, seed: u64, counts: Option<&Path>) -> String {
     String::from_utf8(ran.stdout).expect("it prints text")
 }
 
+/// An edge-triggered set may report the same data twice, once for the ring and once for the socket. It must not keep silent.
+fn agree(plain: &str, swapped: &str) -> bool {
+    plain == swapped || (plain, swapped) == ("edge 0", "edge 1")
+}
+
 fn compare(seeds: impl Iterator<Item = u64>) {
     let folder = Folder::new();
     let program = folder.path("differential");
@@ -28,8 +33,9 @@ fn compare(seeds: impl Iterator<Item = u64>) {
     let counts = folder.path("counts");
     for seed in seeds {
         let (plain, swapped) = (run(&program, seed, None), run(&program, seed, Some(&counts)));
-        let differs = plain.lines().zip(swapped.lines()).position(|(plain, swapped)| plain != swapped);
-        if let Some(line) = differs.or((plain != swapped).then_some(plain.lines().count())) {
+        let differs = plain.lines().zip(swapped.lines()).position(|(plain, swapped)| !agree(plain, swapped));
+        let is_shorter = plain.lines().count() != swapped.lines().count();
+        if let Some(line) = differs.or(is_shorter.then_some(plain.lines().count())) {
             let part = |text: &str| text.lines().skip(line.saturating_sub(12)).take(14).collect::<Vec<_>>().join("\n");
             panic!("seed {seed}, line {line}\nplain:\n{}\nswapped:\n{}", part(&plain), part(&swapped));
         }
