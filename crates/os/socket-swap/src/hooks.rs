@@ -22,6 +22,8 @@ macro_rules! hooks {
     )*};
 }
 pub(super) use hooks;
+#[cfg(not(test))]
+pub(crate) use processes::watch_forks;
 
 /// A result as libc gives it: -1 and `errno` for an error.
 pub(super) fn give(moved: Result<usize, libc::c_int>) -> libc::ssize_t {

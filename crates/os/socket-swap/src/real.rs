@@ -48,7 +48,7 @@ macro_rules! real {
     ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {$(
         /// # Safety
         /// As for the call of libc of this name.
-        #[allow(clippy::too_many_arguments, reason = "libc decides")]
+        #[allow(clippy::too_many_arguments, non_snake_case, reason = "libc decides")]
         pub(crate) unsafe fn $name($($argument: $kind),*) -> $result {
             static CELL: AtomicUsize = AtomicUsize::new(0);
             const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
@@ -106,7 +106,9 @@ real! {
     epoll_wait(set: c_int, events: *mut epoll_event, count: c_int, limit: c_int) -> c_int;
     epoll_pwait(set: c_int, events: *mut epoll_event, count: c_int, limit: c_int, mask: *const sigset_t) -> c_int;
     epoll_pwait2(set: c_int, events: *mut epoll_event, count: c_int, limit: *const timespec, mask: *const sigset_t) -> c_int;
-    fork() -> c_int;
+    _Fork() -> c_int;
+    vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int;
+    __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int;
     execve(path: *const c_char, words: *const *const c_char, environment: *const *const c_char) -> c_int;
     execv(path: *const c_char, words: *const *const c_char) -> c_int;
     execvp(file: *const c_char, words: *const *const c_char) -> c_int;

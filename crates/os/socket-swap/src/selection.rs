@@ -118,6 +118,8 @@ static PREPARE: extern "C" fn() = prepare_early;
 
 extern "C" fn prepare_early() {
     prepare();
+    #[cfg(not(test))]
+    crate::hooks::watch_forks();
 }
 
 fn program() -> &'static [u8] {

@@ -29,6 +29,7 @@ const COMMANDS: &[&[&str]] = &[
     &["hop", "server"],
     &["hop", "plan"],
     &["hop", "key"],
+    &["swap"],
     &["version"],
     &["completions"],
     &["man"],

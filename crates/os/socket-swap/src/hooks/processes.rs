@@ -5,15 +5,19 @@ use crate::connection::{self, Stage};
 use crate::link::Word;
 use crate::{epoll, lock, real, rendezvous, table};
 use libc::{c_char, c_int, c_long, c_void};
+use std::cell::UnsafeCell;
+use std::sync::atomic::AtomicUsize;
 
 type Words = *const *const c_char;
 
 hooks! {
-    fn fork() -> c_int {
-        forked(|| {
-            // SAFETY: the program's call.
-            unsafe { real::fork() }
-        })
+    #[allow(non_snake_case, reason = "libc's name")]
+    fn _Fork() -> c_int {
+        before_fork();
+        // SAFETY: the program's call.
+        let child = unsafe { real::_Fork() };
+        if child == 0 { in_child() } else { in_parent() }
+        child
     }
 
     fn execve(path: *const c_char, words: Words, environment: Words) -> c_int {
@@ -62,6 +66,18 @@ hooks! {
         table::leave(fd);
         // SAFETY: the program's call.
         unsafe { real::posix_spawn_file_actions_adddup2(actions, fd, to) }
+    }
+
+    fn vdprintf(fd: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+        table::leave(fd);
+        // SAFETY: the program's call. A list of arguments is passed as an address.
+        unsafe { real::vdprintf(fd, format, arguments) }
+    }
+
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, arguments: *mut c_void) -> c_int {
+        table::leave(fd);
+        // SAFETY: as above.
+        unsafe { real::__vdprintf_chk(fd, flag, format, arguments) }
     }
 
     fn system(command: *const c_char) -> c_int {
@@ -134,8 +150,23 @@ fn leave_everything() {
     }
 }
 
-/// Both processes have what the first had. Linked connections work in both; followed ones are counted as shared.
-fn forked(fork: impl FnOnce() -> c_int) -> c_int {
+/// Has libc call us around each fork, also around those inside of it (`daemon`, `forkpty`).
+pub(crate) fn watch_forks() {
+    // SAFETY: the three functions live as long as the process.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+}
+
+/// The registry's lock from before a fork to after it. Another thread may hold it, which does not exist in the child.
+struct ForkLock(UnsafeCell<Option<epoll::Locked>>);
+
+// SAFETY: touched between `before_fork` and its end only, which libc lets one thread do at a time.
+unsafe impl Sync for ForkLock {}
+
+static FORK_LOCK: ForkLock = ForkLock(UnsafeCell::new(None));
+
+/// Both processes will have what this one has. Linked connections work in both; followed ones are counted as shared. If the
+/// fork fails they stay counted, and so plain.
+extern "C" fn before_fork() {
     for fd in table::entered() {
         if let Some(found) = table::find(fd)
             && found.is_ours()
@@ -149,28 +180,92 @@ fn forked(fork: impl FnOnce() -> c_int) -> c_int {
             link.set(Word::Shared, 1);
         }
     }
-    // Another thread may hold the registry; its owner does not exist in the child.
-    let locked = epoll::locked();
-    let child = fork();
-    drop(locked);
-    match child {
-        0 => {
-            lock::forget_thread();
-            // SAFETY: asks for a number.
-            let own = unsafe { libc::getpid() };
-            for connection in connection::all() {
-                connection.adopt(own);
-            }
-        }
-        // Nobody was made.
-        ..0 => {
-            for connection in connection::all() {
-                connection.holders().remove();
-            }
-        }
-        _ => {}
+    // SAFETY: as said at `ForkLock`.
+    unsafe { *FORK_LOCK.0.get() = epoll::locked() };
+}
+
+extern "C" fn in_parent() {
+    // SAFETY: as said at `ForkLock`.
+    drop(unsafe { (*FORK_LOCK.0.get()).take() });
+}
+
+extern "C" fn in_child() {
+    in_parent();
+    lock::forget_thread();
+    // SAFETY: asks for a number.
+    let own = unsafe { libc::getpid() };
+    for connection in connection::all() {
+        connection.adopt(own);
     }
-    child
+}
+
+/// Exports a call with any number of arguments: calls `$before` with the first one, and goes on at the address that it
+/// returns with all registers and the stack as they were.
+macro_rules! variadic {
+    ($($name:ident before $before:ident)*) => {$(
+        /// # Safety
+        /// As for the call of libc of this name.
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            #[cfg(target_arch = "x86_64")]
+            core::arch::naked_asm!(
+                "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push rax",
+                "sub rsp, 128",
+                "movups [rsp], xmm0", "movups [rsp + 16], xmm1", "movups [rsp + 32], xmm2", "movups [rsp + 48], xmm3",
+                "movups [rsp + 64], xmm4", "movups [rsp + 80], xmm5", "movups [rsp + 96], xmm6", "movups [rsp + 112], xmm7",
+                "call {before}",
+                "mov r11, rax",
+                "movups xmm0, [rsp]", "movups xmm1, [rsp + 16]", "movups xmm2, [rsp + 32]", "movups xmm3, [rsp + 48]",
+                "movups xmm4, [rsp + 64]", "movups xmm5, [rsp + 80]", "movups xmm6, [rsp + 96]", "movups xmm7, [rsp + 112]",
+                "add rsp, 128",
+                "pop rax", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+                "jmp r11",
+                before = sym $before,
+            );
+            #[cfg(target_arch = "aarch64")]
+            core::arch::naked_asm!(
+                "stp x29, x30, [sp, #-208]!",
+                "stp x0, x1, [sp, #16]", "stp x2, x3, [sp, #32]", "stp x4, x5, [sp, #48]", "stp x6, x7, [sp, #64]",
+                "stp q0, q1, [sp, #80]", "stp q2, q3, [sp, #112]", "stp q4, q5, [sp, #144]", "stp q6, q7, [sp, #176]",
+                "bl {before}",
+                "mov x16, x0",
+                "ldp q6, q7, [sp, #176]", "ldp q4, q5, [sp, #144]", "ldp q2, q3, [sp, #112]", "ldp q0, q1, [sp, #80]",
+                "ldp x6, x7, [sp, #64]", "ldp x4, x5, [sp, #48]", "ldp x2, x3, [sp, #32]", "ldp x0, x1, [sp, #16]",
+                "ldp x29, x30, [sp], #208",
+                "br x16",
+                before = sym $before,
+            );
+        }
+    )*};
+}
+
+variadic! {
+    execl before before_execl
+    execlp before before_execlp
+    execle before before_execle
+    dprintf before before_dprintf
+    __dprintf_chk before before_dprintf_chk
+}
+
+macro_rules! before {
+    ($($name:ident of $call:literal: $leave:expr;)*) => {$(
+        extern "C" fn $name(first: usize) -> usize {
+            static CELL: AtomicUsize = AtomicUsize::new(0);
+            let leave: fn(usize) = $leave;
+            leave(first);
+            real::resolve(&CELL, $call)
+        }
+    )*};
+}
+
+before! {
+    before_execl of c"execl": |_| leave_inherited();
+    before_execlp of c"execlp": |_| leave_inherited();
+    before_execle of c"execle": |_| leave_inherited();
+    // It writes by a part of stdio that nobody stands in front of.
+    before_dprintf of c"dprintf": |fd| table::leave(fd as c_int);
+    before_dprintf_chk of c"__dprintf_chk": |fd| table::leave(fd as c_int);
 }
 
 /// Before another program: connections that it will have go back to their sockets, which it reads without us. In the child

@@ -213,6 +213,73 @@ static void close_range_server(int fd) {
     result("end", read(fd, &byte, 1));
 }
 
+static void exec_high_server(int fd) {
+    int ends[2];
+    if (pipe(ends) != 0) _exit(80);
+    char script[100];
+    snprintf(script, sizeof script, "cat <&%d >&%d", fd, ends[1]);
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/bin/sh", "sh", "-c", script, "with", "more", "words", "than", "registers", (char *)NULL);
+        _exit(81);
+    }
+    close(fd);
+    close(ends[1]);
+    tell();
+    char bytes[32] = {0};
+    result("from cat", read_fully(ends[0], bytes, 10));
+    say("%s", bytes);
+    int status;
+    waitpid(child, &status, 0);
+    say("sh %d", WEXITSTATUS(status));
+}
+static void exec_high_client(int fd) {
+    hear();
+    pause_ms(20);
+    result("write", write(fd, "to another", 10));
+    result("closed", close(fd));
+}
+
+static void dprintf_server(int fd) {
+    result("write", write(fd, "one ", 4));
+    result("dprintf", dprintf(fd, "%d %s %d %g ", 2, "three", 4, 5.5));
+    result("write", write(fd, "six", 3));
+    close(fd);
+}
+static void dprintf_client(int fd) {
+    char bytes[64] = {0};
+    result("read", read_fully(fd, bytes, sizeof bytes - 1));
+    say("%s", bytes);
+}
+
+static void daemon_server(int fd) {
+    char byte;
+    pid_t child = fork();
+    if (child == 0) {
+        if (daemon(1, 1) != 0) _exit(82);
+        for (int turn = 0; turn < 100; turn++)
+            if (read(fd, &byte, 1) != 1 || write(fd, &byte, 1) != 1) _exit(83);
+        close(fd);
+        int other = open("/dev/zero", O_RDONLY);
+        char answer = read(other, &byte, 1) == 1 && byte == 0 ? 'k' : '!';
+        tell();
+        _exit(answer != 'k');
+    }
+    int status;
+    waitpid(child, &status, 0);
+    say("child %d", WEXITSTATUS(status));
+    close(fd);
+}
+static void daemon_client(int fd) {
+    char byte;
+    int wrong = 0;
+    for (int turn = 0; turn < 100; turn++)
+        wrong += write(fd, "d", 1) != 1 || read(fd, &byte, 1) != 1 || byte != 'd';
+    say("wrong %d", wrong);
+    result("end", read(fd, &byte, 1));
+    hear();
+}
+
 static void vfork_server(int fd) {
     char bytes[32] = {0};
     int ends[2];
@@ -518,6 +585,9 @@ const struct one_case added_cases[] = {
     {"sendmmsg", sendmmsg_server, sendmmsg_client},
     {"dup2-over", answer_once, dup2_over_client},
     {"close-range", close_range_server, close_range_client},
+    {"exec-high", exec_high_server, exec_high_client},
+    {"dprintf", dprintf_server, dprintf_client},
+    {"daemon", daemon_server, daemon_client},
     {"vfork", vfork_server, vfork_client},
     {"spawn", spawn_server, spawn_client},
     {"oneshot", answer_once, oneshot_client},
