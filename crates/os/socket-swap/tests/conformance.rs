@@ -1,13 +1,16 @@
 //! What unix stream sockets promise, case by case: a pair of C programs must see the same whichever of them is preloaded.
 
+#[path = "support/c_programs.rs"]
+mod c_programs;
 #[path = "support/preload.rs"]
 mod support;
 
+use c_programs::compile;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Folder, compile, library};
+use support::{Folder, library};
 
 const SOURCES: &[&str] = &["conformance/harness.c", "conformance/basic.c", "conformance/added.c"];
 /// Cases at a time. They mostly sleep.

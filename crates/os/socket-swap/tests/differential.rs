@@ -1,11 +1,14 @@
 //! Random operations on both ends of a connection: results, errors and bytes must be those of a plain socket.
 
+#[path = "support/c_programs.rs"]
+mod c_programs;
 #[path = "support/preload.rs"]
 mod support;
 
+use c_programs::compile;
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, compile, library};
+use support::{Folder, library};
 
 /// Operations of one run.
 const STEPS: &str = "3000";

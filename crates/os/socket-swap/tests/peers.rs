@@ -1,14 +1,17 @@
 //! Peers that break the protocol, die, or come in great number: the process at the other end goes on as it was.
 
+#[path = "support/c_programs.rs"]
+mod c_programs;
 #[path = "support/preload.rs"]
 mod support;
 
+use c_programs::compile;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Folder, compile, library};
+use support::{Folder, library};
 
 /// What an attacker does, and how the victim's connection may end.
 const WAYS: &[(&str, &[&str])] = &[

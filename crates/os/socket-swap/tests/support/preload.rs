@@ -1,7 +1,6 @@
-//! What the tests share: the library, C programs, and a folder that goes away.
+//! What the tests share: the library, and a folder that goes away.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The library that cargo built beside this test.
@@ -33,14 +32,4 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Compiles C sources of `tests/` with warnings as errors.
-pub(crate) fn compile(sources: &[&str], to: &Path) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mut command = Command::new("cc");
-    command.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-o"]).arg(to);
-    command.args(sources.iter().map(|source| folder.join(source))).arg("-lpthread");
-    let ran = command.output().expect("these tests need a C compiler called `cc` (Debian: gcc)");
-    assert!(ran.status.success(), "cc failed:\n{}", String::from_utf8_lossy(&ran.stderr));
 }
