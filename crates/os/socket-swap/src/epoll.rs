@@ -243,6 +243,12 @@ pub(crate) fn leave_all(set: i32) {
     }
 }
 
+/// Whether something is known of this descriptor, as a set or as one that sets watch.
+#[inline]
+pub(crate) fn concerns(fd: i32) -> bool {
+    is_followed(fd) || is_watched(fd) || WATCHED.get(fd as usize).is_some_and(|watched| watched.load(Ordering::Relaxed))
+}
+
 /// A descriptor is about to be closed: as a set, or as one that sets watch.
 pub(crate) fn closing(fd: i32) {
     let Some(head) = HEADS.get(fd as usize) else { return };

@@ -59,10 +59,15 @@ pub(crate) fn send(
         drop(held);
         return kernel();
     }
-    let total = call.buffers.len();
-    if is_gone(link, call.fd) || total == 0 {
+    if is_gone(link, call.fd) || call.buffers.len() == 0 {
         return spill(link, held, kernel);
     }
+    by_ring(link, held, call, kernel)
+}
+
+/// Sends by the ring, and what does not fit in time through the socket.
+fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+    let total = call.buffers.len();
     let mut done = 0;
     let may_block = call.flags & libc::MSG_DONTWAIT == 0;
     loop {

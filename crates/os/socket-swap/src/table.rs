@@ -3,7 +3,7 @@
 use crate::connection::{self, Connection, Stage};
 use crate::{epoll, plain};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// Descriptors that can be swapped: 0 to this. Those above stay plain.
 pub(crate) const DESCRIPTORS_MAX: usize = 65536;
@@ -12,6 +12,22 @@ pub(crate) const DESCRIPTORS_MAX: usize = 65536;
 static TABLE: [AtomicU32; DESCRIPTORS_MAX] = [const { AtomicU32::new(0) }; DESCRIPTORS_MAX];
 /// Above the highest descriptor that was ever entered.
 static ABOVE_HIGHEST: AtomicU32 = AtomicU32::new(0);
+
+/// The process whose table this is, or 0 before the first entry.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Takes the table over, at the first entry and in the child of a fork.
+pub(crate) fn adopt() {
+    // SAFETY: asks for a number.
+    PROCESS.store(unsafe { libc::getpid() }, Ordering::Relaxed);
+}
+
+/// Whether descriptors of the calling process are those of the table. The child of a `vfork` shares this memory and closes
+/// descriptors of its own.
+fn is_own_process() -> bool {
+    // SAFETY: asks for a number.
+    PROCESS.load(Ordering::Relaxed) == unsafe { libc::getpid() }
+}
 
 /// A connection that stays for as long as this lives.
 pub(crate) struct Reference(&'static Connection);
@@ -83,6 +99,9 @@ pub(crate) fn follow(fd: i32) {
         // Standard input and output are read and written by parts of libc that nobody stands in front of.
         return;
     }
+    if PROCESS.load(Ordering::Relaxed) == 0 {
+        adopt();
+    }
     if let Some((place, _)) = connection::take() {
         ABOVE_HIGHEST.fetch_max(fd as u32 + 1, Ordering::AcqRel);
         cell.store(place + 1, Ordering::SeqCst);
@@ -111,6 +130,9 @@ pub(crate) fn duplicated(from: i32, to: i32) {
 
 /// A descriptor is about to be closed by this process, or was replaced.
 pub(crate) fn closing(fd: i32) {
+    if !has(fd) && !epoll::concerns(fd) || !is_own_process() {
+        return;
+    }
     epoll::closing(fd);
     let Some(found) = find(fd) else { return };
     if !found.is_ours() {
@@ -165,7 +187,10 @@ fn forget(found: &Reference) {
         if cell.compare_exchange(entry, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
             && found.descriptors.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            found.holders().remove();
+            // Another process that has it too must not take itself for the only one: this one goes on with the socket.
+            if found.holders().is_alone() {
+                found.holders().remove();
+            }
             found.set_stage(Stage::Plain);
             found.0.release();
         }

@@ -3,6 +3,7 @@
 #[path = "support/preload.rs"]
 mod support;
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +37,8 @@ fn start(mut command: Command, socket: &Path) -> Server {
     let name = command.get_program().to_string_lossy().into_owned();
     let server = Server(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install")));
     let began = Instant::now();
-    while !socket.exists() {
+    // Bound is not yet listening.
+    while UnixStream::connect(socket).is_err() {
         assert!(began.elapsed() < Duration::from_secs(20), "{name} does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -192,6 +192,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     in_parent();
     lock::forget_thread();
+    table::adopt();
     // SAFETY: asks for a number.
     let own = unsafe { libc::getpid() };
     for connection in connection::all() {

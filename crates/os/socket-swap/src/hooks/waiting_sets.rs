@@ -75,16 +75,10 @@ unsafe fn wait(
     let limit = Limit::new(limit);
     loop {
         if !epoll::any_linked(set) {
-            let _asleep = readiness::Asleep::new();
-            let more = kernel(room.as_mut_ptr(), room.len() as c_int, limit.left());
-            if more < 0 {
-                return more;
+            match sleep(set, room, limit, &kernel) {
+                Some(found) => return found,
+                None => continue,
             }
-            let found = epoll::filter(set, &mut [], &mut room[..more as usize]);
-            if found > 0 || limit.is_over() {
-                return found as c_int;
-            }
-            continue;
         }
         let kernel_first = room.len() < 4 && TURNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let for_rings = if kernel_first { 0 } else { (room.len() - room.len() / 4).max(1) };
@@ -104,22 +98,33 @@ unsafe fn wait(
         if kernel_first || governor::look(0, || epoll::any_ready(set)) {
             continue;
         }
-        let asleep = readiness::Asleep::new();
-        epoll::announce(set);
-        let news = epoll::any_ready(set);
-        let more = if news { 0 } else { kernel(room.as_mut_ptr(), room.len() as c_int, limit.left()) };
-        if asleep.was_last() {
-            epoll::awake(set);
-        }
-        if news {
-            continue;
-        }
-        if more < 0 {
-            return more;
-        }
-        let found = epoll::filter(set, &mut [], &mut room[..more as usize]);
-        if found > 0 || limit.is_over() {
-            return found as c_int;
+        match sleep(set, room, limit, &kernel) {
+            Some(found) => return found,
+            None => continue,
         }
     }
+}
+
+/// Sleeps in the kernel's wait. `None`: look again.
+fn sleep(
+    set: c_int,
+    room: &mut [epoll_event],
+    limit: Limit,
+    kernel: &impl Fn(*mut epoll_event, c_int, Option<Duration>) -> c_int,
+) -> Option<c_int> {
+    let asleep = readiness::Asleep::new();
+    epoll::announce(set);
+    let news = epoll::any_ready(set);
+    let more = if news { 0 } else { kernel(room.as_mut_ptr(), room.len() as c_int, limit.left()) };
+    if asleep.was_last() {
+        epoll::awake(set);
+    }
+    if news {
+        return None;
+    }
+    if more < 0 {
+        return Some(more);
+    }
+    let found = epoll::filter(set, &mut [], &mut room[..more as usize]);
+    (found > 0 || limit.is_over()).then_some(found as c_int)
 }
