@@ -159,7 +159,7 @@ fn connections_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "half a minute: 10,000 connections"]
+#[ignore = "a minute or more: 10,000 connections"]
 fn connections_leave_nothing_behind_at_full_size() {
     many(10_000);
 }
