@@ -138,14 +138,16 @@ fn many(connections: usize) {
     let folder = Folder::new();
     let client = folder.path("client");
     compile(&["programs/client.c"], &client);
+    // Read all the time: it says more than a pipe holds.
     let victim = Victim::start(&folder, connections);
+    let reading = std::thread::spawn(move || victim.finish());
     let mut command = Command::new(client);
     command.arg(folder.path("s")).arg(connections.to_string()).arg("30");
     command.env("LD_PRELOAD", library()).env("HUSHWIRE_SWAP_STATS", folder.path("counts"));
     let ran = command.output().expect("it was compiled");
     assert!(ran.status.success(), "{}", ran.status);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("more descriptors 0, more segments 0"), "{ran:?}");
-    let rest = victim.finish();
+    let rest = reading.join().expect("the victim ends well");
     let tail: String = rest.lines().last().unwrap_or_default().to_owned();
     assert_eq!(tail, "more descriptors 0, more segments 0");
     let counts = std::fs::read_to_string(folder.path("counts")).expect("the library counts");
@@ -159,7 +161,7 @@ fn connections_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "a minute or more: 10,000 connections"]
+#[ignore = "ten seconds: 10,000 connections"]
 fn connections_leave_nothing_behind_at_full_size() {
     many(10_000);
 }
