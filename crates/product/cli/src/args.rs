@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod sim;
+pub(crate) mod swap;
 
 pub(crate) use sim::{ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg};
 
@@ -40,7 +41,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
-    ("Alone", &["hop"]),
+    ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
 
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),
+    /// Run a program whose unix sockets go through shared memory where the other side does too
+    Swap(swap::SwapArgs),
     /// Print the version
     Version(VersionArgs),
     /// Print completions for a shell

@@ -12,5 +12,6 @@ pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod sim;
 pub(crate) mod status;
+pub(crate) mod swap;
 pub(crate) mod verify;
 pub(crate) mod version;

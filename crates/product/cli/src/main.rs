@@ -56,6 +56,7 @@ fn run(command: Command) -> Outcome {
         Command::Exit(args) => commands::run::exit(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Hop(args) => commands::hop::run(args.command),
+        Command::Swap(args) => commands::swap::run(args),
         Command::Version(args) => commands::version::run(&args),
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),

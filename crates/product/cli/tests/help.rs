@@ -30,6 +30,7 @@ const COMMANDS: &[&[&str]] = &[
     &["hop", "status"],
     &["hop", "plan"],
     &["hop", "key"],
+    &["swap"],
     &["version"],
     &["completions"],
     &["man"],
