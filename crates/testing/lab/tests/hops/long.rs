@@ -117,8 +117,8 @@ fn throttled_for_a_minute() -> Outcome {
         let cases = [
             ("before the limit, keyed, 60 s", Hopping { interval, ..Hopping::each(true, bytes) }, 60),
             ("before the limit, keyless, 30 s", Hopping { interval, ..Hopping::each(false, bytes) }, 30),
-            ("every 4 s, 20 s", Hopping::every(true, "4s"), 20),
-            ("no hop, 20 s", Hopping::never(true), 20),
+            ("every 4 s, 20 s", Hopping::every(false, "4s"), 20),
+            ("no hop, 20 s", Hopping::never(false), 20),
         ];
         for (case, hopping, seconds) in cases {
             let network = line(ROUND_TRIP, Some(throttle))?;
