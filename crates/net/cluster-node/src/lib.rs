@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod credentials;
+pub mod disk;
 pub mod frame;
 pub mod member;
 pub mod pki;
