@@ -180,12 +180,15 @@ impl Shared {
 
     /// Begins to dial every member with a lower node id that is not dialled yet.
     pub(super) fn dial_missing(self: &Arc<Self>) {
-        for (peer, _) in self.roster.all() {
-            if peer >= self.settings.own || self.state().dialers.contains_key(&peer) {
-                continue;
-            }
+        for peer in self.roster.all().into_keys().filter(|peer| *peer < self.settings.own) {
             let (sender, receiver) = watch::channel(());
-            self.state().dialers.insert(peer, sender);
+            {
+                let mut state = self.state();
+                if state.is_stopped || state.dialers.contains_key(&peer) {
+                    continue;
+                }
+                state.dialers.insert(peer, sender);
+            }
             Arc::clone(self).spawn(dial::keep_dialling(Arc::clone(self), peer, receiver));
         }
     }

@@ -80,7 +80,7 @@ impl Cluster {
     /// Starts a node whose peers are not there, and says how often it has dialled after a while.
     pub(crate) async fn start_alone(&self, node: usize) -> u64 {
         let mut alone = Self::new(self.members.len());
-        std::mem::swap(&mut alone.root, &mut root());
+        alone.root = root();
         let started = alone.start(node);
         tokio::time::sleep(Duration::from_millis(200)).await;
         started.transport.status().peers.values().map(|peer| peer.failed_dials).sum()

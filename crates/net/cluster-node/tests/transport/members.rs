@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, RawPeer, Shown, name, now_s, pair, root};
 use bytes::Bytes;
-use cluster_node::credentials::{CredentialStore, Credentials, OwnKey};
+use cluster_node::credentials::{CredentialFiles, CredentialStore, Credentials, KeptKey, OwnKey};
 use cluster_node::member::{Member, Proof, id_of_name};
 use cluster_node::pki::CertificateInfo;
 use cluster_node::transport::{BindError, LostReason, Settings, Stream, Transport};
@@ -13,9 +13,8 @@ use rustls::pki_types::CertificateDer;
 async fn a_member_that_is_taken_off_the_list_loses_its_connection_and_comes_back_with_it() {
     let cluster = Cluster::new(3);
     let mut nodes: Vec<_> = (0..3).map(|node| cluster.start(node)).collect();
-    for (own, node) in nodes.iter_mut().enumerate() {
+    for node in &nodes {
         node.until("all are connected", |status| status.peers.values().all(|peer| peer.session.is_some())).await;
-        let _ = own;
     }
     let without: Vec<Member> = [0, 2].map(|node: usize| cluster.members[node].clone()).to_vec();
     for node in [0, 2] {
@@ -67,6 +66,36 @@ async fn a_certificate_is_renewed_and_a_root_changed_without_a_restart() {
     let waited = tokio::time::timeout(std::time::Duration::from_millis(200), receive.read(&mut [0; 1])).await;
     assert!(waited.is_err(), "it is let in and waited for");
     high.connected(cluster.id(0)).await;
+}
+
+#[tokio::test]
+async fn changed_files_are_taken_into_use_and_broken_ones_are_not() {
+    let cluster = Cluster::new(2);
+    let folder = std::env::temp_dir().join(format!("cluster-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (certificate, roots) = (folder.join("n.crt"), folder.join("root.crt"));
+    std::fs::write(&certificate, cluster.certificate(0)).expect("a file");
+    std::fs::write(&roots, cluster.root.certificate()).expect("a file");
+    let key = KeptKey::Node(cluster.secret(0).clone());
+    let files = CredentialFiles { certificate: certificate.clone(), roots, key };
+    let store = CredentialStore::new(files.load().expect("good files"));
+    let shown = || store.current().certificate_der().to_vec();
+    let before = shown();
+    let keeper = tokio::spawn(files.keep_fresh(store.clone(), std::time::Duration::from_millis(10)));
+    std::fs::write(&certificate, "half a file").expect("a file");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(shown(), before, "what cannot be used changes nothing");
+    std::fs::write(&certificate, cluster.certificate(1)).expect("a file");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(shown(), before, "nor does another node's");
+    std::fs::write(&certificate, cluster.certificate(0)).expect("a file");
+    let begin = std::time::Instant::now();
+    while shown() == before {
+        assert!(begin.elapsed().as_secs() < 20, "the newer file is not taken");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    keeper.abort();
+    std::fs::remove_dir_all(&folder).expect("a folder");
 }
 
 #[tokio::test]
