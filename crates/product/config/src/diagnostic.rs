@@ -277,6 +277,20 @@ impl Problem {
         }
     }
 
+    /// What to do about a problem of a node of a cluster.
+    fn cluster_remedy(&self) -> &'static str {
+        match self {
+            Self::Json(_) => {
+                "names and strings stand in double quotes, a comma between two values, none behind the last"
+            }
+            Self::ClusterId => "write the 64 hexadecimal digits that the other members have",
+            Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints",
+            Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it",
+            Self::MemberCount => "list every member once",
+            _ => "remove one of the two, or correct it",
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -335,14 +349,8 @@ impl Problem {
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
-            Self::Json(_) => {
-                "names and strings stand in double quotes, a comma between two values, none behind the last".into()
-            }
-            Self::ClusterId => "write the 64 hexadecimal digits that the other members have".into(),
-            Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints".into(),
-            Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it".into(),
-            Self::MemberTwice => "remove one of the two, or correct it".into(),
-            Self::MemberCount => "list every member once".into(),
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::MemberName(_) => self.cluster_remedy().into(),
+            Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
