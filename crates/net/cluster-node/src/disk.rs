@@ -16,6 +16,7 @@ pub use segment::PREALLOCATE_BYTES;
 
 use files::{Disk, Kernel, Layout};
 use identity::NodeId;
+use reader::Written;
 use segment::Segment;
 use std::fs::File;
 use std::path::Path;
@@ -45,7 +46,8 @@ pub struct Store {
     /// Locked as long as the store is open.
     _lock: File,
     /// The segment that is written.
-    current: Option<Segment>,
+    current: Option<(SegmentNumber, Segment)>,
+    written: Written,
     has_failed: bool,
 }
 
@@ -64,7 +66,7 @@ impl Store {
         let lock = layout.lock()?;
         layout.check_owner(owner)?;
         layout.remove_unfinished()?;
-        Ok(Self { layout, disk, _lock: lock, current: None, has_failed: false })
+        Ok(Self { layout, disk, _lock: lock, current: None, written: Written::default(), has_failed: false })
     }
 
     /// Every segment that is whole, oldest first. The newest one is the one to resume.
@@ -88,13 +90,17 @@ impl Store {
             segment.append(&[header])?;
             segment.sync()?;
             store.layout.publish(&unfinished, &store.layout.checkpoint(number))?;
-            store.current = Some(segment);
+            if let Some((_, before)) = store.current.take() {
+                before.end()?;
+            }
+            store.written.note(number, segment.position());
+            store.current = Some((number, segment));
             Ok(())
         })
     }
 
-    /// Goes on with a segment after a start: hands all its bytes over, in pieces and in order, then asks `finish` up to where
-    /// they are good, cuts the file there, and syncs it: what was read may not have been on the disk yet.
+    /// Goes on with a segment after a start: hands all its bytes over, in pieces and in order, zeros for which room was taken
+    /// among them ([`PREALLOCATE_BYTES`]), then asks `finish` up to where they are good, cuts the file there, and syncs it: what was read may not have been on the disk yet.
     ///
     /// # Errors
     /// When `finish` refuses the bytes, in which case the file is as it was; or when the system refuses, which is final.
@@ -117,7 +123,9 @@ impl Store {
         }
         let good = finish().map_err(ResumeError::Refused)?;
         self.guarded(|store| {
-            store.current = Some(Segment::resume(&path, good.min(at), Arc::clone(&store.disk))?);
+            let segment = Segment::resume(&path, good.min(at), Arc::clone(&store.disk))?;
+            store.written.note(number, segment.position());
+            store.current = Some((number, segment));
             Ok(())
         })?;
         Ok(())
@@ -132,7 +140,13 @@ impl Store {
     /// # Panics
     /// Before [`Store::begin`] or [`Store::resume`].
     pub fn append(&mut self, records: &[&[u8]]) -> Result<u64, DiskError> {
-        self.guarded(|store| store.segment().append(records))
+        self.guarded(|store| {
+            let (number, segment) = store.segment();
+            let begin = segment.append(records)?;
+            let (number, end) = (*number, segment.position());
+            store.written.note(number, end);
+            Ok(begin)
+        })
     }
 
     /// Everything that was appended is on disk when this returns.
@@ -141,12 +155,12 @@ impl Store {
     /// When the system refuses. Whatever was appended since the last sync may or may not be on disk then, and a second
     /// attempt could not tell, so that is final.
     pub fn sync(&mut self) -> Result<(), DiskError> {
-        self.guarded(|store| store.segment().sync())
+        self.guarded(|store| store.segment().1.sync())
     }
 
     /// Where the next record begins.
     pub fn position(&self) -> u64 {
-        self.current.as_ref().map_or(0, Segment::position)
+        self.current.as_ref().map_or(0, |(_, segment)| segment.position())
     }
 
     /// Removes every segment before this one, with its checkpoint, and says how many.
@@ -172,10 +186,10 @@ impl Store {
 
     /// Reads beside the store, from wherever it is moved to.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.layout.clone())
+        Reader::new(self.layout.clone(), self.written.clone())
     }
 
-    fn segment(&mut self) -> &mut Segment {
+    fn segment(&mut self) -> &mut (SegmentNumber, Segment) {
         self.current.as_mut().expect("a segment is begun or resumed before anything is appended")
     }
 

@@ -22,7 +22,7 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
     /// What was written, and the file's length, are on disk.
     fn sync(&self, file: &File) -> io::Result<()>;
-    /// Takes room for bytes that will be written.
+    /// Takes room for bytes that will be written. The file is as long from then on, with zeros.
     fn allocate(&self, file: &File, at: u64, length: u64) -> io::Result<()>;
 }
 
@@ -40,7 +40,7 @@ impl Disk for Kernel {
     }
 
     fn allocate(&self, file: &File, at: u64, length: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, length) {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), at, length) {
             // Some file systems cannot; then room is taken as it is written.
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             other => other.map_err(io::Error::from),

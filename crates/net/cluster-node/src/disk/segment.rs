@@ -6,8 +6,8 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Room is taken ahead in steps of so many bytes, so that a sync has less to write about the file, and a full disk is
-/// noticed before a record is half written.
+/// Room is taken ahead in steps of so many bytes, so that a sync need not write the file's length, and a full disk is noticed
+/// before a record is half written. Behind the last record of the segment that is written stand at most as many zeros.
 pub const PREALLOCATE_BYTES: u64 = 16 << 20;
 
 /// Records of one call are put together up to this size, for one write.
@@ -59,6 +59,11 @@ impl Segment {
 
     pub(super) fn sync(&self) -> Result<(), DiskError> {
         self.disk.sync(&self.file).map_err(on("sync", &self.path))
+    }
+
+    /// Gives back the room that was not used.
+    pub(super) fn end(&self) -> Result<(), DiskError> {
+        self.file.set_len(self.end).map_err(on("cut", &self.path))
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {

@@ -80,8 +80,9 @@ fn a_torn_end_is_cut_wherever_it_is_torn() {
     store.append(&[&[3, 8, 8, 8]]).expect("room");
     drop(store);
     let path = Layout::new(&folder.0).log(ONE);
-    let whole = std::fs::read(&path).expect("a segment");
-    assert_eq!(whole, [1, 7, 3, 8, 8, 8]);
+    let file = std::fs::read(&path).expect("a segment");
+    let whole = &file[..6];
+    assert!(whole == [1, 7, 3, 8, 8, 8] && file[6..].iter().all(|byte| *byte == 0), "zeros follow");
     for (length, zeros) in (0..=whole.len()).flat_map(|length| [(length, 0), (length, 5_000)]) {
         let torn = [&whole[..length], &vec![0; zeros]].concat();
         std::fs::write(&path, &torn).expect("a segment");
@@ -101,7 +102,8 @@ fn a_torn_end_is_cut_wherever_it_is_torn() {
         assert_eq!(std::fs::metadata(&path).expect("a segment").len(), kept.len() as u64, "cut at {length}");
         store.append(&[&[1, 1]]).expect("room");
         drop(store);
-        assert_eq!(std::fs::read(&path).expect("a segment"), [kept, vec![1, 1]].concat());
+        let file = std::fs::read(&path).expect("a segment");
+        assert!(file.starts_with(&[kept, vec![1, 1]].concat()));
     }
 }
 
@@ -149,8 +151,12 @@ fn a_segment_is_there_whole_or_not_at_all() {
     assert_eq!(store.segments().expect("a folder"), [ONE, two]);
     let mut old = store.reader();
     assert_eq!(old.read(ONE, 0, 1).expect("a segment"), [1]);
+    // The store that began the first segment was closed, as a crash would; one that goes on gives unused room back.
+    store.begin(SegmentNumber(3), b"three", &[1, 3]).expect("room");
+    assert_eq!(std::fs::metadata(layout.log(two)).expect("a segment").len(), 2);
+    assert_eq!(store.reader().read(SegmentNumber(3), 0, 99).expect("a segment"), [1, 3], "no zeros behind the end");
     assert_eq!(store.remove_before(two).expect("a folder"), 1);
-    assert_eq!(store.segments().expect("a folder"), [two]);
+    assert_eq!(store.segments().expect("a folder"), [two, SegmentNumber(3)]);
     assert_eq!(old.read(ONE, 1, 1).expect("it is still open"), [1]);
     assert!(store.reader().read(ONE, 0, 1).is_err());
 }
