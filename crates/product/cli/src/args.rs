@@ -1,6 +1,7 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
 pub(crate) mod hop;
+pub(crate) mod pki;
 
 use crate::planning::options;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -39,7 +40,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
-    ("Set up", &["plan", "init", "keys", "ledger", "check"]),
+    ("Set up", &["plan", "init", "keys", "pki", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Make or show a node's keys
     Keys(KeysArgs),
+    /// Certificates of a cluster: its root, and its nodes' ones
+    Pki(pki::PkiArgs),
     /// Make or show the ledger of what an entry's rate has told
     Ledger(LedgerArgs),
     /// Say what is wrong with a configuration file, or what it will cost

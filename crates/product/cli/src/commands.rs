@@ -8,6 +8,7 @@ pub(crate) mod hop;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod ledger;
+pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod sim;

@@ -48,6 +48,7 @@ fn run(command: Command) -> Outcome {
         Command::Plan(args) => commands::plan::run(&args),
         Command::Init(args) => commands::init::run(args),
         Command::Keys(args) => commands::keys::run(args.command),
+        Command::Pki(args) => commands::pki::run(args.command),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Ledger(args) => commands::ledger::run(&args.command),

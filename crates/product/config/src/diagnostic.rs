@@ -224,6 +224,24 @@ pub enum Problem {
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    Json(Box<str>),
+    /// Not the id of a cluster.
+    #[error("not the id of a cluster")]
+    ClusterId,
+    /// Not a node id.
+    #[error("not a node id: {0}")]
+    NodeId(identity::KeyTextError),
+    /// Not a member's name.
+    #[error("{0}")]
+    MemberName(cluster_node::member::NameError),
+    /// A member that is there already.
+    #[error("another member has the same")]
+    MemberTwice,
+    /// Too few or too many members.
+    #[error("a cluster has 2 to {} members, this node included", cluster_node::member::MEMBERS_MAX)]
+    MemberCount,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -287,6 +305,20 @@ impl Problem {
         }
     }
 
+    /// What to do about a problem of a node of a cluster.
+    fn cluster_remedy(&self) -> &'static str {
+        match self {
+            Self::Json(_) => {
+                "names and strings stand in double quotes, a comma between two values, none behind the last"
+            }
+            Self::ClusterId => "write the 64 hexadecimal digits that the other members have",
+            Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints",
+            Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it",
+            Self::MemberCount => "list every member once",
+            _ => "remove one of the two, or correct it",
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -345,6 +377,8 @@ impl Problem {
             Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
             Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::MemberName(_) => self.cluster_remedy().into(),
+            Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
@@ -369,6 +403,20 @@ impl Diagnostics {
     /// The single problems.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
+    }
+
+    /// The same problems in a JSON text that lacks the first `bytes` and has `length` bytes.
+    pub(crate) fn in_json(self, bytes: usize, length: usize) -> Self {
+        let back = |at: usize| at.saturating_sub(bytes).min(length);
+        let moved = |one: Diagnostic| Diagnostic {
+            span: back(one.span.start)..back(one.span.end),
+            problem: match one.problem {
+                Problem::Syntax(message) => Problem::Json(message),
+                other => other,
+            },
+            ..one
+        };
+        Self(self.0.into_iter().map(moved).collect())
     }
 
     /// `1 problem`, `3 problems`.
