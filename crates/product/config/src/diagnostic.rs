@@ -349,8 +349,8 @@ impl Problem {
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
-            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::MemberName(_) => self.cluster_remedy().into(),
-            Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
