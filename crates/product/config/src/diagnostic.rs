@@ -377,8 +377,8 @@ impl Problem {
             Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
             Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
-            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::MemberName(_) => self.cluster_remedy().into(),
-            Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

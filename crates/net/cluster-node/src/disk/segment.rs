@@ -46,6 +46,10 @@ impl Segment {
         let begin = self.end;
         let length: usize = records.iter().map(|record| record.len()).sum();
         self.reserve(begin + length as u64)?;
+        if let [record] = records {
+            self.write(record)?;
+            return Ok(begin);
+        }
         self.gathered.clear();
         for record in records {
             if !self.gathered.is_empty() && self.gathered.len() + record.len() > GATHER_BYTES {
@@ -67,10 +71,17 @@ impl Segment {
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
-        self.disk.write_at(&self.file, &self.gathered, self.end).map_err(on("write", &self.path))?;
-        self.end += self.gathered.len() as u64;
-        self.gathered.clear();
-        self.gathered.shrink_to(GATHER_BYTES);
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let written = self.write(&gathered);
+        gathered.clear();
+        gathered.shrink_to(GATHER_BYTES);
+        self.gathered = gathered;
+        written
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.disk.write_at(&self.file, bytes, self.end).map_err(on("write", &self.path))?;
+        self.end += bytes.len() as u64;
         Ok(())
     }
 
