@@ -305,6 +305,16 @@ impl Problem {
         }
     }
 
+    /// What to do about a number of a mode's settings.
+    fn number_remedy(&self) -> &'static str {
+        match self {
+            Self::NotFinite => "write such as 1.0 or 1e-6",
+            Self::Share => "write such as 0.15 or 1.125",
+            Self::NoSigma => "raise epsilon or lower the quota",
+            _ => "raise the noise multiplier",
+        }
+    }
+
     /// What to do about a problem of a node of a cluster.
     fn cluster_remedy(&self) -> &'static str {
         match self {
@@ -360,16 +370,12 @@ impl Problem {
             Self::NoListener => "add [[listen]] with kind = \"proxy\" and address = \"127.0.0.1:1080\"".into(),
             Self::ListenerTwice => "give one of them another address".into(),
             Self::TooManyListeners(_) => "remove some".into(),
-            Self::NotFinite => "write such as 1.0 or 1e-6".into(),
             Self::Epsilon => {
                 "write 1.0 unless you know why another loss is right; docs/privacy.md says what it means".into()
             }
             Self::Delta => "write 1e-6: it should be far below one in the number of clients".into(),
-            Self::Share => "write such as 0.15 or 1.125".into(),
-            Self::NoSigma => "raise epsilon or lower the quota".into(),
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
-            Self::QueueCost => "raise the noise multiplier".into(),
             Self::LimitOfOtherMode { .. } | Self::LimitTooSmall { .. } => self.limit_remedy(),
             Self::LimitBehind { .. } | Self::LimitBeyondWindow { .. } => self.limit_remedy(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
@@ -377,6 +383,7 @@ impl Problem {
             Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
             Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
+            Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
