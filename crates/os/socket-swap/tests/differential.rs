@@ -53,7 +53,7 @@ fn random_operations_give_what_a_plain_socket_gives() {
 }
 
 #[test]
-#[ignore = "two minutes: a thousand seeds"]
+#[ignore = "a thousand seeds take two minutes; cargo xtask long swap"]
 fn random_operations_at_full_size() {
     compare(1000..2000);
 }

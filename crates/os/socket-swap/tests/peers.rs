@@ -161,7 +161,7 @@ fn connections_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "ten seconds: 10,000 connections"]
+#[ignore = "10,000 connections take ten seconds; cargo xtask long swap"]
 fn connections_leave_nothing_behind_at_full_size() {
     many(10_000);
 }

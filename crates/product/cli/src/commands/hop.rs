@@ -81,6 +81,8 @@ fn serve(handle: &Handle, telling: Telling, client: bool, run: impl FnOnce() -> 
                 }
             }
         });
+        // Its file goes before the loop ends, and the process with it.
+        drop(socket);
         aside.stop();
     });
     waiting.map_err(|error| Failure::new(Code::System, format!("no thread for signals: {error}")))?;
