@@ -23,6 +23,9 @@ async fn a_member_that_was_killed_is_connected_again_from_either_end() {
         } else {
             low.kill().await;
             low = cluster.start(0);
+            // Whoever says nothing notices with the next keep-alive, after 20 s; an engine always has a heartbeat to send.
+            let beat = high.transport.send(id_low, session, Stream::Heartbeat, Bytes::from_static(b"beat"));
+            assert!(matches!(beat, Ok(()) | Err(SendError::Over)), "{beat:?}");
             assert_eq!(high.lost(id_low).await, (session, LostReason::Restarted));
         }
         let next = low.connected(id_high).await;
