@@ -6,6 +6,18 @@ use std::time::Duration;
 
 use crate::sighting::{Direction, Sighting};
 
+/// The time of the first packet of each slot, in the order of time, before a grid is known: packets that come within half a
+/// period of a slot's first belong to it.
+pub fn slot_starts(period: Duration, sightings: &[Sighting]) -> Vec<Duration> {
+    let mut starts: Vec<Duration> = Vec::new();
+    for sighting in sightings {
+        if starts.last().is_none_or(|last| sighting.at > *last + period / 2) {
+            starts.push(sighting.at);
+        }
+    }
+    starts
+}
+
 /// A grid as an observer reconstructs it: a first slot and a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use adversary::{
     Decision, Direction, Grid, Lateness, ShiftBounds, Sighting, SlotCounts, Trial, judge_randomness, one_size,
+    slot_starts,
 };
 use lab::load::{self, Service};
 use lab::pair::{Mode, Pair, PairConfig, Role};
@@ -94,17 +95,6 @@ fn recording(pair: &Pair) -> Recording {
     pair.relay().map(lab::relay::Relay::recording).unwrap_or_default()
 }
 
-/// The time of the first packet of each slot.
-fn slot_starts(sightings: &[Sighting]) -> Vec<Duration> {
-    let mut starts: Vec<Duration> = Vec::new();
-    for sighting in sightings {
-        if starts.last().is_none_or(|last| sighting.at > *last + SLOT / 2) {
-            starts.push(sighting.at);
-        }
-    }
-    starts
-}
-
 /// From when to when something lasted, on the recording's clock.
 #[derive(Debug, Clone, Copy)]
 struct Window {
@@ -141,7 +131,7 @@ fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
             let seen = windows.each_ref().map(|windows| {
                 windows.iter().map(|it| recording.between(*direction, it.from, it.to)).collect::<Vec<_>>()
             });
-            let all: Vec<Duration> = seen.iter().flatten().flat_map(|sightings| slot_starts(sightings)).collect();
+            let all: Vec<Duration> = seen.iter().flatten().flat_map(|sightings| slot_starts(SLOT, sightings)).collect();
             let grid = Grid::fit(SLOT, &all).ok_or("nothing was recorded")?;
             for sightings in seen.iter().flatten() {
                 check_counts(grid, *direction, sightings);
@@ -150,7 +140,7 @@ fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
                 continue;
             }
             let [idle, loaded] = seen.each_ref().map(|phases| {
-                let starts = phases.iter().flat_map(|sightings| slot_starts(sightings));
+                let starts = phases.iter().flat_map(|sightings| slot_starts(SLOT, sightings));
                 Lateness::new(starts.map(|at| grid.lateness(at)).collect())
             });
             match trial.add_round(&idle, &loaded) {

@@ -122,16 +122,7 @@ fn defect_7_an_entry_that_a_majority_has_stays_unchosen() {
 #[test]
 fn defect_9_a_laggard_gets_the_whole_log_with_every_message() {
     let tuning = Tuning { term_entries_max: 64, window_entries_max: 16, ..Tuning::default() };
-    let mut cluster = Cluster::with(3, tuning, replicated_log::apps::built_in);
-    cluster.run(500);
-    let (leader, other) = (cluster.leader(), cluster.follower());
-    cluster.open(leader, 9);
-    cluster.stop(other);
-    for sequence in 1..=300 {
-        cluster.submit(leader, (9, sequence), PING_PONG, b"ping");
-        cluster.run(3);
-    }
-    cluster.run(1_500);
+    let (mut cluster, leader, other) = Cluster::with_laggard(tuning, 300);
     assert!(cluster.nodes[&leader].status().term > Term(3), "terms ended: {:?}", cluster.nodes[&leader].status());
     assert!(cluster.largest_frame < 20_000, "{} bytes at most so far", cluster.largest_frame);
     cluster.start(other);

@@ -60,16 +60,7 @@ fn a_message_longer_than_a_frame_travels_in_parts() {
 #[test]
 fn old_entries_live_on_disk_and_are_read_for_a_laggard() {
     let tuning = Tuning { window_entries_max: 16, ..Tuning::default() };
-    let mut cluster = Cluster::with(3, tuning, built_in);
-    cluster.run(500);
-    let (leader, other) = (cluster.leader(), cluster.follower());
-    cluster.open(leader, 9);
-    cluster.stop(other);
-    for sequence in 1..=200 {
-        cluster.submit(leader, (9, sequence), PING_PONG, b"ping");
-        cluster.run(3);
-    }
-    cluster.run(1_500);
+    let (mut cluster, _, other) = Cluster::with_laggard(tuning, 200);
     let before: usize = cluster.disks.values().map(|disk| disk.files().reads).sum();
     cluster.start(other);
     cluster.run(1_000);
@@ -81,16 +72,7 @@ fn old_entries_live_on_disk_and_are_read_for_a_laggard() {
 #[test]
 fn a_disk_that_cannot_be_read_stops_the_node_with_a_sentence() {
     let tuning = Tuning { window_entries_max: 16, ..Tuning::default() };
-    let mut cluster = Cluster::with(3, tuning, built_in);
-    cluster.run(500);
-    let (leader, other) = (cluster.leader(), cluster.follower());
-    cluster.open(leader, 9);
-    cluster.stop(other);
-    for sequence in 1..=100 {
-        cluster.submit(leader, (9, sequence), PING_PONG, b"ping");
-        cluster.run(3);
-    }
-    cluster.run(1_500);
+    let (mut cluster, _, other) = Cluster::with_laggard(tuning, 100);
     cluster.disks.values().for_each(|disk| disk.files().is_broken = true);
     let serving = cluster.leader();
     cluster.start(other);

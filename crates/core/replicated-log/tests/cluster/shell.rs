@@ -1,7 +1,7 @@
 //! The smallest shell there is: vectors for disks and queues, and every turn done at once.
 
 use identity::NodeId;
-use replicated_log::apps::{App, built_in};
+use replicated_log::apps::{App, PING_PONG, built_in};
 use replicated_log::record::{Header, LogDecoder, Places, Recovered};
 use replicated_log::{
     AppId, Checkpoint, ClusterId, Entry, Event, FRAME_BYTES_MAX, LogIndex, LogReader, Members, Node, Now, Outgoing,
@@ -113,6 +113,22 @@ impl Cluster {
         let genesis = Checkpoint::genesis(CLUSTER, members);
         (1..=count).for_each(|number| cluster.add(number, &genesis));
         cluster
+    }
+
+    /// Three nodes, of which one was stopped before so many messages were ordered and still is: the cluster, its leader, and
+    /// the one that lags.
+    pub(crate) fn with_laggard(tuning: Tuning, missed: u64) -> (Self, u8, u8) {
+        let mut cluster = Self::with(3, tuning, built_in);
+        cluster.run(500);
+        let (leader, other) = (cluster.leader(), cluster.follower());
+        cluster.open(leader, 9);
+        cluster.stop(other);
+        for sequence in 1..=missed {
+            cluster.submit(leader, (9, sequence), PING_PONG, b"ping");
+            cluster.run(3);
+        }
+        cluster.run(1_500);
+        (cluster, leader, other)
     }
 
     /// A node with an empty disk but for this checkpoint.

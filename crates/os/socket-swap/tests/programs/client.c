@@ -1,6 +1,5 @@
 /* client PATH CONNECTIONS EXCHANGES: one connection after another, each with so many single bytes there and back. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,22 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int open_descriptors(void) {
-    int count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder)) count++;
-    closedir(folder);
-    return count;
-}
-
-static int mapped_segments(void) {
-    int count = 0;
-    char line[1024];
-    FILE *maps = fopen("/proc/self/maps", "r");
-    while (fgets(line, sizeof line, maps)) count += strstr(line, "hushwire-swap") != NULL;
-    fclose(maps);
-    return count;
-}
+#include "usage.h"
 
 int main(int count, char **words) {
     if (count != 4) return 64;

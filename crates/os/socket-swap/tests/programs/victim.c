@@ -1,6 +1,5 @@
 /* victim PATH CONNECTIONS: serves one connection after another: answers each byte, and says how each ended. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -12,22 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int open_descriptors(void) {
-    int count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder)) count++;
-    closedir(folder);
-    return count;
-}
-
-static int mapped_segments(void) {
-    int count = 0;
-    char line[1024];
-    FILE *maps = fopen("/proc/self/maps", "r");
-    while (fgets(line, sizeof line, maps)) count += strstr(line, "hushwire-swap") != NULL;
-    fclose(maps);
-    return count;
-}
+#include "usage.h"
 
 int main(int count, char **words) {
     if (count != 3) return 64;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::time::Duration;
 
-use adversary::{Direction, Grid, Lateness, Sighting, SlotCounts, one_size};
+use adversary::{Direction, Grid, Lateness, Sighting, SlotCounts, one_size, slot_starts};
 use anyhow::{Context, ensure};
 use lab::attempts::within_three;
 use lab::network::{Family, HostPlan, Network};
@@ -58,21 +58,10 @@ pub(super) fn watch(rate: u64, interval: &'static str, lasting: Duration) -> any
     let one = |name, seen: &[super::capture::Seen]| -> anyhow::Result<Watched> {
         let out = seen.iter().filter(|seen| seen.direction == Direction::Outward);
         let sightings: Vec<Sighting> = out.map(super::capture::Seen::sighting).collect();
-        let grid = Grid::fit(SLOT, &slot_starts(&sightings)).context("packets were seen")?;
+        let grid = Grid::fit(SLOT, &slot_starts(SLOT, &sightings)).context("packets were seen")?;
         Ok(Watched { name, sightings, grid, steps: steps.clone() })
     };
     Ok([one("entry", &at_entry)?, one("exit", &at_exit)?])
-}
-
-/// The time of the first packet of each slot.
-fn slot_starts(sightings: &[Sighting]) -> Vec<Duration> {
-    let mut starts: Vec<Duration> = Vec::new();
-    for sighting in sightings {
-        if starts.last().is_none_or(|last| sighting.at > *last + SLOT / 2) {
-            starts.push(sighting.at);
-        }
-    }
-    starts
 }
 
 impl Watched {
@@ -118,7 +107,7 @@ impl Watched {
     pub(super) fn lateness(&self) -> [Lateness; 2] {
         let is_near =
             |at: Duration| self.steps.iter().any(|step| at + BEFORE >= step.asked && at <= step.moved + AFTER);
-        let starts = slot_starts(&self.sightings);
+        let starts = slot_starts(SLOT, &self.sightings);
         [false, true].map(|near| {
             let times = starts.iter().filter(|at| is_near(**at) == near);
             Lateness::new(times.map(|at| self.grid.lateness(*at)).collect())
