@@ -54,7 +54,9 @@ impl Handle {
     ///
     /// Of several that ask at a time all get the same answer, or one of them none.
     pub fn status(&self, patience: Duration) -> Option<Status> {
-        let status = self.0.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.0.status.lock().unwrap_or_else(PoisonError::into_inner);
+        // What came too late for whoever asked before is old.
+        *status = None;
         self.0.asked.store(true, Ordering::Release);
         self.ring();
         let waited = self.0.told.wait_timeout_while(status, patience, |status| status.is_none());
