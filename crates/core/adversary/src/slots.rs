@@ -60,6 +60,13 @@ impl Grid {
         self.since_origin(at).saturating_add(half).rem_euclid(self.period_ns()) - half
     }
 
+    /// When the slot nearest to a time was due.
+    pub fn due(&self, at: Duration) -> Duration {
+        let lateness = self.lateness(at);
+        let distance = Duration::from_nanos(lateness.unsigned_abs());
+        if lateness < 0 { at + distance } else { at.saturating_sub(distance) }
+    }
+
     fn moved(&self, nanoseconds: i64) -> Self {
         let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
         let origin = if nanoseconds < 0 {

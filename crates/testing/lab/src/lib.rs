@@ -18,3 +18,4 @@ pub mod scratch;
 pub mod servers;
 pub mod strangers;
 pub mod udp_load;
+pub mod witness;
