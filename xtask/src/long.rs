@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 18] = [
+const RUNS: [Long; 22] = [
     Long {
         name: "loom",
         about: "every interleaving of the shared-memory ring's models (about a minute)",
@@ -39,6 +39,13 @@ const RUNS: [Long; 18] = [
             "--target=x86_64-unknown-linux-gnu",
         ],
         environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
+    },
+    Long {
+        name: "swap",
+        about: "swapped sockets: 10,000 connections, and a thousand seeds of random calls beside plain ones (about 3 minutes)",
+        program: "cargo",
+        arguments: &["test", "--release", "--package=socket-swap", "--tests", "--", "--ignored", "--nocapture"],
+        environment: &[],
     },
     Long {
         name: "fuzz",
@@ -98,6 +105,30 @@ const RUNS: [Long; 18] = [
         program: "cargo",
         arguments: &["test", "--release", "--package", "ledger", "--test", "kills"],
         environment: &[("HUSHWIRE_LEDGER_KILLS", "1000")],
+    },
+    Long {
+        name: "cluster-sim",
+        about: "the replicated log under ten thousand seeds of every fault (about 3 minutes)",
+        program: "cargo",
+        arguments: &["test", "--package", "model-tests", "--test", "cluster", "every_seed", "--", "--nocapture"],
+        environment: &[("HUSHWIRE_CLUSTER_SEEDS", "10000")],
+    },
+    Long {
+        name: "cluster-churn",
+        about: "members join, leave and crash for a day of virtual time (about 4 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--package",
+            "model-tests",
+            "--test",
+            "cluster",
+            "a_day_of_churn",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
     },
     Long {
         name: "audit",
@@ -168,6 +199,24 @@ const RUNS: [Long; 18] = [
             "lab",
             "--test",
             "hops",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "link-hops",
+        about: "what hops of a real link cost a flow, save it from and show, behind the emulated provider (root, about 55 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "lab",
+            "--test",
+            "link_hops",
             "--",
             "--ignored",
             "--nocapture",

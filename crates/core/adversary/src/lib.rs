@@ -25,7 +25,7 @@ pub use randomness::{
     FALSE_ALARM_PER_RUN, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets, judge_randomness,
 };
 pub use sighting::{Difference, Direction, OddSize, Sighting, first_difference, one_size};
-pub use slots::{Grid, OddSlot, SlotCounts};
+pub use slots::{Grid, OddSlot, SlotCounts, slot_starts};
 pub use timing::{
     Comparison, Decision, Equivalence, FALSE_PASS_PER_TRIAL, Finding, Interval, Lateness, ROUNDS_MAX, ShiftBounds,
     Trial,

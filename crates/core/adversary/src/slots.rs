@@ -6,6 +6,18 @@ use std::time::Duration;
 
 use crate::sighting::{Direction, Sighting};
 
+/// The time of the first packet of each slot, in the order of time, before a grid is known: packets that come within half a
+/// period of a slot's first belong to it.
+pub fn slot_starts(period: Duration, sightings: &[Sighting]) -> Vec<Duration> {
+    let mut starts: Vec<Duration> = Vec::new();
+    for sighting in sightings {
+        if starts.last().is_none_or(|last| sighting.at > *last + period / 2) {
+            starts.push(sighting.at);
+        }
+    }
+    starts
+}
+
 /// A grid as an observer reconstructs it: a first slot and a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -46,6 +58,13 @@ impl Grid {
     pub fn lateness(&self, at: Duration) -> i64 {
         let half = self.period_ns() / 2;
         self.since_origin(at).saturating_add(half).rem_euclid(self.period_ns()) - half
+    }
+
+    /// When the slot nearest to a time was due.
+    pub fn due(&self, at: Duration) -> Duration {
+        let lateness = self.lateness(at);
+        let distance = Duration::from_nanos(lateness.unsigned_abs());
+        if lateness < 0 { at + distance } else { at.saturating_sub(distance) }
     }
 
     fn moved(&self, nanoseconds: i64) -> Self {

@@ -15,6 +15,8 @@ use crate::bounds::{ln_binomial_at_least, ln_binomial_at_most};
 pub const FALSE_PASS_PER_TRIAL: f64 = 1e-3;
 /// Rounds of fresh data before a trial fails.
 pub const ROUNDS_MAX: u32 = 3;
+/// Each round judges its own data, and from the second on all data so far.
+const JUDGEMENTS_MAX: u32 = 2 * ROUNDS_MAX - 1;
 /// Two quantiles, two samples, two ends each.
 const INTERVAL_ENDS: f64 = 8.0;
 
@@ -29,6 +31,11 @@ impl Lateness {
     pub fn new(mut nanoseconds: Vec<i64>) -> Self {
         nanoseconds.sort_unstable();
         Self { sorted: nanoseconds }
+    }
+
+    /// The samples of both.
+    fn with(&self, more: &Self) -> Self {
+        Self::new([self.sorted.as_slice(), &more.sorted].concat())
     }
 
     /// Number of samples.
@@ -184,24 +191,34 @@ pub enum Decision {
     Fail,
 }
 
-/// Up to [`ROUNDS_MAX`] rounds of an equivalence test, each on fresh data. The first round that shows equivalence
-/// passes the trial; the error of each round is a third of the trial's, so a shift beyond the bounds passes the whole
-/// trial with at most the chance [`FALSE_PASS_PER_TRIAL`].
+/// Up to [`ROUNDS_MAX`] rounds of an equivalence test. Each judges its fresh data alone, since a disturbance may have
+/// passed, and all data so far, since more data decides more. The first judgement that shows equivalence passes the
+/// trial; the error of each is a fifth of the trial's, so a shift beyond the bounds passes the whole trial with at most
+/// the chance [`FALSE_PASS_PER_TRIAL`].
 #[derive(Clone, Debug)]
 pub struct Trial {
     test: Equivalence,
+    /// All data so far, without and with load.
+    all: [Lateness; 2],
     rounds: Vec<Comparison>,
 }
 
 impl Trial {
     /// A trial without rounds yet.
     pub fn new(bounds: ShiftBounds) -> Self {
-        Self { test: Equivalence::new(bounds, FALSE_PASS_PER_TRIAL / f64::from(ROUNDS_MAX)), rounds: Vec::new() }
+        let test = Equivalence::new(bounds, FALSE_PASS_PER_TRIAL / f64::from(JUDGEMENTS_MAX));
+        Self { test, all: Default::default(), rounds: Vec::new() }
     }
 
     /// Judges one round of fresh data.
     pub fn add_round(&mut self, idle: &Lateness, loaded: &Lateness) -> Decision {
-        let comparison = self.test.judge(idle, loaded);
+        self.all = [self.all[0].with(idle), self.all[1].with(loaded)];
+        let fresh = self.test.judge(idle, loaded);
+        let comparison = if fresh.finding == Finding::Equivalent || self.rounds.is_empty() {
+            fresh
+        } else {
+            self.test.judge(&self.all[0], &self.all[1])
+        };
         self.rounds.push(comparison);
         match comparison.finding {
             Finding::Equivalent => Decision::Pass,
@@ -210,7 +227,7 @@ impl Trial {
         }
     }
 
-    /// All rounds so far.
+    /// All rounds so far: of each its own data if that showed equivalence or is the first, else all data up to it.
     pub fn rounds(&self) -> &[Comparison] {
         &self.rounds
     }
@@ -303,6 +320,28 @@ mod tests {
         assert_eq!(trial.add_round(&clean, &leaking), Decision::Fail);
         assert_eq!(trial.rounds().len(), 3);
         assert!(trial.to_string().contains("round 3: Different"));
+    }
+
+    #[test]
+    fn rounds_that_decide_nothing_alone_decide_together() {
+        let mut trial = Trial::new(ShiftBounds::default());
+        let round = |seed| (sample(seed, 700, 0), sample(seed + 100, 700, 0));
+        let few = round(1);
+        assert_eq!(test().judge(&few.0, &few.1).finding, Finding::Undecided);
+        assert_eq!(trial.add_round(&few.0, &few.1), Decision::MeasureAgain);
+        assert_eq!(trial.add_round(&round(2).0, &round(2).1), Decision::Pass);
+    }
+
+    #[test]
+    fn a_shift_just_beyond_the_bound_passes_no_trial() {
+        for seed in 0..100 {
+            let mut trial = Trial::new(ShiftBounds::default());
+            for round in 0..u64::from(ROUNDS_MAX) {
+                let (idle, loaded) = (1_000 * round + seed, 1_000 * round + seed + 500);
+                let decision = trial.add_round(&sample(idle, 4_000, 0), &sample(loaded, 4_000, 10_500));
+                assert_ne!(decision, Decision::Pass, "seed {seed}: {trial}");
+            }
+        }
     }
 
     #[test]

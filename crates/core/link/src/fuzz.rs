@@ -88,7 +88,7 @@ pub fn hostile_peer(input: &[u8], start: Now) {
         let mut packet = pair.dishonest.seal_any(link, piece);
         let from = if control & 2 == 0 { DISHONEST } else { ELSEWHERE };
         let via = pair.next_socket();
-        let from = Route { via, to: from.into() };
+        let from = Route { via, from: None, to: from.into() };
         pair.honest.handle_packet(pair.now, from, control & 4 != 0, &mut packet);
         pair.check();
     }

@@ -25,7 +25,7 @@ pub use event::{Counters, DialError, DownReason, DropReason, LinkEvent, LinkId, 
 pub use hops::{HopConfig, HopStatus, PAST_HOPS_MAX, PastHop, SocketOrder};
 pub use offer::{HopOffer, OFFER_ADDRESSES_MAX, OFFER_RANGES_MAX, OfferError};
 pub use port_hopping::causes::Cause as HopCause;
-pub use port_hopping::initiator::{SOCKETS_MAX, SocketFailure};
+pub use port_hopping::initiator::SOCKETS_MAX;
 pub use report::{LOSS_WINDOW, LinkFigures, LossFigures, REPORT_INTERVAL};
 pub use route::{Route, Via};
 

@@ -1,7 +1,7 @@
 //! Link reports: what a link carried, once a second (docs/spec/link.md, "Report").
 //!
 //! ```text
-//! | sent 8 | received 8 | marked 8 | of 8 | stamp 4 | echo 4 | held 4 |
+//! | sent 8 | received 8 | marked 8 | of 8 | stamp 4 | echo 4 | held 4 | asks 1 |
 //! ```
 
 use std::collections::VecDeque;
@@ -14,6 +14,22 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const LOSS_WINDOW: Duration = Duration::from_secs(10);
 /// Reports kept for the window: one a second, and some that came in a heap. When full, the oldest goes.
 const SAMPLES_MAX: usize = 16;
+/// Where a report was lost, one packet of so many is a report until one has come through.
+const REPEAT_PACKETS: u64 = 16;
+/// Least time between two of these.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(1);
+/// A report that the peer's next ones do not know so long after a round trip is lost.
+const LOST_AFTER: Duration = Duration::from_millis(200);
+/// Without a report of the peer for so long, its reports or this end's are lost.
+const UNREPORTED_MAX: Duration = Duration::from_millis(1_300);
+/// A peer that asks is told earlier, and so is one that lost more than one packet of so many on the way here
+const TELL_LOSS_ABOVE: u64 = 5;
+/// if there were so many at least;
+const TELL_LOSS_PACKETS_MIN: u64 = 16;
+/// at most this often.
+const TELL_INTERVAL: Duration = Duration::from_millis(100);
+/// Least time between two reports of the window; what comes between belongs to the earlier one.
+const SAMPLE_SPAN: Duration = Duration::from_millis(700);
 /// Round trips above this are taken for a clock that went wrong.
 const RTT_MAX: Duration = Duration::from_secs(30);
 
@@ -66,10 +82,12 @@ pub(crate) struct Report {
     echo: u32,
     /// Microseconds since that report came; saturates.
     held: u32,
+    /// The sender does not know whether its reports come through, and waits for one.
+    asks: bool,
 }
 
 /// Bytes of a [`Report`].
-pub(crate) const REPORT_LEN: usize = 44;
+pub(crate) const REPORT_LEN: usize = 45;
 
 impl Report {
     pub(crate) fn encode(&self) -> [u8; REPORT_LEN] {
@@ -80,6 +98,7 @@ impl Report {
         for (place, number) in [self.stamp, self.echo, self.held].into_iter().enumerate() {
             bytes[32 + place * 4..36 + place * 4].copy_from_slice(&number.to_be_bytes());
         }
+        bytes[44] = self.asks.into();
         bytes
     }
 
@@ -93,6 +112,7 @@ impl Report {
             stamp: reader.u32()?,
             echo: reader.u32()?,
             held: reader.u32()?,
+            asks: reader.u8()? & 1 != 0,
         })
     }
 }
@@ -108,10 +128,10 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    /// Share of the packets that were lost; 0 if none was sent.
-    pub(crate) fn loss(&self) -> f64 {
+    /// So many were lost that the peer should know soon.
+    fn is_lossy(&self) -> bool {
         let lost = self.sent.saturating_sub(self.received);
-        if self.sent == 0 { 0.0 } else { lost as f64 / self.sent as f64 }
+        self.sent >= TELL_LOSS_PACKETS_MIN && lost.saturating_mul(TELL_LOSS_ABOVE) > self.sent
     }
 }
 
@@ -129,6 +149,10 @@ pub(crate) struct Traffic {
     stretches: [Option<Stretch>; 2],
     rtt: Duration,
     next_report: Instant,
+    /// The newest report of this end: packets sent before it, and when.
+    reported: (u64, Instant),
+    /// Reports from this count on have not come through.
+    unheard_from: Option<u64>,
     /// Something but reports went either way since the last report.
     worth_reporting: bool,
 }
@@ -153,6 +177,8 @@ impl Traffic {
             stretches: [None; 2],
             rtt,
             next_report: now + REPORT_INTERVAL,
+            reported: (0, now),
+            unheard_from: None,
             worth_reporting: false,
         }
     }
@@ -207,7 +233,25 @@ impl Traffic {
 
     /// When the next report is due. Without a grid, an idle link has none.
     pub(crate) fn report_due(&self, gridded: bool) -> Option<Instant> {
-        (gridded || self.worth_reporting).then_some(self.next_report)
+        let regular = (gridded || self.worth_reporting).then_some(self.next_report);
+        [regular, self.repeat_due()].into_iter().flatten().min()
+    }
+
+    /// When a report takes the place of one that was lost. A pair of ports that lets one packet of fifty through would
+    /// otherwise show its loss after a minute.
+    fn repeat_due(&self) -> Option<Instant> {
+        let (sent, at) = self.reported;
+        if self.sent < sent + REPEAT_PACKETS {
+            return None;
+        }
+        let doubted_at = if self.unheard_from.is_some() { at } else { self.untold_at()? };
+        Some(doubted_at.max(at + REPEAT_INTERVAL))
+    }
+
+    /// When the peer's reports have been missing for long, if other packets of it came.
+    fn untold_at(&self) -> Option<Instant> {
+        let (told_at, received) = self.newest.as_ref().map_or((self.origin, 0), |heard| (heard.at, heard.received));
+        (self.received > received + 1).then_some(told_at + UNREPORTED_MAX + self.rtt)
     }
 
     /// The report that is due now.
@@ -215,6 +259,8 @@ impl Traffic {
         // Missed reports are not made up for.
         self.next_report = (self.next_report + REPORT_INTERVAL).max(now + REPORT_INTERVAL / 2);
         self.worth_reporting = false;
+        let asks = self.unheard_from.is_some() || self.untold_at().is_some_and(|untold_at| now >= untold_at);
+        self.reported = (self.sent, now);
         let (received, marked, of, echo, held) = match &self.newest {
             Some(heard) => {
                 let held = now.saturating_duration_since(heard.at).as_micros();
@@ -223,7 +269,7 @@ impl Traffic {
             }
             None => (0, 0, 0, 0, 0),
         };
-        Report { sent: self.sent, received, marked, of, stamp: self.stamp(now), echo, held }
+        Report { sent: self.sent, received, marked, of, stamp: self.stamp(now), echo, held, asks }
     }
 
     /// Takes the peer's report, which was counted as received before. Reports that were overtaken are ignored.
@@ -234,21 +280,36 @@ impl Traffic {
         // `sent` does not count the report itself, `received` does.
         let received = self.received.saturating_sub(1);
         let inbound = self.inbound.add(Sample { at: now, sent: report.sent, received, marked: self.marked });
+        if report.asks || inbound.is_some_and(|stretch| stretch.is_lossy()) {
+            self.next_report = self.next_report.min(self.reported.1 + TELL_INTERVAL);
+            self.worth_reporting = true;
+        }
+        self.note_heard_up_to(now, report.of);
+        let passed = Duration::from_micros(self.stamp(now).wrapping_sub(report.echo).into());
         let mut outbound = None;
-        if report.of != 0 && report.of <= self.sent {
+        if report.echo != 0 && passed < RTT_MAX && report.of != 0 && report.of <= self.sent {
+            // The stretch is as long as the time between the two reports of this end that it lies between.
+            let at = now.checked_sub(passed).unwrap_or(now);
             let received = report.received.saturating_sub(1);
-            outbound = self.outbound.add(Sample { at: now, sent: report.of, received, marked: report.marked });
+            outbound = self.outbound.add(Sample { at, sent: report.of, received, marked: report.marked });
         }
         self.stretches = [outbound, inbound];
-        if report.echo != 0 {
-            let passed = self.stamp(now).wrapping_sub(report.echo).wrapping_sub(report.held);
-            let sample = Duration::from_micros(u64::from(passed));
-            if report.held != u32::MAX && sample < RTT_MAX {
-                self.rtt = (self.rtt * 7 + sample) / 8;
-            }
+        if report.echo != 0 && report.held != u32::MAX && passed < RTT_MAX {
+            let sample = passed.saturating_sub(Duration::from_micros(report.held.into()));
+            self.rtt = (self.rtt * 7 + sample) / 8;
         }
         self.newest = Some(Heard { report, at: now, received: self.received, marked: self.marked });
         Some(self.figures())
+    }
+
+    /// The peer knows this end's report of this count.
+    fn note_heard_up_to(&mut self, now: Instant, of: u64) {
+        let (sent, at) = self.reported;
+        match self.unheard_from {
+            Some(from) if of >= from => self.unheard_from = None,
+            None if of < sent && now >= at + self.rtt + LOST_AFTER => self.unheard_from = Some(sent),
+            _ => {}
+        }
     }
 
     /// The figures as of the newest report.
@@ -270,7 +331,8 @@ struct Sample {
     marked: u64,
 }
 
-/// Pairs of (sent, received) of one direction; the first is the beginning of the link.
+/// Pairs of (sent, received) of one direction; the first is the beginning of the link, and two are
+/// [`SAMPLE_SPAN`] apart at least, but the last.
 struct Samples(VecDeque<Sample>);
 
 impl Samples {
@@ -281,6 +343,10 @@ impl Samples {
     /// Adds a sample; what it says about the time since the last one.
     fn add(&mut self, sample: Sample) -> Option<Stretch> {
         let last = *self.0.back().filter(|last| sample.sent > last.sent)?;
+        let before = self.0.len().checked_sub(2).and_then(|place| self.0.get(place));
+        if before.is_some_and(|before| last.at.saturating_duration_since(before.at) < SAMPLE_SPAN) {
+            self.0.pop_back();
+        }
         self.0.push_back(sample);
         let old = |second: &Sample| sample.at.saturating_duration_since(second.at) >= LOSS_WINDOW;
         while self.0.len() > SAMPLES_MAX || self.0.get(1).is_some_and(old) {

@@ -2,7 +2,7 @@
 
 use redact::Sensitive;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// One of the caller's sockets, by the number that the caller gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,11 +13,14 @@ impl Via {
     pub const DOOR: Self = Self(0);
 }
 
-/// A socket and a far address: with the socket's own address, a UDP 5-tuple.
+/// A socket, an address of its own and a far one: a UDP 5-tuple.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     /// The near end.
     pub via: Via,
+    /// The near address where the socket has all of the machine's, as packets came to it. None: the system's choice. Ends that
+    /// dial leave it open, so that they can move.
+    pub from: Option<IpAddr>,
     /// The far end.
     pub to: SocketAddr,
 }
@@ -25,13 +28,13 @@ pub struct Route {
 impl From<SocketAddr> for Route {
     /// By the door's socket.
     fn from(to: SocketAddr) -> Self {
-        Self { via: Via::DOOR, to }
+        Self { via: Via::DOOR, from: None, to }
     }
 }
 
 impl fmt::Debug for Route {
     /// Addresses are private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} -> {}", self.via, Sensitive::new(self.to))
+        write!(f, "{:?} {} -> {}", self.via, Sensitive::new(format!("{:?}", self.from)), Sensitive::new(self.to))
     }
 }

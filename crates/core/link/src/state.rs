@@ -76,8 +76,6 @@ pub(crate) struct HopDebts {
     pub(crate) offer_at: Option<Instant>,
     /// Initiator: an offer came, and whether it is used.
     pub(crate) taken: Option<bool>,
-    /// Responder: the initiator is to hop.
-    pub(crate) ask: bool,
     /// Initiator: no candidate answered, so a door is asked.
     pub(crate) through_door: bool,
 }
@@ -227,7 +225,7 @@ impl LinkState {
         });
         let Some(up) = &self.up else { return handshake };
         let heard = up.liveness.last_heard();
-        let says = up.debts.taken.is_some() || up.debts.ask;
+        let says = up.debts.taken.is_some();
         let at_once = says || up.path.owes_answer() || up.rekey.owes_answer();
         let initiator = self.dial.is_some();
         [

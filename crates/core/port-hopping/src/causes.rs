@@ -36,6 +36,14 @@ impl Cause {
     pub fn is_trouble(self) -> bool {
         matches!(self, Self::Loss | Self::Rate | Self::Silence | Self::SocketFailed)
     }
+
+    /// Wants a hop for this cause: trouble comes before wishes, since it decides what happens when a step fails, and the
+    /// first one wanted before later ones.
+    pub(crate) fn want(self, wanted: &mut Option<Self>) {
+        if wanted.is_none_or(|wanted| self.is_trouble() && !wanted.is_trouble()) {
+            *wanted = Some(self);
+        }
+    }
 }
 
 impl fmt::Display for Cause {

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Loss of a pair, in shares of one, below which no hop is worth it.
 const LOSS_MIN: f64 = 0.20;
+/// The same where congestion control looks for the limit of the path, together with a bad rate. Alone it is no sign: for
+/// seconds after its start BBR sends more than twice of what comes through.
+const CONTROLLED_LOSS_MIN: f64 = 0.50;
 /// A rate is bad below this share of the best of the pair: congestion halves a rate, a throttle does more.
 const RATE_SHARE: f64 = 0.25;
 /// Standard deviations by which loss must be above what is suffered; one false alarm in 700 judgements at the limit
@@ -19,14 +22,21 @@ const RATE_SHARE: f64 = 0.25;
 const SIGMAS: f64 = 3.0;
 /// Loss is judged over this time at least, and over four round trips.
 const LOSS_SPAN_MIN: Duration = Duration::from_millis(400);
-/// Rate is judged over this time at least, and over four round trips: more than the 200 ms that BBR is slow on purpose.
-const RATE_SPAN_MIN: Duration = Duration::from_millis(500);
+/// Rate is judged over this time at least, and over four round trips: more than the 200 ms that BBR is slow on purpose,
+/// and the time in which it is fast again.
+const RATE_SPAN_MIN: Duration = Duration::from_secs(1);
 /// Silence is judged over this time at least, and over four round trips.
 const SILENCE_SPAN_MIN: Duration = Duration::from_millis(500);
 /// Packets that must have been sent before loss is judged.
 const LOSS_PACKETS_MIN: u64 = 16;
 /// Packets that must have been sent into silence before it is one.
 const SILENCE_PACKETS_MIN: u64 = 8;
+/// Packets that the system must have refused before the socket is at fault. One that a rule about rates stopped is none.
+const REFUSED_MIN: u64 = 3;
+/// How long most packets must have been refused: a bucket of tokens that is empty for a moment is filled before.
+const REFUSED_SPAN: Duration = Duration::from_millis(50);
+/// Packets of late that refused ones are compared with: when there are more, both counts are halved.
+const OF_LATE_MAX: u64 = 16;
 /// After so much time with demand a pair that never was fast is compared with the earlier ones.
 const SLOW_FROM_START: Duration = Duration::from_secs(5);
 /// Earlier pairs that are remembered. When full, the oldest is forgotten.
@@ -45,14 +55,34 @@ pub struct Delivery {
     pub sent: u64,
     /// Those that came. More than were sent count as all.
     pub received: u64,
-    /// True if there was more to send than could be sent, all the time: congestion control held it back.
-    pub limited: bool,
+    /// What decided how much was sent.
+    pub pace: Pace,
 }
 
-/// Watches the present pair of one link. Feed each direction that is measured to a detector of its own, or only the
-/// one that carries the load.
+/// What decides how much is sent, and with it what a bad pair looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A schedule: packets go on when they are lost, so loss is the sign.
+    Schedule,
+    /// Congestion control, but at times there was less to send than it let out.
+    Demand,
+    /// Congestion control, and all the time there was more to send: the rate is the sign, loss may be its own doing.
+    HeldBack,
+}
+
+/// Whose packets were counted, as the end that judges sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Its own.
+    Out,
+    /// Those of the other end.
+    Back,
+}
+
+/// Watches the present pair of one link, in one direction.
 ///
-/// Order: [`Detector::handle_delivery`], [`Detector::handle_sent`] and [`Detector::handle_heard`] as things happen,
+/// Order: [`Detector::handle_delivery`], [`Detector::handle_sent`], [`Detector::handle_refused`] and
+/// [`Detector::handle_heard`] as things happen,
 /// [`Detector::poll_cause`] after each and at [`Detector::poll_timeout`], [`Detector::handle_hop`] when the link has
 /// switched. Deliveries after that are those of the new pair alone.
 #[derive(Debug)]
@@ -63,6 +93,11 @@ pub struct Detector {
     earlier: VecDeque<PairRecord>,
     heard_at: Instant,
     sent_since_heard: u64,
+    /// Packets of late, and those of them that the system refused.
+    of_late: u64,
+    refused: u64,
+    /// Since when half of those of late have been refused.
+    refused_since: Option<Instant>,
     last_cause_at: Option<Instant>,
     /// Hops in a row that did not help.
     fruitless: u32,
@@ -101,6 +136,9 @@ impl Detector {
             earlier: VecDeque::new(),
             heard_at: now,
             sent_since_heard: 0,
+            of_late: 0,
+            refused: 0,
+            refused_since: None,
             last_cause_at: None,
             fruitless: 0,
             quiet_until: None,
@@ -120,6 +158,20 @@ impl Detector {
             self.heard_at = self.heard_at.max(now);
         }
         self.sent_since_heard = self.sent_since_heard.saturating_add(packets);
+        self.of_late = self.of_late.saturating_add(packets);
+        if self.of_late > OF_LATE_MAX {
+            (self.of_late, self.refused) = (self.of_late / 2, self.refused / 2);
+        }
+        self.refused_since = self.refused_since.filter(|_| self.is_refused());
+    }
+
+    /// The system refused to send packets. When it does so with half of them or more for a while, the socket has failed.
+    pub fn handle_refused(&mut self, now: Instant, packets: u64) {
+        self.refused = self.refused.saturating_add(packets);
+        self.refused_since = self.refused_since.or(Some(now)).filter(|_| self.is_refused());
+        if self.refused_since.is_some_and(|since| now >= since + REFUSED_SPAN) {
+            self.find(now, Cause::SocketFailed);
+        }
     }
 
     /// An authenticated packet came.
@@ -134,7 +186,7 @@ impl Detector {
             return;
         }
         self.samples.push(self.rtt, delivery);
-        if delivery.limited {
+        if delivery.pace == Pace::HeldBack {
             self.pair.limited_for = self.pair.limited_for.saturating_add(delivery.span);
         }
         let rate_span = self.span(RATE_SPAN_MIN);
@@ -175,6 +227,7 @@ impl Detector {
         self.earlier.push_back(std::mem::replace(&mut self.pair, PairRecord::new(cause.is_trouble())));
         self.samples = Samples::default();
         self.found = None;
+        (self.of_late, self.refused, self.refused_since) = (0, 0, None);
         self.handle_heard(now);
     }
 
@@ -195,6 +248,10 @@ impl Detector {
         self.found = Some(cause);
     }
 
+    fn is_refused(&self) -> bool {
+        self.refused >= REFUSED_MIN && self.refused >= self.of_late / 2
+    }
+
     fn silent_at(&self) -> Option<Instant> {
         let spoken = self.sent_since_heard >= SILENCE_PACKETS_MIN;
         spoken.then(|| self.heard_at + self.span(SILENCE_SPAN_MIN))
@@ -204,13 +261,19 @@ impl Detector {
     fn lossy(&mut self) -> Option<Cause> {
         let (older, newer) = self.samples.halves(self.span(LOSS_SPAN_MIN), LOSS_PACKETS_MIN)?;
         self.pair.first_loss.get_or_insert(older.loss().min(newer.loss()));
+        let all = |stretch: Stretch| stretch.sent > 0 && stretch.received == 0;
+        if all(older) && all(newer) {
+            return Some(Cause::Silence);
+        }
+        if older.pace != Pace::Schedule || newer.pace != Pace::Schedule {
+            return None;
+        }
         let limit = (2.0 * self.suffered_loss() + 0.1).clamp(LOSS_MIN, 1.0);
         let bad = |stretch: Stretch| {
             let sent = stretch.sent as f64;
             stretch.lost as f64 > sent * limit + SIGMAS * (sent * limit * (1.0 - limit)).sqrt()
         };
-        let all = |stretch: Stretch| stretch.sent > 0 && stretch.received == 0;
-        if all(older) && all(newer) { Some(Cause::Silence) } else { (bad(older) && bad(newer)).then_some(Cause::Loss) }
+        (bad(older) && bad(newer)).then_some(Cause::Loss)
     }
 
     /// The middle one of the earlier pairs' losses.
@@ -220,10 +283,15 @@ impl Detector {
         losses.get(losses.len() / 2).copied().unwrap_or(0.0)
     }
 
-    /// Rate now against the best of the same pair.
+    /// Rate now against the best of the same pair. Less to send is no sign, and much lost of it is.
     fn slow(&self) -> Option<Cause> {
         let whole = self.samples.tail(self.span(RATE_SPAN_MIN))?;
-        (whole.limited && whole.rate() < RATE_SHARE * self.pair.best_rate).then_some(Cause::Rate)
+        let demand = match whole.pace {
+            Pace::Schedule => false,
+            Pace::Demand => whole.loss() >= CONTROLLED_LOSS_MIN && whole.sent >= LOSS_PACKETS_MIN,
+            Pace::HeldBack => true,
+        };
+        (demand && whole.rate() < RATE_SHARE * self.pair.best_rate).then_some(Cause::Rate)
     }
 
     /// A pair that could not do in some seconds what earlier ones did.

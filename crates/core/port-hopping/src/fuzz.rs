@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 ///
 /// Each piece is `control 1 | length 1 | bytes`. Bit 0 of the control byte: the bytes are laid over a good knock, two
 /// bytes a change (place, mask), none for an unharmed one; else they are the datagram. Bits 1 and 2 choose the sender,
-/// bit 3 sends it twice, the rest is time.
+/// bit 3 sends it twice, bit 7 makes the knock one that asks for counts, the rest is time.
 ///
 /// # Panics
 /// When a stranger is answered or forwarded, a replay is taken, or an answer is longer than its knock: that is the finding.
@@ -24,6 +24,7 @@ pub fn hop_datagram(input: &[u8], start: Instant) {
     let (mut server, mut keys) = (Server::new(&key, Duration::from_secs(60), [6; 32]), KnockKeys::new(&key));
     let (mut rng, mut rest) = (ChaCha20Rng::seed_from_u64(7), input);
     let (mut now, mut unix) = (start, Duration::from_secs(1_800_000_000));
+    let mut number = 0;
     while let [control, length, tail @ ..] = rest {
         let (piece, behind) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = behind;
@@ -31,7 +32,9 @@ pub fn hop_datagram(input: &[u8], start: Instant) {
             local: ([192, 0, 2, 1], 5).into(),
             remote: ([198, 51, 100, 1], 1 + u16::from(control >> 1 & 3)).into(),
         };
-        let knock = Knock { flow: FlowId([control >> 1 & 3; 8]), purpose: Purpose::Try };
+        number += 1;
+        let purpose = if control & 128 == 0 { Purpose::Try } else { Purpose::Count(number) };
+        let knock = Knock { flow: FlowId([control >> 1 & 3; 8]), purpose };
         let mut datagram = piece.to_vec();
         let mut good = false;
         if control & 1 == 1 {
@@ -45,12 +48,14 @@ pub fn hop_datagram(input: &[u8], start: Instant) {
         }
         let known = server.admission().flow_of(now, &pair);
         let told = server.handle_datagram(now, unix, pair, &datagram);
-        check(&told, known, good, datagram.len());
+        let asks = good && matches!(purpose, Purpose::Count(_));
+        // Who has not knocked is told no counts, and then the knock is as if it had never come.
+        check(&told, known, good && !(asks && known.is_none()), datagram.len());
         if control & 8 != 0 && good {
             let again = server.handle_datagram(now, unix, pair, &datagram);
             assert!(!matches!(again, Datagram::Answer { .. }), "a replay was taken");
         }
-        let passed = Duration::from_secs(u64::from(control >> 4) * 3);
+        let passed = Duration::from_secs(u64::from(control >> 4 & 7) * 6);
         (now, unix) = (now + passed, unix + passed);
         while server.admission_mut().poll_ended_flow(now).is_some() {}
         assert!(server.admission().len() <= 4, "one pair a sender");

@@ -5,11 +5,10 @@ mod output;
 pub use output::{InitiatorConfig, InitiatorOutput, Probe, Socket, SocketFailure, SocketUse};
 
 use crate::causes::{Cause, Countdown, Timers};
-use crate::detector::{Delivery, Detector};
+use crate::detector::{Delivery, Detector, Direction};
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
-use crate::source::{draw_source_port, source_ports};
+use crate::source::draw_port_below;
 use crate::step::{SocketId, Step, StepState};
 use crate::targets::{CANDIDATES, Targets};
 use rand_chacha::ChaCha20Rng;
@@ -32,8 +31,8 @@ const DEAD_AFTER: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 /// How long a link that wanted a door waits before it tries its ports again.
 const DOOR_PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two hops that the other end asks for.
-const PEER_ASKED_MIN: Duration = Duration::from_secs(5);
+/// Least time between two hops that the other end asks for; two round trips if that is longer.
+const PEER_ASKED_MIN: Duration = Duration::from_millis(500);
 /// Outputs that wait to be taken: what eight sockets can need. The caller takes all after each call.
 const OUTPUTS_MAX: usize = 32;
 
@@ -61,7 +60,10 @@ pub struct Initiator {
     old: VecDeque<Draining>,
     step: Option<Step>,
     countdown: Countdown,
+    /// Judges what this end sends, and silence.
     detector: Detector,
+    /// Judges what comes back.
+    back: Detector,
     used: UsedPairs,
     blocked: BlockedPorts,
     wanted: Option<Cause>,
@@ -117,6 +119,7 @@ impl Initiator {
             step: None,
             countdown: Countdown::draw(now, config.timers, &mut rng),
             detector: Detector::new(now, config.rtt),
+            back: Detector::new(now, config.rtt),
             used: UsedPairs::default(),
             blocked: BlockedPorts::default(),
             wanted: None,
@@ -189,17 +192,26 @@ impl Initiator {
         }
     }
 
-    /// A stretch of packets on the present pair has been counted, and the smoothed round trip is `rtt`.
-    pub fn handle_delivery(&mut self, now: Instant, rtt: Duration, delivery: Delivery) {
+    /// The smoothed round trip is this.
+    pub fn handle_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
         self.detector.handle_rtt(rtt);
-        self.detector.handle_delivery(now, delivery);
+        self.back.handle_rtt(rtt);
+    }
+
+    /// A stretch of packets on the present pair has been counted.
+    pub fn handle_delivery(&mut self, now: Instant, direction: Direction, delivery: Delivery) {
+        match direction {
+            Direction::Out => self.detector.handle_delivery(now, delivery),
+            Direction::Back => self.back.handle_delivery(now, delivery),
+        }
         self.handle_timeout(now);
     }
 
-    /// The other end asked for a hop. More often than every five seconds is ignored.
+    /// The other end asked for a hop on the present pair. More often than every two round trips, or half a second, is
+    /// ignored.
     pub fn handle_peer_asked(&mut self, now: Instant) {
-        if self.peer_asked_at.is_some_and(|last| now < last + PEER_ASKED_MIN) {
+        if self.peer_asked_at.is_some_and(|last| now < last + PEER_ASKED_MIN.max(2 * self.rtt)) {
             return;
         }
         self.peer_asked_at = Some(now);
@@ -216,24 +228,28 @@ impl Initiator {
     /// The socket that [`InitiatorOutput::Open`] asked for is there, bound to `local`.
     pub fn handle_opened(&mut self, now: Instant, id: SocketId, local: SocketAddr) {
         let Some(step) = &mut self.step else { return };
-        step.handle_opened(now, id);
-        if let Some(remote) = step.find(id).map(|tried| tried.remote) {
-            // This end's address is not remembered: ports are drawn before the system has chosen it.
-            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
+        if let Some(remote) = step.handle_opened(now, id) {
+            self.used.note_towards(now, remote, local.port());
         }
     }
 
-    /// A socket could not be opened, or a send on it was refused by the system.
+    /// A socket could not be opened: too many descriptors, no port.
+    pub fn handle_open_failed(&mut self, now: Instant, id: SocketId) {
+        if let Some(step) = &mut self.step {
+            step.handle_failed(now, id);
+        }
+        self.handle_timeout(now);
+    }
+
+    /// The system refused to send packets on a socket: a local firewall, no route, no interface. A candidate is given up
+    /// at once; the present pair is left when half of its packets of late were refused.
     ///
     /// Do not call it for a full buffer, and not for an error that belongs to the packet alone (its size).
-    pub fn handle_socket_failed(&mut self, now: Instant, id: SocketId, failure: SocketFailure) {
-        let candidate = self.step.as_mut().is_some_and(|step| step.handle_failed(now, id));
-        if candidate {
-            if failure == SocketFailure::CannotSend {
-                self.push(InitiatorOutput::Close { id });
-            }
+    pub fn handle_send_refused(&mut self, now: Instant, id: SocketId, packets: u64) {
+        if self.step.as_mut().is_some_and(|step| step.handle_failed(now, id)) {
+            self.push(InitiatorOutput::Close { id });
         } else if id == self.present.id {
-            self.want(Cause::SocketFailed);
+            self.detector.handle_refused(now, packets);
         }
         self.handle_timeout(now);
     }
@@ -293,7 +309,7 @@ impl Initiator {
                 self.push(InitiatorOutput::Close { id: old.id });
             }
         }
-        if let Some(cause) = self.detector.poll_cause(now) {
+        for cause in [self.detector.poll_cause(now), self.back.poll_cause(now)].into_iter().flatten() {
             self.want(cause);
         }
         if self.step.is_none() {
@@ -330,10 +346,7 @@ impl Initiator {
     }
 
     fn want(&mut self, cause: Cause) {
-        // Trouble before wishes: it decides what happens when a step fails.
-        if self.wanted.is_none_or(|wanted| cause.is_trouble() && !wanted.is_trouble()) {
-            self.wanted = Some(cause);
-        }
+        cause.want(&mut self.wanted);
     }
 
     /// When a step can begin, if nothing else happens.
@@ -377,8 +390,7 @@ impl Initiator {
                     step.push(now, id, remote);
                     debug_assert!(1 + self.old.len() + step.sockets() <= SOCKETS_MAX, "the bound of sockets");
                     self.next_id = self.next_id.wrapping_add(1);
-                    let range = source_ports(self.targets.ports(), remote.port());
-                    let local_port = range.map(|range| draw_source_port(now, range, remote, &self.used, &mut self.rng));
+                    let local_port = draw_port_below(now, self.targets.ports(), remote, &self.used, &mut self.rng);
                     self.push(InitiatorOutput::Open { id, remote, local_port });
                 }
             }
@@ -413,13 +425,7 @@ impl Initiator {
     fn switch(&mut self, now: Instant, id: SocketId) {
         let Some(step) = self.step.take() else { return };
         let Some((remote, probes)) = step.find(id).map(|tried| (tried.remote, tried.probes())) else { return };
-        for tried in step.tries() {
-            // Asked before the one that answered, and at least a round trip ago.
-            let silent = tried.first_probe_at().is_some_and(|probed| now >= probed + 2 * self.rtt);
-            if tried.id != id && silent {
-                self.blocked.note(now, tried.remote);
-            }
-        }
+        self.blocked.note_all(now, step.silent_beside(now, id));
         self.close_tries(&step, Some(id));
         self.leave_present(now);
         self.blocked.forgive(&remote);
@@ -445,6 +451,7 @@ impl Initiator {
     fn began(&mut self, now: Instant, cause: Cause) {
         self.countdown = Countdown::draw(now, self.timers, &mut self.rng);
         self.detector.handle_hop(now, cause);
+        self.back.handle_hop(now, cause);
         self.heard_at = now;
         self.wanted = None;
         self.failed_steps = 0;

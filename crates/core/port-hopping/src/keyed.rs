@@ -13,7 +13,8 @@ mod server;
 pub use admission::{ADMITTED_MAX, Admission, Admitted, FLOW_PAIRS_MAX, IDLE_TIMEOUT};
 pub use client::{Client, ClientConfig, ClientOutput, FromServer};
 pub use knock::{
-    ANSWER_LEN_MIN, Answer, FlowId, KNOCK_LEN_MAX, KNOCK_LEN_MIN, Knock, KnockKeys, KnockNonce, Purpose, SealedKnock,
+    ANSWER_LEN_MIN, Answer, FlowId, KNOCK_LEN_MAX, KNOCK_LEN_MIN, Knock, KnockKeys, KnockNonce, PairCounts, Purpose,
+    SealedKnock,
 };
 pub use replays::{KNOCKS_A_WINDOW_MAX, Replays};
 pub use schedule::{CLOSING_TIME, PORTS_A_WINDOW, PlannedWindow, Schedule, WINDOW, Window};

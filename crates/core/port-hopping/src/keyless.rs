@@ -1,4 +1,9 @@
-//! Ports without a key, for a peer that knows nothing of hops: all ports of a set in random order, over and over.
+//! Ports without a key, for a peer that knows nothing of hops: all ports of a set in random order, over and over; and
+//! whether they bring anything back.
+
+mod watch;
+
+pub use watch::{NEXT_TRY_AFTER, SILENCE, SILENCE_SENT_MIN, Verdict, Watch};
 
 use crate::ports::PortSet;
 use aes::Aes128;

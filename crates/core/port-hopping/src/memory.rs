@@ -1,6 +1,6 @@
 //! What is remembered about pairs and ports that were used, so that none is used too soon again.
 
-use crate::pair::Pair;
+use crate::pair::{Pair, anywhere};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -36,6 +36,12 @@ impl UsedPairs {
         }
         let passed = now.saturating_duration_since(origin).as_secs();
         self.times.push_back((noted, u32::try_from(passed).map_or(u32::MAX, |passed| passed.saturating_add(1))));
+    }
+
+    /// Notes a pair from a port of this end. This end's address is not remembered: ports are drawn before the system has
+    /// chosen it.
+    pub(crate) fn note_towards(&mut self, now: Instant, remote: SocketAddr, local_port: u16) {
+        self.note(now, Pair { local: anywhere(remote, local_port), remote });
     }
 
     /// Whether a pair was in use within [`NO_REUSE`].
@@ -82,6 +88,11 @@ impl BlockedPorts {
             self.times.pop_front();
         }
         self.times.push_back((port, now));
+    }
+
+    /// The same for several.
+    pub(crate) fn note_all(&mut self, now: Instant, ports: impl Iterator<Item = SocketAddr>) {
+        ports.for_each(|port| self.note(now, port));
     }
 
     /// Notes that it did.

@@ -1,5 +1,7 @@
 //! The end of a link that listens on the candidates and follows (docs/spec/hops.md, "Hops of a link").
 
+use crate::causes::Cause;
+use crate::detector::{Delivery, Detector};
 use crate::initiator::{SOCKETS_MAX, drain_time};
 use crate::pair::Pair;
 use crate::ports::PortSet;
@@ -8,8 +10,12 @@ use crate::targets::CANDIDATES;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Time between two hops that this end asks for; the other end ignores more.
+/// Time between two hops that an operator asks for at this end.
 const ASK_MIN: Duration = Duration::from_secs(5);
+/// Time between two asks for the same hop: the pair that is to be left may lose most packets.
+const ASK_REPEAT: Duration = Duration::from_millis(20);
+/// How long a hop is asked for. Then the detector must find the pair bad once more.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
 /// Time after which a port that could not be opened is tried again.
 const OPEN_RETRY: Duration = Duration::from_secs(5);
 /// Answers to probes that wait for a slot: one for each candidate. When full, the oldest is forgotten; probes repeat.
@@ -50,7 +56,7 @@ pub struct ProbeAnswer {
 /// The hops of one link, at the end that was dialled.
 ///
 /// After each call take [`Responder::poll_output`] until it is empty; whenever a packet can leave, ask
-/// [`Responder::poll_answer`] first; call [`Responder::handle_timeout`] at [`Responder::poll_timeout`].
+/// [`Responder::poll_answer`] first and then [`Responder::poll_ask`]; call [`Responder::handle_timeout`] at [`Responder::poll_timeout`].
 #[derive(Debug)]
 pub struct Responder {
     secret: HopSecret,
@@ -70,11 +76,23 @@ pub struct Responder {
     owed: VecDeque<ProbeAnswer>,
     moved: bool,
     asked_at: Option<Instant>,
+    asking: Option<Asking>,
+    /// Judges what this end sends.
+    detector: Detector,
+    /// What it has found on the present pair.
+    found: Option<Cause>,
+}
+
+/// A hop that is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    next_at: Instant,
+    until: Instant,
 }
 
 impl Responder {
     /// The hops of a link whose first authenticated packet has come, on `door`. `ports` are the ports of this end.
-    pub fn new(secret: HopSecret, ports: PortSet, rtt: Duration, door: Pair) -> Self {
+    pub fn new(now: Instant, secret: HopSecret, ports: PortSet, rtt: Duration, door: Pair) -> Self {
         Self {
             secret,
             last_secret: None,
@@ -89,6 +107,9 @@ impl Responder {
             owed: VecDeque::new(),
             moved: false,
             asked_at: None,
+            asking: None,
+            detector: Detector::new(now, rtt),
+            found: None,
         }
     }
 
@@ -110,6 +131,17 @@ impl Responder {
     /// The smoothed round trip is this.
     pub fn handle_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
+        self.detector.handle_rtt(rtt);
+    }
+
+    /// A stretch of the packets that this end sent on the present pair has been counted. When the pair is bad, the other
+    /// end is asked for a hop.
+    pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
+        self.detector.handle_delivery(now, delivery);
+        if let Some(cause) = self.detector.poll_cause(now) {
+            self.found = Some(cause);
+            self.ask(now);
+        }
     }
 
     /// A probe came, authenticated and made for this index: an answer is owed if it is for the next step.
@@ -120,7 +152,9 @@ impl Responder {
         if !(next || late) {
             return;
         }
-        self.owed.retain(|owed| owed.pair.local.port() != pair.local.port());
+        // The other end is about to hop.
+        self.asking = self.asking.filter(|_| !next);
+        self.owed.retain(|owed| owed.pair.local != pair.local);
         if self.owed.len() == OWED_MAX {
             self.owed.pop_front();
         }
@@ -156,6 +190,7 @@ impl Responder {
         (self.secret, self.last_secret) = (secret, None);
         (self.index, self.present, self.at_door, self.moved) = (0, door, true, false);
         self.owed.clear();
+        self.began(now, Cause::Silence);
         self.handle_timeout(now);
     }
 
@@ -167,11 +202,12 @@ impl Responder {
         }
     }
 
-    /// Command: ask the other end for a hop. True if that is to be sent: at most every five seconds.
+    /// Command: ask the other end for a hop. True if that is done: at most every five seconds.
     pub fn ask_hop(&mut self, now: Instant) -> bool {
         let may = self.asked_at.is_none_or(|last| now >= last + ASK_MIN);
         if may {
             self.asked_at = Some(now);
+            self.ask(now);
         }
         may
     }
@@ -201,6 +237,19 @@ impl Responder {
     /// The answer to a probe that is owed; the caller sends it now.
     pub fn poll_answer(&mut self) -> Option<ProbeAnswer> {
         self.owed.pop_front()
+    }
+
+    /// When a packet that asks for a hop wants to be sent. On a grid it takes a slot.
+    pub fn ask_at(&self) -> Option<Instant> {
+        self.asking.map(|asking| asking.next_at)
+    }
+
+    /// True when the other end is to be asked for a hop; the caller sends that now.
+    pub fn poll_ask(&mut self, now: Instant) -> bool {
+        self.asking = self.asking.filter(|asking| now < asking.until);
+        let Some(asking) = self.asking.as_mut().filter(|asking| now >= asking.next_at) else { return false };
+        asking.next_at = now + ASK_REPEAT;
+        true
     }
 
     /// The next thing to do: closing first, so that there are never more than eight.
@@ -252,6 +301,19 @@ impl Responder {
         self.leave_present(now);
         (self.index, self.present, self.at_door, self.moved) = (index, pair, false, true);
         self.owed.retain(|owed| owed.pair == pair);
+        // Why the other end has hopped is not said; what was found here is reason enough.
+        let cause = self.found.unwrap_or(Cause::Interval);
+        self.began(now, cause);
+    }
+
+    fn ask(&mut self, now: Instant) {
+        self.asking = Some(Asking { next_at: now, until: now + ASK_PATIENCE });
+    }
+
+    /// The life of a pair begins.
+    fn began(&mut self, now: Instant, cause: Cause) {
+        (self.asking, self.found) = (None, None);
+        self.detector.handle_hop(now, cause);
     }
 
     fn leave_present(&mut self, now: Instant) {

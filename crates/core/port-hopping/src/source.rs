@@ -42,6 +42,18 @@ pub fn draw_source_port(
     draws.find(fresh).unwrap_or_else(|| ports.pick(rng.next_u64()))
 }
 
+/// Draws a port below `destinations` for packets to `remote`, one of them; `None` where the system chooses.
+pub(crate) fn draw_port_below(
+    now: Instant,
+    destinations: &PortSet,
+    remote: SocketAddr,
+    used: &UsedPairs,
+    rng: &mut impl Rng,
+) -> Option<u16> {
+    let range = source_ports(destinations, remote.port())?;
+    Some(draw_source_port(now, range, remote, used, rng))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

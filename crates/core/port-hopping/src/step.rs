@@ -114,10 +114,17 @@ impl Step {
         self.tries.push(Try { id, remote, open: false, probes: 0, first_probe_at: None, next_probe_at: now });
     }
 
-    pub(crate) fn handle_opened(&mut self, now: Instant, id: SocketId) {
-        if let Some(tried) = self.tries.iter_mut().find(|tried| tried.id == id) {
-            (tried.open, tried.next_probe_at) = (true, now);
-        }
+    /// The socket of a candidate is there; returns where it sends to.
+    pub(crate) fn handle_opened(&mut self, now: Instant, id: SocketId) -> Option<SocketAddr> {
+        let tried = self.tries.iter_mut().find(|tried| tried.id == id)?;
+        (tried.open, tried.next_probe_at) = (true, now);
+        Some(tried.remote)
+    }
+
+    /// The candidates that were asked at least a round trip before the one that answered, and did not.
+    pub(crate) fn silent_beside(&self, now: Instant, answered: SocketId) -> impl Iterator<Item = SocketAddr> {
+        let silent = move |tried: &&Try| tried.first_probe_at.is_some_and(|probed| now >= probed + 2 * self.rtt);
+        self.tries.iter().filter(move |tried| tried.id != answered).filter(silent).map(|tried| tried.remote)
     }
 
     /// A candidate that cannot be used; the next one is tried at once. False if it is not one of this step's.

@@ -1,9 +1,12 @@
 //! The places that a link may hop to.
 
-use crate::hosts::Ipv6Prefix;
+use crate::hosts::{Ipv6Prefix, PrefixError};
 use crate::ports::PortSet;
 use crate::secret::HopSecret;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use thiserror::Error;
 
 /// Candidates of a step: more would have the other end listen on more ports, fewer would leave a link with one blocked
 /// port without a way.
@@ -16,6 +19,37 @@ pub enum TargetAddress {
     One(IpAddr),
     /// All addresses of a prefix: each try has its own.
     Prefix(Ipv6Prefix),
+}
+
+/// Neither an address nor an IPv6 prefix. The writer's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TargetAddressError {
+    /// Without a slash: no address.
+    #[error("not an IP address; one is written like 192.0.2.1, 2001:db8::1 or, for a whole prefix, 2001:db8::/64")]
+    Address,
+    /// With one: no prefix.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+}
+
+impl FromStr for TargetAddress {
+    type Err = TargetAddressError;
+
+    fn from_str(text: &str) -> Result<Self, TargetAddressError> {
+        if text.contains('/') {
+            return Ok(Self::Prefix(text.parse()?));
+        }
+        text.parse().map(Self::One).map_err(|_| TargetAddressError::Address)
+    }
+}
+
+impl fmt::Display for TargetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(address) => address.fmt(f),
+            Self::Prefix(prefix) => prefix.fmt(f),
+        }
+    }
 }
 
 /// Addresses, names resolved, and the ports that are hopped over on each of them.
@@ -83,6 +117,16 @@ mod tests {
             assert_eq!(ports, secret.ports(targets.ports(), step, CANDIDATES), "what the other end opens");
         }
         assert_eq!(first.len(), 3);
+    }
+
+    #[test]
+    fn addresses_and_prefixes_are_read_and_written() {
+        for text in ["192.0.2.1", "2001:db8::1", "2001:db8::/64"] {
+            assert_eq!(text.parse::<TargetAddress>().map(|address| address.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!("hop.example".parse::<TargetAddress>(), Err(TargetAddressError::Address));
+        let refused = "192.0.2.0/24".parse::<TargetAddress>();
+        assert_eq!(refused, Err(TargetAddressError::Prefix(PrefixError::NotAPrefix)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use identity::HopKey;
 use port_hopping::HopSecret;
-use port_hopping::keyed::{FlowId, Knock, KnockKeys, Purpose, Schedule, Window};
+use port_hopping::keyed::{FlowId, Knock, KnockKeys, PairCounts, Purpose, Schedule, Window};
 use port_hopping::ports::PortSet;
 use rand_chacha::rand_core::TryRng;
 use std::convert::Infallible;
@@ -71,7 +71,10 @@ fn knocks_are_those_of_the_page() {
     let knock = keys.seal_knock(time, Knock { flow: FlowId(counting()), purpose: Purpose::Take }, &mut Zeros);
     on_page("knock", &hex(&knock.datagram));
     let (_, window, nonce) = keys.open_knock(time, &knock.datagram).expect("its own knock");
-    let answer = keys.seal_answer(time, (window, nonce), knock.datagram.len(), &mut Zeros);
+    let counts = PairCounts { received: 0x0102_0304_0506, sent: 0xa1a2_a3a4_a5a6 };
+    let answer = keys.seal_answer(time, (window, nonce), knock.datagram.len(), counts, &mut Zeros);
     on_page("answer", &hex(&answer));
-    assert!(keys.open_answer(&knock, &answer).is_some());
+    assert_eq!(keys.open_answer(&knock, &answer).map(|answer| answer.counts), Some(counts));
+    let asks = keys.seal_knock(time, Knock { flow: FlowId(counting()), purpose: Purpose::Count(258) }, &mut Zeros);
+    on_page("knock for counts", &hex(&asks.datagram));
 }

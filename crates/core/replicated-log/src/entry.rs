@@ -1,7 +1,7 @@
 //! What the log holds.
 
 use crate::encoding::{ReadBytesError, Reader, WriteBytes};
-use crate::ids::{AppId, Sequence, SessionId};
+use crate::ids::{AppId, Sequence, SessionId, Term};
 use crate::{CheckpointHash, Members};
 use identity::NodeId;
 use std::sync::Arc;
@@ -80,11 +80,21 @@ pub enum Command {
         tag: u64,
     },
     /// Members are to change: whoever joins may follow the log from here on.
-    Plan(Change),
+    Plan {
+        /// It counts in this term only: what an operator wanted long ago must not come true later.
+        term: Term,
+        /// How.
+        change: Change,
+    },
     /// The change that was planned is not wanted any more.
-    Unplan,
+    Unplan {
+        /// It counts in this term only.
+        term: Term,
+    },
     /// The term ends here: what comes after in its log does not count.
     EndTerm {
+        /// Which term: an end that was meant for an earlier one does not count.
+        term: Term,
         /// Who votes in the next term.
         members: Members,
         /// How the machine behaves from the next term on; a node that does not know this number stops.
@@ -141,16 +151,21 @@ impl Command {
                 out.u64(*incarnation);
                 out.u64(*tag);
             }
-            Self::Plan(change) => {
+            Self::Plan { term, change } => {
                 out.u8(6);
+                out.u64(term.0);
                 for node in [change.add, change.remove] {
                     out.u8(u8::from(node.is_some()));
                     out.raw(&node.map_or([0; 32], |node| node.0));
                 }
             }
-            Self::Unplan => out.u8(7),
-            Self::EndTerm { members, behaviour } => {
+            Self::Unplan { term } => {
+                out.u8(7);
+                out.u64(term.0);
+            }
+            Self::EndTerm { term, members, behaviour } => {
                 out.u8(8);
+                out.u64(term.0);
                 out.u16(*behaviour);
                 members.encode(&mut out);
             }
@@ -175,11 +190,18 @@ impl Command {
             },
             4 => Self::Tick(bytes.u64()?),
             5 => Self::Barrier { origin: NodeId(bytes.array()?), incarnation: bytes.u64()?, tag: bytes.u64()? },
-            6 => Self::Plan(Change { add: optional_node(&mut bytes)?, remove: optional_node(&mut bytes)? }),
-            7 => Self::Unplan,
+            6 => {
+                let term = Term(bytes.u64()?);
+                Self::Plan {
+                    term,
+                    change: Change { add: optional_node(&mut bytes)?, remove: optional_node(&mut bytes)? },
+                }
+            }
+            7 => Self::Unplan { term: Term(bytes.u64()?) },
             8 => {
-                let behaviour = bytes.u16()?;
-                Self::EndTerm { members: Members::decode(&mut bytes).map_err(|_| EntryError::Malformed)?, behaviour }
+                let (term, behaviour) = (Term(bytes.u64()?), bytes.u16()?);
+                let members = Members::decode(&mut bytes).map_err(|_| EntryError::Malformed)?;
+                Self::EndTerm { term, members, behaviour }
             }
             _ => return Err(EntryError::Malformed),
         };

@@ -4,7 +4,7 @@ use crate::apps::{App, Apps, Context, Notice};
 use crate::checkpoint::{CheckpointError, CheckpointHash, Members};
 use crate::encoding::{ReadBytesError, Reader, WriteBytes};
 use crate::entry::{Change, Command, Entry};
-use crate::ids::{AppId, Offset, Sequence, SessionId};
+use crate::ids::{AppId, Offset, Sequence, SessionId, Term};
 use identity::NodeId;
 
 mod sessions;
@@ -98,6 +98,7 @@ pub enum Outcome {
 
 /// Sessions, applications, the log's time and what is planned.
 pub struct Machine {
+    term: Term,
     log_time_ms: u64,
     behaviour: u16,
     members: Members,
@@ -113,6 +114,7 @@ impl Machine {
     /// When an application is missing or does not know its own state.
     pub fn restore(checkpoint: &crate::Checkpoint, apps: Apps) -> Result<Self, CheckpointError> {
         let mut machine = Self {
+            term: checkpoint.term,
             log_time_ms: 0,
             behaviour: checkpoint.behaviour,
             members: checkpoint.members.clone(),
@@ -186,9 +188,10 @@ impl Machine {
                 Outcome::Ticked
             }
             Command::Barrier { origin, incarnation, tag } => Outcome::Barrier { origin, incarnation, tag },
-            Command::Plan(change) => Outcome::Planned(self.apply_plan(change)),
-            Command::Unplan => Outcome::Unplanned(self.plan.take().is_some()),
-            Command::EndTerm { members, behaviour } => self.apply_end(members, behaviour),
+            Command::Plan { term, change } => Outcome::Planned(term == self.term && self.apply_plan(change)),
+            Command::Unplan { term } => Outcome::Unplanned(term == self.term && self.plan.take().is_some()),
+            Command::EndTerm { term, .. } if term != self.term => Outcome::Ignored,
+            Command::EndTerm { members, behaviour, .. } => self.apply_end(members, behaviour),
         }
     }
 
@@ -232,6 +235,7 @@ impl Machine {
         if is_planned {
             self.plan = None;
         }
+        self.term = self.term.next();
         self.members = members.clone();
         self.behaviour = behaviour;
         Outcome::Ended { members, behaviour }
@@ -243,7 +247,7 @@ impl Machine {
         out.u64(self.log_time_ms);
         out.u8(u8::from(self.plan.is_some()));
         if let Some(plan) = self.plan {
-            out.bytes(Command::Plan(plan).encode().as_bytes());
+            out.bytes(Command::Plan { term: self.term, change: plan }.encode().as_bytes());
         }
         self.sessions.encode(&mut out);
         out.u16(self.apps.len() as u16);
@@ -259,7 +263,7 @@ impl Machine {
         self.log_time_ms = input.u64()?;
         if input.flag()? {
             let plan = Entry::from_bytes(input.bytes()?).and_then(|entry| Command::decode(&entry));
-            let Ok(Command::Plan(change)) = plan else { return Err(ReadBytesError::Unknown) };
+            let Ok(Command::Plan { change, .. }) = plan else { return Err(ReadBytesError::Unknown) };
             self.plan = Some(change);
         }
         self.sessions = Sessions::decode(&mut input)?;

@@ -130,7 +130,7 @@ impl Node {
         let checkpoint = Checkpoint::decode(checkpoint, cluster)?;
         let machine = Machine::restore(&checkpoint, apps)?;
         let (recovered, reader) = log;
-        let store = Store::new(checkpoint.term, &recovered, reader);
+        let store = Store::new(checkpoint.term, &recovered, tuning.window_entries_max, reader);
         let engine = engine(own, &checkpoint.members, checkpoint.term, &tuning, &store);
         let beginning = Beginning {
             term: checkpoint.term,
@@ -294,6 +294,8 @@ impl Node {
                 self.engine.iter_mut().try_for_each(|engine| engine.handle(engine_id, &bytes))?;
             }
             Body::Forward(entries) if self.beginning.members.contains(from) => self.handle_forward(from, entries),
+            // In another term the sender may have been a member, or be one soon.
+            Body::Forward(_) if frame.term != self.beginning.term => {}
             Body::Forward(_) => return Err(FrameError::Stranger),
             Body::ForwardBusy(entries) => self.handle_forward_busy(&entries),
             Body::Notice { hash, length } => self.handle_notice(now, from, frame.term, hash, length),

@@ -10,8 +10,7 @@ use crate::status::Counters;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
 use link::{
-    Accept, Endpoint, EndpointConfig, HopCause, HopConfig, LinkId, Now, Peer, Received, Route, SocketFailure,
-    SocketOrder, Via,
+    Accept, Endpoint, EndpointConfig, HopCause, HopConfig, LinkId, Now, Peer, Received, Route, SocketOrder, Via,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -328,9 +327,14 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.endpoint.handle_socket_opened(now, via, local);
     }
 
-    /// A socket could not be opened, or the system refused to send on it: [`Endpoint::handle_socket_failed`].
-    pub fn handle_socket_failed(&mut self, now: Now, via: Via, failure: SocketFailure) {
-        self.endpoint.handle_socket_failed(now, via, failure);
+    /// A socket could not be opened.
+    pub fn handle_socket_failed(&mut self, now: Now, via: Via) {
+        self.endpoint.handle_socket_failed(now, via);
+    }
+
+    /// The system refused so many packets on this way: [`Endpoint::handle_send_refused`].
+    pub fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
+        self.endpoint.handle_send_refused(now, route, packets);
     }
 
     /// Lets time pass for links and sessions.

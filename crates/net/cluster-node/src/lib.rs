@@ -1,7 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+pub mod backoff;
 pub mod clients;
+pub mod credentials;
+pub mod disk;
 pub mod driver;
 pub mod files;
+pub mod frame;
 pub mod history;
+pub mod member;
 pub mod pipe;
+pub mod pki;
+mod tls;
+pub mod transport;

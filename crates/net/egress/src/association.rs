@@ -5,6 +5,7 @@ use crate::dial::Dialler;
 use flow_pump::figures::Figures;
 use flow_pump::port::FlowPort;
 use flow_pump::records;
+use rustix::net::{SendFlags, sendto};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -159,8 +160,9 @@ impl<'a> Association<'a> {
             *place = open(self.dialler.source(address.is_ipv4())).ok();
         }
         self.contacts.add(address.ip());
+        // Past the runtime, which takes a socket for full until it has looked at it once: the first datagram would be lost.
         // No room in the socket, or no way there: datagrams get lost.
-        match place.as_ref().map(|socket| socket.try_send_to(payload, address)) {
+        match place.as_ref().map(|socket| sendto(socket, payload, SendFlags::empty(), &address)) {
             Some(Ok(count)) => self.figures.add_out(count),
             Some(Err(_)) | None => self.drop_one(),
         }

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use os_net::tcp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -14,6 +16,11 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Unanswered questions after which a connection is dead.
 pub const KEEPALIVE_PROBES: u32 = 6;
+
+/// Bytes that the kernel takes before the connection has sent them. What a slow reader does not take yet waits in the
+/// flow's ring, which its sender sees, and not in the kernel: there 300 such readers filled all memory that the kernel
+/// has for TCP (4 MB each), and it began to drop everybody's segments.
+const UNSENT_MAX: u32 = 128 << 10;
 
 /// How long a last answer may take to be written, and how long what its reader still sends is thrown away.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
@@ -28,7 +35,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Takes over a TCP connection: no delay, keepalive.
+    /// Takes over a TCP connection: no delay, keepalive, little unsent in the kernel.
     pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         use rustix::net::sockopt;
         stream.set_nodelay(true)?;
@@ -36,6 +43,7 @@ impl Socket {
         sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
         sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
         sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        tcp::limit_unsent(&stream, UNSENT_MAX)?;
         Ok(Self::Tcp(stream))
     }
 

@@ -25,6 +25,7 @@ use crate::outlet::Outlet;
 use crate::poller::{Kind, Poller, Ready, Token};
 use crate::settings::{ClientSettings, Common};
 use crate::share::{self, Share};
+use crate::status::{STATUS_FLOWS_MAX, Status, Stay};
 use crate::table::{Key, Table};
 use crate::timers::Timers;
 use crate::wake::Handle;
@@ -71,6 +72,17 @@ struct Flow {
     /// Place in the list of servers.
     server: usize,
     route: Route,
+    stay: Stay,
+}
+
+impl Flow {
+    /// The socket in use and where it sends to.
+    fn way(&self) -> Option<(Key, SocketAddr)> {
+        match &self.route {
+            Route::Keyless(route) => route.way(),
+            Route::Keyed(route) => route.way(),
+        }
+    }
 }
 
 /// How a flow's packets get to the server.
@@ -204,7 +216,16 @@ impl Client {
             let ports = self.peers.ports(server)?.clone();
             Route::Keyless(Box::new(KeylessRoute::new(moment.now, ports, self.hop_timers, &mut self.rng)))
         };
-        let flow = Flow { program, listener, local, active: moment.now, timer: None, server, route };
+        let flow = Flow {
+            program,
+            listener,
+            local,
+            active: moment.now,
+            timer: None,
+            server,
+            route,
+            stay: Stay::new(moment.now),
+        };
         let key = self.flows.insert(flow);
         self.by_program.insert(program, key);
         self.counters.opened += 1;
@@ -216,10 +237,7 @@ impl Client {
     fn send_up(&mut self, key: Key, shares: &[Share], inbox: &Inbox, moment: Moment) {
         let Some(flow) = self.flows.get_mut(key) else { return };
         flow.active = moment.now;
-        let way = match &mut flow.route {
-            Route::Keyless(route) => route.way(),
-            Route::Keyed(route) => route.way(),
-        };
+        let way = flow.way();
         let trains = share::departures(inbox, shares, way.map(|(_, to)| to), None);
         let Some((wire, _)) = way else {
             self.wait_for_way(key, &trains, moment);
@@ -228,11 +246,17 @@ impl Client {
         let bytes: usize = trains.iter().map(|departing| departing.train.bytes().len()).sum();
         let datagrams: usize = trains.iter().map(|departing| departing.train.datagrams()).sum();
         let Some(wire) = self.wires.get_mut(wire) else { return };
+        let lost_before = self.counters.up.lost();
         let refusal = wire.outlet.send(&self.poller, &trains, &mut self.counters.up);
+        // What did not leave here is no loss of the path.
+        let datagrams = (datagrams as u64).saturating_sub(self.counters.up.lost() - lost_before);
+        flow.stay.note_bytes(bytes);
         let urgent = match &mut flow.route {
-            Route::Keyless(route) => route.note_sent(moment.now, datagrams as u64, bytes as u64),
+            Route::Keyless(route) => {
+                route.note_sent(moment.now, datagrams, bytes as u64) || flow.timer.is_none_or(|at| route.wake_at() < at)
+            }
             Route::Keyed(route) => {
-                route.note_sent(moment.now, datagrams as u64, bytes as u64);
+                route.note_sent(moment.now, datagrams, bytes as u64);
                 // The core may have something to do earlier than was thought.
                 flow.timer.is_none_or(|at| route.wake_at(moment) < at)
             }
@@ -270,11 +294,16 @@ impl Client {
             let Some(flow) = self.flows.get(key) else { return };
             let (program, local, server, listener) = (flow.program, flow.local, flow.server, flow.listener);
             let mut down = Vec::with_capacity(count);
+            let mut urgent = false;
             let mut last: Option<(SocketAddr, bool)> = None;
             for arrived in inbox.iter() {
                 let known = match last {
                     Some((from, known)) if from == arrived.from => known,
-                    _ => self.peers.may_answer(server, arrived.from),
+                    _ => {
+                        let known = self.peers.may_answer(server, arrived.from);
+                        urgent |= known && self.note_place(key, arrived.from, moment);
+                        known
+                    }
                 };
                 last = Some((arrived.from, known));
                 if !known {
@@ -287,11 +316,11 @@ impl Client {
             }
             let bytes: usize = down.iter().map(|departing| departing.train.bytes().len()).sum();
             let Some(flow) = self.flows.get_mut(key) else { return };
-            let mut urgent = false;
             if !down.is_empty() {
                 flow.active = moment.now;
+                flow.stay.note_bytes(bytes);
                 match &mut flow.route {
-                    Route::Keyless(route) => route.note_heard(bytes as u64),
+                    Route::Keyless(route) => route.note_bytes(bytes as u64),
                     Route::Keyed(route) => {
                         route.note_heard();
                         // What came may have used up the bytes of the pair.
@@ -308,6 +337,14 @@ impl Client {
             if count < INBOX_TRAINS_MAX {
                 return;
             }
+        }
+    }
+
+    /// Notes where something came from, of a batch from one place once; true if the flow is to be looked at.
+    fn note_place(&mut self, key: Key, from: SocketAddr, moment: Moment) -> bool {
+        match self.flows.get_mut(key).map(|flow| &mut flow.route) {
+            Some(Route::Keyless(route)) => route.note_heard(moment.now, from),
+            _ => false,
         }
     }
 
@@ -347,11 +384,7 @@ impl Client {
     /// The system refused to send: the port, the address or the network is at fault.
     fn handle_refusal(&mut self, key: Key, errno: Errno, moment: Moment) {
         let Some(flow) = self.flows.get_mut(key) else { return };
-        let way = match &flow.route {
-            Route::Keyless(route) => route.way(),
-            Route::Keyed(route) => route.way(),
-        };
-        let Some((_, to)) = way else { return };
+        let Some((_, to)) = flow.way() else { return };
         match errno {
             Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::NETDOWN => {
                 self.peers.fail(flow.server, to, moment.now);
@@ -380,20 +413,16 @@ impl End for Client {
         let key = ready.token.key;
         match ready.token.kind {
             Kind::Listener => {
-                if ready.writable
-                    && let Some(listener) = self.listeners.get_mut(key)
-                {
-                    listener.drain(&self.poller, &mut self.counters.down);
+                if let Some(listener) = self.listeners.get_mut(key) {
+                    listener.drain_if(ready, &self.poller, &mut self.counters.down);
                 }
                 if ready.readable {
                     self.hear_programs(key, inbox, moment);
                 }
             }
             Kind::Flow => {
-                if ready.writable
-                    && let Some(wire) = self.wires.get_mut(key)
-                {
-                    wire.outlet.drain(&self.poller, &mut self.counters.up);
+                if let Some(wire) = self.wires.get_mut(key) {
+                    wire.outlet.drain_if(ready, &self.poller, &mut self.counters.up);
                 }
                 if ready.readable {
                     self.hear_server(key, inbox, moment);
@@ -405,6 +434,29 @@ impl End for Client {
                 }
             }
         }
+    }
+
+    fn status(&mut self, moment: Moment) -> Status {
+        let counters = self.counters().clone();
+        let local_of = |wire: Key| self.wires.get(wire)?.outlet.socket().local_addr().ok();
+        let flows = self.flows.iter().take(STATUS_FLOWS_MAX).map(|(_, flow)| {
+            let mut row = flow.stay.row(moment.now, flow.active);
+            row.of = Some(flow.program);
+            if let Some((wire, to)) = flow.way() {
+                (row.local, row.remote) = (local_of(wire), Some(peers::canonical(to)));
+            }
+            row
+        });
+        let flows = flows.collect();
+        let mut blocked: Vec<_> = self.blocked.iter(moment.now).collect();
+        for (_, flow) in self.flows.iter().take(STATUS_FLOWS_MAX) {
+            if let Route::Keyed(route) = &flow.route {
+                blocked.extend(route.blocked(moment.now));
+            }
+        }
+        blocked.sort_unstable();
+        blocked.dedup_by_key(|(place, _)| *place);
+        Status { flows, listening: self.local_addresses(), blocked, counters }
     }
 
     fn counters(&mut self) -> &Counters {

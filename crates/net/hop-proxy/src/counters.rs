@@ -28,6 +28,11 @@ pub struct Direction {
 }
 
 impl Direction {
+    /// Datagrams that were to be sent and were not.
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped + self.refused
+    }
+
     /// Notes an error that cost `datagrams`.
     pub(crate) fn refuse(&mut self, errno: Errno, datagrams: u64) {
         self.refused += datagrams;
@@ -61,6 +66,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Hops by their cause (client).
     pub hops: BTreeMap<Cause, u64>,
+    /// Hops that were undone because the new port brought nothing back (client without a key).
+    pub undone: u64,
     /// Knocks that were sent (client) or were good (server).
     pub knocks: u64,
     /// Ports that could not be opened (server).
@@ -89,6 +96,7 @@ impl fmt::Display for Counters {
             ("no_socket", self.no_socket),
             ("no_way", self.no_way),
             ("strangers", self.strangers),
+            ("undone", self.undone),
             ("knocks", self.knocks),
             ("ports_missing", self.ports_missing),
         ];

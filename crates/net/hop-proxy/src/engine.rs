@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::counters::Counters;
 use crate::poller::{Kind, Poller, Ready, Token};
+use crate::status::Status;
 use crate::table::Table;
 use crate::wake::Handle;
 
@@ -76,6 +77,8 @@ pub(crate) trait End {
     fn deadline(&self) -> Option<Instant>;
     /// Handles one event.
     fn handle(&mut self, ready: Ready, inbox: &mut Inbox, moment: Moment);
+    /// What it does at present.
+    fn status(&mut self, moment: Moment) -> Status;
     /// The counters.
     fn counters(&mut self) -> &Counters;
     /// The poller.
@@ -105,6 +108,7 @@ pub(crate) fn run(end: &mut impl End, handle: &Handle) -> io::Result<()> {
             }
             end.handle(*event, &mut inbox, moment);
         }
+        handle.tell(|| end.status(moment));
         if moment.now.saturating_duration_since(published) >= PUBLISHED_EVERY {
             handle.publish(end.counters());
             published = moment.now;

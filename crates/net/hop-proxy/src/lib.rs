@@ -14,6 +14,7 @@ mod resolver;
 mod server;
 mod settings;
 mod share;
+mod status;
 mod table;
 mod timers;
 mod wake;
@@ -27,4 +28,5 @@ pub use settings::{
     ClientSettings, Common, FLOWS, FLOWS_MAX, IDLE_TIMEOUT, IDLE_TIMEOUT_MAX, LIST_MAX, ServerSettings, Target,
     TargetError, Warning,
 };
+pub use status::{FlowStatus, STATUS_FLOWS_MAX, Status};
 pub use wake::Handle;

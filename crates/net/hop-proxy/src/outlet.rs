@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::backlog::Backlog;
 use crate::counters::Direction;
-use crate::poller::{Poller, Token};
+use crate::poller::{Poller, Ready, Token};
 
 /// Most trains that are sent from a backlog in one turn.
 const DRAINED_A_TURN_MAX: usize = 64;
@@ -84,8 +84,15 @@ impl Outlet {
         refusal
     }
 
+    /// Sends what waits if an event says that there is room.
+    pub(crate) fn drain_if(&mut self, ready: Ready, poller: &Poller, tally: &mut Direction) {
+        if ready.writable {
+            self.drain(poller, tally);
+        }
+    }
+
     /// Sends what waits, as far as there is room.
-    pub(crate) fn drain(&mut self, poller: &Poller, tally: &mut Direction) {
+    fn drain(&mut self, poller: &Poller, tally: &mut Direction) {
         let Some(backlog) = &mut self.backlog else { return };
         let front = backlog.front(DRAINED_A_TURN_MAX);
         let (done, datagrams, _) = send_all(&self.socket, &front, tally);

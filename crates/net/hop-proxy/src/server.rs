@@ -20,6 +20,7 @@ use crate::outlet::Outlet;
 use crate::poller::{Kind, Poller, Ready, Token};
 use crate::settings::{Common, ServerSettings};
 use crate::share::{self, Share};
+use crate::status::{STATUS_FLOWS_MAX, Status, Stay};
 use crate::table::{Key, Table};
 use crate::timers::Timers;
 use crate::wake::Handle;
@@ -65,6 +66,7 @@ struct Flow {
     way: Option<Way>,
     active: Instant,
     timer: Option<Instant>,
+    stay: Stay,
 }
 
 /// A sender as a listener sees it.
@@ -192,6 +194,7 @@ impl Server {
             let Some(flow) = self.flows.get_mut(key) else { continue };
             flow.active = moment.now;
             let trains = share::departures(inbox, shares, None, None);
+            flow.stay.note_bytes(trains.iter().map(|departing| departing.train.bytes().len()).sum());
             let refusal = flow.upstream.send(&self.poller, &trains, &mut self.counters.up);
             if let Some(errno) = refusal {
                 self.targets.refused(flow.target, flow.peer, errno, moment.now);
@@ -286,7 +289,8 @@ impl Server {
         let poller = &self.poller;
         let opened = self.flows.try_insert_with(|key| {
             let upstream = Outlet::open(socket, Token { kind: Kind::Flow, key }, poller)?;
-            Ok::<_, io::Error>(Flow { name, upstream, target, peer, way: None, active: moment.now, timer: None })
+            let (active, stay) = (moment.now, Stay::new(moment.now));
+            Ok::<_, io::Error>(Flow { name, upstream, target, peer, way: None, active, timer: None, stay })
         });
         let key = match opened {
             Ok(key) => key,
@@ -357,12 +361,11 @@ impl Server {
                 return;
             }
             flow.active = moment.now;
-            let way = match (flow.name, &mut self.keyed) {
-                (Name::Id(id), Some(keyed)) => {
-                    keyed.answers_of(id, moment.now).and_then(|pair| self.listeners.way_of(&pair))
-                }
-                _ => flow.way,
+            let pair = match (flow.name, &self.keyed) {
+                (Name::Id(id), Some(keyed)) => keyed.answers_of(id),
+                _ => None,
             };
+            let way = pair.map_or(flow.way, |pair| self.listeners.way_of(&pair));
             let listener = way.and_then(|way| Some((way, self.listeners.get_mut(way.listener)?)));
             // Between its opening and its aiming a socket hears everybody.
             let strangers = inbox.iter().filter(|arrived| arrived.from != flow.peer).count();
@@ -371,9 +374,15 @@ impl Server {
             match listener {
                 Some((way, listener)) => {
                     let trains: Vec<_> = trains.collect();
+                    flow.stay.note_bytes(trains.iter().map(|train| train.bytes().len()).sum());
+                    let (all, lost) = (share::datagrams(&trains), self.counters.down.lost());
                     listener.send(&self.poller, way.remote, way.local, &trains, &mut self.counters.down);
+                    if let (Some(pair), Some(keyed)) = (pair, &mut self.keyed) {
+                        // What did not leave here is no loss of the path.
+                        keyed.note_sent(moment.now, &pair, all.saturating_sub(self.counters.down.lost() - lost));
+                    }
                 }
-                None => self.counters.no_way += trains.map(|train| train.datagrams() as u64).sum::<u64>(),
+                None => self.counters.no_way += share::datagrams(&trains.collect::<Vec<_>>()),
             }
             if count < os_net::datagram::INBOX_TRAINS_MAX {
                 return;
@@ -441,20 +450,16 @@ impl End for Server {
     fn handle(&mut self, ready: Ready, inbox: &mut Inbox, moment: Moment) {
         match ready.token.kind {
             Kind::Listener => {
-                if ready.writable
-                    && let Some(listener) = self.listeners.get_mut(ready.token.key)
-                {
-                    listener.outlet.drain(&self.poller, &mut self.counters.down);
+                if let Some(listener) = self.listeners.get_mut(ready.token.key) {
+                    listener.outlet.drain_if(ready, &self.poller, &mut self.counters.down);
                 }
                 if ready.readable {
                     self.hear(ready.token.key, inbox, moment);
                 }
             }
             Kind::Flow => {
-                if ready.writable
-                    && let Some(flow) = self.flows.get_mut(ready.token.key)
-                {
-                    flow.upstream.drain(&self.poller, &mut self.counters.up);
+                if let Some(flow) = self.flows.get_mut(ready.token.key) {
+                    flow.upstream.drain_if(ready, &self.poller, &mut self.counters.up);
                 }
                 if ready.readable {
                     self.answer(ready.token.key, inbox, moment);
@@ -462,6 +467,26 @@ impl End for Server {
             }
             Kind::Wake => self.follow_targets(moment.now),
         }
+    }
+
+    fn status(&mut self, moment: Moment) -> Status {
+        let counters = self.counters().clone();
+        let flows = self.flows.iter().take(STATUS_FLOWS_MAX).map(|(_, flow)| {
+            let mut row = flow.stay.row(moment.now, flow.active);
+            let way = match (flow.name, &self.keyed) {
+                (Name::Id(id), Some(keyed)) => keyed.answers_of(id).map(|pair| (pair.local, pair.remote)),
+                _ => flow.way.and_then(|way| {
+                    let pair = self.listeners.get(way.listener)?.pair(way.remote, way.local);
+                    Some((pair.local, pair.remote))
+                }),
+            };
+            row.remote = Some(flow.peer);
+            (row.local, row.of) = way.unzip();
+            row
+        });
+        let flows = flows.collect();
+        let listening = self.listeners.addresses().into_iter().take(STATUS_FLOWS_MAX).collect();
+        Status { flows, listening, blocked: Vec::new(), counters }
     }
 
     fn counters(&mut self) -> &Counters {

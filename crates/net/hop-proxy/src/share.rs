@@ -50,6 +50,11 @@ pub(crate) fn departures<'a>(
     shares.iter().filter_map(cut).map(|train| Departing { to, from, train }).collect()
 }
 
+/// How many datagrams there are in trains.
+pub(crate) fn datagrams(trains: &[Train<'_>]) -> u64 {
+    trains.iter().map(|train| train.datagrams() as u64).sum()
+}
+
 /// Splits grouped shares into those of one flow each.
 pub(crate) fn by_flow(shares: &[Share]) -> impl Iterator<Item = (Key, &[Share])> {
     shares.chunk_by(|one, next| one.flow == next.flow).filter_map(|shares| Some((shares.first()?.flow, shares)))

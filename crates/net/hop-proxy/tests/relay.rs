@@ -16,3 +16,7 @@ mod keyless;
 mod namespace;
 #[path = "relay/ports.rs"]
 mod ports;
+#[path = "relay/prefix.rs"]
+mod prefix;
+#[path = "relay/status.rs"]
+mod status;

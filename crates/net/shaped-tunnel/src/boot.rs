@@ -101,6 +101,8 @@ pub struct BootDp {
 pub struct BootHops {
     /// At an exit, the ports that entries are told of; none: they stay at the door.
     pub ports: Option<String>,
+    /// Addresses and IPv6 prefixes that they are told of beside; none: links stay at the one that they came to.
+    pub addresses: Vec<String>,
     /// Shortest and longest life of a pair of ports, in milliseconds.
     pub interval_ms: [u64; 2],
     /// Fewest and most bytes of a pair.
@@ -236,7 +238,9 @@ impl Boot {
         let offer = match &hops.ports {
             Some(ports) => {
                 let ports = ports.parse().map_err(|_| BootError::Range("list of ports"))?;
-                Some(HopOffer::new(ports, Vec::new()).map_err(|_| BootError::Range("list of ports"))?)
+                let addresses = hops.addresses.iter().map(|text| text.parse().map_err(|_| BootError::Range("address")));
+                let offer = HopOffer::new(ports, addresses.collect::<Result<_, _>>()?);
+                Some(offer.map_err(|_| BootError::Range("list of ports"))?)
             }
             None => None,
         };

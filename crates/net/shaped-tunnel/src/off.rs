@@ -2,7 +2,7 @@
 
 use crate::process::{Going, RunError, Shell, now};
 use os_net::slot_sender::Way;
-use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX};
+use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::Instant;
 use tracing::debug;
@@ -52,7 +52,7 @@ impl<'a> OffLoop<'a> {
                 Some(self.shell.sockets.way(route))
             });
             let Some(way) = way else { break };
-            match way.socket.send_batch(way.to, &self.out, self.shell.packet_bytes) {
+            match way.socket.send_batch_from(way.from, way.to, &self.out, self.shell.packet_bytes) {
                 Ok(sent) => {
                     any |= sent.packets > 0;
                     self.shell.reporter.sent(sent.packets as u64);
@@ -65,6 +65,10 @@ impl<'a> OffLoop<'a> {
                 Err(error) => {
                     debug!(%error, "a batch was not sent");
                     self.shell.reporter.send_failed(error);
+                    if let SendError::Unreachable(_) = error {
+                        let packets = self.out.len() / self.shell.packet_bytes;
+                        self.shell.handle_unreachable(&way, packets as u64);
+                    }
                 }
             }
         }

@@ -9,10 +9,11 @@ use crate::shaped::ShapedLoop;
 use crate::sockets::Sockets;
 use crate::status::Reporter;
 use flow_queue::{Geometry, QueueSide, Side};
-use link::{Now, Route, SocketFailure, SocketOrder, Via};
+use link::{Now, Route, SocketOrder, Via};
 use os_net::confine::{self, Needs};
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
-use os_net::udp::{RecvBuffers, UdpSocket};
+use os_net::slot_sender::Way;
+use os_net::udp::{Arrival, RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
 use shaped_node::{NodeEvent, ShapedNode};
 use shaping::ReadyNoise;
@@ -158,8 +159,13 @@ impl Shell {
         for (via, socket) in self.sockets.iter() {
             for _ in 0..RECEIVE_ROUNDS {
                 let node = &mut self.node;
-                let take = |to, ce, packet: &mut [u8]| node.handle_packet(now, Route { via, to }, ce, packet);
-                match socket.recv_batch(buffers, take) {
+                // An entry moves from network to network, so it does not hold on to an address of its own.
+                let answers_from_there = self.assigns;
+                let take = |Arrival { from, to, ce }, packet: &mut [u8]| {
+                    let route = Route { via, from: to.filter(|_| answers_from_there), to: from };
+                    node.handle_packet(now, route, ce, packet);
+                };
+                match socket.recv_arrivals(buffers, take) {
                     Ok(count) => packets += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -187,10 +193,17 @@ impl Shell {
             let asked = FromProcess::OpenSocket { number: via.0, port, any_other };
             if let Err(error) = self.channel.send(&asked, &[]) {
                 debug!(%error, "the supervisor does not take a message");
-                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+                self.node.handle_socket_failed(now(), via);
             } else {
                 self.sockets.order(via);
             }
+        }
+    }
+
+    /// The system refused packets on their way out: perhaps a link leaves it.
+    pub(crate) fn handle_unreachable(&mut self, way: &Way, packets: u64) {
+        if let Some(route) = self.sockets.route(way) {
+            self.node.handle_send_refused(now(), route, packets);
         }
     }
 
@@ -209,7 +222,7 @@ impl Shell {
             Err(error) => {
                 debug!(%error, "no socket for a hop");
                 self.sockets.close(via);
-                self.node.handle_socket_failed(now(), via, SocketFailure::CannotOpen);
+                self.node.handle_socket_failed(now(), via);
             }
         }
     }

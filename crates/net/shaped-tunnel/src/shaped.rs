@@ -6,7 +6,7 @@ use crate::boot::Boot;
 use crate::process::{Going, RunError, Shell, now};
 use os_net::clock::{MonotonicAnchor, monotonic_ns, unix_time};
 use os_net::schedule;
-use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender};
+use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender, Unreachable};
 use os_net::udp::RecvBuffers;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shaped_node::SlotPlan;
@@ -107,6 +107,9 @@ impl<'a> ShapedLoop<'a> {
     fn make_slot(&mut self) {
         let Some(slot) = self.next.take() else { return };
         self.made = slot;
+        while let Some(Unreachable { way, packets }) = self.sender.poll_unreachable() {
+            self.shell.handle_unreachable(&way, packets);
+        }
         let now = now();
         self.shell.node.handle_timeout(now);
         self.shell.node.handle_queues(now);
@@ -116,7 +119,7 @@ impl<'a> ShapedLoop<'a> {
         let late = |lane| sender.unsent_packets(lane);
         self.shell.node.prepare_slot(now, slot, spare_used, &late, &mut self.plan);
         let sockets = &self.shell.sockets;
-        let to_send = |run: shaped_node::Run| Run { way: sockets.way(run.to), packets: run.packets };
+        let to_send = |run: shaped_node::Run| Run { lane: run.lane, way: sockets.way(run.to), packets: run.packets };
         let batch = Batch { slot, runs: self.plan.runs.drain(..).map(to_send).collect() };
         let spare = self.plan.next.map(|slot| Batch { slot, runs: self.plan.spare.drain(..).map(to_send).collect() });
         if let Err(refused) = self.sender.hand_over(batch, spare) {

@@ -45,7 +45,14 @@ impl Sockets {
     /// The way of a route. A route whose socket was closed goes by the door's: the packet is not lost, and no slot stays
     /// empty.
     pub(crate) fn way(&self, route: Route) -> Way {
-        Way { socket: Arc::clone(self.others.get(&route.via).unwrap_or(&self.door)), to: route.to }
+        let socket = Arc::clone(self.others.get(&route.via).unwrap_or(&self.door));
+        Way { socket, from: route.from, to: route.to }
+    }
+
+    /// The route that a way was made for; none when its socket was closed meanwhile.
+    pub(crate) fn route(&self, way: &Way) -> Option<Route> {
+        let via = self.iter().find(|(_, socket)| Arc::ptr_eq(socket, &way.socket)).map(|(via, _)| via)?;
+        Some(Route { via, from: way.from, to: way.to })
     }
 
     /// Every socket with its number, the door's first.
@@ -93,11 +100,16 @@ mod tests {
         let to = (Ipv4Addr::LOCALHOST, 9).into();
         sockets.order(Via(1));
         sockets.handle_answer(Via(1), Some(socket()?));
-        let port =
-            |sockets: &Sockets, via| sockets.way(Route { via, to }).socket.local_addr().map(|local| local.port());
+        let port = |sockets: &Sockets, via| {
+            sockets.way(Route { via, from: None, to }).socket.local_addr().map(|local| local.port())
+        };
         assert_ne!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        let route = Route { via: Via(1), from: None, to };
+        let way = sockets.way(route);
+        assert_eq!(sockets.route(&way), Some(route));
         sockets.close(Via(1));
         assert_eq!(port(&sockets, Via(1))?, port(&sockets, Via::DOOR)?);
+        assert_eq!(sockets.route(&way), None, "its socket is no link's any more");
         Ok(())
     }
 }

@@ -10,5 +10,6 @@ pub mod readiness;
 pub mod schedule;
 pub mod slot_sender;
 pub mod spawn;
+pub mod tcp;
 pub mod tun;
 pub mod udp;

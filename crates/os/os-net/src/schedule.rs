@@ -54,6 +54,12 @@ pub fn pin_to_core(core: usize) -> Result<(), ScheduleError> {
     })
 }
 
+/// The cores on which the calling thread may run, in ascending order.
+pub fn allowed_cores() -> Result<Vec<usize>, ScheduleError> {
+    let allowed = rustix::thread::sched_getaffinity(None).map_err(ScheduleError::System)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
+}
+
 /// Asks for timers of the calling thread to fire as exactly as the hardware can (timer slack of 1 ns instead of
 /// 50 us).
 pub fn set_exact_timers() -> Result<(), ScheduleError> {
@@ -66,8 +72,7 @@ mod tests {
 
     #[test]
     fn a_thread_can_be_pinned_to_a_core_that_exists() -> Result<(), ScheduleError> {
-        let allowed = rustix::thread::sched_getaffinity(None).map_err(ScheduleError::System)?;
-        let core = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core)).unwrap_or(0);
+        let core = allowed_cores()?.first().copied().unwrap_or(0);
         std::thread::scope(|scope| {
             let pinned = scope.spawn(move || {
                 pin_to_core(core)?;

@@ -7,7 +7,7 @@
 mod book;
 mod statistics;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -32,22 +32,27 @@ pub const BATCHES_MAX: u64 = 16;
 /// Most spare batches that may wait for their slot. A further one is given back.
 pub const SPARES_MAX: u64 = 64;
 
+/// Most refusals that wait to be looked at. Further ones are only counted: what is refused for good is refused again.
+pub const UNREACHABLE_MAX: usize = 64;
+
 /// Most emptied buffers that wait to be used again; further ones are freed.
 const FREE_BUFFERS_MAX: usize = 256;
 
-/// The way of packets: the socket they leave from, and where they go. Each packet names its own, so a new socket needs no
+/// The way of packets: the socket and the address that they leave from, and where they go. Each packet names its own, so a new socket needs no
 /// word to the thread, and an old one lives until the last packet made for it has left.
 #[derive(Debug, Clone)]
 pub struct Way {
     /// The socket.
     pub socket: Arc<UdpSocket>,
+    /// The near address, of a socket that is bound to all; none: the system's choice.
+    pub from: Option<IpAddr>,
     /// The far address.
     pub to: SocketAddr,
 }
 
 impl PartialEq for Way {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.socket, &other.socket) && self.to == other.to
+        Arc::ptr_eq(&self.socket, &other.socket) && (self.from, self.to) == (other.from, other.to)
     }
 }
 
@@ -58,6 +63,15 @@ pub type Run = book::Run<Way>;
 /// The packets of a slot.
 pub type Batch = book::Batch<Way>;
 type Piece = book::Piece<Way>;
+
+/// Packets that the system refused: it knows no way, or a rule forbids it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    /// The way that they were to take.
+    pub way: Way,
+    /// How many.
+    pub packets: u64,
+}
 
 /// How the thread runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,8 +84,8 @@ pub struct Settings {
     /// How long before a slot the thread wakes and spins. Zero: it sleeps up to the slot, which costs about 35 us of
     /// exactness at the median and saves 3 % of a core at 5 ms slots.
     pub spin: Duration,
-    /// Number of links with cells of their own in each slot; run i of every batch belongs to lane i. Packets of
-    /// further runs are sent like the others and counted in the last lane.
+    /// Number of links with cells of their own in each slot: lanes 0 to one less. Packets of further lanes are sent like
+    /// the others and counted in the last lane.
     pub lanes: usize,
     /// `SCHED_FIFO` priority of the thread, if it is to have one.
     pub priority: Option<u8>,
@@ -138,6 +152,7 @@ struct Shared {
 pub struct SlotSender {
     offers: rtrb::Producer<Offer>,
     free: rtrb::Consumer<Vec<u8>>,
+    unreachable: rtrb::Consumer<Unreachable>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     batches_handed: u64,
@@ -154,6 +169,7 @@ impl SlotSender {
         let capacity = usize::try_from(BATCHES_MAX + SPARES_MAX).unwrap_or(usize::MAX);
         let (offers, incoming) = rtrb::RingBuffer::new(capacity);
         let (outgoing, free) = rtrb::RingBuffer::new(FREE_BUFFERS_MAX);
+        let (refusals, unreachable) = rtrb::RingBuffer::new(UNREACHABLE_MAX);
         let shared = Arc::new(Shared {
             counters: Counters::new(lanes),
             log: LatenessLog::new(settings.raw_samples),
@@ -166,6 +182,7 @@ impl SlotSender {
             settings: settings.clone(),
             incoming,
             free: outgoing,
+            refusals,
             shared: Arc::clone(&shared),
             pieces: Vec::new(),
         };
@@ -173,6 +190,7 @@ impl SlotSender {
         Ok(Self {
             offers,
             free,
+            unreachable,
             shared,
             thread: Some(thread),
             batches_handed: 0,
@@ -184,7 +202,7 @@ impl SlotSender {
 
     /// Hands over the cells of a slot, and cover packets for the place of those of a later slot.
     ///
-    /// The spare states what is public about its slot: as many packets per run as its slot has. It goes in place of
+    /// The spare states what is public about its slot: as many packets per lane as its slot has. It goes in place of
     /// cells that are not there in time. A spare for a slot that has one already replaces it; one whose slot went
     /// without it is recycled. The first slot needs no spare, every later slot should have had one. Slots with
     /// neither a batch nor a spare are slept through.
@@ -204,7 +222,8 @@ impl SlotSender {
             return Err(Box::new(Refused { reason: RefusalReason::Ended, batch, spare }));
         }
         let earliest = batch.slot.min(spare.as_ref().map_or(u64::MAX, |spare| spare.slot));
-        let packets: Vec<usize> = batch.runs.iter().map(|run| run.packets.len() / self.packet_bytes).collect();
+        let packets: Vec<(usize, usize)> =
+            batch.runs.iter().map(|run| (run.lane, run.packets.len() / self.packet_bytes)).collect();
         let (with_batch, with_spare) = (u64::from(has_packets), u64::from(spare.is_some()));
         if let Err(rtrb::PushError::Full(Offer { batch, spare })) = self.offers.push(Offer { batch, spare }) {
             return Err(Box::new(Refused { reason: RefusalReason::Full, batch, spare }));
@@ -212,7 +231,7 @@ impl SlotSender {
         self.batches_handed += with_batch;
         self.spares_handed += with_spare;
         let last = self.packets_handed.len() - 1;
-        for (lane, count) in packets.into_iter().enumerate() {
+        for (lane, count) in packets {
             self.packets_handed[lane.min(last)] += count as u64;
         }
         // Pairs with the fence in `Worker::sleep`: either the thread sees the offer before it sleeps, or this side
@@ -234,6 +253,11 @@ impl SlotSender {
     /// An empty buffer, used before if there is one.
     pub fn buffer(&mut self) -> Vec<u8> {
         self.free.pop().unwrap_or_default()
+    }
+
+    /// The next packets that the system refused, oldest first.
+    pub fn poll_unreachable(&mut self) -> Option<Unreachable> {
+        self.unreachable.pop().ok()
     }
 
     /// Counts since the start.
@@ -288,6 +312,7 @@ struct Worker {
     settings: Settings,
     incoming: rtrb::Consumer<Offer>,
     free: rtrb::Producer<Vec<u8>>,
+    refusals: rtrb::Producer<Unreachable>,
     shared: Arc<Shared>,
     /// Kept to be used again.
     pieces: Vec<Piece>,
@@ -368,7 +393,10 @@ impl Worker {
             counters.missed.fetch_add(1, Ordering::Relaxed);
         } else if !pieces.is_empty() {
             for piece in &pieces {
-                send(counters, piece, self.settings.packet_bytes);
+                if let Some(refusal) = send(counters, piece, self.settings.packet_bytes) {
+                    // A full ring means that the main loop has not looked for a while; the counter has it.
+                    let _ = self.refusals.push(refusal);
+                }
             }
             let after_ns = monotonic_ns();
             let lateness = Lateness::new(slot_ns, before_ns, after_ns);
@@ -406,19 +434,24 @@ impl Worker {
     }
 }
 
-fn send(counters: &Counters, piece: &Piece, packet_bytes: usize) {
+/// Sends packets, and counts what became of them.
+fn send(counters: &Counters, piece: &Piece, packet_bytes: usize) -> Option<Unreachable> {
     let packets = (piece.packets.len() / packet_bytes.max(1)) as u64;
-    let counter = match piece.way.socket.send_batch(piece.way.to, &piece.packets, packet_bytes) {
+    let Way { socket, from, to } = &piece.way;
+    let (counter, refusal) = match socket.send_batch_from(*from, *to, &piece.packets, packet_bytes) {
         Ok(sent) => {
             counters.sent.fetch_add(sent.packets as u64, Ordering::Relaxed);
             counters.blocked.fetch_add(packets.saturating_sub(sent.packets as u64), Ordering::Relaxed);
-            return;
+            return None;
         }
-        Err(SendError::TooNarrow { .. }) => &counters.too_narrow,
-        Err(SendError::Unreachable(_)) => &counters.unreachable,
-        Err(SendError::System(_)) => &counters.failed,
+        Err(SendError::TooNarrow { .. }) => (&counters.too_narrow, None),
+        Err(SendError::Unreachable(_)) => {
+            (&counters.unreachable, Some(Unreachable { way: piece.way.clone(), packets }))
+        }
+        Err(SendError::System(_)) => (&counters.failed, None),
     };
     counter.fetch_add(packets, Ordering::Relaxed);
+    refusal
 }
 
 #[cfg(test)]

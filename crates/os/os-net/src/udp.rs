@@ -4,7 +4,7 @@
 //! never aimed anywhere by itself: each send names its destination.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -54,6 +54,17 @@ impl Default for RecvBuffers {
     }
 }
 
+/// Where a packet came from, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The far end.
+    pub from: SocketAddr,
+    /// The address of this machine that it was sent to, if the socket is bound to all of them.
+    pub to: Option<IpAddr>,
+    /// The mark "congestion experienced".
+    pub ce: bool,
+}
+
 /// How much of a batch went out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -85,6 +96,7 @@ pub enum SendError {
 pub struct UdpSocket {
     socket: std::net::UdpSocket,
     state: UdpSocketState,
+    bound_to_all: bool,
 }
 
 impl UdpSocket {
@@ -109,9 +121,15 @@ impl UdpSocket {
         if sockopt::set_socket_send_buffer_size_force(&socket, SOCKET_BUFFER_BYTES).is_err() {
             sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
         }
+        let local = socket.local_addr()?;
+        let bound_to_all = local.ip().is_unspecified();
+        if local.is_ipv6() && bound_to_all {
+            // To answer from addresses that are only routed here. A kernel without it answers from those that it has.
+            let _ = sockopt::set_ipv6_freebind(&socket, true);
+        }
         // Also makes it non-blocking, asks for congestion marks and GRO, and forbids fragmentation.
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Self { socket, state })
+        Ok(Self { socket, state, bound_to_all })
     }
 
     /// Address that the socket is bound to.
@@ -146,21 +164,34 @@ impl UdpSocket {
         buffers: &mut RecvBuffers,
         mut each: impl FnMut(SocketAddr, bool, &mut [u8]),
     ) -> io::Result<usize> {
+        self.recv_arrivals(buffers, |arrival, packet| each(arrival.from, arrival.ce, packet))
+    }
+
+    /// [`UdpSocket::recv_batch`] that says where packets came to as well.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recv_arrivals(
+        &self,
+        buffers: &mut RecvBuffers,
+        mut each: impl FnMut(Arrival, &mut [u8]),
+    ) -> io::Result<usize> {
         let mut chunks = buffers.bytes.chunks_mut(RECEIVE_MESSAGE_BYTES);
         let mut slices: [IoSliceMut<'_>; RECEIVE_MESSAGES_MAX] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
         let messages = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut buffers.metas)?;
         let mut packets = 0;
         for (slice, meta) in slices.iter_mut().zip(&buffers.metas).take(messages) {
-            let ce = meta.ecn == Some(EcnCodepoint::Ce);
+            let to = meta.dst_ip.filter(|_| self.bound_to_all);
+            let arrival = Arrival { from: meta.addr, to, ce: meta.ecn == Some(EcnCodepoint::Ce) };
             let filled = slice.get_mut(..meta.len).unwrap_or_default();
             if filled.is_empty() {
-                each(meta.addr, ce, filled);
+                each(arrival, filled);
                 packets += 1;
                 continue;
             }
             for packet in filled.chunks_mut(meta.stride.max(1)) {
-                each(meta.addr, ce, packet);
+                each(arrival, packet);
                 packets += 1;
             }
         }
@@ -172,6 +203,21 @@ impl UdpSocket {
     /// Where segmentation fails on the way (a network card that cannot, EIO or EINVAL), the rest goes one by one and
     /// so does everything later. `packets` must be a multiple of `packet_bytes` long; a shorter rest is sent as it is.
     pub fn send_batch(&self, destination: SocketAddr, packets: &[u8], packet_bytes: usize) -> Result<Sent, SendError> {
+        self.send_batch_from(None, destination, packets, packet_bytes)
+    }
+
+    /// [`UdpSocket::send_batch`] from one of this machine's addresses, of a socket that is bound to all of them: one that it
+    /// has, or an IPv6 address that is routed here.
+    ///
+    /// # Errors
+    /// As there. An address that is not this machine's any more is [`SendError::Unreachable`].
+    pub fn send_batch_from(
+        &self,
+        source: Option<IpAddr>,
+        destination: SocketAddr,
+        packets: &[u8],
+        packet_bytes: usize,
+    ) -> Result<Sent, SendError> {
         debug_assert!(packet_bytes > 0 && packets.len().is_multiple_of(packet_bytes), "packets of one size");
         let packet_bytes = packet_bytes.max(1);
         let mut sent = 0;
@@ -185,7 +231,7 @@ impl UdpSocket {
                 ecn: None,
                 contents: now,
                 segment_size: (now.len() > packet_bytes).then_some(packet_bytes),
-                src_ip: None,
+                src_ip: source,
             };
             match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
                 Ok(()) => {
@@ -201,7 +247,7 @@ impl UdpSocket {
                     // packet has no segments, so a second failure is the packet's own and ends the loop.
                     let segmentation = transmit.segment_size.is_some() && matches!(errno, Errno::IO | Errno::INVAL);
                     if !segmentation || self.segments_per_call(packet_bytes) > 1 {
-                        return Err(classify(errno, packet_bytes));
+                        return Err(classify(errno, packet_bytes, source.is_some()));
                     }
                 }
             }
@@ -210,8 +256,9 @@ impl UdpSocket {
     }
 }
 
-fn classify(errno: Errno, packet_bytes: usize) -> SendError {
+fn classify(errno: Errno, packet_bytes: usize, from_one: bool) -> SendError {
     match errno {
+        Errno::INVAL if from_one => SendError::Unreachable(errno),
         Errno::MSGSIZE => SendError::TooNarrow { packet_bytes },
         Errno::NETUNREACH
         | Errno::HOSTUNREACH
@@ -350,6 +397,32 @@ mod tests {
         let socket = UdpSocket::bind(loopback())?;
         let to: SocketAddr = (Ipv6Addr::LOCALHOST, 9).into();
         assert!(matches!(socket.send_batch(to, &[0; P], P), Err(SendError::Unreachable(_))));
+        Ok(())
+    }
+
+    #[test]
+    fn a_socket_of_all_addresses_answers_from_the_one_that_was_asked() -> Outcome {
+        for all in [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), (Ipv6Addr::UNSPECIFIED, 0).into()] {
+            let (server, client) = (UdpSocket::bind(all)?, UdpSocket::bind(loopback())?);
+            let asked = SocketAddr::from(([127, 0, 0, 77], server.local_addr()?.port()));
+            client.send_batch(asked, &[1; P], P)?;
+            let mut came = None;
+            let deadline = Instant::now() + Duration::from_secs(1);
+            while came.is_none() && Instant::now() < deadline {
+                let _ = server.recv_arrivals(&mut RecvBuffers::new(), |arrival, _| came = Some(arrival));
+            }
+            let came = came.ok_or("nothing came")?;
+            assert_eq!(came.to.map(|to| to.to_canonical()), Some(asked.ip()));
+            server.send_batch_from(came.to, came.from, &[2; P], P)?;
+            let mut from = None;
+            while from.is_none() && Instant::now() < deadline {
+                let _ = client.recv_arrivals(&mut RecvBuffers::new(), |arrival, _| from = Some(arrival));
+            }
+            // A socket of one address is asked at no other.
+            assert_eq!(from, Some(Arrival { from: asked, to: None, ce: false }));
+            let foreign = server.send_batch_from(Some([192, 0, 2, 1].into()), came.from, &[2; P], P);
+            assert!(matches!(foreign, Err(SendError::Unreachable(_))), "{foreign:?}");
+        }
         Ok(())
     }
 

@@ -133,6 +133,37 @@ impl OwnSegment {
         Ok(Self(Mapping::new(fd, len, ProtFlags::READ | ProtFlags::WRITE)?))
     }
 
+    /// Makes a segment of `len` zero bytes that this process (with what it forks) alone can ever write: once it is mapped
+    /// here, the file is sealed against resizing and against every further writable mapping, `write` and hole, through
+    /// any descriptor. The descriptor is for the side that reads. Unlike [`Segment::create`] it needs no `/proc`.
+    pub fn create(name: &std::ffi::CStr, len: usize) -> Result<(Self, OwnedFd), SegmentError> {
+        let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let created = match rustix::fs::memfd_create(name, sealable | MemfdFlags::NOEXEC_SEAL) {
+            // Kernels before 6.3 do not know the flag.
+            Err(Errno::INVAL) => rustix::fs::memfd_create(name, sealable),
+            result => result,
+        };
+        let fd = created.map_err(|errno| refusal("memfd_create", len, errno))?;
+        rustix::fs::ftruncate(&fd, len as u64).map_err(|errno| refusal("ftruncate", len, errno))?;
+        let mapping = Mapping::unchecked(fd.as_fd(), len, ProtFlags::READ | ProtFlags::WRITE)?;
+        rustix::fs::fcntl_add_seals(&fd, SEALS | SealFlags::FUTURE_WRITE)
+            .map_err(|errno| refusal("sealing", len, errno))?;
+        Ok((Self(mapping), fd))
+    }
+
+    /// The word at `offset` (a multiple of 8), for several processes of one side, which share the mapping by `fork`. The
+    /// other side can read it and nothing else. Panics outside the segment.
+    #[inline]
+    pub fn word(&self, offset: usize) -> &AtomicU64 {
+        self.0.word(offset)
+    }
+
+    /// Where `len` bytes at `offset` begin, for calls to the kernel that read them. Panics outside the segment.
+    #[inline]
+    pub fn address(&self, offset: usize, len: usize) -> *const u8 {
+        self.0.span(offset, len)
+    }
+
     /// Gives the memory of a run of pages back to the system; they read as zeros from now on, also for the
     /// other side. `offset` and `len` are rounded inwards to whole pages.
     pub fn give_back(&self, offset: usize, len: usize) -> Result<(), SegmentError> {
@@ -231,6 +262,11 @@ impl Mapping {
         if len == 0 || found < len as u64 {
             return Err(SegmentError::TooShort { found, needed: len });
         }
+        Self::unchecked(fd, len, access)
+    }
+
+    /// Maps without a look at seals and size, which the caller vouches for.
+    fn unchecked(fd: BorrowedFd<'_>, len: usize, access: ProtFlags) -> Result<Self, SegmentError> {
         // SAFETY: a fresh mapping at an address that the kernel chooses touches no existing memory.
         let base = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, access, MapFlags::SHARED, fd, 0) }
             .map_err(|errno| refusal("mmap", len, errno))?;

@@ -1,5 +1,6 @@
 //! The side of `hushwire status` and of everything else that asks a node.
 
+use crate::hop_proxy::HopStatus;
 use crate::protocol::{RESPONSE_LINE_MAX, Request, Response};
 use crate::status::Status;
 use std::io;
@@ -49,7 +50,17 @@ pub async fn ask(socket: &Path, request: Request) -> Result<Response, AskError> 
 pub async fn status(socket: &Path) -> Result<Status, AskError> {
     match ask(socket, Request::Status).await? {
         Response::Status { status } => Ok(*status),
-        Response::Stopping | Response::Version { .. } | Response::Refused { .. } => {
+        Response::Stopping | Response::HopStatus { .. } | Response::Version { .. } | Response::Refused { .. } => {
+            Err(AskError::NotUnderstood(socket.to_owned()))
+        }
+    }
+}
+
+/// The state of a hop client or server.
+pub async fn hop_status(socket: &Path) -> Result<HopStatus, AskError> {
+    match ask(socket, Request::HopStatus).await? {
+        Response::HopStatus { status } => Ok(*status),
+        Response::Stopping | Response::Status { .. } | Response::Version { .. } | Response::Refused { .. } => {
             Err(AskError::NotUnderstood(socket.to_owned()))
         }
     }

@@ -1,5 +1,6 @@
 //! What goes over the admin socket: one line of JSON each way.
 
+use crate::hop_proxy::HopStatus;
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ pub const RESPONSE_LINE_MAX: usize = 4 << 20;
 pub enum Request {
     /// The node's state.
     Status,
+    /// The state of a stand-alone hop client or server.
+    HopStatus,
     /// End the node: processes get a deadline, then are killed.
     Stop,
     /// Which program answers.
@@ -29,6 +32,11 @@ pub enum Response {
     Status {
         /// The node's state.
         status: Box<Status>,
+    },
+    /// To [`Request::HopStatus`].
+    HopStatus {
+        /// The end's state.
+        status: Box<HopStatus>,
     },
     /// To [`Request::Stop`]: the node is on its way down.
     Stopping,

@@ -13,7 +13,7 @@ const YELLOW: &str = "\u{1b}[33m";
 const PLAIN: &str = "\u{1b}[0m";
 
 /// Stands for everything that the node has not said.
-const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// The whole screen, each line with its end. `colour` for a terminal.
 pub fn screen(status: &Status, colour: bool) -> String {
@@ -202,7 +202,7 @@ fn row(out: &mut String, name: &str, text: &str) {
 }
 
 /// Texts that a process of the node chose may not move the cursor or speak in the name of this program.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter }).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Client and server over a real unix socket.
 
-use admin::client::{AskError, ask, status};
+use admin::client::{AskError, ask, hop_status, status};
 use admin::protocol::{Request, Response};
 use admin::server::{BindError, Server};
 use admin::status::{SCHEMA_VERSION, Status};
@@ -35,6 +35,7 @@ fn answer(request: Request) -> Response {
             let status = Status { schema: SCHEMA_VERSION, uptime_s: 7, ..Status::default() };
             Response::Status { status: Box::new(status) }
         }
+        Request::HopStatus => Response::Refused { reason: "a node has no such state".into() },
         Request::Stop => Response::Stopping,
         Request::Version => Response::Version { version: "1".into(), status_schema: SCHEMA_VERSION },
     }
@@ -53,6 +54,7 @@ async fn a_node_answers_over_a_socket_of_its_user_and_removes_it() -> TestResult
     let serving = tokio::spawn(async move { server.serve(answer).await });
     assert_eq!(status(&path).await?.uptime_s, 7);
     assert_eq!(ask(&path, Request::Stop).await?, Response::Stopping);
+    assert!(matches!(hop_status(&path).await, Err(AskError::NotUnderstood(_))), "a node is no hop proxy");
     assert!(matches!(ask(&path, Request::Version).await?, Response::Version { .. }));
 
     serving.abort();

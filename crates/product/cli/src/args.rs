@@ -1,6 +1,7 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
 pub(crate) mod hop;
+pub(crate) mod pki;
 
 use crate::planning::options;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod sim;
+pub(crate) mod swap;
 
 pub(crate) use sim::{ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg};
 
@@ -38,9 +40,9 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
-    ("Set up", &["plan", "init", "keys", "ledger", "check"]),
+    ("Set up", &["plan", "init", "keys", "pki", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
-    ("Alone", &["hop"]),
+    ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
 
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Make or show a node's keys
     Keys(KeysArgs),
+    /// Certificates of a cluster: its root, and its nodes' ones
+    Pki(pki::PkiArgs),
     /// Make or show the ledger of what an entry's rate has told
     Ledger(LedgerArgs),
     /// Say what is wrong with a configuration file, or what it will cost
@@ -72,6 +76,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),
+    /// Run a program whose unix sockets go through shared memory where the other side does too
+    Swap(swap::SwapArgs),
     /// Print the version
     Version(VersionArgs),
     /// Print completions for a shell

@@ -126,17 +126,18 @@ fn hop_ports(config: &Config) -> HopPorts {
 
 /// How links hop, as the shaped process reads it. Only who dials has timers.
 fn hops(config: &Config) -> Option<BootHops> {
-    let (ports, timers, unsafe_timers) = match &config.role {
+    let (offer, timers, unsafe_timers) = match &config.role {
         Role::Entry(entry) => {
             let hops = entry.hops.as_ref()?;
             (None, hops.timers, hops.below_floor)
         }
-        Role::Exit(exit) => (Some(exit.hop_ports.as_ref()?.to_string()), Timers::default(), false),
+        Role::Exit(exit) => (Some((exit.hop_ports.as_ref()?, &exit.hop_addresses)), Timers::default(), false),
     };
     let (interval, budget) = (timers.interval(), timers.budget());
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Some(BootHops {
-        ports,
+        ports: offer.map(|(ports, _)| ports.to_string()),
+        addresses: offer.into_iter().flat_map(|(_, addresses)| addresses).map(ToString::to_string).collect(),
         interval_ms: [millis(interval.min()), millis(interval.max())],
         budget_bytes: [budget.min(), budget.max()],
         unsafe_timers,

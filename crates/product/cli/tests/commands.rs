@@ -164,3 +164,19 @@ fn versions_completions_and_man_pages_are_made() -> TestResult {
     assert!(folder.0.join("pages/hushwire-init.1").is_file());
     Ok(())
 }
+
+#[test]
+fn swap_says_which_programs_stay_plain() -> TestResult {
+    let folder = Folder::new("swap")?;
+    let shell = folder.run(&["swap", "--check", "sh"])?;
+    assert_eq!(shell.code, Some(0), "{shell:?}");
+    assert!(shell.out.contains("/sh: its unix stream sockets are swapped"), "{}", shell.out);
+    std::fs::write(folder.0.join("script"), "#!/bin/sh\n")?;
+    let script = folder.run(&["swap", "--check", "./script"])?;
+    assert!(script.out.contains("stays plain: it is no program"), "{}", script.out);
+    let missing = folder.run(&["swap", "--check", "./nothing"])?;
+    assert_eq!(missing.code, Some(66), "{missing:?}");
+    let bad = folder.run(&["swap", "--path", "a:b", "--", "true"])?;
+    assert!(matches!(bad.code, Some(64 | 66)), "a pattern with a colon, or no library: {bad:?}");
+    Ok(())
+}

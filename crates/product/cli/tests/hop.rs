@@ -173,6 +173,39 @@ fn two_processes_without_a_key_carry_bytes_over_many_ports() -> TestResult {
 }
 
 #[test]
+fn a_client_and_a_server_tell_their_state_over_a_socket() -> TestResult {
+    let (folder, host, target) = (Folder::new("status")?, own_host().to_string(), echo()?);
+    let (near, far) = (folder.path("client.socket"), folder.path("server.socket"));
+    let server = ["server", "--listen", &host, "--ports", "20000-20007", "--to", &target, "--socket", &far];
+    let server = End::start(&server)?;
+    server.line("hearing clients")?;
+    let ports = format!("{host}:20000-20007");
+    let client =
+        ["client", "--listen", "127.0.0.1:0", "--server", &ports, "--bytes", "200KB..200KB", "--socket", &near];
+    let client = End::start(&client)?;
+    let address = client.address()?;
+    assert!(client.line("8 ports for about")?.contains("an observer sees"));
+    ask(&address, Duration::from_millis(1_500))?;
+    let (code, text, _) = run(&["hop", "status", &near])?;
+    assert_eq!(code, Some(0));
+    assert!(text.contains("hop client, 1 flows") && text.contains(&format!("{host}:2000")), "{text}");
+    assert!(text.contains("last: byte budget used"), "{text}");
+    let (code, json, _) = run(&["hop", "status", &far, "--json"])?;
+    let told: serde_json::Value = serde_json::from_str(&json)?;
+    assert_eq!((code, told["flows"][0]["remote"].as_str()), (Some(0), Some(target.as_str())), "{json}");
+    assert_eq!(told["listening"].as_array().map(Vec::len), Some(8), "{json}");
+    let (code, _, said) = run(&["hop", "status", &folder.path("nobody.socket")])?;
+    assert!(code == Some(69) && said.contains("--socket"), "{said}");
+    let (code, _, said) =
+        run(&["hop", "server", "--ports", "1", "--to", &target, "--listen", &host, "--socket", &far])?;
+    assert!(code.is_some_and(|code| code != 0) && !said.is_empty(), "a second one does not take the socket");
+    client.end()?;
+    server.end()?;
+    assert!(!std::path::Path::new(&near).exists(), "the socket's file goes with its owner");
+    Ok(())
+}
+
+#[test]
 fn two_processes_with_a_key_file_and_configuration_files() -> TestResult {
     let (folder, host, target) = (Folder::new("keyed")?, own_host().to_string(), echo()?);
     let key = folder.path("hop.key");
@@ -254,6 +287,48 @@ fn pairs(folder: &Folder, target: &str) -> Result<Vec<(End, End)>, Box<dyn Error
         pairs.push((server, End::start(&[&client[..], &fast, with_key].concat())?));
     }
     Ok(pairs)
+}
+
+/// Sends a signal to a process of the test.
+fn signal(end: &End, name: &str) -> TestResult {
+    let sent = Command::new("kill").args([name, &end.child.id().to_string()]).status()?;
+    assert!(sent.success());
+    Ok(())
+}
+
+#[test]
+fn a_client_that_stood_still_for_longer_than_its_flow_lives_goes_on_by_itself() -> TestResult {
+    let (folder, target) = (Folder::new("still")?, echo()?);
+    let key = folder.path("hop.key");
+    run(&["hop", "key", &key])?;
+    for with_key in [&[][..], &["--key", &key]] {
+        let host = own_host().to_string();
+        let ports = format!("{host}:20000-29999");
+        let server = ["server", "--listen", &host, "--ports", "20000-29999", "--to", &target, "--idle", "1"];
+        let server = End::start(&[&server[..], with_key].concat())?;
+        server.line("hearing clients")?;
+        let client = End::start(&[&["client", "--listen", "127.0.0.1:0", "--server", &ports], with_key].concat())?;
+        let address = client.address()?;
+        ask(&address, Duration::from_millis(200))?;
+        // As a machine that sleeps: nothing of it runs, and the other end goes on.
+        signal(&client, "-STOP")?;
+        std::thread::sleep(Duration::from_millis(2_500));
+        signal(&client, "-CONT")?;
+        let program = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        program.connect(&address)?;
+        program.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let begin = Instant::now();
+        loop {
+            program.send(b"awake")?;
+            if program.recv(&mut [0; 16]).is_ok() {
+                break;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{}{}", client.text(), server.text());
+        }
+        client.end()?;
+        assert!(counter(&server.end()?, "expired") >= 1, "the server had forgotten the flow");
+    }
+    Ok(())
 }
 
 #[test]

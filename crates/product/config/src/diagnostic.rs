@@ -209,9 +209,39 @@ pub enum Problem {
     /// A list of a hop client or server that is too long.
     #[error("at most {0} of these")]
     TooManyOfThese(usize),
+    /// Neither an address nor a prefix.
+    #[error("{0}")]
+    HopAddress(port_hopping::targets::TargetAddressError),
+    /// Addresses to hop between, and no ports.
+    #[error("links do not hop without `hop_ports`")]
+    HopAddressesWithoutPorts,
+    /// Addresses to hop between, and a socket that has only one.
+    #[error("`bind` names one address, so packets to these would not come in")]
+    HopAddressesOfOne,
+    /// IPv6 addresses to hop between, and a socket of IPv4.
+    #[error("`bind` is of IPv4, so packets to IPv6 addresses would not come in")]
+    HopAddressesOfOtherFamily,
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    Json(Box<str>),
+    /// Not the id of a cluster.
+    #[error("not the id of a cluster")]
+    ClusterId,
+    /// Not a node id.
+    #[error("not a node id: {0}")]
+    NodeId(identity::KeyTextError),
+    /// Not a member's name.
+    #[error("{0}")]
+    MemberName(cluster_node::member::NameError),
+    /// A member that is there already.
+    #[error("another member has the same")]
+    MemberTwice,
+    /// Too few or too many members.
+    #[error("a cluster has 2 to {} members, this node included", cluster_node::member::MEMBERS_MAX)]
+    MemberCount,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -254,8 +284,48 @@ impl Problem {
             Self::HopTarget => "write a host and one port, such as \"127.0.0.1:443\"",
             Self::ByteSpan => "write such as \"64 MB..256 MB\"",
             Self::TooManyOfThese(_) => "remove some",
-            Self::Offer(_) => "write fewer and longer ranges",
+            Self::Offer(link::OfferError::TooManyRanges(_)) => "write fewer and longer ranges",
+            Self::Offer(link::OfferError::TooManyAddresses(_)) => "remove some",
+            Self::HopAddress(_) => "write such as \"192.0.2.7\" or \"2001:db8::/64\"",
+            Self::HopAddressesWithoutPorts => "add `hop_ports`, or remove it",
+            Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => {
+                "bind to \"[::]\" or, without IPv6, \"0.0.0.0\""
+            }
             _ => "write \"20s..40s\" unless you have measured that another interval is better",
+        }
+    }
+
+    /// What to do about a limit of `[budget]`.
+    fn limit_remedy(&self) -> String {
+        match self {
+            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
+            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
+            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            _ => "write less, or remove it".into(),
+        }
+    }
+
+    /// What to do about a number of a mode's settings.
+    fn number_remedy(&self) -> &'static str {
+        match self {
+            Self::NotFinite => "write such as 1.0 or 1e-6",
+            Self::Share => "write such as 0.15 or 1.125",
+            Self::NoSigma => "raise epsilon or lower the quota",
+            _ => "raise the noise multiplier",
+        }
+    }
+
+    /// What to do about a problem of a node of a cluster.
+    fn cluster_remedy(&self) -> &'static str {
+        match self {
+            Self::Json(_) => {
+                "names and strings stand in double quotes, a comma between two values, none behind the last"
+            }
+            Self::ClusterId => "write the 64 hexadecimal digits that the other members have",
+            Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints",
+            Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it",
+            Self::MemberCount => "list every member once",
+            _ => "remove one of the two, or correct it",
         }
     }
 
@@ -277,7 +347,7 @@ impl Problem {
             Self::RateTooFast => {
                 format!("write at most \"{} bit/s\"", shaping::RateClass::FASTEST.bits_per_second())
             }
-            Self::Bytes => "write a number and B, kB, KiB, MB, MiB or GiB, such as \"256 KiB\"".into(),
+            Self::Bytes => "write a number and B, kB, KiB, MB, MiB, GB or GiB, such as \"256 KiB\"".into(),
             Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
             Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
             Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),
@@ -300,23 +370,22 @@ impl Problem {
             Self::NoListener => "add [[listen]] with kind = \"proxy\" and address = \"127.0.0.1:1080\"".into(),
             Self::ListenerTwice => "give one of them another address".into(),
             Self::TooManyListeners(_) => "remove some".into(),
-            Self::NotFinite => "write such as 1.0 or 1e-6".into(),
             Self::Epsilon => {
                 "write 1.0 unless you know why another loss is right; docs/privacy.md says what it means".into()
             }
             Self::Delta => "write 1e-6: it should be far below one in the number of clients".into(),
-            Self::Share => "write such as 0.15 or 1.125".into(),
-            Self::NoSigma => "raise epsilon or lower the quota".into(),
             Self::Dp(error) => dp_remedy(error),
             Self::Queue(_) => "change the value named".into(),
-            Self::QueueCost => "raise the noise multiplier".into(),
-            Self::LimitOfOtherMode { would, .. } => format!("write `{would}` instead, or remove it"),
-            Self::LimitTooSmall { least, .. } => format!("write at least {least}, or use mode \"constant\""),
-            Self::LimitBehind { .. } => "write less, or remove it".into(),
-            Self::LimitBeyondWindow { .. } => "write less, lengthen the window, or limit the lifetime".into(),
+            Self::LimitOfOtherMode { .. } | Self::LimitTooSmall { .. } => self.limit_remedy(),
+            Self::LimitBehind { .. } | Self::LimitBeyondWindow { .. } => self.limit_remedy(),
             Self::Stepped(_) => "name more classes, or raise the fastest rate".into(),
             Self::Endpoints(_) | Self::Ports(_) | Self::Interval(_) | Self::HopsTooFast(_) => self.hop_remedy().into(),
+            Self::HopAddress(_) | Self::HopAddressesWithoutPorts => self.hop_remedy().into(),
+            Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
+            Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }
@@ -341,6 +410,20 @@ impl Diagnostics {
     /// The single problems.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
+    }
+
+    /// The same problems in a JSON text that lacks the first `bytes` and has `length` bytes.
+    pub(crate) fn in_json(self, bytes: usize, length: usize) -> Self {
+        let back = |at: usize| at.saturating_sub(bytes).min(length);
+        let moved = |one: Diagnostic| Diagnostic {
+            span: back(one.span.start)..back(one.span.end),
+            problem: match one.problem {
+                Problem::Syntax(message) => Problem::Json(message),
+                other => other,
+            },
+            ..one
+        };
+        Self(self.0.into_iter().map(moved).collect())
     }
 
     /// `1 problem`, `3 problems`.

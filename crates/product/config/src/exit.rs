@@ -7,6 +7,7 @@ use crate::units::parse_rate;
 use crate::value;
 use identity::{PeerAddress, PeerHost, PeerString};
 use port_hopping::ports::PortSet;
+use port_hopping::targets::TargetAddress;
 use proxy_protocols::exit_policy::ExitPolicy;
 use shaping::RateClass;
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ pub struct Exit {
     pub public_address: Option<PeerAddress>,
     /// Ports that links of entries may hop over; none: they stay at the address.
     pub hop_ports: Option<PortSet>,
+    /// Addresses and prefixes that links may hop between; none: they stay at the one that they came to.
+    pub hop_addresses: Vec<TargetAddress>,
     /// Which destinations are dialled.
     pub policy: ExitPolicy,
     /// Addresses that connections to servers leave from; none: the system chooses.
@@ -60,6 +63,7 @@ pub(crate) fn read(
     let max_rate = shaping.or(report, "max_rate", fast, |value| parse_rate(value::text(value)?));
     let public_address = network.optional(report, "public_address", public_address);
     let hop_ports = network.or(report, "hop_ports", None, hops::ports);
+    let hop_addresses = network.list(report, "hop_addresses", hops::address);
     let source_addresses = network.list(report, "source_addresses", value::ip_address);
     let policy = policy(root, report);
     let mut limits = root.section(report, "limits");
@@ -71,6 +75,7 @@ pub(crate) fn read(
         max_rate,
         public_address,
         hop_ports,
+        hop_addresses,
         policy,
         source_addresses,
         connect_timeout,

@@ -32,6 +32,8 @@ pub struct HopCommon {
     pub fragments: Option<bool>,
     /// Time between two lines of counters in the log.
     pub counters: Option<Duration>,
+    /// Socket that tells the state.
+    pub socket: Option<PathBuf>,
 }
 
 /// The file of a client.
@@ -113,6 +115,7 @@ fn common(root: &mut Section<'_>, folder: &Path, report: &mut Report) -> HopComm
         offload: root.optional(report, "offload", value::boolean),
         fragments: root.optional(report, "fragments", value::boolean),
         counters: root.optional(report, "counters_s", value::seconds(COUNTERS_MAX_S)),
+        socket: root.optional(report, "socket", value::path(folder)),
     }
 }
 
@@ -154,6 +157,7 @@ mod tests {
             assert_eq!((common.idle_timeout, common.flows), (Some(Duration::from_secs(120)), Some(4_096)));
             assert_eq!((common.offload, common.fragments), (Some(true), Some(true)));
             assert_eq!(common.counters, Some(Duration::from_secs(60)));
+            assert_eq!(common.socket, Some(PathBuf::from("/run/hushwire-hop/hop.socket")));
         }
         assert!(parse_client(EXAMPLE_HOP_CLIENT, Path::new("")).is_ok());
         assert!(parse_server(EXAMPLE_HOP_SERVER, Path::new("")).is_ok());

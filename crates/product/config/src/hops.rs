@@ -1,12 +1,15 @@
 //! How links change their ports: what an exit offers, and when an entry hops.
 
 use crate::diagnostic::{Problem, Report};
+use crate::exit::Exit;
 use crate::hop::parse_byte_span;
 use crate::reader::Section;
 use crate::value;
 use port_hopping::causes::{Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use port_hopping::ports::PortSet;
+use port_hopping::targets::TargetAddress;
+use std::net::IpAddr;
 use toml::de::DeValue;
 
 /// Fewest ports that an exit can offer without a warning: with fewer, a pair of ports comes again while networks
@@ -45,6 +48,31 @@ pub(crate) fn read(root: &mut Section<'_>, report: &mut Report) -> Option<Hops> 
     };
     section.finish(report);
     timers.filter(|_| enabled).map(|timers| Hops { timers, below_floor })
+}
+
+/// An address of an exit, or a prefix.
+pub(crate) fn address(value: &DeValue<'_>) -> Result<TargetAddress, Problem> {
+    match value::text(value)?.parse().map_err(Problem::HopAddress)? {
+        TargetAddress::One(ip) if ip.is_unspecified() || ip.is_multicast() => Err(Problem::Unspecified),
+        address => Ok(address),
+    }
+}
+
+/// What is wrong with addresses of an exit whose socket is bound there.
+pub(crate) fn check_addresses(exit: &Exit, bind: IpAddr) -> Option<Problem> {
+    let addresses = &exit.hop_addresses;
+    let is_v6 = |address: &TargetAddress| !matches!(address, TargetAddress::One(IpAddr::V4(_)));
+    if addresses.is_empty() {
+        return None;
+    }
+    let Some(ports) = exit.hop_ports.clone() else { return Some(Problem::HopAddressesWithoutPorts) };
+    if !bind.is_unspecified() {
+        return Some(Problem::HopAddressesOfOne);
+    }
+    if bind.is_ipv4() && addresses.iter().any(is_v6) {
+        return Some(Problem::HopAddressesOfOtherFamily);
+    }
+    link::HopOffer::new(ports, addresses.clone()).err().map(Problem::Offer)
 }
 
 /// Ports of an exit: nothing for none.

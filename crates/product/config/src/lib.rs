@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod budget;
+mod cluster;
 mod diagnostic;
 mod entry;
 mod exit;
@@ -17,6 +18,7 @@ mod value;
 mod warning;
 
 pub use budget::{Allowance, Budget};
+pub use cluster::{Cluster, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::Entry;
 pub use exit::{Exit, PEERS_MAX};
@@ -44,6 +46,8 @@ use wire::packet::PacketSize;
 
 /// The commented example file of an entry: every key, at its default.
 pub const EXAMPLE_ENTRY: &str = include_str!("../example-entry.toml");
+/// The commented example file of a node of a cluster.
+pub const EXAMPLE_CLUSTER: &str = include_str!("../example-cluster.toml");
 /// The commented example file of a hop client.
 pub const EXAMPLE_HOP_CLIENT: &str = include_str!("../example-hop-client.toml");
 /// The commented example file of a hop server.
@@ -166,7 +170,7 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         "entry" => entry::read(&mut root, &mut shaping, folder, report).map(Role::Entry),
         _ => exit::read(&mut root, &mut shaping, &mut network, report).map(Role::Exit),
     };
-    let network = sections::network(network, role_name, report);
+    let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
     let queues = sections::queues(&mut root, report);

@@ -33,6 +33,68 @@ pub(crate) fn with_document<T>(
     }
 }
 
+/// The same for a JSON object: its places are those in `text`.
+///
+/// A JSON object is an inline table of TOML but for its colons and two ways to escape, so it is read as one, byte for byte.
+pub(crate) fn with_json<T>(
+    text: &str,
+    read: impl FnOnce(Section<'_>, &mut Report) -> Option<T>,
+) -> Result<T, Diagnostics> {
+    let failed = |problem, span| {
+        let mut report = Report::default();
+        report.add(String::new(), span, problem);
+        Err(report.into_diagnostics())
+    };
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(serde_json::Value::Object(_)) => {}
+        Ok(_) => return failed(Problem::Json("it is no object in braces".into()), 0..text.len().min(1)),
+        Err(error) => {
+            let at = place(text, error.line(), error.column());
+            let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
+            return failed(Problem::Json(error.to_string().into()), at..end);
+        }
+    }
+    let table = format!("{JSON_KEY}{}", as_inline_table(text));
+    let found = with_document(&table, |mut root, report| {
+        let mut object = root.section(report, "j");
+        object.name = String::new();
+        read(object, report)
+    });
+    found.map_err(|diagnostics| diagnostics.in_json(JSON_KEY.len(), text.len()))
+}
+
+/// What stands before a JSON object, so that it is a value of TOML.
+const JSON_KEY: &str = "j=";
+
+/// The same bytes as TOML has them: colons outside strings are equal signs, and an escaped slash, which only JSON has, is two
+/// slashes, which mean the same in a path and an error anywhere else.
+fn as_inline_table(text: &str) -> String {
+    let (mut is_inside, mut is_escaped) = (false, false);
+    let mut letters: Vec<char> = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '/' if is_escaped => {
+                letters.pop();
+                letters.push('/');
+            }
+            '"' if !is_escaped => is_inside = !is_inside,
+            _ => {}
+        }
+        is_escaped = is_inside && letter == '\\' && !is_escaped;
+        letters.push(if letter == ':' && !is_inside { '=' } else { letter });
+    }
+    letters.into_iter().collect()
+}
+
+fn place(text: &str, line: usize, column: usize) -> usize {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let mut at = (before + column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
 /// Every key that the code asks a file with this text for, as `section.key`; array sections without a number.
 /// It is what tests hold the example files against.
 pub fn keys_of(text: &str) -> BTreeSet<String> {

@@ -1,6 +1,8 @@
 //! The tables that both roles have.
 
+use crate::Role;
 use crate::diagnostic::{Problem, Report};
+use crate::hops;
 use crate::pacing::{self, Line, Pacing};
 use crate::reader::Section;
 use crate::units::{ByteCount, parse_bytes};
@@ -163,7 +165,12 @@ pub struct Log {
 }
 
 /// Reads and closes `[network]`. An exit must say where it is reached; an entry may let the system choose a port.
-pub(crate) fn network(mut section: Section<'_>, role: &'static str, report: &mut Report) -> Option<Network> {
+pub(crate) fn network(
+    mut section: Section<'_>,
+    role: &'static str,
+    read: Option<&Role>,
+    report: &mut Report,
+) -> Option<Network> {
     let packet_size = section.or(report, "packet_size", PacketSize::DEFAULT, packet_size);
     let bind = match role {
         "entry" => {
@@ -175,6 +182,11 @@ pub(crate) fn network(mut section: Section<'_>, role: &'static str, report: &mut
             address => Ok(address),
         }),
     };
+    if let (Some(Role::Exit(exit)), Some(bind)) = (read, bind)
+        && let Some(problem) = hops::check_addresses(exit, bind.ip())
+    {
+        section.refuse(report, "hop_addresses", problem);
+    }
     section.finish(report);
     Some(Network { packet_size, bind: bind? })
 }

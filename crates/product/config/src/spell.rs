@@ -10,6 +10,7 @@ const EXIT_KEYS: &[&str] = &[
     "network.public_address",
     "network.source_addresses",
     "network.hop_ports",
+    "network.hop_addresses",
     "limits.connect_timeout_s",
     "limits.udp_idle_timeout_s",
 ];

@@ -7,8 +7,17 @@ use std::fmt;
 /// Units of a rate, in bits per second. Decimal, as networks count.
 const RATE_UNITS: &[(&str, u64)] = &[("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
 /// Units of a size, in bytes, by size: binary, as memory counts, and decimal, as networks count.
-const BYTE_UNITS: &[(&str, u64)] =
-    &[("B", 1), ("kB", 1_000), ("KiB", 1 << 10), ("MB", 1_000_000), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const BYTE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("kB", 1_000),
+    ("KiB", 1 << 10),
+    ("MB", 1_000_000),
+    ("MiB", 1 << 20),
+    ("GB", 1_000_000_000),
+    ("GiB", 1 << 30),
+];
+/// What people write for them too. Never written by us.
+const OTHER_BYTE_UNITS: &[(&str, u64)] = &[("KB", 1_000)];
 
 /// A number of bytes that prints as it is written in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +40,10 @@ pub fn parse_rate(text: &str) -> Result<RateClass, Problem> {
     RateClass::at_least(bits).map_err(|_| Problem::RateTooFast)
 }
 
-/// Reads `256 KiB`, `1 MiB`, `2500 kB`.
+/// Reads `256 KiB`, `1 MiB`, `2500 kB`, `2GB`; `KB` is `kB`.
 pub fn parse_bytes(text: &str) -> Result<ByteCount, Problem> {
-    scaled(text, BYTE_UNITS).map(ByteCount).ok_or(Problem::Bytes)
+    let read = |units| scaled(text, units);
+    read(BYTE_UNITS).or_else(|| read(OTHER_BYTE_UNITS)).map(ByteCount).ok_or(Problem::Bytes)
 }
 
 /// `number unit` as a whole number of the smallest unit; at most three decimals, none lost.
@@ -81,7 +91,9 @@ mod tests {
             assert_eq!(parse_bytes(text).map(|bytes| bytes.to_string()), Ok(text.to_owned()));
         }
         assert_eq!(parse_bytes("1.5 KiB"), Ok(ByteCount(1536)));
-        assert_eq!(parse_bytes("256 KB"), Err(Problem::Bytes));
+        assert_eq!(parse_bytes("256KB"), Ok(ByteCount(256_000)));
+        assert_eq!(parse_bytes("1.5GB").map(|bytes| bytes.to_string()), Ok("1500 MB".to_owned()));
+        assert_eq!(parse_bytes("256 kb"), Err(Problem::Bytes));
         assert_eq!(parse_bytes("0.001 KiB"), Err(Problem::Bytes));
         assert_eq!(ByteCount(0).to_string(), "0 B");
     }

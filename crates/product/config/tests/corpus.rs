@@ -6,6 +6,22 @@ use std::path::Path;
 
 #[path = "bodies/config_file.rs"]
 mod config_file;
+#[path = "bodies/px_file.rs"]
+mod px_file;
+
+#[test]
+fn px_file_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/px_file");
+    let mut good = 0;
+    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
+        let input = fs::read(entry.expect("a readable folder").path()).expect("a readable file");
+        good += u32::from(std::str::from_utf8(&input).is_ok_and(|text| config::parse_px(text, Path::new("")).is_ok()));
+        for place in 0..=input.len() {
+            px_file::run(&input[..place]);
+        }
+    }
+    assert!(good >= 3, "{good} files are good");
+}
 
 #[test]
 fn config_file_corpus() {

@@ -1,7 +1,7 @@
 //! The example files are the reference: they and the code must have the same keys, with the same defaults, and
 //! docs/config.md is made from them.
 
-use config::{Config, EXAMPLE_ENTRY, EXAMPLE_EXIT, ListenKind, Role};
+use config::{Config, EXAMPLE_CLUSTER, EXAMPLE_ENTRY, EXAMPLE_EXIT, ListenKind, Role};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ const PLACEHOLDER: &str = "hushwire:PASTE-THE-LINE-OF-THE-EXIT-HERE";
 /// Keys that are off when they are left out; the example's value only shows how they are written.
 const OPTIONAL: &[&str] = &[
     "users_file",
+    "revoked_file",
     "address",
     "unix",
     "to",
@@ -146,7 +147,7 @@ fn reference_page() -> String {
          rounded up to a rate class (256 kbit/s x 2^(i/4)); sizes such as \"256 KiB\".\n\n\
          `hushwire check -c FILE` says what is wrong with a file: key, line, why, and what to do (exit code 78).\n",
     );
-    for (role, example) in [("entry", EXAMPLE_ENTRY), ("exit", EXAMPLE_EXIT)] {
+    for (role, example) in [("entry", EXAMPLE_ENTRY), ("exit", EXAMPLE_EXIT), ("cluster", EXAMPLE_CLUSTER)] {
         let _ = writeln!(page, "\n## {role}");
         let (mut section, mut seen) = (None, BTreeSet::new());
         for key in keys(example) {
@@ -157,6 +158,7 @@ fn reference_page() -> String {
                 let title = match key.section {
                     "" => "Top of the file".to_owned(),
                     "listen" => "`[[listen]]`".to_owned(),
+                    "members" => "`[[members]]`".to_owned(),
                     name => format!("`[{name}]`"),
                 };
                 // A second table of one array goes on with the first one's rows.
@@ -165,7 +167,7 @@ fn reference_page() -> String {
                 }
                 section = Some(key.section);
             }
-            let default = match (key.default, OPTIONAL.contains(&key.name)) {
+            let default = match (key.default, OPTIONAL.contains(&key.name) && key.section != "members") {
                 (_, true) => "none".to_owned(),
                 (true, false) => format!("`{}`", key.value),
                 (false, false) => "must be given".to_owned(),

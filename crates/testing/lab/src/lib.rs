@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attempts;
 pub mod downloads;
 pub mod goodput;
 pub mod load;
@@ -15,4 +16,6 @@ pub mod recording;
 pub mod relay;
 pub mod scratch;
 pub mod servers;
+pub mod strangers;
 pub mod udp_load;
+pub mod witness;

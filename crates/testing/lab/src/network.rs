@@ -17,7 +17,7 @@ mod rules;
 mod throttle;
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -38,6 +38,34 @@ const HOSTS_MAX: usize = 200;
 const NAME_MAX: usize = 12;
 /// Packets that wait in front of an interface without a queue of its own.
 const QUEUE_PACKETS: u32 = 5000;
+
+/// What packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// An address of the loopback.
+    pub fn loopback(self, port: u16) -> SocketAddr {
+        let host: IpAddr = match self {
+            Self::V4 => Ipv4Addr::LOCALHOST.into(),
+            Self::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        (host, port).into()
+    }
+
+    /// The address of a host.
+    pub fn of(self, host: &Host) -> IpAddr {
+        match self {
+            Self::V4 => host.ipv4().into(),
+            Self::V6 => host.ipv6().into(),
+        }
+    }
+}
 
 /// A host that is to be.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,14 +1,15 @@
-//! An entry and an exit as real processes on loopback.
+//! An entry and an exit as real processes, on loopback or in two network namespaces.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use admin::status::{Link, LinkState, Status};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
+use crate::network::Namespace;
 use crate::process::{self, Running};
 use crate::relay::{Relay, RelayConfig};
 use crate::scratch::{Scratch, free_tcp_address, free_udp_address};
@@ -149,6 +150,28 @@ pub struct Line {
     pub text: String,
 }
 
+/// Where the two nodes of a pair run, if not on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'network> {
+    /// Where the entry runs, and where its listeners are, on loopback.
+    pub entry: &'network Namespace,
+    /// Where the exit runs.
+    pub exit: &'network Namespace,
+    /// The exit's own address, which the entry sends to.
+    pub exit_address: SocketAddr,
+}
+
+/// What the addresses of a pair are.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    /// What the entry's socket is bound to.
+    entry: SocketAddr,
+    /// What the exit's socket is bound to.
+    exit: SocketAddr,
+    /// Where the entry sends to.
+    dialled: SocketAddr,
+}
+
 /// A running pair. Both nodes end with this value; a failing test prints the end of their logs.
 #[derive(Debug)]
 pub struct Pair {
@@ -157,6 +180,8 @@ pub struct Pair {
     relay: Option<Relay>,
     proxy: SocketAddr,
     forwards: Vec<SocketAddr>,
+    /// The names of the namespaces of entry and exit.
+    namespaces: Option<[String; 2]>,
     folder: Scratch,
 }
 
@@ -167,19 +192,45 @@ impl Pair {
     /// If the binary cannot be built, a node does not start, or the link does not come up; with the logs.
     pub fn start(config: PairConfig) -> anyhow::Result<Self> {
         hushwire()?;
-        let folder = Scratch::new()?;
-        let exit_address = free_udp_address()?;
+        let exit = free_udp_address()?;
         let relay = match config.relay.clone() {
-            Some(relay) => Some(Relay::start(RelayConfig { to: exit_address, ..relay })?),
+            Some(relay) => Some(Relay::start(RelayConfig { to: exit, ..relay })?),
             None => None,
         };
-        let dialled = relay.as_ref().map_or(exit_address, Relay::address);
-        let proxy = free_tcp_address()?;
-        let forwards = config.forwards.iter().map(|_| free_tcp_address()).collect::<Result<Vec<_>, _>>()?;
-        let mut pair = Self { entry: None, exit: None, relay, proxy, forwards, folder };
-        let lines = [pair.make_keys(Role::Entry, None)?, pair.make_keys(Role::Exit, Some(dialled))?];
-        pair.folder.write("entry.toml", pair.entry_config(&config, &lines[1]))?;
-        pair.folder.write("exit.toml", exit_config(&config, exit_address, dialled, &lines[0]))?;
+        let dialled = relay.as_ref().map_or(exit, Relay::address);
+        let addresses = Addresses { entry: (Ipv4Addr::LOCALHOST, 0).into(), exit, dialled };
+        let listeners = listeners(&config)?;
+        Self { relay, ..Self::prepared(listeners, None)? }.run(&config, addresses)
+    }
+
+    /// The same with each node in a namespace of its own, and no relay.
+    ///
+    /// # Errors
+    /// As [`Pair::start`].
+    pub fn start_in(config: PairConfig, places: Places<'_>) -> anyhow::Result<Self> {
+        ensure!(config.relay.is_none(), "between namespaces a line takes the relay's place");
+        let exit = places.exit_address;
+        let any: IpAddr = if exit.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let listeners = places.entry.within(|| listeners(&config))?;
+        let names = [places.entry, places.exit].map(|namespace| namespace.name().to_owned());
+        let addresses = Addresses { entry: (any, 0).into(), exit, dialled: exit };
+        Self::prepared(listeners, Some(names))?.run(&config, addresses)
+    }
+
+    /// A pair without processes.
+    fn prepared(
+        (proxy, forwards): (SocketAddr, Vec<SocketAddr>),
+        namespaces: Option<[String; 2]>,
+    ) -> anyhow::Result<Self> {
+        let folder = Scratch::new()?;
+        Ok(Self { entry: None, exit: None, relay: None, proxy, forwards, namespaces, folder })
+    }
+
+    fn run(self, config: &PairConfig, addresses: Addresses) -> anyhow::Result<Self> {
+        let mut pair = self;
+        let lines = [pair.make_keys(Role::Entry, None)?, pair.make_keys(Role::Exit, Some(addresses.dialled))?];
+        pair.folder.write("entry.toml", pair.entry_config(config, addresses.entry, &lines[1]))?;
+        pair.folder.write("exit.toml", exit_config(config, addresses, &lines[0]))?;
         for file in ["entry.toml", "exit.toml"] {
             make_private(&pair.folder.join(file))?;
         }
@@ -244,7 +295,10 @@ impl Pair {
     /// # Errors
     /// If it cannot be started.
     pub fn start_node(&mut self, role: Role) -> anyhow::Result<()> {
-        let mut command = Command::new(hushwire()?);
+        let mut command = match &self.namespaces {
+            None => Command::new(hushwire()?),
+            Some([entry, exit]) => Namespace::command_in(if role == Role::Entry { entry } else { exit }, hushwire()?)?,
+        };
         let config = self.folder.join(&format!("{}.toml", role.name()));
         command.arg(role.name()).arg("--config").arg(config);
         let log = self.folder.join(&format!("{}.log", role.name()));
@@ -312,7 +366,7 @@ impl Pair {
         Ok(())
     }
 
-    fn entry_config(&self, config: &PairConfig, peer: &str) -> String {
+    fn entry_config(&self, config: &PairConfig, bind: SocketAddr, peer: &str) -> String {
         let rates = match &config.mode {
             Mode::Constant { up, down, .. } | Mode::Paced { up, down, .. } => {
                 format!("up = \"{up}\"\ndown = \"{down}\"\n")
@@ -321,7 +375,7 @@ impl Pair {
         };
         let mut text = format!("role = \"entry\"\nkey_file = \"entry.keys\"\npeer = \"{peer}\"\n");
         text += &format!("session_timeout_s = {}\n", config.session_timeout_s);
-        text += &table(config, Role::Entry, "network", "bind = \"127.0.0.1:0\"\n");
+        text += &table(config, Role::Entry, "network", &format!("bind = \"{bind}\"\n"));
         text += &table(config, Role::Entry, "shaping", &format!("{}{rates}", shaping(&config.mode)));
         text += &more_tables(config, Role::Entry);
         text += &format!("\n[[listen]]\nkind = \"proxy\"\naddress = \"{}\"\n", self.proxy);
@@ -332,7 +386,14 @@ impl Pair {
     }
 }
 
-fn exit_config(config: &PairConfig, bind: SocketAddr, public: SocketAddr, peer: &str) -> String {
+/// The addresses of the proxy and of the forwards.
+fn listeners(config: &PairConfig) -> anyhow::Result<(SocketAddr, Vec<SocketAddr>)> {
+    let forwards = config.forwards.iter().map(|_| free_tcp_address()).collect::<Result<_, _>>()?;
+    Ok((free_tcp_address()?, forwards))
+}
+
+fn exit_config(config: &PairConfig, addresses: Addresses, peer: &str) -> String {
+    let Addresses { exit: bind, dialled: public, .. } = addresses;
     let max_rate = match &config.mode {
         Mode::Constant { .. } => "max_rate = \"200 Mbit/s\"\n".to_owned(),
         Mode::Paced { down, .. } => format!("max_rate = \"{down}\"\n"),
@@ -417,7 +478,8 @@ mod tests {
             .with_line("queues", "max_flows = 16")
             .with_line("shaping", "spin_us = 0");
         let address = SocketAddr::from(([127, 0, 0, 1], 4433));
-        let text = exit_config(&config, address, address, "hushwire:x");
+        let addresses = Addresses { entry: address, exit: address, dialled: address };
+        let text = exit_config(&config, addresses, "hushwire:x");
         assert!(text.contains("\n[queues]\nmax_flows = 16\n"), "{text}");
         assert!(text.contains("slot_ms = 5\nmax_rate = \"200 Mbit/s\"\nspin_us = 0\n"), "{text}");
         assert_eq!(text.matches("[shaping]").count(), 1);

@@ -2,14 +2,15 @@
 //! what they save it from, and programs that know nothing of them. Small here, in full size by `cargo xtask long hops`.
 //! Everything runs in network namespaces, so as root.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use lab::attempts::within_three;
 use lab::downloads::{QuicServer, download};
-use lab::network::{FlowThrottle, Host, HostPlan, LinePlan, Network};
+use lab::network::{Family, FlowThrottle, HostPlan, LinePlan, Network};
 use lab::pair::hushwire;
 use lab::process::{self, Running};
 use lab::quic_load::{Downloaded, Served};
@@ -46,32 +47,6 @@ const TARGET: u16 = 9000;
 /// The ports that are hopped over.
 const PORTS: &str = "20000-20999";
 
-/// What the packets between the ends are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    /// An address of the loopback.
-    fn loopback(self, port: u16) -> SocketAddr {
-        let host: IpAddr = match self {
-            Self::V4 => Ipv4Addr::LOCALHOST.into(),
-            Self::V6 => Ipv6Addr::LOCALHOST.into(),
-        };
-        (host, port).into()
-    }
-
-    /// The address of a host.
-    fn of(self, host: &Host) -> IpAddr {
-        match self {
-            Self::V4 => host.ipv4().into(),
-            Self::V6 => host.ipv6().into(),
-        }
-    }
-}
-
 /// How a pair is told to hop.
 #[derive(Clone, Copy, Debug)]
 struct Hopping {
@@ -88,6 +63,11 @@ impl Hopping {
 
     fn every(keyed: bool, interval: &'static str) -> Self {
         Self { interval, ..Self::never(keyed) }
+    }
+
+    /// What a client does that is told nothing.
+    fn usual(keyed: bool) -> Self {
+        Self { keyed, interval: "20s..40s", bytes: "64 MB..256 MB" }
     }
 
     fn each(keyed: bool, bytes: &'static str) -> Self {
@@ -227,17 +207,4 @@ impl Through {
     fn rate(&self, from: Duration) -> f64 {
         self.downloaded.goodput.bits_per_second(from, Duration::MAX / 2)
     }
-}
-
-/// Runs a measurement that reads the clock until it holds, three times at most. On a busy machine a sender or a receiver
-/// may stand still for a while; a hop that costs too much does so every time.
-#[expect(clippy::print_stderr, reason = "what an attempt measured is shown if a later one fails")]
-fn within_three(measurement: impl Fn() -> Outcome) -> Outcome {
-    for attempt in 1..3 {
-        match measurement() {
-            Ok(()) => return Ok(()),
-            Err(error) => eprintln!("attempt {attempt}: {error:#}"),
-        }
-    }
-    measurement()
 }

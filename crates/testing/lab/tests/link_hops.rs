@@ -1,12 +1,13 @@
-//! A real pair that changes its ports every two seconds: bytes come through whole, every packet has one size, and
-//! `status` shows where the link is. The packets are read from loopback, which needs root.
+//! Real pairs that change their ports. Here, on loopback: bytes come through whole, every packet has one size, and `status`
+//! shows where the link is. In `link_hops/`: the two nodes on two sides of the lab's network, what hops cost a flow, save it
+//! from and show. Small here, in full size by `cargo xtask long link-hops`. All of it needs root.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin::status::Hops;
@@ -15,6 +16,21 @@ use lab::load::{self, Service, read_pattern};
 use lab::pair::{Mode, Pair, PairConfig, Role};
 use lab::programs;
 use rustix::process::{Pid, Signal, kill_process};
+
+#[path = "link_hops/capture.rs"]
+mod capture;
+#[path = "link_hops/goodput.rs"]
+mod goodput;
+#[path = "link_hops/long.rs"]
+mod long;
+#[path = "link_hops/rig.rs"]
+mod rig;
+#[path = "link_hops/strangers.rs"]
+mod strangers;
+#[path = "link_hops/trouble.rs"]
+mod trouble;
+#[path = "link_hops/watchers.rs"]
+mod watchers;
 
 /// Ports of the exit. All ports of entries lie below.
 const FIRST: u16 = 21_000;
@@ -28,10 +44,18 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of one download.
 const DOWNLOAD: u64 = 500_000;
 
-/// Two pairs would use the same ports.
-static ONE_PAIR: Mutex<()> = Mutex::new(());
-
 type Outcome = anyhow::Result<()>;
+
+/// Two pairs would use the same ports, and disturb each other's clocks.
+fn one_pair() -> MutexGuard<'static, ()> {
+    static ONE_PAIR: Mutex<()> = Mutex::new(());
+    ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::print_stderr, reason = "figures, shown with --nocapture")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
 
 /// A program that counts the UDP packets of the exit's ports; killed on drop.
 struct Watch(Child, BufReader<ChildStdout>);
@@ -113,7 +137,7 @@ fn download_over_hops(pair: &Pair) -> anyhow::Result<Vec<Hops>> {
 }
 
 fn check(mode: Mode) -> Outcome {
-    let _one = ONE_PAIR.lock();
+    let _one = one_pair();
     let (pair, watch) = hopping(mode)?;
     let seen = download_over_hops(&pair)?;
     let last = seen.last().context("the entry showed its hops")?;

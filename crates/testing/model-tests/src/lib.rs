@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod apps;
+pub mod cluster;
 pub mod leaks;
 pub mod memory_queues;
 pub mod noise;
 pub mod pair;
+pub mod policer;

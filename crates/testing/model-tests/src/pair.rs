@@ -5,14 +5,16 @@ use crate::apps::Unshaped;
 use crate::leaks::Leak;
 use crate::memory_queues::{self, MemoryQueues};
 use crate::noise::NoiseOf;
+use crate::policer::Policer;
 use adversary::{Direction, Sighting};
 use identity::{DoorKey, LinkSecret, NodeSecret};
-use link::{Now, Peer};
+use link::{HopConfig, Now, Peer, Route, SocketOrder, Via};
 use session::CongestionControl;
 use shaped_node::queues::FlowQueues;
 use shaped_node::{Mode, NodeConfig, NodeEvent, PacingConfig, Run, ShapedNode, Side, SlotPlan};
 use shaping::{DOWN_EDGE_S, Grid, RateClass, SlotLength, UP_EDGE_S};
 use simnet::{Network, NodeId, Path, Seed, Step};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::grant::Grant;
@@ -52,6 +54,8 @@ pub struct Setting {
     pub pacing: PacingConfig,
     /// What the noise of both nodes is.
     pub noise: NoiseOf,
+    /// How links hop, at the exit with an offer; none: they do not.
+    pub hops: Option<HopConfig>,
 }
 
 impl Setting {
@@ -67,6 +71,7 @@ impl Setting {
             leak: None,
             pacing: PacingConfig::Constant,
             noise: NoiseOf::Nothing,
+            hops: None,
         }
     }
 }
@@ -80,6 +85,8 @@ pub struct Host {
     /// Events, as they came.
     pub events: Vec<NodeEvent>,
     address: SocketAddr,
+    /// The sockets of hops.
+    sockets: BTreeMap<Via, SocketAddr>,
     place: NodeId,
     ready: Option<(Instant, Vec<Run>)>,
     made: Option<u64>,
@@ -94,6 +101,8 @@ pub struct Pair {
     pub entry: Host,
     /// The exit.
     pub exit: Host,
+    /// What treats some pairs of ports worse than others.
+    pub policer: Policer,
     grid: Grid,
     next_app_step: Instant,
     setting: Setting,
@@ -107,6 +116,11 @@ fn keys(seed: u8) -> (NodeSecret, LinkSecret, DoorKey) {
 fn peer(seed: u8) -> Peer {
     let (node, link, door) = keys(seed);
     Peer { node_id: node.node_id(), link_key: link.link_key(), door_key: door }
+}
+
+/// Where the node with these keys has its door.
+fn door(own: u8) -> SocketAddr {
+    if own == 10 { SocketAddr::from(([10, 0, 0, 1], 40_000)) } else { SocketAddr::from(([10, 0, 0, 2], 443)) }
 }
 
 fn config(setting: &Setting, own: u8, side: Side) -> NodeConfig {
@@ -126,7 +140,7 @@ fn config(setting: &Setting, own: u8, side: Side) -> NodeConfig {
         max_flows: setting.flows,
         congestion: setting.congestion,
         pacing: setting.pacing.clone(),
-        hops: None,
+        hops: setting.hops.clone().map(|hops| HopConfig { door_port: door(own).port(), ..hops }),
         seed,
     }
 }
@@ -138,7 +152,7 @@ impl Pair {
         let start = network.now();
         let now = Now { instant: start, unix_s: UNIX_START_S };
         let places = (network.add_node(), network.add_node());
-        let addresses = (SocketAddr::from(([10, 0, 0, 1], 40_000)), SocketAddr::from(([10, 0, 0, 2], 443)));
+        let addresses = (door(10), door(20));
         network.bind(places.0, addresses.0);
         network.bind(places.1, addresses.1);
         network.set_paths(places.0, places.1, setting.path.clone());
@@ -147,7 +161,16 @@ impl Pair {
         let entry = Host::new(&setting, config(&setting, 10, entry_side), now, addresses.0, places.0, true);
         let exit = Host::new(&setting, config(&setting, 20, exit_side), now, addresses.1, places.1, false);
         let grid = Grid::new(start, SlotLength::DEFAULT);
-        Self { network, entry, exit, grid, next_app_step: start + APP_STEP, setting, start }
+        Self {
+            network,
+            entry,
+            exit,
+            policer: Policer::default(),
+            grid,
+            next_app_step: start + APP_STEP,
+            setting,
+            start,
+        }
     }
 
     /// Virtual time since the start.
@@ -176,7 +199,9 @@ impl Pair {
                 Step::Delivered(mut packet) => {
                     let now = self.now();
                     let host = if packet.node == self.entry.place { &mut self.entry } else { &mut self.exit };
-                    host.node.handle_packet(now, packet.from, false, &mut packet.bytes);
+                    let Some(via) = host.via(packet.to) else { continue };
+                    let from = Route { via, from: None, to: packet.from };
+                    host.node.handle_packet(now, from, false, &mut packet.bytes);
                     host.node.settle(now);
                 }
                 Step::Deadline | Step::Idle => {}
@@ -269,21 +294,36 @@ impl Pair {
             }
         }
         let (grid, leak) = (self.grid, self.setting.leak);
+        let mut wire = Wire { network: &mut self.network, policer: &mut self.policer };
         if leak == Some(Leak::SynAtOnce) && self.entry.unshaped.opened_since_asked() {
-            self.network.send(self.entry.address, self.exit.address, &[0; 1350]);
+            wire.network.send(self.entry.address, self.exit.address, &[0; 1350]);
         }
         if leak == Some(Leak::PacketWhenRingFills) && self.entry.unshaped.ring_filled_since_asked() {
-            self.network.send(self.entry.address, self.exit.address, &[0; 1350]);
+            wire.network.send(self.entry.address, self.exit.address, &[0; 1350]);
         }
         match self.setting.mode {
             Mode::Off => {
-                self.entry.act_off(now, &mut self.network);
-                self.exit.act_off(now, &mut self.network);
+                self.entry.act_off(now, &mut wire);
+                self.exit.act_off(now, &mut wire);
             }
             _ => {
-                self.entry.act_shaped(now, &grid, &mut self.network, leak);
-                self.exit.act_shaped(now, &grid, &mut self.network, None);
+                self.entry.act_shaped(now, &grid, &mut wire, leak);
+                self.exit.act_shaped(now, &grid, &mut wire, None);
             }
+        }
+    }
+}
+
+/// Where packets leave.
+struct Wire<'a> {
+    network: &'a mut Network,
+    policer: &'a mut Policer,
+}
+
+impl Wire<'_> {
+    fn send(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8]) {
+        if self.policer.passes(self.network.elapsed(), from, to, packet.len()) {
+            self.network.send(from, to, packet);
         }
     }
 }
@@ -303,7 +343,17 @@ impl Host {
         let (shaped, unshaped) = memory_queues::pair(flows, RING);
         node.attach_queues(now, shaped.clone());
         let unshaped = Unshaped::new(unshaped, is_entry);
-        Self { node, unshaped, events: Vec::new(), address, place, ready: None, made: None, queues: shaped }
+        Self {
+            node,
+            unshaped,
+            events: Vec::new(),
+            address,
+            sockets: BTreeMap::new(),
+            place,
+            ready: None,
+            made: None,
+            queues: shaped,
+        }
     }
 
     fn restart_unshaped(&mut self, now: Now, flows: u16, is_entry: bool) {
@@ -328,12 +378,12 @@ impl Host {
         }
     }
 
-    fn act_shaped(&mut self, now: Now, grid: &Grid, network: &mut Network, leak: Option<Leak>) {
+    fn act_shaped(&mut self, now: Now, grid: &Grid, wire: &mut Wire<'_>, leak: Option<Leak>) {
         if let Some((_, runs)) = self.ready.take_if(|(at, _)| *at <= now.instant) {
             for run in runs {
                 let size = if leak == Some(Leak::LongerWithData) { run.packets.len() } else { 1350 };
                 for packet in run.packets.chunks(if size.is_multiple_of(1350) { 1350 } else { 1366 }) {
-                    network.send(self.address, run.to.to, packet);
+                    wire.send(self.local(run.to.via), run.to.to, packet);
                 }
             }
         }
@@ -342,7 +392,7 @@ impl Host {
         {
             self.make_slot(now, slot, grid, leak);
         }
-        self.drain();
+        self.drain(now, wire);
     }
 
     fn make_slot(&mut self, now: Now, slot: u64, grid: &Grid, leak: Option<Leak>) {
@@ -366,20 +416,55 @@ impl Host {
         self.ready = Some((at, plan.runs));
     }
 
-    fn act_off(&mut self, now: Now, network: &mut Network) {
+    fn act_off(&mut self, now: Now, wire: &mut Wire<'_>) {
         self.node.handle_timeout_if_due(now);
         self.node.handle_queues(now);
         let mut out = Vec::new();
         while let Some(to) = self.node.poll_transmit(now, BATCH, &mut out) {
             for packet in out.chunks(1350) {
-                network.send(self.address, to.to, packet);
+                wire.send(self.local(to.via), to.to, packet);
             }
             out.clear();
         }
-        self.drain();
+        self.drain(now, wire);
     }
 
-    fn drain(&mut self) {
+    /// The address of a socket; a route whose socket is closed goes by the door.
+    fn local(&self, via: Via) -> SocketAddr {
+        self.sockets.get(&via).copied().unwrap_or(self.address)
+    }
+
+    /// The socket with this address.
+    fn via(&self, local: SocketAddr) -> Option<Via> {
+        let hopped = self.sockets.iter().find(|(_, socket)| **socket == local).map(|(via, _)| *via);
+        hopped.or((local == self.address).then_some(Via::DOOR))
+    }
+
+    fn follow_socket_orders(&mut self, now: Now, network: &mut Network) {
+        while let Some(order) = self.node.poll_socket_order() {
+            let (via, port) = match order {
+                SocketOrder::Close { via } => {
+                    if let Some(socket) = self.sockets.remove(&via) {
+                        network.unbind(socket);
+                    }
+                    continue;
+                }
+                SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(60_000)),
+                SocketOrder::Listen { via, port } => (via, port),
+            };
+            let local = SocketAddr::from((self.address.ip(), port));
+            if self.via(local).is_some() {
+                self.node.handle_socket_failed(now, via);
+                continue;
+            }
+            network.bind(self.place, local);
+            self.sockets.insert(via, local);
+            self.node.handle_socket_opened(now, via, local);
+        }
+    }
+
+    fn drain(&mut self, now: Now, wire: &mut Wire<'_>) {
+        self.follow_socket_orders(now, wire.network);
         while let Some(event) = self.node.poll_event() {
             self.events.push(event);
         }

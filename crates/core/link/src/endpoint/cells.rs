@@ -37,7 +37,7 @@ impl Endpoint {
             Command::HopOfferTaken => self.handle_hop_offer_taken(now, slot, came, region),
             Command::HopProbe => self.handle_hop_probe(slot),
             Command::HopAnswer => self.handle_hop_answer(slot, came, region),
-            Command::HopAsk => self.handle_hop_ask(now, slot),
+            Command::HopAsk => self.handle_hop_ask(now, slot, came),
             Command::Cover | Command::Relay | Command::Destroy => Err(DropReason::BadCell),
         };
         match handled {

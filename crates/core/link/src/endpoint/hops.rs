@@ -14,7 +14,7 @@ use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput};
 use port_hopping::responder::{Responder, ResponderOutput};
 use port_hopping::targets::{TargetAddress, Targets};
 use rand_chacha::rand_core::Rng;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use wire::cell::Command;
 
@@ -39,20 +39,25 @@ impl Endpoint {
     /// Command: hop as soon as the limits allow. The end that was dialled asks the other one for it, at most every five
     /// seconds. False when the link does not hop, or was asked too often.
     pub fn hop(&mut self, now: Now, link: LinkId) -> bool {
-        let Some(LinkState { up: Some(up), hops: Some(hops), .. }) = self.state_mut(link) else { return false };
+        let Some(LinkState { up: Some(_), hops: Some(hops), .. }) = self.state_mut(link) else { return false };
         let done = match hops {
             Hops::Initiator(hops) => {
                 hops.core.hop(now.instant);
                 true
             }
-            Hops::Responder(hops) => {
-                let may = hops.core.ask_hop(now.instant);
-                up.debts.ask |= may;
-                may
-            }
+            Hops::Responder(hops) => hops.core.ask_hop(now.instant),
         };
         self.drain_hops(now.instant, link.slot);
         done
+    }
+
+    /// Command: say whether congestion control holds back what there is to send on a link. For callers without a grid,
+    /// whenever there is nothing to seal; what is said holds until the next time. A pair of ports whose rate falls is left
+    /// only if this was true all the time: an application that has less to say is no sign of a bad pair.
+    pub fn note_demand(&mut self, link: LinkId, is_held_back: bool) {
+        if let Some(LinkState { hops: Some(hops), .. }) = self.state_mut(link) {
+            hops.note_demand(is_held_back);
+        }
     }
 
     /// The hops of a link that is up and may hop.
@@ -97,10 +102,10 @@ impl Endpoint {
             Some(Hops::Responder(hops)) => {
                 let Some(port) = local_port else { return };
                 if came.command == Some(Command::HopProbe) {
-                    hops.core.handle_probe(pair(port, route.to), hop);
+                    hops.core.handle_probe(pair(port, route), hop);
                     return;
                 }
-                hops.core.handle_packet(now.instant, pair(port, route.to), hop, came.newest);
+                hops.core.handle_packet(now.instant, pair(port, route), hop, came.newest);
                 port == hops.core.present().local.port()
             }
         };
@@ -177,7 +182,7 @@ impl Endpoint {
         match (*region.first().ok_or(DropReason::BadCell)?, &state.hops) {
             (TAKEN, None) => {
                 let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
-                let core = Responder::new(secret, ports, rtt, pair(door_port, up.path.route().to));
+                let core = Responder::new(now.instant, secret, ports, rtt, pair(door_port, up.path.route()));
                 state.hops = Some(Hops::Responder(Box::new(ResponderHops::new(now.instant, core))));
             }
             (TAKEN, Some(_)) | (DECLINED, None) => {}
@@ -211,10 +216,12 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The responder asks for a hop.
-    pub(super) fn handle_hop_ask(&mut self, now: Now, slot: u32) -> Result<(), DropReason> {
+    /// The responder asks to leave the pair of this packet. From an earlier pair it has been done.
+    pub(super) fn handle_hop_ask(&mut self, now: Now, slot: u32, came: Came) -> Result<(), DropReason> {
         let hops = self.at(slot).hops.as_mut().and_then(Hops::initiator).ok_or(DropReason::BadCell)?;
-        hops.core.handle_peer_asked(now.instant);
+        if came.current && came.place.hop == hops.core.index() {
+            hops.core.handle_peer_asked(now.instant);
+        }
         self.drain_hops(now.instant, slot);
         Ok(())
     }
@@ -230,25 +237,28 @@ impl Endpoint {
         match &mut state.hops {
             Some(Hops::Responder(hops)) => {
                 while let Some(answer) = hops.core.poll_answer() {
-                    let (port, to) = (answer.pair.local.port(), answer.pair.remote);
+                    let (near, to) = (answer.pair.local, answer.pair.remote);
+                    let port = near.port();
                     let is_door = self.config.hops.as_ref().is_some_and(|config| config.door_port == port);
                     let via = if is_door { Some(Via::DOOR) } else { self.sockets.listener(port) };
                     // A port that was closed meanwhile has no answer to give.
                     let Some(via) = via else { continue };
-                    let route = Route { via, to };
+                    let from = Some(near.ip()).filter(|ip| !ip.is_unspecified());
+                    let route = Route { via, from, to };
                     let payload = hops.answer(route, challenge).to_vec();
-                    return Some(OwnCell {
-                        command: Command::HopAnswer,
-                        payload,
-                        to: Place { route, hop: answer.index },
-                    });
+                    let to = Place { route, hop: answer.index };
+                    return Some(OwnCell { command: Command::HopAnswer, payload, to });
+                }
+                if hops.core.poll_ask(now.instant) {
+                    let to = state.up.as_ref()?.path.place();
+                    return Some(OwnCell { command: Command::HopAsk, payload: Vec::new(), to });
                 }
             }
             Some(Hops::Initiator(hops)) => {
                 if let Some(probe) = hops.core.poll_probe(now.instant) {
                     let via = *hops.vias.get(&probe.id)?;
                     let (to, _) = self.sockets.ends(via)?;
-                    let to = Place { route: Route { via, to }, hop: probe.index };
+                    let to = Place { route: Route { via, from: None, to }, hop: probe.index };
                     return Some(OwnCell { command: Command::HopProbe, payload: Vec::new(), to });
                 }
             }
@@ -257,7 +267,7 @@ impl Endpoint {
         self.poll_hop_words(now, slot)
     }
 
-    /// Offers, their acknowledgement, and the wish for a hop.
+    /// Offers and their acknowledgement.
     fn poll_hop_words(&mut self, now: Now, slot: u32) -> Option<OwnCell> {
         let offer = self.config.hops.as_ref().and_then(|config| config.offer.as_ref());
         let up = self.links[slot as usize].state.as_mut()?.up.as_mut()?;
@@ -272,7 +282,7 @@ impl Endpoint {
             up.debts.offer_at = Some(now.instant + OFFER_INTERVAL);
             return cell(Command::HopOffer, offer.encode());
         }
-        if std::mem::take(&mut up.debts.ask) { cell(Command::HopAsk, Vec::new()) } else { None }
+        None
     }
 
     fn offer(&self) -> Option<&HopOffer> {
@@ -304,11 +314,12 @@ impl Endpoint {
 
     /// A report came: the figures of the present pair are judged.
     pub(super) fn hops_report(&mut self, now: Now, slot: u32, hop: u64) {
+        let is_scheduled = self.config.gridded;
         let LinkState { up: Some(up), hops, .. } = self.at(slot) else { return };
         let (rtt, stretches) = (up.traffic.rtt(), up.traffic.take_stretches());
         match hops {
-            Some(Hops::Initiator(hops)) => hops.handle_report(now.instant, hop, rtt, stretches),
-            Some(Hops::Responder(hops)) => hops.core.handle_rtt(rtt),
+            Some(Hops::Initiator(hops)) => hops.handle_report(now.instant, hop, rtt, stretches, is_scheduled),
+            Some(Hops::Responder(hops)) => hops.handle_report(now.instant, rtt, stretches[0], is_scheduled),
             None => return,
         }
         self.drain_hops(now.instant, slot);
@@ -343,15 +354,15 @@ impl Endpoint {
         if offers && state.dial.is_none() {
             up.debts.offer_at = Some(now);
         }
-        let (secret, to) = (up.keys.hop_secret().clone(), up.path.route().to);
+        let (secret, route) = (up.keys.hop_secret().clone(), up.path.route());
         match &mut state.hops {
             Some(Hops::Initiator(hops)) => {
-                let id = hops.core.handle_door_opened(now, secret, to);
+                let id = hops.core.handle_door_opened(now, secret, route.to);
                 hops.vias.insert(id, Via::DOOR);
                 hops.door_opened(now);
             }
             Some(Hops::Responder(hops)) => {
-                hops.core.handle_door_opened(now, secret, pair(door_port, to));
+                hops.core.handle_door_opened(now, secret, pair(door_port, route));
                 hops.door_opened(now);
             }
             None => return,
@@ -414,7 +425,7 @@ impl Endpoint {
                 InitiatorOutput::Switch { id, index, cause } => {
                     let Some(via) = hops.vias.get(&id).copied() else { continue };
                     let Some((to, _)) = sockets.ends(via) else { continue };
-                    self.switch(now, slot, Place { route: Route { via, to }, hop: index }, cause);
+                    self.switch(now, slot, Place { route: Route { via, from: None, to }, hop: index }, cause);
                 }
             }
         }
@@ -467,11 +478,11 @@ impl Endpoint {
         let gridded = self.config.gridded;
         let state = self.at(slot);
         let link = state.id;
-        if let Some(hops) = state.hops.as_mut().and_then(Hops::responder) {
-            hops.followed(now, index);
-        }
-        if let Some(up) = state.up.as_mut().filter(|_| !gridded) {
-            up.traffic.report_at_once(now);
+        if let (Some(up), Some(Hops::Responder(hops))) = (&mut state.up, &mut state.hops) {
+            hops.followed(now, up.traffic.sent(), index);
+            if !gridded {
+                up.traffic.report_at_once(now);
+            }
         }
         self.emit(LinkEvent::Hopped { link, index, cause: None });
     }
@@ -496,9 +507,40 @@ impl Endpoint {
     }
 }
 
-/// Where a link may hop to that an offer was made for; its packets go to `to`.
+/// Where a link may hop to that an offer was made for; its packets go to `to`. Addresses of the other family are left out,
+/// since its sockets may not reach them.
 fn targets(offer: &HopOffer, to: SocketAddr) -> Option<Targets> {
-    let own = || vec![TargetAddress::One(to.ip())];
-    let addresses = if offer.addresses().is_empty() { own() } else { offer.addresses().to_vec() };
+    let v4 = to.ip().to_canonical().is_ipv4();
+    let own_form = |address: &TargetAddress| match *address {
+        TargetAddress::One(IpAddr::V4(ip)) if to.is_ipv6() => TargetAddress::One(ip.to_ipv6_mapped().into()),
+        other => other,
+    };
+    let is_near = |address: &&TargetAddress| matches!(address, TargetAddress::One(IpAddr::V4(_))) == v4;
+    let mut addresses: Vec<TargetAddress> = offer.addresses().iter().filter(is_near).map(own_form).collect();
+    if addresses.is_empty() {
+        addresses.push(TargetAddress::One(to.ip()));
+    }
     Targets::new(addresses, offer.ports().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_of_the_links_own_family() -> Result<(), Box<dyn std::error::Error>> {
+        let one = |text: &str| text.parse().map(TargetAddress::One);
+        let prefix = TargetAddress::Prefix("2001:db8::/64".parse()?);
+        let offer = HopOffer::new("443".parse()?, vec![one("192.0.2.1")?, prefix, one("2001:db8:1::1")?])?;
+        let of = |to: &str| -> Result<Vec<TargetAddress>, Box<dyn std::error::Error>> {
+            Ok(targets(&offer, to.parse()?).ok_or("no address")?.addresses().to_vec())
+        };
+        assert_eq!(of("192.0.2.9:1")?, [one("192.0.2.1")?]);
+        assert_eq!(of("[::ffff:192.0.2.9]:1")?, [one("::ffff:192.0.2.1")?]);
+        assert_eq!(of("[2001:db8::9]:1")?, [prefix, one("2001:db8:1::1")?]);
+        let offer = HopOffer::new("443".parse()?, vec![prefix])?;
+        let own = targets(&offer, "192.0.2.9:1".parse()?).ok_or("no address")?;
+        assert_eq!(own.addresses(), [one("192.0.2.9")?], "without one it stays at its address");
+        Ok(())
+    }
 }

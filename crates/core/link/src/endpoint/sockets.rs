@@ -4,10 +4,9 @@
 use super::Endpoint;
 use crate::event::Now;
 use crate::hops::SocketOrder;
-use crate::route::Via;
-use crate::state::Hops;
+use crate::route::{Route, Via};
+use crate::state::{Hops, LinkState};
 use port_hopping::SocketId;
-use port_hopping::initiator::SocketFailure;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -126,26 +125,17 @@ impl Endpoint {
         }
     }
 
-    /// A socket could not be opened, or the system refused to send on it. Not for a full buffer, and not for errors of
-    /// a single packet (its size).
-    pub fn handle_socket_failed(&mut self, now: Now, via: Via, failure: SocketFailure) {
-        match self.sockets.uses.get(&via) {
+    /// A socket could not be opened.
+    pub fn handle_socket_failed(&mut self, now: Now, via: Via) {
+        match self.sockets.uses.remove(&via) {
             Some(Use::Dialler { slot, id, .. }) => {
-                let (slot, id) = (*slot, *id);
-                if failure == SocketFailure::CannotOpen {
-                    self.sockets.uses.remove(&via);
-                }
                 if let Some(hops) = self.at(slot).hops.as_mut().and_then(Hops::initiator) {
-                    if failure == SocketFailure::CannotOpen {
-                        hops.vias.remove(&id);
-                    }
-                    hops.core.handle_socket_failed(now.instant, id, failure);
+                    hops.vias.remove(&id);
+                    hops.core.handle_open_failed(now.instant, id);
                     self.drain_hops(now.instant, slot);
                 }
             }
-            Some(Use::Listener { port, wanted_by }) if failure == SocketFailure::CannotOpen => {
-                let (port, wanted_by) = (*port, wanted_by.clone());
-                self.sockets.uses.remove(&via);
+            Some(Use::Listener { port, wanted_by }) => {
                 self.sockets.ports.remove(&port);
                 for slot in wanted_by {
                     if let Some(hops) = self.at(slot).hops.as_mut().and_then(Hops::responder) {
@@ -154,7 +144,31 @@ impl Endpoint {
                     }
                 }
             }
-            Some(Use::Listener { .. }) | None => {}
+            None => {}
         }
+    }
+
+    /// The system refused so many packets on this way: a local firewall, no route, no interface. A link that was dialled
+    /// from here leaves a pair that is refused, as rarely as its detector allows. Not for a full buffer, and not for
+    /// errors of a single packet (its size).
+    ///
+    /// A link that was accepted has nothing to do: it is the other end that hops, and it hears the silence.
+    pub fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
+        let dialled =
+            if route.via == Via::DOOR { self.dialled_by_door(route) } else { self.sockets.dialler(route.via) };
+        let Some(slot) = dialled else { return };
+        let LinkState { up: Some(_), hops: Some(Hops::Initiator(hops)), .. } = self.at(slot) else { return };
+        let Some(id) = hops.socket(route.via) else { return };
+        hops.core.handle_send_refused(now.instant, id, packets);
+        self.drain_hops(now.instant, slot);
+    }
+
+    /// The link that was dialled, and whose packets take this way by the door's socket.
+    fn dialled_by_door(&self, route: Route) -> Option<u32> {
+        let goes = |slot: &u32| {
+            let up = self.links[*slot as usize].state.as_ref().and_then(|state| state.up.as_ref());
+            up.is_some_and(|up| up.path.route() == route)
+        };
+        self.dialled.values().copied().find(goes)
     }
 }

@@ -76,11 +76,73 @@ fn overtaken_and_impossible_reports_change_nothing() {
     let mut ends = Ends::new();
     ends.second(10, 0);
     let before = ends.left.figures();
-    let old = Report { sent: 1, received: 0, marked: 0, of: 0, stamp: 1, echo: 0, held: 0 };
+    let old = Report { sent: 1, received: 0, marked: 0, of: 0, stamp: 1, echo: 0, held: 0, asks: false };
     assert_eq!(ends.left.handle_report(ends.now, old), None);
-    let lie = Report { sent: 1000, received: 9, marked: 0, of: u64::MAX, stamp: 1, echo: 0, held: 0 };
+    let lie = Report { sent: 1000, received: 9, marked: 0, of: u64::MAX, stamp: 1, echo: 0, held: 0, asks: false };
     let after = ends.left.handle_report(ends.now, lie).expect("a new report");
     assert_eq!(after.outbound, before.outbound, "it speaks of packets that were never sent");
+}
+
+#[test]
+fn reports_that_do_not_come_through_are_repeated_until_the_peer_knows_one() {
+    let mut ends = Ends::new();
+    ends.second(100, 0);
+    // From here on nothing of the left comes through; the right goes on to report.
+    let repeats = |ends: &mut Ends| {
+        let mut repeats = 0;
+        for _ in 0..200 {
+            ends.now += Duration::from_millis(5);
+            ends.left.count_sent(false);
+            if ends.left.report_due(true).is_some_and(|at| ends.now >= at) {
+                ends.left.make_report(ends.now);
+                ends.left.count_sent(true);
+                repeats += 1;
+            }
+        }
+        repeats
+    };
+    assert_eq!(repeats(&mut ends), 1, "the regular one");
+    ends.now += Duration::from_millis(400);
+    let report = ends.right.make_report(ends.now);
+    ends.right.count_sent(true);
+    ends.left.count_received(false, true);
+    ends.left.handle_report(ends.now, report);
+    let lost = ends.left.unheard_from.expect("the peer does not know of the last report");
+    let report = ends.left.make_report(ends.now);
+    assert!(report.asks && report.sent > lost);
+    let repeated = repeats(&mut ends);
+    assert!((11..=14).contains(&repeated), "one packet of sixteen: {repeated}");
+    // One comes through; the right answers soon, and the left is content.
+    let report = ends.left.make_report(ends.now);
+    ends.right.count_received(false, true);
+    ends.right.handle_report(ends.now, report).expect("a new report");
+    let due = ends.right.report_due(false).expect("the peer asked");
+    assert!(due <= ends.now, "{:?}", due - ends.now);
+    let report = ends.right.make_report(ends.now);
+    ends.left.count_received(false, true);
+    ends.left.handle_report(ends.now, report).expect("a new report");
+    assert_eq!(ends.left.unheard_from, None);
+    let stretch = ends.left.take_stretches()[0].expect("packets were counted");
+    assert!(stretch.received * 10 < stretch.sent && stretch.span >= Duration::from_secs(2), "{stretch:?}");
+}
+
+#[test]
+fn a_peer_that_is_heard_and_does_not_report_is_asked() {
+    let now = Instant::now();
+    let mut traffic = Traffic::new(now, Duration::ZERO);
+    for _ in 0..40 {
+        traffic.count_sent(false);
+    }
+    traffic.make_report(now + Duration::from_secs(1));
+    for _ in 0..40 {
+        traffic.count_sent(false);
+    }
+    assert_eq!(traffic.report_due(true), Some(now + Duration::from_secs(2)), "a dead peer is not asked");
+    traffic.count_received(false, false);
+    traffic.count_received(false, false);
+    let due = now + UNREPORTED_MAX;
+    assert_eq!(traffic.report_due(true), Some(due));
+    assert!(traffic.make_report(due).asks);
 }
 
 #[test]
@@ -100,10 +162,10 @@ fn an_idle_link_without_a_grid_reports_nothing() {
 
 proptest! {
     #[test]
-    fn a_report_survives_a_round_trip(a in any::<[u64; 4]>(), b in any::<[u32; 3]>()) {
+    fn a_report_survives_a_round_trip(a in any::<[u64; 4]>(), b in any::<[u32; 3]>(), asks: bool) {
         let [sent, received, marked, of] = a;
         let [stamp, echo, held] = b;
-        let report = Report { sent, received, marked, of, stamp, echo, held };
+        let report = Report { sent, received, marked, of, stamp, echo, held, asks };
         prop_assert_eq!(Report::decode(&report.encode()), Ok(report));
     }
 
@@ -114,7 +176,7 @@ proptest! {
         for ([sent, received, marked, of], [stamp, echo, held]) in reports {
             traffic.count_sent(false);
             traffic.count_received(true, true);
-            let report = Report { sent, received, marked, of: of % 50, stamp, echo, held };
+            let report = Report { sent, received, marked, of: of % 50, stamp, echo, held, asks: stamp % 2 == 0 };
             if let Some(figures) = traffic.handle_report(now, report) {
                 prop_assert!(figures.outbound.lost <= figures.outbound.sent);
                 prop_assert!(figures.outbound.per_mille() <= 1000);

@@ -6,7 +6,7 @@ use crate::path::{CHALLENGE_LEN, Challenge};
 use crate::report::Stretch;
 use crate::route::{Route, Via};
 use port_hopping::causes::Cause;
-use port_hopping::detector::Delivery;
+use port_hopping::detector::{Delivery, Direction, Pace};
 use port_hopping::initiator::Initiator;
 use port_hopping::responder::Responder;
 use port_hopping::{Pair, SocketId};
@@ -42,14 +42,43 @@ pub(crate) struct InitiatorHops {
     sent_before: u64,
     /// The hop that the newest report came on.
     reported_on: Option<u64>,
+    demand: Demand,
 }
 
 /// At the end that was dialled.
 pub(crate) struct ResponderHops {
     pub(crate) core: Responder,
     pub(crate) record: HopRecord,
+    /// Packets that the link had sent when it came to the present pair.
+    sent_before: u64,
+    demand: Demand,
     /// Routes on which probes were answered, and what will prove them.
     answered: VecDeque<(Route, Challenge)>,
+}
+
+/// Whether there was more to send than could be sent, all the time.
+#[derive(Default)]
+struct Demand {
+    is_limited: bool,
+    /// Never was it otherwise since the last stretch.
+    always: bool,
+}
+
+impl Demand {
+    fn note(&mut self, is_limited: bool) {
+        self.is_limited = is_limited;
+        self.always &= is_limited;
+    }
+
+    /// What decided how much was sent in the stretch that ends now.
+    fn take(&mut self, is_scheduled: bool) -> Pace {
+        let always = std::mem::replace(&mut self.always, self.is_limited);
+        match (is_scheduled, always) {
+            (true, _) => Pace::Schedule,
+            (false, true) => Pace::HeldBack,
+            (false, false) => Pace::Demand,
+        }
+    }
 }
 
 /// What a status page shows.
@@ -125,7 +154,16 @@ impl Hops {
     pub(crate) fn packet_due(&self, at_once: Instant) -> Option<Instant> {
         match self {
             Self::Initiator(hops) => hops.core.probe_at(),
-            Self::Responder(hops) => hops.core.owes_answer().then_some(at_once),
+            Self::Responder(hops) if hops.core.owes_answer() => Some(at_once),
+            Self::Responder(hops) => hops.core.ask_at(),
+        }
+    }
+
+    /// What is sent is limited by something else than what there is to send, or not.
+    pub(crate) fn note_demand(&mut self, is_limited: bool) {
+        match self {
+            Self::Initiator(hops) => hops.demand.note(is_limited),
+            Self::Responder(hops) => hops.demand.note(is_limited),
         }
     }
 
@@ -149,6 +187,7 @@ impl InitiatorHops {
             sent: 0,
             sent_before: 0,
             reported_on: None,
+            demand: Demand::default(),
         }
     }
 
@@ -186,21 +225,39 @@ impl InitiatorHops {
     }
 
     /// A report came on a hop, and with it a stretch of each direction. Those that belong to the present pair alone are
-    /// judged: the worse of the two, since a pair is no better than that.
-    pub(crate) fn handle_report(&mut self, now: Instant, hop: u64, rtt: Duration, [out, back]: [Option<Stretch>; 2]) {
+    /// judged.
+    pub(crate) fn handle_report(
+        &mut self,
+        now: Instant,
+        hop: u64,
+        rtt: Duration,
+        [out, back]: [Option<Stretch>; 2],
+        is_scheduled: bool,
+    ) {
         let index = self.core.index();
-        let out = out.filter(|stretch| stretch.since_packet >= self.sent_before);
-        let back = back.filter(|_| self.reported_on == Some(index) && hop == index);
+        self.core.handle_rtt(rtt);
+        let pace = self.demand.take(is_scheduled);
+        if let Some(stretch) = out.filter(|stretch| stretch.since_packet >= self.sent_before) {
+            self.core.handle_delivery(now, Direction::Out, stretch.delivery(pace));
+        }
+        if let Some(stretch) = back.filter(|_| self.reported_on == Some(index) && hop == index) {
+            // Whether the peer had more to send is not known here: it judges its rate itself, and asks.
+            let pace = if is_scheduled { Pace::Schedule } else { Pace::Demand };
+            self.core.handle_delivery(now, Direction::Back, stretch.delivery(pace));
+        }
         self.reported_on = Some(hop);
-        let worse = [out, back].into_iter().flatten().max_by(|one, other| one.loss().total_cmp(&other.loss()));
-        let Stretch { span, sent, received, .. } = worse.unwrap_or_default();
-        self.core.handle_delivery(now, rtt, Delivery { span, sent, received, limited: false });
+    }
+}
+
+impl Stretch {
+    fn delivery(self, pace: Pace) -> Delivery {
+        Delivery { span: self.span, sent: self.sent, received: self.received, pace }
     }
 }
 
 impl ResponderHops {
     pub(crate) fn new(now: Instant, core: Responder) -> Self {
-        Self { core, record: HopRecord::new(now), answered: VecDeque::new() }
+        Self { core, record: HopRecord::new(now), sent_before: 0, demand: Demand::default(), answered: VecDeque::new() }
     }
 
     /// A probe is answered on this route: the bytes that will prove it.
@@ -220,23 +277,35 @@ impl ResponderHops {
         self.answered.iter().find(|(answered, _)| *answered == route).map(|(_, challenge)| *challenge)
     }
 
-    /// The link has followed to another pair.
-    pub(crate) fn followed(&mut self, now: Instant, index: u64) {
+    /// The link has followed to another pair; `sent` packets it has sent before.
+    pub(crate) fn followed(&mut self, now: Instant, sent: u64, index: u64) {
         self.record.note(PastHop { at: now, index, cause: None });
+        self.sent_before = sent;
+    }
+
+    /// A report came, and with it what became of packets of this end. They are judged if they belong to the present pair
+    /// alone.
+    pub(crate) fn handle_report(&mut self, now: Instant, rtt: Duration, out: Option<Stretch>, is_scheduled: bool) {
+        self.core.handle_rtt(rtt);
+        let pace = self.demand.take(is_scheduled);
+        if let Some(stretch) = out.filter(|stretch| stretch.since_packet >= self.sent_before) {
+            self.core.handle_delivery(now, stretch.delivery(pace));
+        }
     }
 
     /// The link came up through a door again.
     pub(crate) fn door_opened(&mut self, now: Instant) {
         self.record.begin_pair(now);
+        self.sent_before = 0;
         self.answered.clear();
     }
 }
 
-/// The pair of a responder's port and a far address. This end's address is left open: the system chooses it.
-pub(crate) fn pair(local_port: u16, remote: SocketAddr) -> Pair {
-    let unspecified: IpAddr = match remote {
+/// The pair of a responder's port and a route. A near address that is left open is unspecified.
+pub(crate) fn pair(local_port: u16, route: Route) -> Pair {
+    let unspecified: IpAddr = match route.to {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    Pair { local: (unspecified, local_port).into(), remote }
+    Pair { local: (route.from.unwrap_or(unspecified), local_port).into(), remote: route.to }
 }

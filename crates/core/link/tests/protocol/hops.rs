@@ -1,7 +1,9 @@
 //! Links that change their ports.
 
+mod addresses;
 mod bad_network;
 mod off;
+mod refusals;
 mod several;
 mod silence;
 

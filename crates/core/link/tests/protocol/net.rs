@@ -1,12 +1,16 @@
 //! Endpoints on virtual time: every step is one slot; packets arrive after the latency.
 
 use identity::{DoorKey, LinkSecret, NodeSecret};
+use link::SOCKETS_MAX;
 use link::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received, Route, SocketOrder, Via};
-use link::{SOCKETS_MAX, SocketFailure};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
+
+/// Addresses of a node that has several.
+pub(crate) const SEVERAL: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2))];
 
 /// Length of a step.
 pub(crate) const SLOT: Duration = Duration::from_millis(5);
@@ -32,6 +36,14 @@ pub(crate) struct Node {
     pub(crate) sockets: BTreeMap<Via, u16>,
     /// Every socket is refused.
     pub(crate) out_of_sockets: bool,
+    /// What the system refuses to send, by local port and destination.
+    pub(crate) refuses: Option<Refuses>,
+    /// Sockets that were ordered.
+    pub(crate) orders: u64,
+    /// Stands still: no packet is taken and none is made.
+    pub(crate) asleep: bool,
+    /// Has [`SEVERAL`] as well, and says at which packets came.
+    pub(crate) several: bool,
     pub(crate) events: Vec<LinkEvent>,
     /// Numbers of the test cells that came.
     pub(crate) cells: Vec<u64>,
@@ -51,6 +63,7 @@ pub(crate) enum Fate {
     Lose,
 }
 
+type Refuses = Box<dyn FnMut(u16, SocketAddr) -> bool>;
 type Filter = Box<dyn FnMut(&mut Packet) -> Fate>;
 
 /// Nodes and the network between them.
@@ -106,6 +119,10 @@ impl Net {
             address: address(index as u8 + 1, 1000),
             sockets: BTreeMap::new(),
             out_of_sockets: false,
+            refuses: None,
+            orders: 0,
+            asleep: false,
+            several: false,
             events: Vec::new(),
             cells: Vec::new(),
             next_cell: 0,
@@ -194,7 +211,10 @@ impl Net {
         let now = self.now;
         let found = self.nodes.iter_mut().find_map(|node| node.via(packet.to).map(|via| (node, via)));
         let (node, via) = found?;
-        let from = Route { via, to: packet.from };
+        if node.asleep {
+            return None;
+        }
+        let from = Route { via, from: node.several.then_some(packet.to.ip()), to: packet.from };
         let received = node.endpoint.handle_packet(now, from, packet.ce, &mut packet.bytes);
         if let Received::Cell { head, .. } = received
             && head.circuit == CIRCUIT
@@ -209,6 +229,9 @@ impl Net {
         let now = self.now;
         let mut out = Vec::new();
         let node = &mut self.nodes[index];
+        if node.asleep {
+            return;
+        }
         node.follow_orders(now);
         if node.endpoint.poll_timeout().is_some_and(|at| at <= now.instant) {
             node.endpoint.handle_timeout(now);
@@ -240,8 +263,14 @@ impl Net {
             node.events.push(event);
         }
         for (route, bytes) in out {
-            self.nodes[index].sent += 1;
-            let from = self.nodes[index].local(route.via);
+            let node = &mut self.nodes[index];
+            node.sent += 1;
+            let mut from = node.local(route.via);
+            from.set_ip(route.from.unwrap_or(from.ip()));
+            if node.refuses.as_mut().is_some_and(|refuses| refuses(from.port(), route.to)) {
+                node.endpoint.handle_send_refused(now, route, 1);
+                continue;
+            }
             self.send(Packet { from, to: route.to, ce: false, bytes });
         }
     }
@@ -275,10 +304,11 @@ impl Node {
 
     /// The socket with this address.
     fn via(&self, local: SocketAddr) -> Option<Via> {
-        if local == self.address {
+        let own = local.ip() == self.address.ip() || (self.several && SEVERAL.contains(&local.ip()));
+        if own && local.port() == self.address.port() {
             return Some(Via::DOOR);
         }
-        self.sockets.iter().find(|(_, port)| local == (self.address.ip(), **port).into()).map(|(via, _)| *via)
+        self.sockets.iter().find(|(_, port)| own && local.port() == **port).map(|(via, _)| *via)
     }
 
     /// Opens and closes sockets as the endpoint wants.
@@ -292,9 +322,10 @@ impl Node {
                 SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(60_000 + via.0 as u16 % 5_000)),
                 SocketOrder::Listen { via, port } => (via, port),
             };
+            self.orders += 1;
             let taken = self.address.port() == port || self.sockets.values().any(|other| *other == port);
             if taken || self.out_of_sockets {
-                self.endpoint.handle_socket_failed(now, via, SocketFailure::CannotOpen);
+                self.endpoint.handle_socket_failed(now, via);
                 continue;
             }
             self.sockets.insert(via, port);

@@ -80,7 +80,8 @@ fn reports_measure_loss_marks_and_round_trip() {
     assert_eq!(exit.outbound.lost, 0);
     assert!((141..=145).contains(&exit.inbound.per_mille()), "{exit:?}");
     let reports = net.events_of(0, |event| matches!(event, LinkEvent::Report { .. }));
-    assert!((15..=18).contains(&reports), "one a second: {reports}");
+    // One a second, and some beside those that were lost.
+    assert!((15..=26).contains(&reports), "{reports}");
     net.clear_filter();
     net.run(Duration::from_secs(13));
     let figures = net.nodes[0].endpoint.figures(link).expect("a link that is up");

@@ -1,6 +1,6 @@
 //! The newest stretches of a pair.
 
-use super::Delivery;
+use super::{Delivery, Pace};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -20,7 +20,14 @@ pub(super) struct Sample {
     span_us: u32,
     sent: u32,
     received: u32,
-    limited: bool,
+    pace: Pace,
+}
+
+impl Pace {
+    /// That of two stretches together.
+    fn with(self, other: Self) -> Self {
+        if self == other { self } else { Self::Demand }
+    }
 }
 
 impl Sample {
@@ -32,7 +39,7 @@ impl Sample {
         let most = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let span_us = u32::try_from(delivery.span.as_micros()).unwrap_or(u32::MAX);
         let received = delivery.received.min(delivery.sent);
-        Self { span_us, sent: most(delivery.sent), received: most(received), limited: delivery.limited }
+        Self { span_us, sent: most(delivery.sent), received: most(received), pace: delivery.pace }
     }
 
     fn span(self) -> Duration {
@@ -43,7 +50,7 @@ impl Sample {
         self.span_us = self.span_us.saturating_add(other.span_us);
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);
-        self.limited &= other.limited;
+        self.pace = self.pace.with(other.pace);
     }
 }
 
@@ -54,20 +61,28 @@ pub(super) struct Stretch {
     pub(super) sent: u64,
     pub(super) received: u64,
     pub(super) lost: u64,
-    /// There was demand in all of it.
-    pub(super) limited: bool,
+    /// What decided how much was sent.
+    pub(super) pace: Pace,
 }
 
 impl Stretch {
-    const EMPTY: Self = Self { span: Duration::ZERO, sent: 0, received: 0, lost: 0, limited: true };
-
-    fn with(self, sample: Sample) -> Self {
+    fn of(sample: Sample) -> Self {
         Self {
-            span: self.span + sample.span(),
-            sent: self.sent + u64::from(sample.sent),
-            received: self.received + u64::from(sample.received),
-            lost: self.lost + u64::from(sample.sent - sample.received),
-            limited: self.limited && sample.limited,
+            span: sample.span(),
+            sent: sample.sent.into(),
+            received: sample.received.into(),
+            lost: (sample.sent - sample.received).into(),
+            pace: sample.pace,
+        }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            span: self.span + other.span,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            lost: self.lost + other.lost,
+            pace: self.pace.with(other.pace),
         }
     }
 
@@ -100,26 +115,29 @@ impl Samples {
     /// The newest stretches that make up at least `span` and `packets` sent, in two halves by time, the older one
     /// first; `None` while there are not enough. A single long stretch is both halves.
     pub(super) fn halves(&self, span: Duration, packets: u64) -> Option<(Stretch, Stretch)> {
-        let (mut newer, mut older) = (Stretch::EMPTY, Stretch::EMPTY);
-        for sample in self.0.iter().rev() {
-            if newer.span >= span / 2 && newer.sent >= packets / 2 {
-                older = older.with(*sample);
-            } else {
-                newer = newer.with(*sample);
+        let mut stretches = self.0.iter().rev().map(|sample| Stretch::of(*sample));
+        let (mut newer, mut older): (Stretch, Option<Stretch>) = (stretches.next()?, None);
+        loop {
+            let whole = older.map_or(newer, |older| newer.with(older));
+            if whole.span >= span && whole.sent >= packets {
+                return Some((older.unwrap_or(newer), newer));
             }
-            if newer.span + older.span >= span && newer.sent + older.sent >= packets {
-                return Some((if older.span.is_zero() { newer } else { older }, newer));
+            let next = stretches.next()?;
+            if newer.span >= span / 2 && newer.sent >= packets / 2 {
+                older = Some(older.map_or(next, |older| older.with(next)));
+            } else {
+                newer = newer.with(next);
             }
         }
-        None
     }
 
     /// The newest stretches that make up at least `span`; `None` while there are not enough.
     pub(super) fn tail(&self, span: Duration) -> Option<Stretch> {
-        let mut whole = Stretch::EMPTY;
-        self.0.iter().rev().find_map(|sample| {
-            whole = whole.with(*sample);
-            (whole.span >= span).then_some(whole)
-        })
+        let mut stretches = self.0.iter().rev().map(|sample| Stretch::of(*sample));
+        let mut whole = stretches.next()?;
+        while whole.span < span {
+            whole = whole.with(stretches.next()?);
+        }
+        Some(whole)
     }
 }

@@ -28,7 +28,7 @@ pub struct InitiatorConfig {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InitiatorOutput {
-    /// Open a socket towards `remote`; then call `handle_opened` or `handle_socket_failed`.
+    /// Open a socket towards `remote`; then call `handle_opened` or `handle_open_failed`.
     Open {
         /// Its name.
         id: SocketId,

@@ -194,7 +194,7 @@ fn sockets_that_cannot_be_opened_are_passed_over_and_do_not_spin() {
         while let Some(output) = bench.initiator.poll_output() {
             if let InitiatorOutput::Open { id, .. } = output {
                 opens += 1;
-                bench.initiator.handle_socket_failed(bench.now, id, SocketFailure::CannotOpen);
+                bench.initiator.handle_open_failed(bench.now, id);
             }
         }
     }
@@ -205,14 +205,51 @@ fn sockets_that_cannot_be_opened_are_passed_over_and_do_not_spin() {
 fn a_socket_that_cannot_send_is_left() {
     let mut bench = Bench::new();
     let door = bench.initiator.present();
+    bench.initiator.handle_sent(bench.now, 2);
+    bench.initiator.handle_send_refused(bench.now, door, 2);
+    bench.pass(5);
+    assert_eq!(bench.opened(), [], "two packets are few");
     for _ in 0..1_000 {
-        bench.initiator.handle_socket_failed(bench.now, door, SocketFailure::CannotSend);
+        bench.now += Duration::from_millis(1);
+        bench.initiator.handle_sent(bench.now, 1);
+        bench.initiator.handle_send_refused(bench.now, door, 1);
     }
     bench.pass(5);
     let [(id, _)] = bench.opened()[..] else { panic!("one step: {:?}", bench.outputs) };
     bench.initiator.handle_packet(bench.now, id, 1);
     bench.drain();
     assert_eq!(bench.outputs.last(), Some(&InitiatorOutput::Switch { id, index: 1, cause: Cause::SocketFailed }));
+}
+
+#[test]
+fn without_any_way_out_few_sockets_are_opened() {
+    // An hour without an interface, 200 packets a second: every packet is refused, probes too.
+    let mut bench = Bench::new();
+    let door = bench.initiator.present();
+    let mut opens = 0;
+    for _ in 0..720_000 {
+        bench.now += Duration::from_millis(5);
+        bench.initiator.handle_sent(bench.now, 1);
+        bench.initiator.handle_send_refused(bench.now, door, 1);
+        while let Some(probe) = bench.initiator.poll_probe(bench.now) {
+            bench.initiator.handle_send_refused(bench.now, probe.id, 1);
+        }
+        opens += std::iter::from_fn(|| bench.initiator.poll_output())
+            .filter_map(|output| match output {
+                InitiatorOutput::Open { id, local_port, .. } => Some((id, local_port)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|(id, port)| {
+                let local = SocketAddr::from(([192, 0, 2, 2], port.expect("ports below the range")));
+                bench.initiator.handle_opened(bench.now, id, local);
+            })
+            .count();
+    }
+    // A step of three in a minute.
+    assert!((150..=200).contains(&opens), "{opens} sockets in an hour");
+    assert_eq!(bench.initiator.present(), door);
 }
 
 #[test]
@@ -234,11 +271,15 @@ fn bytes_and_time_and_the_other_end_make_hops() {
     bench.pass(1);
     let (id, _) = bench.opened()[0];
     bench.answer(id, 1);
-    for _ in 0..40 {
+    for _ in 0..4 {
         bench.initiator.handle_peer_asked(bench.now);
         bench.pass(100);
     }
     assert_eq!(bench.opened().len(), 1, "the other end asks too often");
+    bench.pass(100);
+    bench.initiator.handle_peer_asked(bench.now);
+    bench.pass(1);
+    assert_eq!(bench.opened().len(), 2);
 }
 
 #[test]

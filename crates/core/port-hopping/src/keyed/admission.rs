@@ -1,11 +1,12 @@
 //! Which pairs may pass, for which flow, and for how long.
 
-use super::knock::{FlowId, Purpose};
+use super::knock::{FlowId, PairCounts, Purpose};
 use crate::pair::Pair;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
-/// Most pairs that may pass at a time, about 0.7 MB. When full, the pair that was silent for the longest makes room.
+/// Most pairs that may pass at a time, about 0.9 MB. When full, the pair that was silent for the longest makes room.
 pub const ADMITTED_MAX: usize = 4_096;
 /// Most pairs of one flow: the one it left, the one it is on, the ones it tries. When full, its most silent one goes.
 pub const FLOW_PAIRS_MAX: usize = 6;
@@ -23,7 +24,7 @@ pub struct Admitted {
 
 /// The pairs that knocked, by pair and by flow.
 ///
-/// Drain it so: [`Admission::admit`] or [`Admission::touch`] for what came, then [`Admission::poll_ended_flow`] at
+/// Drain it so: [`Admission::admit`] or [`Admission::note_received`] for what came, then [`Admission::poll_ended_flow`] at
 /// [`Admission::poll_timeout`] and after each `admit`.
 #[derive(Debug)]
 pub struct Admission {
@@ -40,6 +41,9 @@ pub struct Admission {
 struct Passing {
     flow: FlowId,
     last: Instant,
+    counts: PairCounts,
+    /// The number of the last knock that asked for them; 0 before the first.
+    asked: u64,
 }
 
 #[derive(Debug)]
@@ -104,22 +108,50 @@ impl Admission {
         if purpose == Purpose::Take {
             state.answers = pair;
         }
-        if self.pairs.insert(pair, Passing { flow, last: now }).is_none() {
-            state.pairs += 1;
+        match self.pairs.entry(pair) {
+            Entry::Vacant(place) => {
+                place.insert(Passing { flow, last: now, counts: PairCounts::default(), asked: 0 });
+                state.pairs += 1;
+            }
+            Entry::Occupied(mut place) => place.get_mut().last = now,
         }
         self.ended.retain(|ended| *ended != flow);
         self.check_at.get_or_insert(now + self.idle_timeout);
         Admitted { new_flow, evicted }
     }
 
-    /// Notes that packets came or went on a pair; returns whose they are, as [`Admission::flow_of`] does.
-    pub fn touch(&mut self, now: Instant, pair: &Pair) -> Option<FlowId> {
+    /// Notes that packets came on a pair; returns whose they are, as [`Admission::flow_of`] does.
+    pub fn note_received(&mut self, now: Instant, pair: &Pair, packets: u64) -> Option<FlowId> {
+        let passing = self.touch(now, pair)?;
+        passing.counts.received = passing.counts.received.saturating_add(packets);
+        Some(passing.flow)
+    }
+
+    /// Notes that packets of the target were sent on a pair.
+    pub fn note_sent(&mut self, now: Instant, pair: &Pair, packets: u64) {
+        if let Some(passing) = self.touch(now, pair) {
+            passing.counts.sent = passing.counts.sent.saturating_add(packets);
+        }
+    }
+
+    /// What has passed on a pair; nothing on one that may not pass.
+    pub fn counts(&self, pair: &Pair) -> PairCounts {
+        self.pairs.get(pair).map_or_else(PairCounts::default, |passing| passing.counts)
+    }
+
+    /// A knock on a pair asks for its counts; true if it is the flow's own pair and the knock no replay.
+    pub fn accept_count(&mut self, now: Instant, pair: &Pair, flow: FlowId, number: u64) -> bool {
+        let passing = self.touch(now, pair).filter(|passing| passing.flow == flow && passing.asked < number);
+        passing.map(|passing| passing.asked = number).is_some()
+    }
+
+    fn touch(&mut self, now: Instant, pair: &Pair) -> Option<&mut Passing> {
         let passing = self.pairs.get_mut(pair)?;
         if now.saturating_duration_since(passing.last) >= self.idle_timeout {
             return None;
         }
         passing.last = passing.last.max(now);
-        Some(passing.flow)
+        Some(passing)
     }
 
     /// Forgets all pairs of a local port that is closed.
@@ -218,10 +250,14 @@ mod tests {
         assert!(table.admit(start, pair(1, 1), flow(1), Purpose::Try).new_flow);
         for second in 1..100 {
             let now = start + seconds(second);
-            assert_eq!(table.touch(now, &pair(1, 1)), Some(flow(1)), "an active pair stays");
+            assert_eq!(table.note_received(now, &pair(1, 1), 1), Some(flow(1)), "an active pair stays");
             assert_eq!(table.poll_ended_flow(now), None);
         }
-        assert_eq!(table.touch(start + seconds(109), &pair(1, 1)), None, "a silent one does not, looked for or not");
+        assert_eq!(
+            table.note_received(start + seconds(109), &pair(1, 1), 1),
+            None,
+            "a silent one does not, looked for or not"
+        );
         assert_eq!(table.poll_ended_flow(start + seconds(109)), Some(flow(1)));
         assert_eq!((table.poll_ended_flow(start + seconds(109)), table.len()), (None, 0));
     }
@@ -241,7 +277,11 @@ mod tests {
         assert_eq!(table.poll_ended_flow(start + seconds(10)), Some(flow(1)));
         for number in [2, 3] {
             let expected = Some(flow(u8::try_from(number).expect("small")));
-            assert_eq!(table.touch(start + seconds(10), &pair(number, 7)), expected, "the others are who they were");
+            assert_eq!(
+                table.note_received(start + seconds(10), &pair(number, 7), 1),
+                expected,
+                "the others are who they were"
+            );
         }
     }
 
@@ -265,7 +305,7 @@ mod tests {
         for number in 1..=3u8 {
             table.admit(start + seconds(number.into()), pair(number.into(), 1), flow(number), Purpose::Try);
         }
-        table.touch(start + seconds(4), &pair(1, 1));
+        table.note_sent(start + seconds(4), &pair(1, 1), 1);
         let admitted = table.admit(start + seconds(5), pair(9, 1), flow(9), Purpose::Try);
         assert_eq!(admitted, Admitted { new_flow: true, evicted: Some((pair(2, 1), flow(2))) });
         assert_eq!((table.len(), table.poll_ended_flow(start + seconds(5))), (3, Some(flow(2))));
@@ -291,6 +331,27 @@ mod tests {
         assert_eq!(table.poll_ended_flow(start), Some(flow(1)));
     }
 
+    #[test]
+    fn a_pair_counts_what_passes_and_tells_it_once_for_each_number() {
+        let (mut table, start) = table(9);
+        assert!(!table.accept_count(start, &pair(1, 1), flow(1), 1), "it has not knocked");
+        table.admit(start, pair(1, 1), flow(1), Purpose::Try);
+        table.note_received(start, &pair(1, 1), 7);
+        table.note_sent(start, &pair(1, 1), 2);
+        table.admit(start, pair(1, 1), flow(1), Purpose::Take);
+        assert_eq!(
+            table.counts(&pair(1, 1)),
+            PairCounts { received: 7, sent: 2 },
+            "a second knock begins nothing anew"
+        );
+        for (number, expected) in [(1, true), (1, false), (5, true), (4, false), (6, true)] {
+            assert_eq!(table.accept_count(start, &pair(1, 1), flow(1), number), expected, "{number}");
+        }
+        assert!(!table.accept_count(start, &pair(1, 1), flow(2), 9), "another flow's pair");
+        assert!(!table.accept_count(start + TIMEOUT, &pair(1, 1), flow(1), 9), "its time is over");
+        assert_eq!(table.counts(&pair(2, 2)), PairCounts::default());
+    }
+
     proptest! {
         #[test]
         fn the_two_tables_agree(steps in proptest::collection::vec((0u8..6, 1u16..5, 1u16..4, 0u8..3, 0u64..6), 0..80)) {
@@ -303,7 +364,7 @@ mod tests {
                         table.admit(now, pair(local, remote), flow(number), purpose);
                         prop_assert_eq!(table.flow_of(now, &pair(local, remote)), Some(flow(number)));
                     }
-                    2 => { table.touch(now, &pair(local, remote)); }
+                    2 => { table.note_received(now, &pair(local, remote), 1); }
                     3 => table.close_port(local),
                     4 => table.end_flow(flow(number)),
                     _ => while let Some(ended) = table.poll_ended_flow(now) {

@@ -1,5 +1,6 @@
 //! The client's side: one flow of a local program, the pair it is on, and how it gets to the next one.
 
+mod counting;
 mod knocking;
 #[cfg(test)]
 mod tests;
@@ -7,17 +8,17 @@ mod tests;
 use super::knock::{FlowId, KnockKeys, Purpose};
 use super::schedule::{PORTS_A_WINDOW, WINDOW, Window};
 use crate::causes::{Cause, Countdown, Timers};
-use crate::detector::{Delivery, Detector};
+use crate::detector::Detector;
 use crate::initiator::{SOCKETS_MAX, SocketFailure, drain_time};
 use crate::interval::Interval;
 use crate::memory::{BlockedPorts, UsedPairs};
-use crate::pair::{Pair, anywhere};
 use crate::secret::HopSecret;
-use crate::source::{draw_source_port, source_ports};
+use crate::source::draw_port_below;
 use crate::step::{SocketId, Step, StepState};
 use crate::targets::{CANDIDATES, Targets};
+use counting::Counting;
 use identity::HopKey;
-use knocking::{Knocking, Outstanding};
+use knocking::{Answered, Knocking, Outstanding};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::VecDeque;
@@ -37,6 +38,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const INTO_NEXT_WINDOW: Duration = Duration::from_secs(20);
 /// How far our calendar is believed to be off. More than two windows cannot be: the knock would not have been understood.
 const CLOCK_ERROR_MAX_MS: i64 = 65_000;
+/// How long no pair is left for unanswered knocks after one that never answered well; doubled up to 64 times as long.
+const UNANSWERED_QUIET: Duration = Duration::from_secs(5);
 /// Outputs that wait to be taken: what eight sockets can need. The caller takes all after each call.
 const OUTPUTS_MAX: usize = 32;
 
@@ -113,6 +116,9 @@ pub struct Client {
     step: Option<Step>,
     outstanding: Outstanding,
     detector: Detector,
+    /// Pairs in a row that were left for unanswered knocks and had never answered well, and until when none is left again.
+    unanswering: u32,
+    quiet_until: Instant,
     used: UsedPairs,
     blocked: BlockedPorts,
     wanted: Option<Cause>,
@@ -125,11 +131,13 @@ pub struct Client {
 struct Present {
     id: SocketId,
     remote: SocketAddr,
+    since: Instant,
     countdown: Countdown,
     /// By our monotonic clock, the latest time at which the server surely hears this port, less what a step needs.
     leave_at: Instant,
-    /// Knocks on the present pair: after a switch, and when the server is silent.
+    /// Knocks on the present pair: after a switch, when the server is silent, and to ask for counts.
     knocking: Option<Knocking>,
+    counting: Counting,
 }
 
 impl Client {
@@ -152,6 +160,8 @@ impl Client {
             step: None,
             outstanding: Outstanding::default(),
             detector: Detector::new(now, RTT_FIRST),
+            unanswering: 0,
+            quiet_until: now,
             used: UsedPairs::default(),
             blocked: BlockedPorts::default(),
             wanted: None,
@@ -192,43 +202,75 @@ impl Client {
         self.rtt
     }
 
-    /// Packets of the program were sent on the present pair, as many bytes in all.
+    /// Packets of the program were sent on the present pair, as many bytes in all. Those that the system refused or had no
+    /// room for are none of them.
     pub fn handle_sent(&mut self, now: Instant, packets: u64, bytes: u64) {
         self.detector.handle_sent(now, packets);
+        if let Some(present) = &mut self.present {
+            present.counting.note_sent(packets);
+        }
         self.handle_bytes(now, bytes);
     }
 
     /// A datagram came on a socket. Tells answers from packets of the program.
     pub fn handle_datagram(&mut self, now: Instant, unix: Duration, id: SocketId, datagram: &[u8]) -> FromServer {
-        if self.present.as_ref().is_some_and(|present| present.id == id) {
-            self.detector.handle_heard(now);
-            self.handle_bytes(now, u64::try_from(datagram.len()).unwrap_or(u64::MAX));
+        let bytes = u64::try_from(datagram.len()).unwrap_or(u64::MAX);
+        match self.outstanding.open_answer(&mut self.keys, id, datagram) {
+            None => {
+                self.handle_long_datagrams(now, id, 1, bytes);
+                FromServer::Program
+            }
+            Some(answered) => {
+                self.handle_heard(now, id, 0, bytes);
+                self.handle_answer(now, unix, id, &answered);
+                FromServer::Answer
+            }
         }
-        let Some((answer, sent_at)) = self.outstanding.open_answer(&mut self.keys, id, datagram) else {
-            return FromServer::Program;
-        };
+    }
+
+    /// Datagrams came on a socket, as many bytes in all, each longer than [`super::KNOCK_LEN_MAX`]: packets of the program.
+    pub fn handle_long_datagrams(&mut self, now: Instant, id: SocketId, packets: u64, bytes: u64) {
+        self.handle_heard(now, id, packets, bytes);
+    }
+
+    fn handle_heard(&mut self, now: Instant, id: SocketId, packets: u64, bytes: u64) {
+        if let Some(present) = self.present.as_mut().filter(|present| present.id == id) {
+            present.counting.note_received(packets);
+            self.detector.handle_heard(now);
+            self.handle_bytes(now, bytes);
+        }
+    }
+
+    fn handle_answer(&mut self, now: Instant, unix: Duration, id: SocketId, answered: &Answered) {
         self.keys.forget_windows();
-        let sample = now.saturating_duration_since(sent_at).min(RTT_MAX);
+        let sample = now.saturating_duration_since(answered.sent_at).min(RTT_MAX);
         self.rtt = if self.rtt == RTT_FIRST { sample } else { (self.rtt * 7 + sample) / 8 };
         self.detector.handle_rtt(self.rtt);
-        let server = answer.server_unix + self.rtt / 2;
+        let server = answered.answer.server_unix + self.rtt / 2;
         self.anchor = Some((now, server));
         let server = i64::try_from(server.as_millis()).unwrap_or(i64::MAX);
         let error = server.saturating_sub(i64::try_from(unix.as_millis()).unwrap_or(i64::MAX));
         if error.abs() <= CLOCK_ERROR_MAX_MS {
             self.clock_error_ms = error;
         }
-        if let Some(present) = self.present.as_mut().filter(|present| present.id == id) {
-            present.knocking = None;
-        } else if self.step.as_ref().is_some_and(|step| step.find(id).is_some()) {
+        if self.step.as_ref().is_some_and(|step| step.find(id).is_some()) {
             self.switch(now, unix, id);
         }
-        FromServer::Answer
-    }
-
-    /// A stretch of the program's packets was counted by something that can; see [`Detector`].
-    pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
-        self.detector.handle_delivery(now, delivery);
+        let Some(present) = self.present.as_mut().filter(|present| present.id == id) else { return };
+        let share = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        let (counts, packets) = (answered.answer.counts, answered.packets);
+        let counted = present.counting.handle_answer(now, packets, counts, self.rtt, share);
+        // The answer that the switch waited for is not the one that is knocked for since.
+        if answered.sent_at >= present.since {
+            present.knocking = None;
+        }
+        if let Some(delivery) = counted {
+            self.detector.handle_delivery(now, delivery);
+            // The server answers, so a silence that is found here is of the program's packets alone.
+            if let Some(cause) = self.detector.poll_cause(now) {
+                self.want(cause);
+            }
+        }
     }
 
     /// Command: hop as soon as the limits allow.
@@ -239,9 +281,8 @@ impl Client {
     /// The socket that [`ClientOutput::Open`] asked for is there, bound to `local`.
     pub fn handle_opened(&mut self, now: Instant, id: SocketId, local: SocketAddr) {
         let Some(step) = &mut self.step else { return };
-        step.handle_opened(now, id);
-        if let Some(remote) = step.find(id).map(|tried| tried.remote) {
-            self.used.note(now, Pair { local: anywhere(remote, local.port()), remote });
+        if let Some(remote) = step.handle_opened(now, id) {
+            self.used.note_towards(now, remote, local.port());
         }
     }
 
@@ -265,25 +306,15 @@ impl Client {
                 self.push(ClientOutput::Close { id });
             }
         }
-        match self.detector.poll_cause(now) {
-            // A program that only sends is not answered: the server itself is asked before anything is done.
-            Some(Cause::Silence) => {
-                if let Some(present) = &mut self.present {
-                    present.knocking.get_or_insert(Knocking::new(now));
-                }
-            }
-            Some(cause) => self.want(cause),
-            None => {}
+        // A program that only sends is not answered: the server itself is asked before anything is done.
+        if let (Some(_), Some(present)) = (self.detector.poll_cause(now), &mut self.present) {
+            present.knocking.get_or_insert(Knocking::new(now, Purpose::Take));
         }
-        let unanswered = self.present.as_mut().is_some_and(|present| {
-            let given_up = present.knocking.as_ref().is_some_and(|knocking| knocking.given_up(now));
-            if given_up {
-                present.knocking = None;
-            }
-            given_up
-        });
-        if unanswered {
-            self.want(Cause::Silence);
+        self.give_up_knocking(now);
+        if let Some(present) = self.present.as_mut().filter(|present| present.knocking.is_none())
+            && present.counting.ask_at().is_some_and(|ask_at| now >= ask_at)
+        {
+            present.knocking = Some(Knocking::new(now, Purpose::Count(present.counting.ask())));
         }
         if self.step.is_none() {
             self.begin_step(now, unix);
@@ -293,7 +324,9 @@ impl Client {
 
     /// When [`Client::handle_timeout`] or [`Client::poll_knock`] is to be called at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        let knocking = self.present.as_ref().and_then(|present| present.knocking.as_ref()).map(Knocking::next_at);
+        let knocking = self.present.as_ref().and_then(|present| {
+            present.knocking.as_ref().map_or_else(|| present.counting.ask_at(), |knocking| Some(knocking.next_at()))
+        });
         let step = match &self.step {
             Some(step) => step.probe_at().map_or(step.poll_timeout(), |probe| probe.min(step.poll_timeout())),
             None => self.step_may_begin_at(),
@@ -306,21 +339,40 @@ impl Client {
     pub fn poll_knock(&mut self, now: Instant, unix: Duration) -> Option<(SocketId, Vec<u8>)> {
         let rtt = self.rtt;
         let taken = self.present.as_mut().and_then(|present| {
-            let due = present.knocking.as_mut().is_some_and(|knocking| knocking.poll(now, rtt));
-            due.then_some((present.id, Purpose::Take))
+            let purpose = present.knocking.as_mut()?.poll(now, rtt)?;
+            present.counting.note_knock();
+            Some((present.id, purpose))
         });
         let (id, purpose) = taken.or_else(|| self.step.as_mut()?.poll_probe(now).map(|id| (id, Purpose::Try)))?;
         let (flow, unix) = (self.flow, self.server_time(now, unix));
         let knock = self.keys.seal_knock(unix, super::knock::Knock { flow, purpose }, &mut self.rng);
         self.keys.forget_windows();
         let datagram = knock.datagram.clone();
-        self.outstanding.note(now, id, knock);
+        let packets = self.present.as_ref().filter(|present| present.id == id);
+        let packets = packets.map_or(0, |present| present.counting.sent());
+        self.outstanding.note(now, id, packets, knock);
         Some((id, datagram))
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<ClientOutput> {
         self.outputs.pop_front()
+    }
+
+    /// Leaves a pair on which knocks were not answered. If the one before did not answer either, it is not the pair.
+    fn give_up_knocking(&mut self, now: Instant) {
+        let given_up = |present: &&mut Present| present.knocking.as_ref().is_some_and(|one| one.given_up(now));
+        let Some(present) = self.present.as_mut().filter(given_up) else { return };
+        present.knocking = None;
+        let answered = present.counting.answered_well();
+        if now < self.quiet_until {
+            return;
+        }
+        self.unanswering = if answered { 0 } else { self.unanswering + 1 };
+        if let Some(doubled) = self.unanswering.checked_sub(1) {
+            self.quiet_until = now + UNANSWERED_QUIET.saturating_mul(1 << doubled.min(6));
+        }
+        self.want(Cause::Silence);
     }
 
     /// What the server's clock says: its last answer and the time since, for our calendar may be set. After a step that
@@ -343,9 +395,7 @@ impl Client {
     }
 
     fn want(&mut self, cause: Cause) {
-        if self.wanted.is_none_or(|wanted| cause.is_trouble() && !wanted.is_trouble()) {
-            self.wanted = Some(cause);
-        }
+        cause.want(&mut self.wanted);
     }
 
     fn step_may_begin_at(&self) -> Instant {
@@ -411,8 +461,7 @@ impl Client {
                     let id = SocketId(self.next_id);
                     step.push(now, id, remote);
                     self.next_id = self.next_id.wrapping_add(1);
-                    let range = source_ports(self.targets.ports(), remote.port());
-                    let local_port = range.map(|range| draw_source_port(now, range, remote, &self.used, &mut self.rng));
+                    let local_port = draw_port_below(now, self.targets.ports(), remote, &self.used, &mut self.rng);
                     self.push(ClientOutput::Open { id, remote, local_port });
                 }
             }
@@ -433,18 +482,14 @@ impl Client {
     fn switch(&mut self, now: Instant, unix: Duration, id: SocketId) {
         let Some(step) = self.step.take() else { return };
         let Some(remote) = step.find(id).map(|tried| tried.remote) else { return };
-        for tried in step.tries() {
-            let silent = tried.first_probe_at().is_some_and(|probed| now >= probed + 2 * self.rtt);
-            if tried.id != id && silent {
-                self.blocked.note(now, tried.remote);
-            }
-        }
+        self.blocked.note_all(now, step.silent_beside(now, id));
         self.close_tries(&step, Some(id));
         self.blocked.forgive(&remote);
         let countdown = Countdown::draw(now, self.timers, &mut self.rng);
         let leave_at = now + self.time_on(remote.port(), self.server_time(now, unix));
-        let knocking = Some(Knocking::new(now));
-        let first = self.present.replace(Present { id, remote, countdown, leave_at, knocking });
+        let knocking = Some(Knocking::new(now, Purpose::Take));
+        let counting = Counting::new(now);
+        let first = self.present.replace(Present { id, remote, since: now, countdown, leave_at, knocking, counting });
         if let Some(before) = &first {
             self.old.push_back((before.id, now + drain_time(self.rtt)));
         }

@@ -1,8 +1,8 @@
 //! The knock and its answer: datagrams that only the key tells from random bytes.
 //!
 //! ```text
-//! knock  | nonce 12 | mark 4 | sealed: flow 8, purpose 1, zeros                    | tag 16 |    64 to 256 bytes
-//! answer | nonce 12 | mark 4 | sealed: nonce of the knock 12, unix ms 8, zeros     | tag 16 |    52 to the knock's
+//! knock  | nonce 12 | mark 4 | sealed: flow 8, purpose 1, number 8, zeros                       | tag 16 |  64 to 256 bytes
+//! answer | nonce 12 | mark 4 | sealed: nonce of the knock 12, unix ms 8, received 6, sent 6, zeros | tag 16 |  64 to the knock's
 //! ```
 
 use super::schedule::Window;
@@ -26,8 +26,9 @@ pub const ANSWER_LEN_MIN: usize = HEAD_LEN + ANSWER_BODY_LEN + TAG_LEN;
 const MARK_LEN: usize = 4;
 const HEAD_LEN: usize = NONCE_LEN + MARK_LEN;
 const TAG_LEN: usize = 16;
-const KNOCK_BODY_LEN: usize = 9;
-const ANSWER_BODY_LEN: usize = 20;
+const KNOCK_BODY_LEN: usize = 17;
+const COUNT_LEN: usize = 6;
+const ANSWER_BODY_LEN: usize = 20 + 2 * COUNT_LEN;
 
 /// Names one local program's flow towards the server, through all its ports. Drawn at random by the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,38 @@ pub enum Purpose {
     Try,
     /// The same, and send the target's answers on this pair from here on.
     Take,
+    /// Only say how many packets have passed on this pair, which passes already. The number is never 0 and rises from
+    /// each such knock on a pair to the next: what is not above the last one is a replay.
+    Count(u64),
+}
+
+impl Purpose {
+    fn to_fields(self) -> (u8, u64) {
+        match self {
+            Self::Try => (0, 0),
+            Self::Take => (1, 0),
+            Self::Count(number) => (2, number),
+        }
+    }
+
+    fn from_fields(purpose: u8, number: u64) -> Option<Self> {
+        match (purpose, number) {
+            (0, 0) => Some(Self::Try),
+            (1, 0) => Some(Self::Take),
+            (2, 1..) => Some(Self::Count(number)),
+            _ => None,
+        }
+    }
+}
+
+/// Packets of the program that a server has counted on one pair since it lets it pass, knocks and answers not among them.
+/// Counts wrap at 2^48 on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PairCounts {
+    /// Those that came.
+    pub received: u64,
+    /// Those of the target that were sent.
+    pub sent: u64,
 }
 
 /// What a knock says.
@@ -63,6 +96,8 @@ pub struct Knock {
 pub struct Answer {
     /// The server's clock when it answered, whole milliseconds since 1970 UTC.
     pub server_unix: Duration,
+    /// What has passed on the pair before the knock.
+    pub counts: PairCounts,
 }
 
 /// The first bytes of a knock: what its answer repeats, and what a replay is known by.
@@ -107,8 +142,10 @@ impl KnockKeys {
     pub fn seal_knock(&mut self, unix: Duration, knock: Knock, rng: &mut impl Rng) -> SealedKnock {
         let window = Window::at(unix);
         let mut body = [0; KNOCK_BODY_LEN];
+        let (purpose, number) = knock.purpose.to_fields();
         body[..8].copy_from_slice(&knock.flow.0);
-        body[8] = u8::from(knock.purpose == Purpose::Take);
+        body[8] = purpose;
+        body[9..].copy_from_slice(&number.to_be_bytes());
         let length = length_between(KNOCK_LEN_MIN, KNOCK_LEN_MAX, rng);
         let (mark, keys) = self.of_window(window);
         let (datagram, nonce) = seal(&mark, &keys.knock, &body, length, rng);
@@ -126,15 +163,12 @@ impl KnockKeys {
             let (_, keys) = self.of_window(window);
             let Some(body) = open(&keys.knock, datagram) else { continue };
             let (fields, zeros) = body.split_first_chunk::<KNOCK_BODY_LEN>()?;
-            let purpose = match fields[8] {
-                0 => Purpose::Try,
-                1 => Purpose::Take,
-                _ => return None,
-            };
+            let number = u64::from_be_bytes(fields[9..].try_into().expect("8 of 17 bytes"));
+            let purpose = Purpose::from_fields(fields[8], number)?;
             if zeros.iter().any(|byte| *byte != 0) {
                 return None;
             }
-            let flow = FlowId(fields[..8].try_into().expect("8 of 9 bytes"));
+            let flow = FlowId(fields[..8].try_into().expect("8 of 17 bytes"));
             let nonce = datagram[..NONCE_LEN].try_into().expect("longer than a nonce");
             return Some((Knock { flow, purpose }, window, nonce));
         }
@@ -147,12 +181,16 @@ impl KnockKeys {
         unix: Duration,
         (window, nonce): (Window, KnockNonce),
         knock_len: usize,
+        counts: PairCounts,
         rng: &mut impl Rng,
     ) -> Vec<u8> {
         let mut body = [0; ANSWER_BODY_LEN];
         body[..NONCE_LEN].copy_from_slice(&nonce);
         let millis = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
-        body[NONCE_LEN..].copy_from_slice(&millis.to_be_bytes());
+        body[NONCE_LEN..][..8].copy_from_slice(&millis.to_be_bytes());
+        for (place, count) in body[NONCE_LEN + 8..].chunks_exact_mut(COUNT_LEN).zip([counts.received, counts.sent]) {
+            place.copy_from_slice(&count.to_be_bytes()[2..]);
+        }
         let longest = knock_len.clamp(ANSWER_LEN_MIN, KNOCK_LEN_MAX);
         let length = length_between(ANSWER_LEN_MIN, longest, rng);
         let (mark, keys) = self.of_window(window);
@@ -167,10 +205,13 @@ impl KnockKeys {
         let (_, keys) = self.of_window(knock.window);
         let body = open(&keys.answer, datagram)?;
         let (fields, zeros) = body.split_first_chunk::<ANSWER_BODY_LEN>()?;
-        let (nonce, millis) = fields.split_at(NONCE_LEN);
-        let millis = u64::from_be_bytes(millis.try_into().expect("8 of 20 bytes"));
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let (nonce, rest) = fields.split_at(NONCE_LEN);
+        let (millis, counts) = rest.split_at(8);
+        let (received, sent) = counts.split_at(COUNT_LEN);
+        let counts = PairCounts { received: number(received), sent: number(sent) };
         let good = nonce == knock.nonce && zeros.iter().all(|byte| *byte == 0);
-        good.then(|| Answer { server_unix: Duration::from_millis(millis) })
+        good.then(|| Answer { server_unix: Duration::from_millis(number(millis)), counts })
     }
 
     /// Forgets the keys of windows: they are made again when a knock needs them. For a client, which knocks rarely.

@@ -1,7 +1,7 @@
 //! The server's side in one value: what a datagram is, and what is to be done about it.
 
 use super::admission::Admission;
-use super::knock::{FlowId, KNOCK_LEN_MAX, KNOCK_LEN_MIN, KnockKeys};
+use super::knock::{FlowId, KNOCK_LEN_MAX, KNOCK_LEN_MIN, KnockKeys, Purpose};
 use super::replays::Replays;
 use super::schedule::Window;
 use crate::pair::Pair;
@@ -49,19 +49,35 @@ impl Server {
 
     /// Says what a datagram is. `unix` is the time since 1970 UTC; it may jump, `now` may not.
     ///
-    /// Several packets that came on one pair at once need one call, if they are longer than [`KNOCK_LEN_MAX`].
     pub fn handle_datagram(&mut self, now: Instant, unix: Duration, pair: Pair, datagram: &[u8]) -> Datagram {
+        self.handle_datagrams(now, unix, pair, datagram, 1)
+    }
+
+    /// The same for several that came on one pair at once and are all longer than [`KNOCK_LEN_MAX`]; `datagram` is any of them.
+    pub fn handle_datagrams(
+        &mut self,
+        now: Instant,
+        unix: Duration,
+        pair: Pair,
+        datagram: &[u8],
+        count: u64,
+    ) -> Datagram {
         if (KNOCK_LEN_MIN..=KNOCK_LEN_MAX).contains(&datagram.len())
             && let Some((knock, window, nonce)) = self.keys.open_knock(unix, datagram)
         {
-            if !self.replays.accept(Window::at(unix), window, nonce) {
-                return Datagram::Silent;
-            }
-            let admitted = self.admission.admit(now, pair, knock.flow, knock.purpose);
-            let answer = self.keys.seal_answer(unix, (window, nonce), datagram.len(), &mut self.rng);
-            return Datagram::Answer { flow: knock.flow, new_flow: admitted.new_flow, answer };
+            // Counts are asked for often, and their numbers rise: they need no place among the nonces.
+            let new_flow = match knock.purpose {
+                Purpose::Count(number) if self.admission.accept_count(now, &pair, knock.flow, number) => false,
+                Purpose::Try | Purpose::Take if self.replays.accept(Window::at(unix), window, nonce) => {
+                    self.admission.admit(now, pair, knock.flow, knock.purpose).new_flow
+                }
+                _ => return Datagram::Silent,
+            };
+            let counts = self.admission.counts(&pair);
+            let answer = self.keys.seal_answer(unix, (window, nonce), datagram.len(), counts, &mut self.rng);
+            return Datagram::Answer { flow: knock.flow, new_flow, answer };
         }
-        self.admission.touch(now, &pair).map_or(Datagram::Silent, Datagram::Forward)
+        self.admission.note_received(now, &pair, count).map_or(Datagram::Silent, Datagram::Forward)
     }
 
     /// The pairs that may pass.
@@ -77,7 +93,7 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
-    use super::super::knock::{Knock, Purpose};
+    use super::super::knock::Knock;
     use super::*;
 
     const UNIX: Duration = Duration::from_secs(1_800_000_000);
@@ -108,6 +124,40 @@ mod tests {
             assert_eq!(server.handle_datagram(now, UNIX, pair(2), &vec![0x17; length]), Datagram::Silent);
         }
         assert_eq!(server.handle_datagram(now, UNIX, pair(2), &knock.datagram), Datagram::Silent, "a replay");
+    }
+
+    #[test]
+    fn counts_are_told_on_the_pair_that_passes_and_on_no_other() {
+        let (mut server, mut keys, mut rng, now) = server();
+        let flow = FlowId([1; 8]);
+        let count = |keys: &mut KnockKeys, rng: &mut ChaCha20Rng, number| {
+            keys.seal_knock(UNIX, Knock { flow, purpose: Purpose::Count(number) }, rng)
+        };
+        let early = count(&mut keys, &mut rng, 1);
+        assert_eq!(
+            server.handle_datagram(now, UNIX, pair(1), &early.datagram),
+            Datagram::Silent,
+            "it lets nothing pass"
+        );
+        let knock = keys.seal_knock(UNIX, Knock { flow, purpose: Purpose::Try }, &mut rng);
+        server.handle_datagram(now, UNIX, pair(1), &knock.datagram);
+        server.handle_datagrams(now, UNIX, pair(1), &[0; 1_200], 40);
+        server.admission_mut().note_sent(now, &pair(1), 3);
+        let asked = count(&mut keys, &mut rng, 1);
+        assert_eq!(server.handle_datagram(now, UNIX, pair(2), &asked.datagram), Datagram::Silent);
+        let told = server.handle_datagram(now, UNIX, pair(1), &asked.datagram);
+        let Datagram::Answer { new_flow: false, answer, .. } = told else { panic!("{told:?}") };
+        let counts = keys.open_answer(&asked, &answer).map(|answer| answer.counts);
+        assert_eq!(counts.map(|counts| (counts.received, counts.sent)), Some((40, 3)));
+        assert_eq!(server.handle_datagram(now, UNIX, pair(1), &asked.datagram), Datagram::Silent, "a replay");
+        // However often counts are asked for, there is room for knocks.
+        for number in 2..20_000 {
+            let asked = count(&mut keys, &mut rng, number);
+            let told = server.handle_datagram(now, UNIX, pair(1), &asked.datagram);
+            assert!(matches!(told, Datagram::Answer { .. }));
+        }
+        let knock = keys.seal_knock(UNIX, Knock { flow, purpose: Purpose::Take }, &mut rng);
+        assert!(matches!(server.handle_datagram(now, UNIX, pair(2), &knock.datagram), Datagram::Answer { .. }));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::detector::Pace;
 use std::net::SocketAddr;
 
 const RTT: Duration = Duration::from_millis(20);
@@ -18,7 +19,7 @@ fn secret(seed: u8) -> HopSecret {
 }
 
 fn responder(ports: &str) -> Responder {
-    Responder::new(secret(1), ports.parse().expect("ports"), RTT, pair(443, 1_000))
+    Responder::new(origin(), secret(1), ports.parse().expect("ports"), RTT, pair(443, 1_000))
 }
 
 /// Takes all outputs; where packets go, if that was said.
@@ -167,4 +168,47 @@ fn it_asks_for_hops_rarely() {
     let (mut responder, now) = (responder("500"), origin());
     assert!(responder.ask_hop(now) && !responder.ask_hop(now + Duration::from_secs(4)));
     assert!(responder.ask_hop(now + Duration::from_secs(5)));
+}
+
+/// How often it asks within the next two seconds.
+fn asks(responder: &mut Responder, now: Instant) -> usize {
+    (0..400).filter(|step| responder.poll_ask(now + *step * Duration::from_millis(5))).count()
+}
+
+#[test]
+fn an_ask_is_repeated_for_a_second_or_until_the_other_end_probes() {
+    let (mut responder, now) = (responder("500"), origin());
+    assert_eq!((responder.ask_at(), asks(&mut responder, now)), (None, 0));
+    assert!(responder.ask_hop(now));
+    assert_eq!(responder.ask_at(), Some(now));
+    assert_eq!(asks(&mut responder, now), 50);
+    assert_eq!(responder.ask_at(), None);
+    let later = now + Duration::from_secs(5);
+    assert!(responder.ask_hop(later) && responder.poll_ask(later));
+    responder.handle_probe(pair(500, 3_000), 1);
+    assert_eq!(asks(&mut responder, later), 0, "the other end is about to hop");
+}
+
+#[test]
+fn a_pair_that_loses_what_it_sends_is_asked_away_once_in_a_while() {
+    let (mut responder, start) = (responder("500"), origin());
+    let (mut now, mut hops) = (start, 0u16);
+    let mut second = |responder: &mut Responder, lost: u64| {
+        now += Duration::from_secs(1);
+        let delivery = Delivery { span: Duration::from_secs(1), sent: 200, received: 200 - lost, pace: Pace::Schedule };
+        responder.handle_delivery(now, delivery);
+        let asks = responder.poll_ask(now);
+        if asks {
+            hops += 1;
+            responder.handle_packet(now, pair(500, 3_000 + hops), u64::from(hops), true);
+            drain(responder);
+        }
+        asks
+    };
+    assert!((0..10).all(|_| !second(&mut responder, 14)));
+    assert!(second(&mut responder, 180));
+    assert!((0..10).all(|_| !second(&mut responder, 14)));
+    // All pairs lose half from here on: after some hops that did not help, there are ever fewer.
+    let asked = (0..600).filter(|_| second(&mut responder, 100)).count();
+    assert!((1..=8).contains(&asked), "{asked} hops asked for in ten minutes");
 }

@@ -2,8 +2,8 @@
 
 use crate::network::{Network, Rules};
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
-use port_hopping::detector::Delivery;
-use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput, SOCKETS_MAX, SocketFailure};
+use port_hopping::detector::{Delivery, Direction, Pace};
+use port_hopping::initiator::{Initiator, InitiatorConfig, InitiatorOutput, SOCKETS_MAX};
 use port_hopping::interval::Interval;
 use port_hopping::responder::{Responder, ResponderOutput};
 use port_hopping::targets::{TargetAddress, Targets};
@@ -140,7 +140,7 @@ impl Run {
         let wire = network.translate_out(999, DOOR);
         let pair = Pair { local: (RESPONDER, DOOR).into(), remote: (INITIATOR, wire).into() };
         let mut run = Self {
-            responder: Responder::new(secret, ports, settings.rtt, pair),
+            responder: Responder::new(origin, secret, ports, settings.rtt, pair),
             network,
             origin,
             time: Duration::ZERO,
@@ -259,7 +259,7 @@ impl Run {
                 InitiatorOutput::Open { id, remote, local_port } => {
                     let port = local_port.unwrap_or(self.next_port);
                     if self.sockets.values().any(|(taken, _)| *taken == port) {
-                        self.initiator.handle_socket_failed(now, id, SocketFailure::CannotOpen);
+                        self.initiator.handle_open_failed(now, id);
                         continue;
                     }
                     self.next_port = self.next_port.wrapping_add(1).max(1_024);
@@ -414,8 +414,10 @@ impl Run {
         // A stretch in which the pair changed says little, and is left out.
         let whole = u64::try_from(span.as_millis() / SLOT.as_millis()).expect("small");
         if sent + 2 >= whole && sent > 0 {
-            let delivery = Delivery { span, sent, received, limited: false };
-            self.initiator.handle_delivery(self.now(End::Initiator), self.settings.rtt, delivery);
+            let delivery = Delivery { span, sent, received, pace: Pace::Schedule };
+            let now = self.now(End::Initiator);
+            self.initiator.handle_rtt(self.settings.rtt);
+            self.initiator.handle_delivery(now, Direction::Out, delivery);
             self.drain();
         }
     }

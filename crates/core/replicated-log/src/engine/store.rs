@@ -9,9 +9,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
-/// Entries that are saved stay in memory up to this number; older ones are read from the file when they are needed.
-pub(crate) const WINDOW_ENTRIES_MAX: usize = 4_096;
-
 /// Saved entries stay in memory up to this number of bytes.
 pub(crate) const WINDOW_BYTES_MAX: usize = 16 << 20;
 
@@ -67,6 +64,8 @@ struct State {
     window: VecDeque<Entry>,
     window_bytes: usize,
     base: usize,
+    /// Saved entries stay in memory up to this number.
+    window_entries_max: usize,
     unsaved: Unsaved,
     failure: Option<StoreFailure>,
     reader: Box<dyn LogReader>,
@@ -77,7 +76,7 @@ struct State {
 pub(crate) struct Store(Arc<Mutex<State>>);
 
 impl Store {
-    pub(crate) fn new(term: Term, recovered: &Recovered, reader: Box<dyn LogReader>) -> Self {
+    pub(crate) fn new(term: Term, recovered: &Recovered, window_entries_max: u64, reader: Box<dyn LogReader>) -> Self {
         let length = recovered.length.place();
         Self(Arc::new(Mutex::new(State {
             term,
@@ -87,6 +86,7 @@ impl Store {
             window: VecDeque::new(),
             window_bytes: 0,
             base: length,
+            window_entries_max: usize::try_from(window_entries_max).unwrap_or(usize::MAX),
             unsaved: Unsaved::default(),
             failure: None,
             reader,
@@ -155,15 +155,11 @@ impl Store {
             window: VecDeque::new(),
             window_bytes: 0,
             base: 0,
+            window_entries_max: state.window_entries_max,
             unsaved: Unsaved::default(),
             failure: state.failure,
             reader: std::mem::replace(&mut state.reader, Box::new(NoReader)),
         };
-    }
-
-    #[cfg(test)]
-    pub(crate) fn window_length(&self) -> usize {
-        self.state().window.len()
     }
 }
 
@@ -223,7 +219,7 @@ impl State {
 
     /// Throws saved entries out of the window while it is too large.
     fn shrink(&mut self) {
-        while self.window.len() > WINDOW_ENTRIES_MAX || self.window_bytes > WINDOW_BYTES_MAX {
+        while self.window.len() > self.window_entries_max || self.window_bytes > WINDOW_BYTES_MAX {
             let Some(entry) = self.window.pop_front() else { return };
             self.window_bytes -= entry.as_bytes().len();
             self.base += 1;

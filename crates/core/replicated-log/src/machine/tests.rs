@@ -35,6 +35,10 @@ impl World {
     }
 }
 
+fn planned(world: &World, change: Change) -> Command {
+    Command::Plan { term: world.machine.term, change }
+}
+
 fn id(number: u128) -> SessionId {
     SessionId::new(number).expect("tests use no 0")
 }
@@ -114,10 +118,10 @@ fn a_leftover_opening_does_not_bring_a_forgotten_session_back() {
 fn the_whole_state_comes_back_and_goes_on_alike() {
     let mut world = World::new();
     world.apply(&Command::Tick(77));
-    (1..9).for_each(|session| drop(world.open(session)));
+    (1..9).for_each(|session| assert_eq!(world.open(session), None));
     (1..80).for_each(|number| drop((world.submit(3, number), world.submit(5, number))));
     let plan = Change { add: Some(NodeId([9; 32])), remove: None };
-    assert_eq!(world.apply(&Command::Plan(plan)), Outcome::Planned(true));
+    assert_eq!(world.apply(&planned(&world, plan)), Outcome::Planned(true));
     let members = world.machine.members.clone();
     let checkpoint =
         Checkpoint { machine: world.machine.snapshot(), ..Checkpoint::genesis(ClusterId([0; 32]), members) };
@@ -133,20 +137,39 @@ fn one_change_of_members_at_a_time_and_only_the_planned_one() {
     let mut world = World::new();
     let (old, other) = (world.machine.members.clone(), NodeId([9; 32]));
     let add = Change { add: Some(other), remove: None };
-    let end = |members: &Members| Command::EndTerm { members: members.clone(), behaviour: 1 };
+    let end = |world: &World, members: &Members| Command::EndTerm {
+        term: world.machine.term,
+        members: members.clone(),
+        behaviour: 1,
+    };
     let new = old.changed(add).expect("four");
-    assert_eq!(world.apply(&end(&new)), Outcome::Ignored, "nobody planned it");
+    assert_eq!(world.apply(&end(&world, &new)), Outcome::Ignored, "nobody planned it");
     for nonsense in [
         Change { add: None, remove: None },
         Change { add: None, remove: Some(other) },
         Change { add: Some(NodeId([1; 32])), remove: None },
     ] {
-        assert_eq!(world.apply(&Command::Plan(nonsense)), Outcome::Planned(false), "{nonsense:?}");
+        assert_eq!(world.apply(&planned(&world, nonsense)), Outcome::Planned(false), "{nonsense:?}");
     }
-    assert_eq!(world.apply(&Command::Plan(add)), Outcome::Planned(true));
-    assert_eq!(world.apply(&Command::Plan(add)), Outcome::Planned(false), "one at a time");
-    assert!(matches!(world.apply(&end(&old)), Outcome::Ended { .. }), "a term may end without it");
+    assert_eq!(world.apply(&planned(&world, add)), Outcome::Planned(true));
+    assert_eq!(world.apply(&planned(&world, add)), Outcome::Planned(false), "one at a time");
+    assert!(matches!(world.apply(&end(&world, &old)), Outcome::Ended { .. }), "a term may end without it");
     assert_eq!(world.machine.plan(), Some(add));
-    assert!(matches!(world.apply(&end(&new)), Outcome::Ended { .. }));
+    assert!(matches!(world.apply(&end(&world, &new)), Outcome::Ended { .. }));
     assert_eq!((world.machine.plan(), &world.machine.members), (None, &new));
+}
+
+#[test]
+fn what_was_meant_for_another_term_does_not_count() {
+    let mut world = World::new();
+    let members = world.machine.members.clone();
+    let (term, change) = (Term(1), Change { add: Some(NodeId([9; 32])), remove: None });
+    assert!(matches!(
+        world.apply(&Command::EndTerm { term, members: members.clone(), behaviour: 1 }),
+        Outcome::Ended { .. }
+    ));
+    assert_eq!(world.apply(&Command::Plan { term, change }), Outcome::Planned(false));
+    assert_eq!(world.apply(&Command::EndTerm { term, members, behaviour: 1 }), Outcome::Ignored);
+    assert_eq!(world.apply(&planned(&world, change)), Outcome::Planned(true));
+    assert_eq!(world.apply(&Command::Unplan { term }), Outcome::Unplanned(false));
 }

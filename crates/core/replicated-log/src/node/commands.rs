@@ -90,7 +90,7 @@ impl Node {
     /// # Errors
     /// When there is no room, or this node takes no requests.
     pub fn change_members(&mut self, token: Token, change: Change) -> Result<(), SubmitError> {
-        self.insert_control(token, &Command::Plan(change))
+        self.insert_control(token, &Command::Plan { term: self.beginning.term, change })
     }
 
     /// Withdraws the plan; [`Event::Controlled`] answers.
@@ -98,7 +98,7 @@ impl Node {
     /// # Errors
     /// When there is no room, or this node takes no requests.
     pub fn withdraw_change(&mut self, token: Token) -> Result<(), SubmitError> {
-        self.insert_control(token, &Command::Unplan)
+        self.insert_control(token, &Command::Unplan { term: self.beginning.term })
     }
 
     /// Ends the term: the log begins anew from a checkpoint. Also the way to an upgrade, when every member runs a program
@@ -107,8 +107,8 @@ impl Node {
     /// # Errors
     /// When there is no room, or this node takes no requests.
     pub fn end_term(&mut self, token: Token) -> Result<(), SubmitError> {
-        let members = self.beginning.members.clone();
-        self.insert_control(token, &Command::EndTerm { members, behaviour: BEHAVIOUR })
+        let (term, members) = (self.beginning.term, self.beginning.members.clone());
+        self.insert_control(token, &Command::EndTerm { term, members, behaviour: BEHAVIOUR })
     }
 
     fn insert_control(&mut self, token: Token, command: &Command) -> Result<(), SubmitError> {

@@ -90,7 +90,7 @@ impl Node {
         if so_far != fetch.length || CheckpointHash::of(&fetch.bytes) != fetch.hash {
             return Err(FrameError::Malformed);
         }
-        self.install(now, fetch.bytes).map_err(|_| FrameError::Malformed)
+        self.install(fetch.bytes).map_err(|_| FrameError::Malformed)
     }
 
     /// Asks again, and gives up on who does not answer.

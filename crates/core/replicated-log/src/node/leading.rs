@@ -115,7 +115,8 @@ impl Node {
             || self.output.written() >= self.tuning.term_bytes_max;
         if next.is_some() || is_full {
             let members = next.unwrap_or_else(|| self.beginning.members.clone());
-            self.propose(Command::EndTerm { members, behaviour: self.machine.behaviour() }.encode());
+            let (term, behaviour) = (self.beginning.term, self.machine.behaviour());
+            self.propose(Command::EndTerm { term, members, behaviour }.encode());
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Event, Fatal, Leading, Node, engine};
 use crate::CHECKPOINT_BYTES_MAX;
 use crate::checkpoint::{BEHAVIOUR, Checkpoint, CheckpointError, CheckpointHash, Members};
 use crate::entry::{Command, Entry};
-use crate::ids::{LogIndex, Now, Offset};
+use crate::ids::{LogIndex, Offset};
 use crate::machine::{Applied, Outcome, SubmitRefusal};
 use crate::record::Header;
 
@@ -13,7 +13,7 @@ use crate::record::Header;
 const APPLY_AT_ONCE: u64 = 1_024;
 
 impl Node {
-    pub(super) fn apply_decided(&mut self, now: Now) {
+    pub(super) fn apply_decided(&mut self) {
         let until = self.decided().min(LogIndex(self.applied.0 + APPLY_AT_ONCE));
         let entries = self.store.entries(self.applied, until);
         let term = self.beginning.term;
@@ -21,7 +21,7 @@ impl Node {
             let offset = Offset(self.beginning.base.0 + self.applied.0);
             let applied = self.machine.apply(offset, &entry);
             self.applied.0 += 1;
-            self.handle_applied(now, applied, &entry);
+            self.handle_applied(applied, &entry);
             // Behind its end nothing of a term's log counts.
             if self.beginning.term != term || self.fatal.is_some() {
                 return;
@@ -29,7 +29,7 @@ impl Node {
         }
     }
 
-    fn handle_applied(&mut self, now: Now, applied: Applied, entry: &Entry) {
+    fn handle_applied(&mut self, applied: Applied, entry: &Entry) {
         let offset = applied.offset;
         let events = &mut self.output.events;
         events.push(Event::Applied(applied.clone()));
@@ -59,7 +59,7 @@ impl Node {
                 self.clients.answer(Key::Read(tag), events, |token| Event::ReadReady { token, offset });
             }
             Outcome::Planned(done) | Outcome::Unplanned(done) => self.answer_control(entry, done),
-            Outcome::Ended { members, behaviour } => self.end_term_at(now, members, behaviour),
+            Outcome::Ended { members, behaviour } => self.end_term_at(members, behaviour),
             Outcome::Ignored => {
                 self.leading.is_ending = false;
                 self.answer_control(entry, false);
@@ -82,13 +82,7 @@ impl Node {
         }
     }
 
-    fn end_term_at(&mut self, now: Now, members: Members, behaviour: u16) {
-        // Whoever wanted the term to end has what they wanted, whoever proposed it.
-        for (key, entry) in self.clients.controls() {
-            if matches!(Command::decode(&entry), Ok(Command::EndTerm { .. })) {
-                self.clients.answer(key, &mut self.output.events, |token| Event::Controlled { token, done: true });
-            }
-        }
+    fn end_term_at(&mut self, members: Members, behaviour: u16) {
         let checkpoint = Checkpoint {
             cluster: self.cluster,
             term: self.beginning.term.next(),
@@ -104,12 +98,12 @@ impl Node {
         } else if behaviour > BEHAVIOUR {
             self.fail(Fatal::Checkpoint(CheckpointError::TooNew { needed: behaviour }));
         } else {
-            self.begin_term(now, checkpoint, bytes, false);
+            self.begin_term(checkpoint, bytes, false);
         }
     }
 
     /// Goes to a later term whose beginning was fetched.
-    pub(super) fn install(&mut self, now: Now, bytes: Vec<u8>) -> Result<(), CheckpointError> {
+    pub(super) fn install(&mut self, bytes: Vec<u8>) -> Result<(), CheckpointError> {
         let checkpoint = match Checkpoint::decode(&bytes, self.cluster) {
             Ok(checkpoint) => checkpoint,
             Err(error) => {
@@ -123,11 +117,11 @@ impl Node {
             self.fail(Fatal::Checkpoint(error));
             return Err(error);
         }
-        self.begin_term(now, checkpoint, bytes, true);
+        self.begin_term(checkpoint, bytes, true);
         Ok(())
     }
 
-    fn begin_term(&mut self, now: Now, checkpoint: Checkpoint, bytes: Vec<u8>, skipped: bool) {
+    fn begin_term(&mut self, checkpoint: Checkpoint, bytes: Vec<u8>, skipped: bool) {
         // What the old instance still has to say tells the others that the term is over.
         self.drain_engine();
         self.save();
@@ -142,12 +136,16 @@ impl Node {
         self.beginning = super::Beginning { term, base, members, previous_members, hash, length, is_saved: false };
         self.applied = LogIndex(0);
         (self.leading, self.learner, self.fetch) = (Leading::default(), None, None);
+        // What was wanted of the term before cannot be done any more, but for its end, whoever proposed that.
+        for (key, entry) in self.clients.controls() {
+            let done = matches!(Command::decode(&entry), Ok(Command::EndTerm { .. }));
+            self.clients.answer(key, &mut self.output.events, |token| Event::Controlled { token, done });
+        }
         self.clients.resend_all();
         self.peers.values_mut().for_each(|peer| peer.noticed = None);
         self.output.events.push(event);
         if voted && self.engine.is_none() {
             self.output.events.push(Event::Left);
         }
-        let _ = now;
     }
 }

@@ -20,6 +20,9 @@ pub struct Tuning {
     /// A term ends when its log has so many bytes; 4,096 to 67,108,864. A member that missed a term's log gets all of it in
     /// one message at worst, so this bounds what it takes in.
     pub term_bytes_max: u64,
+    /// So many of the newest entries stay in memory once they are saved, 16 MiB of them at most; older ones are read from the
+    /// log when a laggard needs them; 16 to 65,536.
+    pub window_entries_max: u64,
     /// A newcomer has caught up when it is so few entries behind; 1 to 65,536.
     pub catch_up_entries: u64,
     /// A planted fault: messages count again when they come again.
@@ -52,6 +55,7 @@ impl Default for Tuning {
             log_time_ms: 10_000,
             term_entries_max: 1_000_000,
             term_bytes_max: 64 << 20,
+            window_entries_max: 4_096,
             catch_up_entries: 256,
             #[cfg(feature = "planted-faults")]
             without_sessions: false,
@@ -73,6 +77,7 @@ impl Tuning {
             ("log_time_ms", self.log_time_ms, 10, 3_600_000),
             ("term_entries_max", self.term_entries_max, 16, 1 << 24),
             ("term_bytes_max", self.term_bytes_max, 4_096, 64 << 20),
+            ("window_entries_max", self.window_entries_max, 16, 65_536),
             ("catch_up_entries", self.catch_up_entries, 1, 65_536),
         ];
         for (name, value, least, most) in rows {

@@ -142,7 +142,7 @@ impl Node {
     pub fn poll_turn(&mut self, now: Now) -> Option<Turn> {
         self.begin_input();
         if self.fatal.is_none() {
-            self.apply_decided(now);
+            self.apply_decided();
             self.advance(now);
             self.drain_engine();
             self.save();

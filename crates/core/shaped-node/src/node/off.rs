@@ -35,6 +35,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let tunnel = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
         let batch =
             tunnel.and_then(|tunnel| tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
+        if batch.is_none() {
+            let tunnel = self.peers.get(&link).and_then(|peer| peer.tunnel.as_ref());
+            let is_held_back = tunnel.is_some_and(|tunnel| tunnel.session.is_held_back());
+            self.endpoint.note_demand(link, is_held_back);
+        }
         let mut destination = None;
         if let Some(batch) = batch {
             for packet in packets.chunks(batch.packet_size) {

@@ -43,15 +43,8 @@ impl Client {
 
     /// Looks at all flows that have no way: an address has become known.
     pub(super) fn tend_waiting(&mut self, moment: Moment) {
-        let waiting: Vec<Key> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| match &flow.route {
-                Route::Keyless(route) => route.way().is_none(),
-                Route::Keyed(route) => route.way().is_none(),
-            })
-            .map(|(key, _)| key)
-            .collect();
+        let waiting: Vec<Key> =
+            self.flows.iter().filter(|(_, flow)| flow.way().is_none()).map(|(key, _)| key).collect();
         for key in waiting {
             self.tend(key, moment);
         }

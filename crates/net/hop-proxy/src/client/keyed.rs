@@ -100,6 +100,11 @@ impl KeyedRoute {
         lost_at.map_or(core, |at| core.min(at))
     }
 
+    /// The places that are held for blocked.
+    pub(super) fn blocked(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, Duration)> {
+        self.core.blocked().iter(now)
+    }
+
     fn wire(&self, id: SocketId) -> Option<(Key, SocketAddr)> {
         self.sockets.iter().find(|(known, _, _)| *known == id).map(|(_, wire, to)| (*wire, *to))
     }
@@ -167,8 +172,12 @@ impl Client {
                 let first = route.present.replace((wire, to)).is_none();
                 route.pending.aim(to);
                 let mut pending = std::mem::take(&mut route.pending);
-                if let Some(cause) = cause.filter(|_| !first) {
+                let cause = cause.filter(|_| !first);
+                if let Some(cause) = cause {
                     *self.counters.hops.entry(cause).or_default() += 1;
+                }
+                if let Some(flow) = self.flows.get_mut(key) {
+                    flow.stay.begin(moment.now, cause);
                 }
                 if let Some(wire) = self.wires.get_mut(wire) {
                     wire.outlet.adopt(&self.poller, &mut pending, &mut self.counters.up);
@@ -223,7 +232,7 @@ impl Client {
         let segment = train.segment_bytes();
         let long = if segment > KNOCK_LEN_MAX { train.bytes().len() / segment } else { 0 };
         if let Some(bytes) = train.bytes().get(..long * segment).filter(|bytes| !bytes.is_empty()) {
-            core.handle_datagram(moment.now, moment.unix, id, bytes);
+            core.handle_long_datagrams(moment.now, id, long as u64, bytes.len() as u64);
             give(Train::new(bytes, segment, train.traffic_class()));
         }
         let rest = train.without_first(long).filter(|_| long < train.datagrams());

@@ -88,18 +88,21 @@ impl Keyed {
     }
 
     fn one(&mut self, pair: Pair, datagram: &[u8], moment: Moment, first: usize, count: usize) -> Verdict {
-        match self.server.handle_datagram(moment.now, moment.unix, pair, datagram) {
+        match self.server.handle_datagrams(moment.now, moment.unix, pair, datagram, count as u64) {
             Datagram::Forward(flow) => Verdict::Forward { flow, first, count },
             Datagram::Answer { flow, new_flow, answer } => Verdict::Answer { flow, new_flow, answer },
             Datagram::Silent => Verdict::Silent { datagrams: count as u64 },
         }
     }
 
-    /// The pair on which a flow's answers go, which is in use by that.
-    pub(super) fn answers_of(&mut self, flow: FlowId, now: Instant) -> Option<Pair> {
-        let pair = self.server.admission().answers_of(flow)?;
-        self.server.admission_mut().touch(now, &pair);
-        Some(pair)
+    /// The pair on which a flow's answers go.
+    pub(super) fn answers_of(&self, flow: FlowId) -> Option<Pair> {
+        self.server.admission().answers_of(flow)
+    }
+
+    /// Answers went on a pair, which is in use by that.
+    pub(super) fn note_sent(&mut self, now: Instant, pair: &Pair, datagrams: u64) {
+        self.server.admission_mut().note_sent(now, pair, datagrams);
     }
 
     /// A flow without pairs.

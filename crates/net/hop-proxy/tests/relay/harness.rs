@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hop_proxy::{Client, ClientSettings, Common, Counters, Handle, Server, ServerSettings};
+use hop_proxy::{Client, ClientSettings, Common, Counters, Handle, Server, ServerSettings, Status};
 use identity::HopKey;
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 
@@ -75,6 +75,14 @@ impl Running {
 
     pub(crate) fn counters(&self) -> Counters {
         self.handle.counters()
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    pub(crate) fn status(&self) -> Result<Status, &'static str> {
+        self.handle.status(PATIENCE).ok_or("an end that runs tells its state")
     }
 
     /// Waits until the counters are as they must become.

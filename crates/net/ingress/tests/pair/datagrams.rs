@@ -2,7 +2,7 @@
 
 use super::harness::{PATIENCE, Pair, Setup, socks_address, socks_name, socks_reply};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
@@ -12,7 +12,11 @@ fn socket() -> UdpSocket {
 
 /// A UDP server that sends every datagram back.
 fn echo_server() -> SocketAddr {
-    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    echo_server_at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn echo_server_at(address: IpAddr) -> SocketAddr {
+    let server = UdpSocket::bind((address, 0)).expect("a loopback port");
     let address = server.local_addr().expect("its address");
     std::thread::spawn(move || {
         let mut buffer = vec![0; 65536];
@@ -52,6 +56,19 @@ fn datagrams_of_all_sizes_come_back_with_their_source() {
         assert_eq!(from, relay);
         assert!(buffer[..received] == sent, "another datagram of {length} bytes came back");
     }
+}
+
+#[test]
+fn the_first_datagram_of_each_family_arrives() {
+    let echo = echo_server_at(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let pair = Pair::start(Setup::default());
+    let (_control, relay) = associate(&pair);
+    let socket = socket();
+    // The exit opens its socket for this family for it.
+    socket.send_to(&datagram(&socks_address(echo), b"first"), relay).expect("loopback");
+    let mut buffer = [0; 100];
+    let (received, _) = socket.recv_from(&mut buffer).expect("an answer");
+    assert!(buffer[..received].ends_with(b"first"));
 }
 
 #[test]

@@ -28,9 +28,11 @@ impl Grid {
     }
 }
 
-/// Packets of one link in one slot. `W` says which way they go.
+/// Packets of one link in one slot that go one way. `W` says which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run<W> {
+    /// The lane in whose public number of packets they count: the same link in every batch and every spare.
+    pub lane: usize,
     /// From which socket, and where to.
     pub way: W,
     /// Whole packets of P bytes, back to back.
@@ -42,8 +44,21 @@ pub struct Run<W> {
 pub struct Batch<W> {
     /// The slot they are made for.
     pub slot: u64,
-    /// Run i belongs to lane i: the same link in every batch and every spare. A lane without packets has an empty run.
+    /// Those of a lane go in their order. A lane without packets has an empty run; one whose packets go several ways has
+    /// several.
     pub runs: Vec<Run<W>>,
+}
+
+impl<W> Batch<W> {
+    /// Bytes of a lane; `None` if it has no run, not even an empty one.
+    fn bytes_of(&self, lane: usize) -> Option<usize> {
+        self.runs.iter().filter(|run| run.lane == lane).map(|run| run.packets.len()).reduce(|sum, more| sum + more)
+    }
+
+    /// The lanes that runs name.
+    fn lanes(&self) -> usize {
+        self.runs.iter().map(|run| run.lane + 1).max().unwrap_or(0)
+    }
 }
 
 /// Packets that go out now.
@@ -138,8 +153,8 @@ impl<W: Clone> SlotBook<W> {
         if waiting.in_time && waiting.batch.slot >= self.next_open {
             return None;
         }
-        let lanes = waiting.batch.runs.iter().enumerate().filter(|(_, run)| !run.packets.is_empty());
-        lanes.map(|(lane, _)| waiting.retry.max(self.next_open).max(self.covered_until(lane))).min()
+        let runs = waiting.batch.runs.iter().filter(|run| !run.packets.is_empty());
+        runs.map(|run| waiting.retry.max(self.next_open).max(self.covered_until(run.lane))).min()
     }
 
     fn covered_until(&self, lane: usize) -> u64 {
@@ -165,7 +180,7 @@ impl<W: Clone> SlotBook<W> {
     /// has passed or is not known in time.
     pub fn add_spare(&mut self, spare: Batch<W>, now_ns: u64) -> Option<Batch<W>> {
         let slot = spare.slot;
-        for (lane, _) in spare.runs.iter().enumerate().filter(|(_, run)| !run.packets.is_empty()) {
+        for lane in spare.runs.iter().filter(|run| !run.packets.is_empty()).map(|run| run.lane) {
             self.covered_until.resize(self.covered_until.len().max(lane + 1), 0);
             let until = &mut self.covered_until[lane];
             *until = (*until).max(slot + COVERED_SLOTS);
@@ -203,27 +218,24 @@ impl<W: Clone> SlotBook<W> {
             self.waiting.iter_mut().for_each(|waiting| waiting.retry = waiting.retry.max(retry));
             return decision;
         }
-        let waiting_lanes = self.waiting.iter().map(|waiting| waiting.batch.runs.len()).max().unwrap_or(0);
-        let lanes = waiting_lanes.max(spare.as_ref().map_or(0, |spare| spare.runs.len()));
+        let waiting_lanes = self.waiting.iter().map(|waiting| waiting.batch.lanes()).max().unwrap_or(0);
+        let lanes = waiting_lanes.max(spare.as_ref().map_or(0, Batch::lanes));
         let mut spare = spare;
         for lane in 0..lanes {
-            let cover = spare.as_mut().and_then(|spare| spare.runs.get_mut(lane));
-            let own_bytes = self.own_runs(slot).get(lane).map_or(0, |run| run.packets.len());
-            let announced = cover.as_ref().map_or(0, |run| run.packets.len());
+            let own_bytes = self.own_batch(slot).and_then(|own| own.bytes_of(lane)).unwrap_or(0);
+            let announced = spare.as_ref().and_then(|spare| spare.bytes_of(lane));
             let wanted = match announced {
-                0 if self.covered_until(lane) <= slot => own_bytes.max(self.late_bytes(lane, slot)),
-                0 if cover.is_none() => own_bytes,
-                announced => announced,
+                None | Some(0) if self.covered_until(lane) <= slot => own_bytes.max(self.late_bytes(lane, slot)),
+                None => own_bytes,
+                Some(announced) => announced,
             };
-            let left = wanted - self.take_prepared(lane, slot, wanted, pieces);
+            let made = self.waiting.iter_mut().map(|waiting| &mut waiting.batch).filter(|batch| batch.slot <= slot);
+            let taken = take(made.flat_map(|batch| &mut batch.runs), lane, wanted, true, pieces);
+            let cover = spare.iter_mut().flat_map(|spare| &mut spare.runs);
+            let covered = take(cover, lane, wanted - taken, false, pieces);
             let count = |bytes: usize| (bytes / self.packet_bytes) as u64;
-            decision.packets += count(wanted - left);
-            if let Some(cover) = cover.filter(|_| left > 0) {
-                decision.cover_packets += count(left);
-                decision.packets += count(left);
-                let packets = take_front(&mut cover.packets, left);
-                pieces.push(Piece { way: cover.way.clone(), packets, prepared_lane: None });
-            }
+            decision.cover_packets += count(covered);
+            decision.packets += count(taken + covered);
         }
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.batch.runs.iter().any(|run| !run.packets.is_empty()));
@@ -232,32 +244,36 @@ impl<W: Clone> SlotBook<W> {
         decision
     }
 
-    /// Runs of the batch that was made for `slot`, if it is there.
-    fn own_runs(&self, slot: u64) -> &[Run<W>] {
-        let own = self.waiting.iter().find(|waiting| waiting.batch.slot == slot);
-        own.map_or(&[], |waiting| waiting.batch.runs.as_slice())
+    /// The batch that was made for `slot`, if it is there.
+    fn own_batch(&self, slot: u64) -> Option<&Batch<W>> {
+        self.waiting.iter().map(|waiting| &waiting.batch).find(|batch| batch.slot == slot)
     }
 
     /// Bytes of a lane that were made for slots before `slot`.
     fn late_bytes(&self, lane: usize, slot: u64) -> usize {
         let late = self.waiting.iter().filter(|waiting| waiting.batch.slot < slot && waiting.retry <= slot);
-        late.filter_map(|waiting| waiting.batch.runs.get(lane)).map(|run| run.packets.len()).sum()
+        late.filter_map(|waiting| waiting.batch.bytes_of(lane)).sum()
     }
+}
 
-    /// Takes up to `wanted` bytes of a lane's packets that were made for `slot` or before, and returns how many.
-    fn take_prepared(&mut self, lane: usize, slot: u64, wanted: usize, pieces: &mut Vec<Piece<W>>) -> usize {
-        let mut taken = 0;
-        for batch in self.waiting.iter_mut().map(|waiting| &mut waiting.batch).filter(|batch| batch.slot <= slot) {
-            let Some(run) = batch.runs.get_mut(lane).filter(|run| !run.packets.is_empty()) else { continue };
-            if taken >= wanted {
-                break;
-            }
-            let packets = take_front(&mut run.packets, wanted - taken);
-            taken += packets.len();
-            pieces.push(Piece { way: run.way.clone(), packets, prepared_lane: Some(lane) });
+/// Takes up to `wanted` bytes of a lane out of runs, in their order, and returns how many.
+fn take<'a, W: Clone + 'a>(
+    runs: impl Iterator<Item = &'a mut Run<W>>,
+    lane: usize,
+    wanted: usize,
+    prepared: bool,
+    pieces: &mut Vec<Piece<W>>,
+) -> usize {
+    let mut taken = 0;
+    for run in runs.filter(|run| run.lane == lane && !run.packets.is_empty()) {
+        if taken >= wanted {
+            break;
         }
-        taken
+        let packets = take_front(&mut run.packets, wanted - taken);
+        taken += packets.len();
+        pieces.push(Piece { way: run.way.clone(), packets, prepared_lane: prepared.then_some(lane) });
     }
+    taken
 }
 
 /// Takes at most `bytes` from the front; the whole buffer, which is the usual case, moves without a copy.
@@ -276,10 +292,11 @@ mod tests {
     const GRID: Grid = Grid { t0_ns: 1_000, slot_ns: 100 };
 
     fn batch(slot: u64, lanes: &[&[u8]]) -> Batch<usize> {
-        let runs = lanes
-            .iter()
-            .enumerate()
-            .map(|(lane, marks)| Run { way: lane, packets: marks.iter().flat_map(|mark| [*mark; P]).collect() });
+        let runs = lanes.iter().enumerate().map(|(lane, marks)| Run {
+            lane,
+            way: lane,
+            packets: marks.iter().flat_map(|mark| [*mark; P]).collect(),
+        });
         Batch { slot, runs: runs.collect() }
     }
 
@@ -354,6 +371,27 @@ mod tests {
         book.add_batch(batch(1, &[b"d", b""]), GRID.time_of(0) + 1);
         book.add_spare(batch(1, &[b"u", b"vw"]), 0);
         assert_eq!(decide(&mut book, 1).0, b"dbc");
+    }
+
+    #[test]
+    fn a_lane_whose_packets_go_two_ways_has_no_more_of_them() {
+        let mut book = SlotBook::new(GRID, P);
+        let run =
+            |lane, way, marks: &[u8]| Run { lane, way, packets: marks.iter().flat_map(|mark| [*mark; P]).collect() };
+        book.add_spare(batch(0, &[b"sss", b"tt"]), 0);
+        book.add_batch(Batch { slot: 0, runs: vec![run(0, 7, b"a"), run(1, 1, b"de"), run(0, 8, b"bc")] }, 0);
+        let mut pieces = Vec::new();
+        let decision = book.decide(0, 0, &mut pieces);
+        let went: Vec<(usize, u8)> = pieces.iter().map(|piece| (piece.way, piece.packets[0])).collect();
+        assert_eq!(went, [(7, b'a'), (8, b'b'), (1, b'd')]);
+        assert_eq!((decision.packets, decision.cover_packets, decision.batches_done), (5, 0, 1));
+        // Late, with one place in the next slot: in their order, and the rest after that.
+        book.add_batch(Batch { slot: 1, runs: vec![run(0, 7, b"f"), run(0, 8, b"gh")] }, 0);
+        book.add_spare(batch(1, &[b"u"]), 0);
+        book.add_spare(Batch { slot: 2, runs: vec![run(0, 7, b"v"), run(0, 8, b"wxy")] }, 0);
+        assert_eq!(decide(&mut book, 1).0, b"f");
+        let (packets, decision) = decide(&mut book, 2);
+        assert_eq!((packets.as_slice(), decision.cover_packets), (&b"ghvw"[..], 2));
     }
 
     #[test]

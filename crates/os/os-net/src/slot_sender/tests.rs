@@ -25,14 +25,14 @@ impl Rig {
         let mut settings = Settings { raw_samples: 1000, ..Settings::new(grid, P) };
         change(&mut settings);
         let grid = settings.grid;
-        let way = Way { socket: Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?), to };
+        let way = Way { socket: Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?)?), from: None, to };
         Ok(Self { sender: SlotSender::start(&settings)?, receiver, way, grid })
     }
 
     fn batch(&mut self, slot: u64, marks: &[u8]) -> Batch {
         let mut packets = self.sender.buffer();
         packets.extend(marks.iter().flat_map(|mark| [*mark; P]));
-        Batch { slot, runs: vec![Run { way: self.way.clone(), packets }] }
+        Batch { slot, runs: vec![Run { lane: 0, way: self.way.clone(), packets }] }
     }
 
     fn wait_until(ns: u64) {
@@ -153,10 +153,11 @@ fn the_number_of_waiting_batches_is_bounded_and_nothing_is_lost() -> Outcome {
 }
 
 #[test]
-fn a_path_without_route_is_counted_and_the_grid_goes_on() -> Outcome {
+fn a_path_without_route_is_told_and_the_grid_goes_on() -> Outcome {
     let mut rig = Rig::new(|_| {})?;
     let good = rig.way.to;
     rig.way.to = "[::1]:9".parse()?;
+    let refused = rig.way.clone();
     let (bad, spare) = (rig.batch(0, &[1, 1]), rig.batch(1, &[1]));
     rig.sender.hand_over(bad, Some(spare))?;
     rig.way.to = good;
@@ -164,6 +165,8 @@ fn a_path_without_route_is_counted_and_the_grid_goes_on() -> Outcome {
     rig.sender.hand_over(batch, None)?;
     assert_eq!(rig.received(1), [3]);
     assert_eq!(rig.sender.statistics().unreachable, 3);
+    let told: Vec<Unreachable> = std::iter::from_fn(|| rig.sender.poll_unreachable()).collect();
+    assert_eq!(told, [2, 1].map(|packets| Unreachable { way: refused.clone(), packets }));
     Ok(())
 }
 

@@ -103,3 +103,17 @@ fn an_offset_of_ours_past_the_end_is_a_bug_not_an_access() {
     let segment = Segment::create("test", LEN).expect("a small segment");
     OwnSegment::map(segment.writable(), LEN).expect("fresh").copy_in(LEN - 1, &[1, 2]);
 }
+
+#[test]
+fn a_writers_own_segment_can_be_written_by_nobody_else() -> TestResult {
+    let (own, fd) = OwnSegment::create(c"test", LEN)?;
+    let other = OtherSegment::map(fd.as_fd(), LEN)?;
+    own.word(64).store(7, Ordering::Release);
+    assert_eq!(other.load(64, Ordering::Acquire), 7, "the first mapping stays writable");
+    let refused = SegmentError::System { call: "mmap", errno: Errno::PERM };
+    assert_eq!(OwnSegment::map(fd.as_fd(), LEN).map(|_| ()), Err(refused));
+    assert_eq!(rustix::io::pwrite(&fd, &[1], 0), Err(Errno::PERM));
+    assert_eq!(rustix::fs::ftruncate(&fd, 0), Err(Errno::PERM));
+    assert_eq!(rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
+    Ok(())
+}

@@ -12,6 +12,10 @@ pub(crate) fn run(data: &[u8]) {
     let Ok(response) = serde_json::from_slice::<Response>(data) else { return };
     let line = serde_json::to_vec(&response).expect("responses have no map but of strings");
     assert!(serde_json::from_slice::<Response>(&line).is_ok(), "what was read can be written and read");
+    if let Response::HopStatus { status } = &response {
+        let shown = admin::hop_proxy::screen(status);
+        assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
+    }
     if let Response::Status { status } = response {
         let plain = render::screen(&status, false);
         assert!(plain.ends_with('\n'));

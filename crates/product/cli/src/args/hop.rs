@@ -20,6 +20,8 @@ pub(crate) enum HopCommand {
     Client(HopClientArgs),
     /// Run the server: hears the ports, and gives each sender a socket of its own towards the target
     Server(HopServerArgs),
+    /// Ask a client or server that runs which ports its flows are on, since when and why
+    Status(HopStatusArgs),
     /// Print which ports are open when, and the firewall lines for them
     Plan(HopPlanArgs),
     /// Make the key that both ends share, in a file that does not exist yet
@@ -54,6 +56,9 @@ pub(crate) struct HopCommonArgs {
     /// Log a line of counters every so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) counters: Option<u64>,
+    /// Where `hushwire hop status` may ask; for this user and root only
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +106,20 @@ pub(crate) struct HopServerArgs {
     pub(crate) to: Vec<Target>,
     #[command(flatten)]
     pub(crate) common: HopCommonArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hushwire hop status /run/hushwire-hop/client.socket
+  hushwire hop status hop.socket --json")]
+pub(crate) struct HopStatusArgs {
+    /// What the client or server was given as --socket
+    #[arg(value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

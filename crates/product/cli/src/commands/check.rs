@@ -7,6 +7,7 @@ use crate::settings;
 use crate::terminal;
 use config::{Config, ListenKind, Role};
 use port_hopping::ports::PortSet;
+use port_hopping::targets::TargetAddress;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -60,6 +61,9 @@ fn report(path: &Path, config: &Config) -> String {
             let _ = writeln!(text, "  peers     {}", exit.peers.len());
             if let Some(ports) = &exit.hop_ports {
                 let _ = writeln!(text, "  hops      over {} ports: {ports}; let UDP to them in", ports.len());
+                for line in address_lines(&exit.hop_addresses) {
+                    let _ = writeln!(text, "{line}");
+                }
                 let _ = writeln!(text, "  firewall  makes those that are closed as silent as those that are open:");
                 let _ = writeln!(text, "            {}", nft_line(ports));
             }
@@ -86,6 +90,18 @@ fn report(path: &Path, config: &Config) -> String {
         let _ = writeln!(text, "{warning}");
     }
     text
+}
+
+/// What addresses are offered, and what each prefix needs: a route that makes all of its addresses this machine's.
+fn address_lines(addresses: &[TargetAddress]) -> Vec<String> {
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let mut lines = vec![format!("            at {}", listed.join(", "))];
+    let prefixes = addresses.iter().filter(|address| matches!(address, TargetAddress::Prefix(_)));
+    lines.extend(prefixes.map(|prefix| format!("  route     ip -6 route add local {prefix} dev lo")));
+    lines
 }
 
 /// One line for nftables: no answer of the system tells closed ports from open ones. The bytes that are looked at are the

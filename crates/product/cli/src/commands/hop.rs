@@ -2,8 +2,10 @@
 
 mod options;
 mod plan;
+mod status;
 
 use crate::args::hop::HopCommand;
+use crate::commands::hop::options::Telling;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
 use crate::local::stop::StopSignals;
@@ -20,24 +22,25 @@ pub(crate) fn run(command: HopCommand) -> Outcome {
     match command {
         HopCommand::Client(args) => {
             logging::start(&Log { level: LogLevel::Info, format: LogFormat::Text });
-            let (settings, counters) = options::client(args)?;
+            let (settings, telling) = options::client(args)?;
             warn(&Warning::of_client(&settings));
             let client = Client::new(settings).map_err(|error| start(&error))?;
             for address in client.local_addresses() {
                 tracing::info!(%address, "programs may send here");
             }
             let handle = client.handle();
-            serve(&handle, counters, || client.run())
+            serve(&handle, telling, true, || client.run())
         }
         HopCommand::Server(args) => {
             logging::start(&Log { level: LogLevel::Info, format: LogFormat::Text });
-            let (settings, counters) = options::server(args)?;
+            let (settings, telling) = options::server(args)?;
             warn(&Warning::of_server(&settings));
             let server = Server::new(settings).map_err(|error| start(&error))?;
             tracing::info!(ports = server.local_addresses().len(), "hearing clients");
             let handle = server.handle();
-            serve(&handle, counters, || server.run())
+            serve(&handle, telling, false, || server.run())
         }
+        HopCommand::Status(args) => status::run(&args),
         HopCommand::Plan(args) => plan::run(&args),
         HopCommand::Key { file } => make_key(&file),
     }
@@ -50,8 +53,10 @@ fn warn(warnings: &[Warning]) {
 }
 
 /// Runs the loop in this thread, and what asks it to end or to tell its counters beside it.
-fn serve(handle: &Handle, counters: Option<Duration>, run: impl FnOnce() -> io::Result<()>) -> Outcome {
-    let aside = handle.clone();
+fn serve(handle: &Handle, telling: Telling, client: bool, run: impl FnOnce() -> io::Result<()>) -> Outcome {
+    let Telling { counters, socket } = telling;
+    let socket = socket.map(|path| status::open(&path)).transpose()?;
+    let (aside, asked) = (handle.clone(), handle.clone());
     let runtime = runtime()?;
     let mut signals = {
         let _inside = runtime.enter();
@@ -60,13 +65,24 @@ fn serve(handle: &Handle, counters: Option<Duration>, run: impl FnOnce() -> io::
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
             let every = counters.unwrap_or(Duration::MAX / 2);
+            let telling = async {
+                match &socket {
+                    Some(socket) => socket.serve(move |request| status::answer(request, &asked, client)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::pin!(telling);
+            let mut tells = true;
             loop {
                 tokio::select! {
                     () = signals.wait() => break,
+                    () = &mut telling, if tells => tells = false,
                     () = tokio::time::sleep(every) => tracing::info!("{}", aside.counters()),
                 }
             }
         });
+        // Its file goes before the loop ends, and the process with it.
+        drop(socket);
         aside.stop();
     });
     waiting.map_err(|error| Failure::new(Code::System, format!("no thread for signals: {error}")))?;

@@ -64,6 +64,7 @@ fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
 fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &StopHandle) -> Response {
     match request {
         Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
+        Request::HopStatus => Response::Refused { reason: "this is a node, not a hop proxy".to_owned() },
         Request::Stop => {
             stop.stop();
             Response::Stopping

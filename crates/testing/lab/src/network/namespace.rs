@@ -66,8 +66,13 @@ impl Namespace {
     /// # Errors
     /// If `ip` is missing.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<Command> {
+        Self::command_in(&self.name, program)
+    }
+
+    /// The same for the namespace of this name.
+    pub(crate) fn command_in(name: &str, program: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<Command> {
         let mut command = Command::new(programs::find("ip")?);
-        command.args(["netns", "exec", &self.name]).arg(program);
+        command.args(["netns", "exec", name]).arg(program);
         Ok(command)
     }
 

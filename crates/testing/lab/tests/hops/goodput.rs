@@ -32,7 +32,7 @@ fn hops_before_the_limit_outrun_a_throttle() -> Outcome {
     within_three(|| {
         let network = line(20 * Duration::from_millis(1), Some(FlowThrottle::after_bytes(5_000_000, SLOW)))?;
         let hopping = Through::run(&network, Family::V4, Hopping::each(true, "3 MB..4 MB"), 4 * SECOND)?;
-        let staying = Through::run(&network, Family::V4, Hopping::never(true), 3 * SECOND)?;
+        let staying = Through::run(&network, Family::V4, Hopping::never(false), 3 * SECOND)?;
         let (fast, slow) = (hopping.rate(2 * SECOND), staying.rate(2 * SECOND));
         ensure!(fast > 40.0 * MEGABIT && slow < 5.0 * MEGABIT, "{fast:.0} {slow:.0} {:?}", hopping.counted);
         Ok(())

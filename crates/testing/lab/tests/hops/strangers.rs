@@ -1,25 +1,19 @@
 //! Who does not know the key: ten thousand senders, and a scan of the ports.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use lab::network::{HostPlan, Namespace, Network};
+use lab::strangers::{FLOOD_PREFIX, SENDERS, closed, flood};
 use lab::udp_load::Load;
 
 use super::{Family, Hopping, Hops, Outcome, SECOND, echo};
 
-/// Addresses that the attacker sends from, each with so many ports.
-const ADDRESSES: u16 = 100;
-const PORTS_EACH: u16 = 100;
-/// How long a closed port may take to say so.
-const CLOSED_WITHIN: Duration = Duration::from_millis(400);
-
-/// Client, server and a third host whose packets come from 10.99.0.0/16.
+/// Client, server and a third host whose packets come from [`FLOOD_PREFIX`].
 fn network() -> anyhow::Result<Network> {
     let network = Network::start(&["client", "server", "attacker"].map(HostPlan::cable))?;
-    network.host("attacker")?.namespace().set_up("route add local 10.99.0.0/16 dev lo\n")?;
+    network.host("attacker")?.namespace().set_up(&format!("route add local {FLOOD_PREFIX} dev lo\n"))?;
     Ok(network)
 }
 
@@ -37,7 +31,7 @@ fn ten_thousand_senders_open_nothing_are_not_answered_and_harm_nobody() -> Outco
     let mut descriptors = (0, 0);
     let flood = || {
         descriptors.0 = descriptor_count(hops.server.pid())?;
-        attacker.namespace().within(|| flood(&targets))?;
+        flood(attacker.namespace(), &targets, |number| vec![number as u8; 52 + number % 205])?;
         descriptors.1 = descriptor_count(hops.server.pid())?;
         Ok(())
     };
@@ -50,24 +44,8 @@ fn ten_thousand_senders_open_nothing_are_not_answered_and_harm_nobody() -> Outco
     ensure!(answers.contains("packets 0"), "{answers}");
     ensure!(counted.of_server("opened") == 1, "{counted:?}");
     let strangers = counted.of_server("strangers");
-    ensure!(strangers >= u64::from(ADDRESSES * PORTS_EACH) * 9 / 10, "they came to an open port: {counted:?}");
+    ensure!(strangers >= SENDERS as u64 * 9 / 10, "they came to an open port: {counted:?}");
     ensure!(echoes.lost() == 0, "{echoes:?} {counted:?}");
-    Ok(())
-}
-
-/// One datagram of a knock's length from each of ten thousand senders.
-fn flood(targets: &[SocketAddr]) -> Outcome {
-    for address in 0..ADDRESSES {
-        for port in 0..PORTS_EACH {
-            let [high, low] = address.to_be_bytes();
-            let socket = UdpSocket::bind((IpAddr::from([10, 99, high, low + 1]), 10_000 + port))?;
-            let number = usize::from(address) * usize::from(PORTS_EACH) + usize::from(port);
-            let length = 52 + number % 205;
-            socket.send_to(&vec![number as u8; length], targets[number % targets.len()])?;
-        }
-        // A burst above the server's buffer would be lost before the server could be harmed by it.
-        std::thread::sleep(Duration::from_millis(2));
-    }
     Ok(())
 }
 
@@ -109,24 +87,4 @@ fn apply_plan(hops: &Hops, server: &Namespace) -> Outcome {
     let script: String = lines.map(|line| line.replace('\'', "") + "\n").collect();
     ensure!(script.lines().count() == 4, "{plan}");
     server.set_rules(&script)
-}
-
-/// Those of the ports that are told to be closed.
-fn closed(from: &Namespace, host: IpAddr, ports: &[u16]) -> anyhow::Result<Vec<u16>> {
-    let sockets = from.within(|| {
-        let connect = |port: &u16| -> anyhow::Result<(u16, UdpSocket)> {
-            let socket = UdpSocket::bind("0.0.0.0:0")?;
-            socket.connect((host, *port))?;
-            socket.set_nonblocking(true)?;
-            socket.send(b"anybody there?")?;
-            std::thread::sleep(Duration::from_micros(1500));
-            Ok((*port, socket))
-        };
-        ports.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    std::thread::sleep(CLOSED_WITHIN);
-    let is_refused = |socket: &UdpSocket| {
-        socket.recv(&mut [0; 64]).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-    };
-    Ok(sockets.iter().filter(|(_, socket)| is_refused(socket)).map(|(port, _)| *port).collect())
 }

@@ -41,6 +41,22 @@ fn a_blocked_next_port_holds_nothing_up_with_a_key() -> Outcome {
     })
 }
 
+#[test]
+fn a_blocked_next_port_is_gone_back_from_without_a_key() -> Outcome {
+    within_three(|| {
+        let network = line(ROUND_TRIP, None)?;
+        // Half of the range.
+        network.set_rules(&[Rule::BlockPorts(vec![20_500..=20_999])])?;
+        let hops = Hops::start(&network, Family::V4, Hopping::every(false, "600ms"))?;
+        let echoes = echo::run(&network, &hops, Family::V4, Load::new(5_000_000, 6 * SECOND), || Ok(()))?;
+        ensure!(blocked(&network)? > 0, "a blocked port was tried");
+        let counted = hops.end()?;
+        ensure!(echoes.gap < 3 * ROUND_TRIP + Duration::from_millis(100), "{echoes:?} {counted:?}");
+        ensure!(echoes.lost() * 5 < echoes.sent, "{echoes:?} {counted:?}");
+        Ok(())
+    })
+}
+
 /// Of the two ports of each window, the one that is tried first.
 pub(super) fn first_ports(hops: &Hops) -> anyhow::Result<Vec<std::ops::RangeInclusive<u16>>> {
     let plan: serde_json::Value = serde_json::from_str(&hops.plan(&["--json", "--windows", "20"])?)?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Pair;
 use crate::causes::ByteBudget;
 use crate::keyed::{Datagram, Schedule, Server};
 use crate::targets::TargetAddress;
@@ -30,6 +31,12 @@ struct World {
     /// A translator that has forgotten what it knew maps ports elsewhere.
     shift: u16,
     answers: bool,
+    /// Of a hundred packets so many are lost on a pair, upwards and downwards, so long after its first one.
+    loss: [u64; 2],
+    loss_after: Duration,
+    seen: BTreeMap<Pair, Duration>,
+    dropped: u64,
+    drawn: u64,
     sent: u64,
     forwarded: u64,
     answered: u64,
@@ -64,6 +71,11 @@ impl World {
             wire: Vec::new(),
             shift: 0,
             answers: true,
+            loss: [0, 0],
+            loss_after: Duration::ZERO,
+            seen: BTreeMap::new(),
+            dropped: 0,
+            drawn: 0,
             sent: 0,
             forwarded: 0,
             answered: 0,
@@ -92,6 +104,10 @@ impl World {
         self.time += TICK;
         let (now, unix) = (self.start + self.time, self.client_unix());
         for (_, way) in self.wire.extract_if(.., |(at, _)| *at <= self.time).collect::<Vec<_>>() {
+            if self.is_lost(&way) {
+                self.dropped += 1;
+                continue;
+            }
             match way {
                 Way::Up(pair, datagram) => self.arrive_at_server(pair, &datagram),
                 Way::Down(pair, datagram) => self.arrive_at_client(pair, &datagram),
@@ -119,11 +135,21 @@ impl World {
             let flow = self.client.flow();
             if let Some(pair) = self.server.admission().answers_of(flow).filter(|_| self.answers) {
                 self.answered += 1;
-                self.server.admission_mut().touch(now, &pair);
+                self.server.admission_mut().note_sent(now, &pair, 1);
                 self.wire.push((self.time + ONE_WAY, Way::Down(pair, vec![0x18; 1_200])));
             }
         }
         assert!(self.client.sockets() <= SOCKETS_MAX && self.sockets.len() <= SOCKETS_MAX);
+    }
+
+    /// Knocks and answers are lost as packets are.
+    fn is_lost(&mut self, way: &Way) -> bool {
+        let (Way::Up(pair, _) | Way::Down(pair, _)) = way;
+        let loss = self.loss[usize::from(matches!(way, Way::Down(..)))];
+        let since = *self.seen.entry(*pair).or_insert(self.time);
+        // Not at random, but without a pattern that fits the packets': 37 is prime to 100.
+        self.drawn = (self.drawn + 37) % 100;
+        self.time >= since + self.loss_after && self.drawn < loss
     }
 
     fn drain(&mut self) {
@@ -174,6 +200,10 @@ impl World {
             self.returned += 1;
         }
         self.drain();
+    }
+
+    fn blocked_ports(&self) -> usize {
+        self.client.blocked().iter(self.start + self.time).count()
     }
 
     /// Packets sent and not arrived, upwards and downwards, those on their way not counted.
@@ -284,6 +314,52 @@ fn a_flow_needs_little_memory() {
     let mut world = World::new(9, 0);
     world.run(Duration::from_secs(20));
     assert_eq!(world.client.keys.cached_windows(), 0, "keys of windows are made when they are needed");
+}
+
+/// The longest time that a pair was in use, from the second on.
+fn longest_life(world: &World) -> Duration {
+    world.switches[1..].windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or(Duration::MAX)
+}
+
+#[test]
+fn a_pair_that_is_blocked_in_one_direction_is_left() {
+    for loss in [[100, 0], [0, 100]] {
+        let mut world = World::new(10, 0);
+        (world.loss, world.loss_after) = (loss, Duration::from_secs(3));
+        world.run(Duration::from_secs(30));
+        let life = longest_life(&world);
+        assert!(life <= Duration::from_millis(4_200), "{loss:?}: {life:?}");
+        assert!(world.switches.len() >= 7 && world.blocked_ports() == 0, "{:?}", world.switches);
+    }
+}
+
+#[test]
+fn a_throttle_is_found_by_what_both_ends_count() {
+    for loss in [[60, 0], [0, 60], [90, 90]] {
+        let mut world = World::new(11, 0);
+        (world.loss, world.loss_after) = (loss, Duration::from_secs(3));
+        world.run(Duration::from_secs(60));
+        let life = longest_life(&world);
+        assert!(life <= Duration::from_millis(5_000), "{loss:?}: {life:?}");
+    }
+}
+
+#[test]
+fn a_bad_path_and_a_late_throttle_of_little_are_no_reason_to_hop() {
+    for loss in [[7, 7], [15, 0]] {
+        let mut world = World::new(12, 0);
+        world.loss = loss;
+        world.run(Duration::from_secs(120));
+        assert!(world.dropped > 1_000 && world.switches.len() <= 8, "{loss:?}: {} hops", world.switches.len());
+    }
+}
+
+#[test]
+fn hops_that_do_not_help_become_rare() {
+    let mut world = World::new(13, 0);
+    world.loss = [60, 60];
+    world.run(Duration::from_secs(120));
+    assert!(world.switches.len() <= 16, "{} hops", world.switches.len());
 }
 
 #[test]

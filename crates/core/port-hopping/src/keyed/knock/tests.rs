@@ -5,6 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 const TIME: Duration = Duration::from_secs(1_800_000_010);
+const COUNTS: PairCounts = PairCounts { received: 5, sent: (1 << 48) - 1 };
 const TRY: Knock = Knock { flow: FlowId(*b"12345678"), purpose: Purpose::Try };
 
 fn keys(seed: u8) -> KnockKeys {
@@ -14,16 +15,23 @@ fn keys(seed: u8) -> KnockKeys {
 #[test]
 fn a_knock_is_understood_and_its_answer_too() {
     let (mut client, mut server, mut rng) = (keys(1), keys(1), ChaCha20Rng::seed_from_u64(1));
-    for purpose in [Purpose::Try, Purpose::Take] {
+    for purpose in [Purpose::Try, Purpose::Take, Purpose::Count(1), Purpose::Count(u64::MAX)] {
         let knock = Knock { purpose, ..TRY };
         let sealed = client.seal_knock(TIME, knock, &mut rng);
         let (read, window, nonce) = server.open_knock(TIME, &sealed.datagram).expect("the same key");
         assert_eq!((read, window), (knock, Window::at(TIME)));
-        let answer = server.seal_answer(TIME, (window, nonce), sealed.datagram.len(), &mut rng);
+        let answer = server.seal_answer(TIME, (window, nonce), sealed.datagram.len(), COUNTS, &mut rng);
         assert!(answer.len() <= sealed.datagram.len(), "nobody gains by a spoofed knock");
-        assert_eq!(client.open_answer(&sealed, &answer), Some(Answer { server_unix: TIME }));
+        assert_eq!(client.open_answer(&sealed, &answer), Some(Answer { server_unix: TIME, counts: COUNTS }));
         let other = client.seal_knock(TIME, knock, &mut rng);
         assert_eq!(client.open_answer(&other, &answer), None, "an answer belongs to one knock");
+    }
+}
+
+#[test]
+fn numbers_belong_to_counts_alone() {
+    for (purpose, number) in [(0, 1), (1, 1), (2, 0), (3, 0), (3, 1), (255, 1)] {
+        assert_eq!(Purpose::from_fields(purpose, number), None, "{purpose} {number}");
     }
 }
 
@@ -48,7 +56,7 @@ fn another_key_another_direction_and_every_changed_bit_are_refused() {
     let (mut client, mut server, mut rng) = (keys(1), keys(1), ChaCha20Rng::seed_from_u64(3));
     let sealed = client.seal_knock(TIME, TRY, &mut rng);
     assert_eq!(keys(2).open_knock(TIME, &sealed.datagram), None);
-    let answer = server.seal_answer(TIME, (sealed.window, sealed.nonce), KNOCK_LEN_MAX, &mut rng);
+    let answer = server.seal_answer(TIME, (sealed.window, sealed.nonce), KNOCK_LEN_MAX, COUNTS, &mut rng);
     assert_eq!(server.open_knock(TIME, &answer), None);
     assert_eq!(client.open_answer(&sealed, &sealed.datagram), None);
     for place in 0..sealed.datagram.len() {
@@ -70,7 +78,7 @@ fn knocks_look_random_in_every_byte_and_have_all_lengths() {
     const COUNT: u32 = 4_000;
     for number in 0..COUNT {
         let sealed = client.seal_knock(TIME, TRY, &mut rng);
-        let answer = server.seal_answer(TIME, (sealed.window, sealed.nonce), sealed.datagram.len(), &mut rng);
+        let answer = server.seal_answer(TIME, (sealed.window, sealed.nonce), sealed.datagram.len(), COUNTS, &mut rng);
         lengths.insert(sealed.datagram.len());
         let datagram = if number % 2 == 0 { sealed.datagram } else { answer };
         heads.insert(datagram[..8].to_vec());

@@ -7,12 +7,19 @@ use config::{HopClient, HopCommon, HopServer};
 use hop_proxy::{ClientSettings, Common, LIST_MAX, ServerSettings};
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time between two lines of counters, if there shall be any.
-type Counters = Option<Duration>;
+/// What an end tells of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Telling {
+    /// Time between two lines of counters, if there shall be any.
+    pub(crate) counters: Option<Duration>,
+    /// Socket that tells the state, if there shall be one.
+    pub(crate) socket: Option<PathBuf>,
+}
 
-pub(crate) fn client(args: HopClientArgs) -> Result<(ClientSettings, Counters), Failure> {
+pub(crate) fn client(args: HopClientArgs) -> Result<(ClientSettings, Telling), Failure> {
     let file = match &args.common.config {
         Some(path) => settings::loaded(config::load_hop_client(path))?,
         None => HopClient::default(),
@@ -32,11 +39,11 @@ pub(crate) fn client(args: HopClientArgs) -> Result<(ClientSettings, Counters), 
         Timers::new(interval, bytes)
             .map_err(|error| Failure::new(Code::Data, error.to_string()).remedy("write --interval 20s..40s"))?
     };
-    let (common, counters) = common(&args.common, file.common)?;
-    Ok((ClientSettings { listen, servers, timers, common }, counters))
+    let (common, telling) = common(&args.common, file.common)?;
+    Ok((ClientSettings { listen, servers, timers, common }, telling))
 }
 
-pub(crate) fn server(args: HopServerArgs) -> Result<(ServerSettings, Counters), Failure> {
+pub(crate) fn server(args: HopServerArgs) -> Result<(ServerSettings, Telling), Failure> {
     let file = match &args.common.config {
         Some(path) => settings::loaded(config::load_hop_server(path))?,
         None => HopServer::default(),
@@ -51,11 +58,11 @@ pub(crate) fn server(args: HopServerArgs) -> Result<(ServerSettings, Counters), 
         return Err(missing("--ports", "ports"));
     };
     let targets = given(args.to, file.targets, "--to", "targets")?;
-    let (common, counters) = common(&args.common, file.common)?;
-    Ok((ServerSettings { listen, ports, targets, common }, counters))
+    let (common, telling) = common(&args.common, file.common)?;
+    Ok((ServerSettings { listen, ports, targets, common }, telling))
 }
 
-fn common(args: &HopCommonArgs, file: HopCommon) -> Result<(Common, Counters), Failure> {
+fn common(args: &HopCommonArgs, file: HopCommon) -> Result<(Common, Telling), Failure> {
     let default = Common::default();
     let key = match args.key.as_ref().or(file.key_file.as_ref()) {
         Some(path) => Some(settings::hop_key(path)?),
@@ -68,7 +75,8 @@ fn common(args: &HopCommonArgs, file: HopCommon) -> Result<(Common, Counters), F
         offload: !args.no_offload && file.offload.unwrap_or(default.offload),
         forbid_fragments: args.no_fragments || file.fragments.map_or(default.forbid_fragments, |allowed| !allowed),
     };
-    Ok((common, args.counters.map(Duration::from_secs).or(file.counters)))
+    let counters = args.counters.map(Duration::from_secs).or(file.counters);
+    Ok((common, Telling { counters, socket: args.socket.clone().or(file.socket) }))
 }
 
 /// The option's values, else those of the file.

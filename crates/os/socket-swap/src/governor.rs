@@ -1,0 +1,98 @@
+//! How long to look at a ring before sleeping.
+//!
+//! A wake-up costs some 30 us where the other processor has halted, so looking on for a while pays if the answer comes
+//! soon, and takes the processor from the one who would answer if it does not. Each thread keeps an average of how often
+//! looking was enough, and looks only while that is good. A machine with one processor never looks.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest look: about what a sleep and a wake-up cost.
+const LOOK_MAX: Duration = Duration::from_micros(50);
+/// Looks at the ring between two looks at the clock.
+const LOOKS_PER_CLOCK: u32 = 32;
+/// Success, in 1/1024, below which only one wait in [`RETRY_EVERY`] looks.
+const WORTHWHILE: u32 = 358;
+const RETRY_EVERY: u32 = 64;
+/// A new outcome has this share of the average: 1/8.
+const WEIGHT_SHIFT: u32 = 3;
+
+struct Record {
+    success: Cell<u32>,
+    waits: Cell<u32>,
+}
+
+thread_local! {
+    static RECORD: Record = const { Record { success: Cell::new(1024), waits: Cell::new(0) } };
+}
+
+static PROCESSORS: AtomicU32 = AtomicU32::new(0);
+
+/// Offers of the processor to the other side, where both share one.
+const YIELDS_MAX: u32 = 8;
+
+/// The processor that the calling thread is on, plus one; 0 if unknown.
+pub(crate) fn own_processor() -> u64 {
+    // SAFETY: asks for a number, without a call to the kernel.
+    u64::try_from(unsafe { libc::sched_getcpu() } + 1).unwrap_or(0)
+}
+
+/// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
+/// one, or 0. Returns whether there were any.
+pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
+    RECORD.with(|record| {
+        let waits = record.waits.get().wrapping_add(1);
+        record.waits.set(waits);
+        let worthwhile = record.success.get() >= WORTHWHILE || waits.is_multiple_of(RETRY_EVERY);
+        if !worthwhile {
+            return false;
+        }
+        let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
+        let found = if shares { let_others(&mut news) } else { look_for(LOOK_MAX, &mut news) };
+        let outcome = if found { 1024 } else { 0 };
+        let success = record.success.get();
+        record.success.set(success - (success >> WEIGHT_SHIFT) + (outcome >> WEIGHT_SHIFT));
+        found
+    })
+}
+
+/// On one processor looking on only keeps the other side from answering.
+fn let_others(news: &mut impl FnMut() -> bool) -> bool {
+    for _ in 0..YIELDS_MAX {
+        // SAFETY: offers the processor to others.
+        unsafe { libc::sched_yield() };
+        if news() {
+            return true;
+        }
+    }
+    false
+}
+
+fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    loop {
+        for _ in 0..LOOKS_PER_CLOCK {
+            if news() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if began.elapsed() >= limit {
+            return false;
+        }
+    }
+}
+
+/// Processors of the machine, whatever the calling thread may use: the other side may be elsewhere.
+fn processors() -> u32 {
+    let known = PROCESSORS.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: asks for a number.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    let count = u32::try_from(count).unwrap_or(1).max(1);
+    PROCESSORS.store(count, Ordering::Relaxed);
+    count
+}

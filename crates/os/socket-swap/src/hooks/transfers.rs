@@ -1,0 +1,267 @@
+//! Reading and writing.
+
+use super::{give, hooks};
+use crate::buffers::{Buffers, part};
+use crate::link::Link;
+use crate::receive::{self, Moved, Receiving};
+use crate::send::{self, Sending};
+use crate::table::{self, Reference};
+use crate::{real, rendezvous};
+use libc::{c_int, c_uint, c_void, iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
+
+/// Bytes that one step of an emulated `splice` moves.
+const SPLICE_BYTES: usize = 4096;
+
+/// Receives, by the ring or by `plain`, which takes the flags to add.
+pub(super) fn receiving(
+    found: &Reference,
+    fd: c_int,
+    buffers: Buffers<'_>,
+    flags: c_int,
+    mut plain: impl FnMut(c_int) -> ssize_t,
+) -> ssize_t {
+    let mut kernel = |more: c_int| real::outcome(plain(more));
+    let moved = match found.link() {
+        Some(link) => receive::receive(found, link, &Receiving { fd, buffers, flags }, &mut kernel),
+        None => counted(found, fd, true, kernel(0)),
+    };
+    give(moved)
+}
+
+/// Sends, by the ring or by `plain`.
+pub(super) fn sending(
+    found: &Reference,
+    fd: c_int,
+    buffers: Buffers<'_>,
+    flags: c_int,
+    mut plain: impl FnMut() -> ssize_t,
+) -> ssize_t {
+    let mut kernel = || real::outcome(plain());
+    let moved = match found.link() {
+        Some(_) if flags & libc::MSG_OOB != 0 => {
+            table::go_plain(found, fd);
+            kernel()
+        }
+        Some(link) => send::send(found, link, &Sending { fd, buffers, flags }, &mut kernel),
+        None => counted(found, fd, false, kernel()),
+    };
+    give(moved)
+}
+
+/// Sends what only the socket can carry.
+pub(super) fn sending_plain(found: &Reference, fd: c_int, mut plain: impl FnMut() -> ssize_t) -> ssize_t {
+    let mut kernel = || real::outcome(plain());
+    give(match found.link() {
+        Some(link) => send::send_through_socket(link, fd, &mut kernel),
+        None => counted(found, fd, false, kernel()),
+    })
+}
+
+fn counted(found: &Reference, fd: c_int, received: bool, moved: Moved) -> Moved {
+    if matches!(moved, Ok(1..)) {
+        rendezvous::count(found, fd, received);
+    }
+    moved
+}
+
+hooks! {
+    fn read(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::read(fd, to, count) };
+        };
+        receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |more| {
+            // SAFETY: the program's call, as one that takes flags.
+            unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
+        })
+    }
+
+    fn __read_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t) -> ssize_t {
+        // SAFETY: the program's call. A buffer that is too small is the program's error, which libc would end.
+        unsafe { read(fd, to, count) }
+    }
+
+    fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::recv(fd, to, count, flags) };
+        };
+        receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |more| {
+            // SAFETY: the program's call.
+            unsafe { real::recv(fd, to, count, flags | more) }
+        })
+    }
+
+    fn __recv_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t, flags: c_int) -> ssize_t {
+        // SAFETY: the program's call.
+        unsafe { recv(fd, to, count, flags) }
+    }
+
+    fn recvfrom(fd: c_int, to: *mut c_void, count: size_t, flags: c_int, name: *mut sockaddr, length: *mut socklen_t) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::recvfrom(fd, to, count, flags, name, length) };
+        };
+        let mut asked = false;
+        let moved = receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |more| {
+            asked = true;
+            // SAFETY: the program's call.
+            unsafe { real::recvfrom(fd, to, count, flags | more, name, length) }
+        });
+        if moved > 0 && !asked && !length.is_null() {
+            // SAFETY: the program passed room for a length. A connected stream socket gives no name.
+            unsafe { *length = 0 };
+        }
+        moved
+    }
+
+    fn __recvfrom_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t, flags: c_int, name: *mut sockaddr, length: *mut socklen_t) -> ssize_t {
+        // SAFETY: the program's call.
+        unsafe { recvfrom(fd, to, count, flags, name, length) }
+    }
+
+    fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::readv(fd, parts, count) };
+        };
+        // SAFETY: the program's parts.
+        let buffers = unsafe { Buffers::from_raw(parts, count.max(0) as usize) };
+        let (Some(buffers), true) = (buffers, count >= 0) else {
+            // SAFETY: the program's call, which the kernel will refuse.
+            return unsafe { real::readv(fd, parts, count) };
+        };
+        receiving(&found, fd, buffers, 0, |more| {
+            if more == 0 {
+                // SAFETY: the program's call.
+                return unsafe { real::readv(fd, parts, count) };
+            }
+            // SAFETY: zeros are an empty message, into which the program's parts are put.
+            unsafe {
+                let mut message: libc::msghdr = std::mem::zeroed();
+                message.msg_iov = parts.cast_mut();
+                message.msg_iovlen = count as usize;
+                real::recvmsg(fd, &mut message, more)
+            }
+        })
+    }
+
+    fn preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if table::has(fd) {
+            table::leave(fd);
+        }
+        // SAFETY: the program's call.
+        unsafe { real::preadv2(fd, parts, count, offset, flags) }
+    }
+
+    fn pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t {
+        if table::has(fd) {
+            table::leave(fd);
+        }
+        // SAFETY: the program's call.
+        unsafe { real::pwritev2(fd, parts, count, offset, flags) }
+    }
+
+    fn write(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::write(fd, from, count) };
+        };
+        sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
+            // SAFETY: the program's call.
+            unsafe { real::write(fd, from, count) }
+        })
+    }
+
+    fn send(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::send(fd, from, count, flags) };
+        };
+        sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
+            // SAFETY: the program's call.
+            unsafe { real::send(fd, from, count, flags) }
+        })
+    }
+
+    fn sendto(fd: c_int, from: *const c_void, count: size_t, flags: c_int, name: *const sockaddr, length: socklen_t) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::sendto(fd, from, count, flags, name, length) };
+        };
+        // SAFETY: the program's call.
+        let plain = || unsafe { real::sendto(fd, from, count, flags, name, length) };
+        if !name.is_null() {
+            return sending_plain(&found, fd, plain);
+        }
+        sending(&found, fd, Buffers::new(&[part(from, count)]), flags, plain)
+    }
+
+    fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+        let Some(found) = table::find(fd) else {
+            // SAFETY: the program's call.
+            return unsafe { real::writev(fd, parts, count) };
+        };
+        // SAFETY: the program's call.
+        let plain = || unsafe { real::writev(fd, parts, count) };
+        // SAFETY: the program's parts.
+        let buffers = unsafe { Buffers::from_raw(parts, count.max(0) as usize) };
+        let (Some(buffers), true) = (buffers, count >= 0) else { return plain() };
+        sending(&found, fd, buffers, 0, plain)
+    }
+
+    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
+        let Some(found) = table::find(to) else {
+            // SAFETY: the program's call.
+            return unsafe { real::sendfile(to, from, offset, count) };
+        };
+        // SAFETY: the program's call.
+        sending_plain(&found, to, || unsafe { real::sendfile(to, from, offset, count) })
+    }
+
+    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
+        // SAFETY: the program's call; the two are one on 64-bit systems.
+        unsafe { sendfile(to, from, offset, count) }
+    }
+
+    fn splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t {
+        // SAFETY: the program's call.
+        let plain = || unsafe { real::splice(from, from_at, to, to_at, count, flags) };
+        if let Some(found) = table::find(to) {
+            return sending_plain(&found, to, plain);
+        }
+        match table::find(from) {
+            Some(found) if from_at.is_null() && count > 0 => match found.link() {
+                Some(link) => splice_out(&found, link, from, to, count, flags),
+                None => plain(),
+            },
+            _ => plain(),
+        }
+    }
+}
+
+/// From a linked connection into a pipe. What the pipe does not take stays where it was.
+fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usize, flags: c_uint) -> ssize_t {
+    let mut bytes = [0u8; SPLICE_BYTES];
+    let count = count.min(SPLICE_BYTES);
+    let no_wait = if flags & libc::SPLICE_F_NONBLOCK != 0 { libc::MSG_DONTWAIT } else { 0 };
+    let at = bytes.as_mut_ptr().cast::<c_void>();
+    let look = |flags: c_int, count: usize| {
+        let parts = [part(at, count)];
+        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags };
+        receive::receive(found, link, &call, &mut |more| {
+            // SAFETY: the buffer is ours and as long as said.
+            real::outcome(unsafe { real::recv(from, at, count, flags | more) })
+        })
+    };
+    let seen = match look(libc::MSG_PEEK | no_wait, count) {
+        Ok(seen) if seen > 0 => seen,
+        other => return give(other),
+    };
+    // SAFETY: the buffer holds that many bytes.
+    let written = match real::outcome(unsafe { real::write(to, at, seen) }) {
+        Ok(written) => written,
+        error => return give(error),
+    };
+    give(look(libc::MSG_DONTWAIT, written))
+}

@@ -1,0 +1,223 @@
+//! The two segments of a swapped connection, and what their words mean (docs/spec/swap.md).
+//!
+//! Each side writes its own segment and can only read the other's. The upper part of the first page is what the other side
+//! may know; the lower part is for the processes of one side, which share the mapping by `fork`. Everything that comes from
+//! the other segment is hostile: read once, checked, and then at worst wrong in a way that breaks this connection only.
+
+use shm_ring::{OtherSegment, OwnSegment, Readable, Writable};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Bytes that a ring holds, a power of two. Less than a socket's default buffer, so that what is unread always fits there
+/// when a connection goes back.
+pub(crate) const CAPACITY: u64 = 128 * 1024;
+/// Where the ring's bytes begin.
+const BYTES_AT: usize = 4096;
+/// Size of a segment.
+pub(crate) const SEGMENT_BYTES: usize = BYTES_AT + CAPACITY as usize;
+
+/// Words of a segment, by their offset.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub(crate) enum Word {
+    /// Bytes written into the ring since it was made.
+    Written = 128,
+    /// Odd: what is sent goes into the ring. Even: it goes through the socket. Raised by one at each turn.
+    Mode = 136,
+    /// Doorbell bytes sent through the socket since it was made.
+    Rings = 144,
+    /// The processor of the last call that sent, plus one: whether looking can help.
+    Processor = 152,
+    /// Bytes read from the other side's ring.
+    Read = 256,
+    /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
+    Sleep = 264,
+    /// Bits of [`stance`].
+    Stance = 384,
+    /// Not 0 while this side takes data out of its socket, so that the other side must not turn to the ring.
+    Inside = 392,
+
+    /// Lock of the sending direction. From here on, for this side's processes only.
+    SendLock = 1024,
+    /// The last plausible value of the other side's `Read`.
+    SeenRead = 1032,
+    /// The value of the other side's `Sleep` that was rung for.
+    RungFor = 1040,
+    /// Calls that are sending through the socket.
+    Senders = 1048,
+    /// Not 0: never turn to the ring again.
+    Stay = 1056,
+    /// Tick of the last look whether the other side lives.
+    LookedAt = 1064,
+    /// Bytes of the ring that went back through the socket.
+    Returned = 1072,
+    /// Sends through the socket while it was not read empty.
+    Attempts = 1080,
+    /// Lock of the receiving direction.
+    ReceiveLock = 1152,
+    /// Doorbell bytes taken out of the socket.
+    Drained = 1160,
+    /// The last plausible value of the other side's `Written`.
+    SeenWritten = 1168,
+    /// Not 0: every call before the link has ended, so both directions may change.
+    Settled = 1176,
+    /// Not 0: the other side broke the rules, and this connection is reset.
+    Broken = 1184,
+    /// Not 0: another process of this side has the link too, by `fork`.
+    Shared = 1200,
+    /// Not 0: the reset of a peer that left bytes unread was reported.
+    ResetTold = 1192,
+}
+
+/// Bits of [`Word::Stance`].
+pub(crate) mod stance {
+    /// This side reads by the calls that we stand in front of, so the other may use its ring.
+    pub(crate) const READY: u64 = 1;
+    /// This side will read from the bare socket: send back through it what is unread, and use no ring.
+    pub(crate) const WANTS_PLAIN: u64 = 2;
+    /// This side closed or shut down; ask the kernel before each send.
+    pub(crate) const GONE: u64 = 4;
+}
+
+/// The other side published what cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+/// A swapped connection's memory.
+pub(crate) struct Link {
+    own: OwnSegment,
+    other: OtherSegment,
+}
+
+impl Link {
+    /// Over both segments, which are at least [`SEGMENT_BYTES`] long.
+    pub(crate) fn new(own: OwnSegment, other: OtherSegment) -> Self {
+        Self { own, other }
+    }
+
+    /// A word of our own segment.
+    #[inline]
+    pub(crate) fn own(&self, word: Word) -> &AtomicU64 {
+        self.own.word(word as usize)
+    }
+
+    /// A word of ours.
+    #[inline]
+    pub(crate) fn get(&self, word: Word) -> u64 {
+        self.own(word).load(Ordering::Acquire)
+    }
+
+    /// Sets a word of ours.
+    #[inline]
+    pub(crate) fn set(&self, word: Word, value: u64) {
+        self.own(word).store(value, Ordering::Release);
+    }
+
+    /// A word of the other side's.
+    #[inline]
+    pub(crate) fn theirs(&self, word: Word) -> u64 {
+        self.other.load(word as usize, Ordering::Acquire)
+    }
+
+    /// Sets a bit of our stance.
+    pub(crate) fn take_stance(&self, bit: u64) {
+        self.own(Word::Stance).fetch_or(bit, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the other side's stance has a bit.
+    pub(crate) fn they(&self, bit: u64) -> bool {
+        self.theirs(Word::Stance) & bit != 0
+    }
+
+    /// Whether what we send goes into the ring.
+    pub(crate) fn sends_by_ring(&self) -> bool {
+        !self.get(Word::Mode).is_multiple_of(2)
+    }
+
+    /// Bytes in the other side's ring that we have not read. Needs no lock for a hint, the receive lock for the truth.
+    #[inline]
+    pub(crate) fn unread(&self) -> Result<usize, Broken> {
+        let read = self.get(Word::Read);
+        let written = self.theirs(Word::Written);
+        let unread = written.wrapping_sub(read);
+        if unread > CAPACITY {
+            return Err(Broken);
+        }
+        Ok(unread as usize)
+    }
+
+    /// As `unread`, and refuses a position that went back. Under the receive lock.
+    pub(crate) fn checked_unread(&self) -> Result<usize, Broken> {
+        let unread = self.unread()?;
+        let written = self.get(Word::Read).wrapping_add(unread as u64);
+        if written.wrapping_sub(self.get(Word::SeenWritten)) > CAPACITY {
+            return Err(Broken);
+        }
+        self.set(Word::SeenWritten, written);
+        Ok(unread)
+    }
+
+    /// Bytes that fit into our ring. Under the send lock.
+    pub(crate) fn room(&self, wanted: usize) -> Result<usize, Broken> {
+        let written = self.get(Word::Written);
+        let seen = self.get(Word::SeenRead);
+        let known = CAPACITY.saturating_sub(written.wrapping_sub(seen));
+        if known >= wanted as u64 {
+            return Ok(known as usize);
+        }
+        let read = self.theirs(Word::Read);
+        let unread = written.wrapping_sub(read);
+        if unread > CAPACITY || read.wrapping_sub(seen) > CAPACITY {
+            return Err(Broken);
+        }
+        self.set(Word::SeenRead, read);
+        Ok((CAPACITY - unread) as usize)
+    }
+
+    /// Copies a piece behind the written bytes, `skip` bytes further on. There is room for it. Under the send lock.
+    pub(crate) fn put(&self, skip: usize, piece: &[u8]) {
+        let at = self.get(Word::Written).wrapping_add(skip as u64) % CAPACITY;
+        let first = piece.len().min((CAPACITY - at) as usize);
+        self.own.copy_in(BYTES_AT + at as usize, &piece[..first]);
+        if first < piece.len() {
+            self.own.copy_in(BYTES_AT, &piece[first..]);
+        }
+    }
+
+    /// Copies unread bytes out, `skip` bytes further on. There are as many. Under the receive lock.
+    pub(crate) fn take(&self, skip: usize, piece: &mut [MaybeUninit<u8>]) {
+        let at = self.get(Word::Read).wrapping_add(skip as u64) % CAPACITY;
+        let first = piece.len().min((CAPACITY - at) as usize);
+        let (head, tail) = piece.split_at_mut(first);
+        self.other.copy_out(BYTES_AT + at as usize, head);
+        if !tail.is_empty() {
+            self.other.copy_out(BYTES_AT, tail);
+        }
+    }
+
+    /// A run of our own ring's bytes from `position` on, at most `length`, for the kernel to read.
+    pub(crate) fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
+        let at = position % CAPACITY;
+        let run = length.min(CAPACITY - at) as usize;
+        (self.own.address(BYTES_AT + at as usize, run), run)
+    }
+
+    /// Says that we are about to sleep, by a new odd value, which is returned. The caller looks once more for news before it
+    /// does.
+    pub(crate) fn announce(&self) -> u64 {
+        let step = |value: u64| Some(value.wrapping_add(if value.is_multiple_of(2) { 1 } else { 2 }));
+        let before = self.own(Word::Sleep).fetch_update(Ordering::SeqCst, Ordering::SeqCst, step);
+        fence(Ordering::SeqCst);
+        before.map_or(0, |value| value.wrapping_add(if value.is_multiple_of(2) { 1 } else { 2 }))
+    }
+
+    /// Says that nobody sleeps any more, if nobody has announced sleep since `announced`. Only for the last sleeper of a
+    /// process that has the link alone.
+    pub(crate) fn awake(&self, announced: u64) {
+        if self.get(Word::Shared) == 0 {
+            let next = announced.wrapping_add(1);
+            let _ = self.own(Word::Sleep).compare_exchange(announced, next, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+}

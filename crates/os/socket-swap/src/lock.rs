@@ -1,0 +1,74 @@
+//! A lock in memory that forked processes of one side share.
+//!
+//! The word holds the thread that has it. What it guards is changed by single stores, so a thread that dies in the middle
+//! leaves nothing half done: the next one takes the lock over.
+
+use crate::real;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tries before the first offer of the processor to others.
+const SPINS: u32 = 64;
+/// Such offers between two looks whether the owner lives.
+const YIELDS: u32 = 256;
+
+thread_local! {
+    static THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The calling thread's number, asked of the kernel once.
+fn thread() -> u64 {
+    THREAD.with(|cell| {
+        if cell.get() == 0 {
+            // SAFETY: asks for a number.
+            cell.set(unsafe { libc::syscall(libc::SYS_gettid) }.unsigned_abs());
+        }
+        cell.get()
+    })
+}
+
+/// In the child of a fork: its only thread has another number than the one it was copied from.
+pub(crate) fn forget_thread() {
+    THREAD.with(|cell| cell.set(0));
+}
+
+/// The lock, held until it is dropped.
+pub(crate) struct Held<'a> {
+    word: &'a AtomicU64,
+}
+
+/// Takes the lock. `None`: this very thread has it, so this is a signal handler that interrupted it.
+pub(crate) fn acquire(word: &AtomicU64) -> Option<Held<'_>> {
+    let own = thread();
+    let mut tries: u32 = 0;
+    loop {
+        match word.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return Some(Held { word }),
+            Err(owner) if owner == own => return None,
+            Err(owner) => {
+                tries = tries.wrapping_add(1);
+                if tries < SPINS {
+                    std::hint::spin_loop();
+                } else {
+                    // SAFETY: offers the processor to others.
+                    unsafe { libc::sched_yield() };
+                    if tries.is_multiple_of(YIELDS) && is_dead(owner) {
+                        let _ = word.compare_exchange(owner, 0, Ordering::AcqRel, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_dead(owner: u64) -> bool {
+    // SAFETY: signal 0 only asks whether the thread exists.
+    let answer = unsafe { libc::kill(owner as i32, 0) };
+    answer < 0 && real::errno() == libc::ESRCH
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.word.store(0, Ordering::Release);
+    }
+}

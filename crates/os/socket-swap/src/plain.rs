@@ -1,0 +1,139 @@
+//! Back to the bare socket.
+//!
+//! A side whose program will read by other means (another program after `exec`, a stream of stdio, a descriptor that was
+//! passed on) says that it wants the plain socket, and stops reading the ring. The sender then gives back, through the
+//! socket, what was not read from its ring, and uses the ring no more.
+
+use crate::link::{Link, Word, stance};
+use crate::statistics::{self, Count};
+use crate::table::Reference;
+use crate::{lock, readiness, real, send};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the other side to give back what is unread. It does so at its next call; what it gives back later
+/// arrives later, and nothing is lost.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Whether this side has left the other's ring.
+pub(crate) fn reads_bare(link: &Link) -> bool {
+    link.get(Word::Stance) & stance::WANTS_PLAIN != 0
+}
+
+/// Takes both directions of a connection back to its socket, for good.
+pub(crate) fn go_back(connection: &Reference, fd: i32) {
+    connection.barred.store(true, Ordering::SeqCst);
+    let Some(link) = connection.link() else { return };
+    if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
+        give_back(link, fd);
+        link.set(Word::Stay, 1);
+        send::turn_to_socket(link);
+    }
+    if reads_bare(link) {
+        return;
+    }
+    statistics::add(Count::Plain);
+    {
+        let _held = lock::acquire(link.own(Word::ReceiveLock));
+        link.take_stance(stance::WANTS_PLAIN);
+    }
+    // The other side may be asleep: it gives back when it wakes.
+    let began = Instant::now();
+    if link.unread().unwrap_or(0) > 0 {
+        ring_for_attention(link, fd);
+    }
+    loop {
+        let drained = {
+            let _held = lock::acquire(link.own(Word::ReceiveLock));
+            readiness::drain(link, fd)
+        };
+        let given_back = link.unread() == Ok(0) || link.theirs(Word::Mode).is_multiple_of(2);
+        if (drained && given_back) || began.elapsed() > WAIT_MAX || readiness::kernel_events(fd, 0) & libc::POLLHUP != 0
+        {
+            return;
+        }
+        // SAFETY: sleeps.
+        unsafe { libc::usleep(50) };
+    }
+}
+
+fn ring_for_attention(link: &Link, fd: i32) {
+    if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
+        send::ring(link, fd);
+    }
+}
+
+/// If the other side wants the plain socket, gives back what it has not read. Where a call may sleep or send.
+pub(crate) fn honour(_connection: &Reference, link: &Link, fd: i32) {
+    if !link.they(stance::WANTS_PLAIN) || !link.sends_by_ring() {
+        return;
+    }
+    if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
+        give_back(link, fd);
+    }
+}
+
+/// Under the send lock. `false`: the socket is full; the rest must go before anything else.
+pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
+    if !link.they(stance::WANTS_PLAIN) {
+        return true;
+    }
+    link.set(Word::Stay, 1);
+    if !link.sends_by_ring() {
+        return true;
+    }
+    let written = link.get(Word::Written);
+    let read = link.theirs(Word::Read);
+    let unread = written.wrapping_sub(read);
+    if unread > crate::link::CAPACITY {
+        link.set(Word::Broken, 1);
+        return true;
+    }
+    let mut from = read;
+    let returned = link.get(Word::Returned);
+    if returned.wrapping_sub(read) <= unread {
+        from = returned;
+    }
+    while from != written {
+        let (at, length) = link.own_run(from, written.wrapping_sub(from));
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: a run of our own ring, which only holders of the send lock change.
+        let moved = real::outcome(unsafe { real::send(fd, at.cast(), length, flags) });
+        match moved {
+            Ok(count) => from = from.wrapping_add(count as u64),
+            Err(libc::EAGAIN) => {
+                link.set(Word::Returned, from);
+                return false;
+            }
+            Err(_) => from = written,
+        }
+    }
+    link.set(Word::Returned, from);
+    send::turn_to_socket(link);
+    true
+}
+
+/// Before the last descriptor of this process is closed.
+pub(crate) fn leaving(link: &Link, fd: i32) {
+    link.take_stance(stance::GONE);
+    if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
+        give_back(link, fd);
+    }
+    // A doorbell that nobody took would make the kernel report a reset instead of an end.
+    if let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) {
+        readiness::drain(link, fd);
+    }
+}
+
+/// Before a `shutdown`: the kernel decides about every send after it, on either side.
+pub(crate) fn shutting_down(link: &Link, how: libc::c_int) {
+    if how != libc::SHUT_RD
+        && let Some(_held) = lock::acquire(link.own(Word::SendLock))
+    {
+        link.set(Word::Stay, 1);
+        send::turn_to_socket(link);
+    }
+    if how != libc::SHUT_WR {
+        link.take_stance(stance::GONE);
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether a linked connection can be read, and who sleeps.
+
+use crate::link::{Broken, Link, Word};
+use crate::table::Reference;
+use crate::{lock, plain, real};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Threads of this process that sleep until a descriptor is ready.
+static SLEEPERS: AtomicU32 = AtomicU32::new(0);
+
+/// More doorbells than this cannot be on their way: each was rung for another announcement of ours.
+const RINGS_OWED_MAX: u64 = u32::MAX as u64;
+
+/// Counts the calling thread as asleep until it is dropped.
+pub(crate) struct Asleep {
+    _private: (),
+}
+
+impl Asleep {
+    pub(crate) fn new() -> Self {
+        SLEEPERS.fetch_add(1, Ordering::SeqCst);
+        Self { _private: () }
+    }
+
+    /// Awake. Returns whether nobody else of this process sleeps.
+    pub(crate) fn was_last(self) -> bool {
+        std::mem::forget(self);
+        SLEEPERS.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        SLEEPERS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether the ring has something to read, or is broken, which a read reports. No call to the kernel.
+#[inline]
+pub(crate) fn has_unread(link: &Link) -> bool {
+    !matches!(link.unread(), Ok(0)) && !plain::reads_bare(link)
+}
+
+/// The same for what may be not linked yet.
+#[inline]
+pub(crate) fn is_ready(connection: &Reference) -> bool {
+    connection.link().is_some_and(has_unread)
+}
+
+/// Takes doorbells out of the socket. Under the receive lock. Returns `false` if some have not arrived.
+pub(crate) fn drain(link: &Link, fd: i32) -> bool {
+    let mut took = false;
+    loop {
+        let owed = link.theirs(Word::Rings).wrapping_sub(link.get(Word::Drained));
+        if owed == 0 {
+            break;
+        }
+        if owed > RINGS_OWED_MAX {
+            link.set(Word::Broken, 1);
+            break;
+        }
+        let mut bytes = [0u8; 64];
+        let count = bytes.len().min(owed as usize);
+        // SAFETY: the buffer is ours and as long as said.
+        let drained = unsafe { real::recv(fd, bytes.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
+        if drained <= 0 {
+            return false;
+        }
+        took = true;
+        link.set(Word::Drained, link.get(Word::Drained).wrapping_add(drained.unsigned_abs() as u64));
+    }
+    // Others may sleep on the doorbell that was just taken: have it rung again for the next news.
+    if took && SLEEPERS.load(Ordering::SeqCst) > 0 {
+        link.announce();
+    }
+    true
+}
+
+/// What the kernel says about the bare socket, without waiting.
+pub(crate) fn kernel_events(fd: i32, events: i16) -> i16 {
+    let mut entry = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one entry.
+    if unsafe { real::poll(&mut entry, 1, 0) } > 0 { entry.revents } else { 0 }
+}
+
+/// Whether a descriptor that the kernel calls readable is: a doorbell alone is no data.
+pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
+    let Some(link) = connection.link() else { return true };
+    plain::honour(connection, link, fd);
+    if has_unread(link) {
+        return true;
+    }
+    {
+        let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return true };
+        drain(link, fd);
+    }
+    has_unread(link) || kernel_events(fd, libc::POLLIN) != 0
+}
+
+/// Bytes that can be read, for FIONREAD.
+pub(crate) fn unread_in_all(link: &Link, fd: i32) -> Result<usize, Broken> {
+    let _held = lock::acquire(link.own(Word::ReceiveLock));
+    drain(link, fd);
+    let mut in_socket: libc::c_int = 0;
+    // SAFETY: the request writes one int.
+    unsafe { real::ioctl(fd, libc::FIONREAD, std::ptr::from_mut(&mut in_socket) as usize) };
+    let in_ring = if plain::reads_bare(link) { 0 } else { link.unread()? };
+    Ok(in_ring + usize::try_from(in_socket).unwrap_or(0))
+}

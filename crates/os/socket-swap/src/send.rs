@@ -1,0 +1,270 @@
+//! Sending on a linked connection.
+
+use crate::buffers::Buffers;
+use crate::link::{CAPACITY, Link, Word, stance};
+use crate::receive::{Moved, is_nonblocking};
+use crate::statistics::{self, Count};
+use crate::table::Reference;
+use crate::{governor, lock, plain, readiness, real, rendezvous};
+use libc::c_int;
+use std::sync::atomic::{Ordering, fence};
+
+/// Blocking sends through the socket between two attempts to get the stream back to its ring.
+const SENDS_PER_ATTEMPT: u64 = 16;
+
+/// One call that sends.
+pub(crate) struct Sending<'a> {
+    /// The descriptor it was made on.
+    pub(crate) fd: i32,
+    /// What.
+    pub(crate) buffers: Buffers<'a>,
+    /// `MSG_` flags.
+    pub(crate) flags: c_int,
+}
+
+/// A call's passage through the socket, during which nobody may turn to the ring.
+struct ThroughSocket<'a>(&'a Link);
+
+impl<'a> ThroughSocket<'a> {
+    /// Under the send lock.
+    fn new(link: &'a Link) -> Self {
+        link.own(Word::Senders).fetch_add(1, Ordering::SeqCst);
+        Self(link)
+    }
+}
+
+impl Drop for ThroughSocket<'_> {
+    fn drop(&mut self) {
+        self.0.own(Word::Senders).fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Sends as the kernel would. `kernel` makes the program's own call.
+pub(crate) fn send(
+    connection: &Reference,
+    link: &Link,
+    call: &Sending<'_>,
+    kernel: &mut dyn FnMut() -> Moved,
+) -> Moved {
+    rendezvous::settle(connection, link);
+    // This thread holds the lock already: a signal handler that sends where it interrupted a send.
+    let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
+    if !plain::give_back(link, call.fd) {
+        // What was in the ring when the other side left it must go first, and the socket is full.
+        drop(held);
+        return wait_for_socket(call).and_then(|()| send(connection, link, call, kernel));
+    }
+    if !link.sends_by_ring() && !turn_to_ring(link, call) {
+        let _through = ThroughSocket::new(link);
+        drop(held);
+        return kernel();
+    }
+    if is_gone(link, call.fd) || call.buffers.len() == 0 {
+        return spill(link, held, kernel);
+    }
+    by_ring(link, held, call, kernel)
+}
+
+/// Sends by the ring, and what does not fit in time through the socket.
+fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+    let total = call.buffers.len();
+    let mut done = 0;
+    let may_block = call.flags & libc::MSG_DONTWAIT == 0;
+    loop {
+        let room = match link.room(total - done) {
+            Ok(room) => room,
+            Err(_) => {
+                link.set(Word::Broken, 1);
+                return Err(libc::ECONNRESET);
+            }
+        };
+        if room > 0 {
+            done += into_ring(link, call, done, room);
+            if !ring(link, call.fd) {
+                // The kernel says that nobody is there, and says it to the program in its own way.
+                return spill(link, held, kernel);
+            }
+            if link.they(stance::WANTS_PLAIN) {
+                // It left its ring meanwhile and may not have seen this.
+                let finished = plain::give_back(link, call.fd);
+                if !finished || done == total || is_nonblocking(call.fd) || !may_block {
+                    return Ok(done);
+                }
+                return rest_through_socket(link, held, call, done);
+            }
+        }
+        if done == total {
+            return Ok(total);
+        }
+        if done == 0 && (!may_block || is_nonblocking(call.fd)) {
+            return spill(link, held, kernel);
+        }
+        if done > 0 && (!may_block || is_nonblocking(call.fd)) {
+            return Ok(done);
+        }
+        // A reader at work makes room soon; a slow one is waited for in the socket.
+        let wanted = (total - done).min(CAPACITY as usize / 4);
+        if !governor::look(link.theirs(Word::Processor), || link.room(wanted).map_or(true, |room| room >= wanted)) {
+            return rest_through_socket(link, held, call, done);
+        }
+    }
+}
+
+/// Turns to the ring if everything sent through the socket was read and the other side is ready. Under the send lock.
+fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
+    if link.get(Word::Settled) == 0 || link.get(Word::Stay) != 0 || link.get(Word::Senders) != 0 {
+        return false;
+    }
+    let their_stance = link.theirs(Word::Stance);
+    if their_stance & stance::READY == 0 || their_stance & (stance::WANTS_PLAIN | stance::GONE) != 0 {
+        return false;
+    }
+    if !was_all_read(call.fd) {
+        // A stream that once filled its ring keeps the socket busy. A sender that would wait for room anyway waits now and
+        // then until the socket is empty.
+        let turn = link.get(Word::Attempts).wrapping_add(1);
+        link.set(Word::Attempts, turn);
+        let may_block = call.flags & libc::MSG_DONTWAIT == 0;
+        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(call.fd) {
+            return false;
+        }
+        if !governor::look(link.theirs(Word::Processor), || was_all_read(call.fd)) {
+            return false;
+        }
+    }
+    // The other side may be just about to take data out of its socket. It says so before it looks at the mode, and we look
+    // for that after we changed it: one of us sees the other.
+    link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    if link.theirs(Word::Inside) != 0 {
+        link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
+        return false;
+    }
+    true
+}
+
+/// Sends what only the socket can carry: descriptors, addresses, urgent bytes, files.
+pub(crate) fn send_through_socket(link: &Link, fd: i32, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+    let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
+    if !plain::give_back(link, fd) {
+        return Err(libc::EAGAIN);
+    }
+    spill(link, held, kernel)
+}
+
+/// Whether the other side has taken everything out of its socket.
+fn was_all_read(fd: i32) -> bool {
+    let mut in_flight: c_int = 1;
+    // SAFETY: the request writes one int: bytes sent that were not received.
+    let asked = unsafe { real::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut in_flight) as usize) };
+    asked == 0 && in_flight == 0
+}
+
+/// Turns back to the socket and makes the program's own call.
+fn spill(link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+    turn_to_socket(link);
+    let _through = ThroughSocket::new(link);
+    drop(held);
+    kernel()
+}
+
+/// Under the send lock.
+pub(crate) fn turn_to_socket(link: &Link) {
+    if link.sends_by_ring() {
+        link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
+        statistics::add(Count::Spills);
+    }
+}
+
+fn rest_through_socket(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, done: usize) -> Moved {
+    turn_to_socket(link);
+    let _through = ThroughSocket::new(link);
+    drop(held);
+    let mut sent = done;
+    for (at, length) in call.buffers.pieces(done, usize::MAX) {
+        let mut in_piece = 0;
+        while in_piece < length {
+            // SAFETY: within a piece of the program's buffer.
+            let moved =
+                real::outcome(unsafe { real::send(call.fd, at.add(in_piece).cast(), length - in_piece, call.flags) });
+            match moved {
+                Ok(count) => in_piece += count,
+                Err(_) => return Ok(sent + in_piece),
+            }
+        }
+        sent += length;
+    }
+    Ok(sent)
+}
+
+fn into_ring(link: &Link, call: &Sending<'_>, done: usize, room: usize) -> usize {
+    let mut put = 0;
+    for (at, length) in call.buffers.pieces(done, room) {
+        // SAFETY: a piece of the program's buffer, which is only read.
+        link.put(put, unsafe { std::slice::from_raw_parts(at, length) });
+        put += length;
+    }
+    link.set(Word::Processor, governor::own_processor());
+    link.set(Word::Written, link.get(Word::Written).wrapping_add(put as u64));
+    statistics::add(Count::RingSends);
+    put
+}
+
+/// Rings if the other side may sleep. Under the send lock, after what was published. `false`: nobody is there.
+pub(crate) fn ring(link: &Link, fd: i32) -> bool {
+    fence(Ordering::SeqCst);
+    let sleep = link.theirs(Word::Sleep);
+    let rung_for = link.get(Word::RungFor);
+    if sleep.is_multiple_of(2) || sleep == rung_for {
+        return true;
+    }
+    // The count first: who sees the byte must know that it is no data.
+    link.own(Word::Rings).fetch_add(1, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    if link.they(stance::WANTS_PLAIN) {
+        link.own(Word::Rings).fetch_sub(1, Ordering::SeqCst);
+        return true;
+    }
+    link.set(Word::RungFor, sleep);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: one byte.
+    let rung = real::outcome(unsafe { real::send(fd, [0u8].as_ptr().cast(), 1, flags) });
+    if let Err(error) = rung {
+        link.own(Word::Rings).fetch_sub(1, Ordering::SeqCst);
+        link.set(Word::RungFor, rung_for);
+        return error == libc::EAGAIN;
+    }
+    statistics::add(Count::Bells);
+    true
+}
+
+/// Whether the other side said that it left, or the kernel says so: it is asked once per tick of the coarse clock (4 ms at
+/// most), which notices a peer that was killed.
+fn is_gone(link: &Link, fd: i32) -> bool {
+    if link.they(stance::GONE) {
+        link.set(Word::Stay, 1);
+        return true;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    let tick = (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64);
+    if link.get(Word::LookedAt) == tick {
+        return false;
+    }
+    link.set(Word::LookedAt, tick);
+    if readiness::kernel_events(fd, 0) & libc::POLLHUP != 0 {
+        link.set(Word::Stay, 1);
+        return true;
+    }
+    false
+}
+
+fn wait_for_socket(call: &Sending<'_>) -> Result<(), c_int> {
+    if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(call.fd) {
+        return Err(libc::EAGAIN);
+    }
+    let mut entry = libc::pollfd { fd: call.fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one entry.
+    real::outcome(unsafe { real::poll(&mut entry, 1, -1) } as isize).map(|_| ())
+}

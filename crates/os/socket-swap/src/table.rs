@@ -1,0 +1,210 @@
+//! From a descriptor to its connection, without locks.
+
+use crate::connection::{self, Connection, Stage};
+use crate::{epoll, plain};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// Descriptors that can be swapped: 0 to this. Those above stay plain.
+pub(crate) const DESCRIPTORS_MAX: usize = 65536;
+
+/// 0, or the place of the connection plus one.
+static TABLE: [AtomicU32; DESCRIPTORS_MAX] = [const { AtomicU32::new(0) }; DESCRIPTORS_MAX];
+/// Above the highest descriptor that was ever entered.
+static ABOVE_HIGHEST: AtomicU32 = AtomicU32::new(0);
+
+/// The process whose table this is, or 0 before the first entry.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Takes the table over, at the first entry and in the child of a fork.
+pub(crate) fn adopt() {
+    // SAFETY: asks for a number.
+    PROCESS.store(unsafe { libc::getpid() }, Ordering::Relaxed);
+}
+
+/// Whether descriptors of the calling process are those of the table. The child of a `vfork` shares this memory and closes
+/// descriptors of its own.
+fn is_own_process() -> bool {
+    // SAFETY: asks for a number.
+    PROCESS.load(Ordering::Relaxed) == unsafe { libc::getpid() }
+}
+
+/// A connection that stays for as long as this lives.
+pub(crate) struct Reference(&'static Connection);
+
+impl Deref for Reference {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+impl PartialEq for Reference {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+/// The connection behind a descriptor. `None`, which costs one load: not ours.
+#[inline]
+pub(crate) fn find(fd: i32) -> Option<Reference> {
+    let cell = TABLE.get(fd as usize)?;
+    let entry = cell.load(Ordering::Acquire);
+    if entry == 0 {
+        return None;
+    }
+    refer(cell, entry)
+}
+
+#[cold]
+#[inline(never)]
+fn retry(fd_cell: &'static AtomicU32) -> Option<Reference> {
+    let entry = fd_cell.load(Ordering::Acquire);
+    if entry == 0 { None } else { refer(fd_cell, entry) }
+}
+
+#[inline]
+fn refer(cell: &'static AtomicU32, entry: u32) -> Option<Reference> {
+    let connection = connection::at(entry - 1);
+    if !connection.refer() {
+        return retry(cell);
+    }
+    let reference = Reference(connection);
+    // Closed meanwhile, and perhaps opened again: the reference may be to another connection.
+    if cell.load(Ordering::SeqCst) != entry {
+        drop(reference);
+        return retry(cell);
+    }
+    Some(reference)
+}
+
+/// Whether a descriptor has an entry.
+#[inline]
+pub(crate) fn has(fd: i32) -> bool {
+    TABLE.get(fd as usize).is_some_and(|cell| cell.load(Ordering::Acquire) != 0)
+}
+
+/// Follows a new connection.
+pub(crate) fn follow(fd: i32) {
+    forget_stale(fd);
+    let Some(cell) = TABLE.get(fd as usize) else { return };
+    if fd <= libc::STDERR_FILENO {
+        // Standard input and output are read and written by parts of libc that nobody stands in front of.
+        return;
+    }
+    if PROCESS.load(Ordering::Relaxed) == 0 {
+        adopt();
+    }
+    if let Some((place, _)) = connection::take() {
+        ABOVE_HIGHEST.fetch_max(fd as u32 + 1, Ordering::AcqRel);
+        cell.store(place + 1, Ordering::SeqCst);
+        crate::statistics::add(crate::statistics::Count::Connections);
+    }
+}
+
+/// A descriptor was duplicated by this process.
+pub(crate) fn duplicated(from: i32, to: i32) {
+    forget_stale(to);
+    let Some(found) = find(from) else { return };
+    if !found.is_ours() {
+        return;
+    }
+    let cell = TABLE.get(to as usize);
+    if to <= libc::STDERR_FILENO || cell.is_none() {
+        go_plain(&found, from);
+        return;
+    }
+    if let Some(cell) = cell {
+        found.descriptors.fetch_add(1, Ordering::AcqRel);
+        ABOVE_HIGHEST.fetch_max(to as u32 + 1, Ordering::AcqRel);
+        cell.store(TABLE[from as usize].load(Ordering::Acquire), Ordering::SeqCst);
+    }
+}
+
+/// A descriptor is about to be closed by this process, or was replaced.
+pub(crate) fn closing(fd: i32) {
+    if !has(fd) && !epoll::concerns(fd) || !is_own_process() {
+        return;
+    }
+    epoll::closing(fd);
+    let Some(found) = find(fd) else { return };
+    if !found.is_ours() {
+        return;
+    }
+    if TABLE[fd as usize].swap(0, Ordering::SeqCst) == 0 {
+        return;
+    }
+    let last = found.descriptors.fetch_sub(1, Ordering::AcqRel) == 1;
+    if !last {
+        return;
+    }
+    if let Some(link) = found.link() {
+        plain::leaving(link, fd);
+    }
+    found.holders().remove();
+    // The table's reference; ours is still held.
+    found.0.release();
+}
+
+/// The kernel gave out this number, so whatever had it before was closed by means that we do not see.
+pub(crate) fn forget_stale(fd: i32) {
+    if has(fd) {
+        closing(fd);
+    }
+}
+
+/// Leaves a connection to its socket for good. A followed one is forgotten, a linked one goes back.
+pub(crate) fn go_plain(found: &Reference, fd: i32) {
+    match found.stage() {
+        Stage::Followed => forget(found),
+        Stage::Linked => plain::go_back(found, fd),
+        _ => {}
+    }
+}
+
+/// As `go_plain`, by descriptor.
+pub(crate) fn leave(fd: i32) {
+    if let Some(found) = find(fd) {
+        go_plain(&found, fd);
+    }
+}
+
+fn forget(found: &Reference) {
+    found.barred.store(true, Ordering::SeqCst);
+    if found.attempting.swap(true, Ordering::AcqRel) {
+        // An attempt is under way in another thread; it will find that it is barred.
+        return;
+    }
+    let entry = entry_of(found);
+    for cell in &TABLE[..ABOVE_HIGHEST.load(Ordering::Acquire) as usize] {
+        if cell.compare_exchange(entry, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            && found.descriptors.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            // Another process that has it too must not take itself for the only one: this one goes on with the socket.
+            if found.holders().is_alone() {
+                found.holders().remove();
+            }
+            found.set_stage(Stage::Plain);
+            found.0.release();
+        }
+    }
+}
+
+fn entry_of(found: &Reference) -> u32 {
+    let first = connection::at(0);
+    let distance = std::ptr::from_ref(found.0) as usize - std::ptr::from_ref(first) as usize;
+    (distance / size_of::<Connection>()) as u32 + 1
+}
+
+/// Descriptors that have an entry.
+pub(crate) fn entered() -> impl Iterator<Item = i32> {
+    let above = ABOVE_HIGHEST.load(Ordering::Acquire);
+    (0..above as i32).filter(|fd| has(*fd))
+}

@@ -1,0 +1,181 @@
+/* Runs one side of one case: conformance server|client NAME PATH. Prints what this side saw. */
+#include "harness.h"
+
+static char record[65536];
+static size_t record_length;
+static int to_other = -1, from_other = -1;
+
+void say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int added = vsnprintf(record + record_length, sizeof record - record_length - 1, format, arguments);
+    va_end(arguments);
+    record_length += (size_t)added;
+    if (record_length > sizeof record - 2) record_length = sizeof record - 2;
+    record[record_length++] = '\n';
+}
+
+void result(const char *what, long value) {
+    int error = errno;
+    if (value < 0) say("%s: %ld %s", what, value, strerrorname_np(error));
+    else say("%s: %ld", what, value);
+}
+
+static void print_record(void) {
+    size_t done = 0;
+    while (done < record_length) {
+        ssize_t count = write(1, record + done, record_length - done);
+        if (count <= 0) break;
+        done += (size_t)count;
+    }
+}
+
+void tell(void) {
+    if (write(to_other, "t", 1) != 1) _exit(90);
+}
+
+void hear(void) {
+    char byte;
+    if (read(from_other, &byte, 1) != 1) _exit(91);
+}
+
+long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void pause_ms(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&time, &time) < 0 && errno == EINTR) {}
+}
+
+long read_fully(int fd, void *buffer, long length) {
+    long done = 0;
+    while (done < length) {
+        ssize_t count = read(fd, (char *)buffer + done, (size_t)(length - done));
+        if (count == 0) break;
+        if (count < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        done += count;
+    }
+    return done;
+}
+
+long write_fully(int fd, const void *buffer, long length) {
+    long done = 0;
+    while (done < length) {
+        ssize_t count = write(fd, (const char *)buffer + done, (size_t)(length - done));
+        if (count < 0) {
+            if (errno == EINTR) continue;
+            return -1;
+        }
+        done += count;
+    }
+    return done;
+}
+
+unsigned char byte_at(long index) { return (unsigned char)(index * 131 + index / 251 * 17 + index / 65521); }
+
+void fill(unsigned char *buffer, long from, long length) {
+    for (long index = 0; index < length; index++) buffer[index] = byte_at(from + index);
+}
+
+long first_wrong(const unsigned char *buffer, long from, long length) {
+    for (long index = 0; index < length; index++)
+        if (buffer[index] != byte_at(from + index)) return from + index;
+    return -1;
+}
+
+void settle(int fd, int first) {
+    for (int turn = 0; turn < 200; turn++) {
+        char byte = (char)turn;
+        if (first && write(fd, &byte, 1) != 1) _exit(92);
+        if (read(fd, &byte, 1) != 1 || byte != (char)turn) _exit(93);
+        if (!first && write(fd, &byte, 1) != 1) _exit(94);
+    }
+}
+
+void set_nonblocking(int fd, int on) {
+    int flags = fcntl(fd, F_GETFL);
+    fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+int send_fd(int through, int passed) {
+    char byte = 'f', space[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &passed, sizeof passed);
+    return (int)sendmsg(through, &message, 0);
+}
+
+int receive_fd(int through) {
+    char byte = 0, space[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    ssize_t count = recvmsg(through, &message, 0);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (count != 1 || byte != 'f' || !header || header->cmsg_type != SCM_RIGHTS) return -1;
+    int passed;
+    memcpy(&passed, CMSG_DATA(header), sizeof passed);
+    return passed;
+}
+
+static const struct one_case *find(const char *name) {
+    for (const struct one_case *entry = basic_cases; entry->name; entry++)
+        if (strcmp(entry->name, name) == 0) return entry;
+    for (const struct one_case *entry = added_cases; entry->name; entry++)
+        if (strcmp(entry->name, name) == 0) return entry;
+    return NULL;
+}
+
+static int connect_to(struct sockaddr_un *address) {
+    for (int attempt = 0; attempt < 500; attempt++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)address, sizeof *address) == 0) return fd;
+        close(fd);
+        pause_ms(10);
+    }
+    _exit(95);
+}
+
+int main(int count, char **words) {
+    if (count == 2 && strcmp(words[1], "list") == 0) {
+        for (const struct one_case *entry = basic_cases; entry->name; entry++) puts(entry->name);
+        for (const struct one_case *entry = added_cases; entry->name; entry++) puts(entry->name);
+        return 0;
+    }
+    if (count != 4) return 64;
+    const struct one_case *chosen = find(words[2]);
+    if (!chosen) return 65;
+    int serving = strcmp(words[1], "server") == 0;
+    alarm(20);
+    signal(SIGPIPE, SIG_IGN);
+    char up[200], down[200];
+    snprintf(up, sizeof up, "%s.up", words[3]);
+    snprintf(down, sizeof down, "%s.down", words[3]);
+    /* Read and write at once, so that opening waits for nobody and the end of one side is no end of the pipe. */
+    to_other = open(serving ? down : up, O_RDWR | O_CLOEXEC);
+    from_other = open(serving ? up : down, O_RDWR | O_CLOEXEC);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", words[3]);
+    if (serving) {
+        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 8) != 0) return 66;
+        int fd = accept(listener, NULL, NULL);
+        settle(fd, 0);
+        chosen->server(fd);
+    } else {
+        int fd = connect_to(&address);
+        settle(fd, 1);
+        chosen->client(fd);
+    }
+    print_record();
+    return 0;
+}

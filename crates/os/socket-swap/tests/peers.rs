@@ -1,0 +1,167 @@
+//! Peers that break the protocol, die, or come in great number: the process at the other end goes on as it was.
+
+#[path = "support/c_programs.rs"]
+mod c_programs;
+#[path = "support/preload.rs"]
+mod support;
+
+use c_programs::compile;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Folder, library};
+
+/// What an attacker does, and how the victim's connection may end.
+const WAYS: &[(&str, &[&str])] = &[
+    ("unsealed", &["end"]),
+    ("short", &["end"]),
+    ("too-far", &["ECONNRESET"]),
+    ("huge", &["ECONNRESET"]),
+    ("back", &["ECONNRESET"]),
+    ("read-ahead", &["ECONNRESET", "EPIPE"]),
+    ("many-rings", &["end", "ECONNRESET", "EPIPE"]),
+    ("wants-plain", &["end", "ECONNRESET", "EPIPE"]),
+    ("noise", &["end", "ECONNRESET", "EPIPE"]),
+];
+
+struct Victim {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Victim {
+    fn start(folder: &Folder, connections: usize) -> Self {
+        let program = folder.path("victim");
+        compile(&["programs/victim.c"], &program);
+        let mut command = Command::new(program);
+        command.arg(folder.path("s")).arg(connections.to_string()).stdout(Stdio::piped());
+        command.env("LD_PRELOAD", library()).env("HUSHWIRE_SWAP_STATS", folder.path("counts"));
+        let mut child = command.spawn().expect("it was compiled");
+        let said = BufReader::new(child.stdout.take().expect("its output is a pipe"));
+        Self { child, said }
+    }
+
+    /// How its next connection ended.
+    fn ending(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("the victim's output is text");
+        line.split_whitespace().next().unwrap_or("it is gone").to_owned()
+    }
+
+    fn finish(mut self) -> String {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).expect("the victim's output is text");
+        assert!(self.child.wait().expect("it was started").success(), "the victim failed");
+        rest
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let began = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(10), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_peer_that_breaks_the_protocol_breaks_its_connection_only() {
+    let folder = Folder::new();
+    let attacker = folder.path("attacker");
+    compile(&["programs/attacker.c"], &attacker);
+    // Twice, as the victim reads every other connection in another manner.
+    let mut victim = Victim::start(&folder, 2 * WAYS.len() + 2);
+    let mut endings = Vec::new();
+    for round in 0..2 {
+        for (way, allowed) in WAYS {
+            let ran = Command::new(&attacker).arg(folder.path("s")).arg(way).output().expect("it was compiled");
+            let ending = victim.ending();
+            assert!(ran.status.success(), "{way}: the attacker did not come to its point: {}", ran.status);
+            let is_refused = ["unsealed", "short"].contains(way);
+            assert!(is_refused || ran.stdout.is_empty(), "{way}: the victim did not link: nothing was attacked");
+            assert!(allowed.contains(&ending.as_str()), "{way}: ended with {ending}");
+            endings.push(ending);
+        }
+        // A round has an odd number of ways; one more keeps the manners apart.
+        let mut stream = connect(&folder.path("s"));
+        stream.write_all(b"is all well").expect("the victim reads");
+        let mut answer = [0; 11];
+        stream.read_exact(&mut answer).expect("the victim answers");
+        assert_eq!(&answer, b"is all well", "round {round}");
+        drop(stream);
+        assert_eq!(victim.ending(), "end");
+    }
+    assert!(victim.finish().contains("more descriptors 0, more segments 0"), "the attacks left something behind");
+}
+
+#[test]
+fn a_peer_that_is_killed_is_noticed_within_100_ms() {
+    const KILLS: usize = 30;
+    let folder = Folder::new();
+    let client = folder.path("client");
+    compile(&["programs/client.c"], &client);
+    let mut victim = Victim::start(&folder, KILLS);
+    for kill in 0..KILLS {
+        let mut command = Command::new(&client);
+        command.arg(folder.path("s")).args(["1", "1000000000"]).env("LD_PRELOAD", library()).stdout(Stdio::piped());
+        let mut peer = command.spawn().expect("it was compiled");
+        let mut said = String::new();
+        let mut out = BufReader::new(peer.stdout.take().expect("its output is a pipe"));
+        out.read_line(&mut said).expect("the client's output is text");
+        assert_eq!(said, "connected\n");
+        // From right after it connected to well after it is linked.
+        std::thread::sleep(Duration::from_micros((kill as u64 * 7919) % 12_000));
+        peer.kill().expect("it runs");
+        let killed = Instant::now();
+        let ending = victim.ending();
+        let took = killed.elapsed();
+        peer.wait().expect("it was started");
+        assert!(["end", "ECONNRESET", "EPIPE"].contains(&ending.as_str()), "kill {kill}: {ending}");
+        assert!(took < Duration::from_millis(100), "kill {kill}: {took:?}");
+    }
+    assert!(victim.finish().contains("more descriptors 0, more segments 0"));
+}
+
+fn many(connections: usize) {
+    let folder = Folder::new();
+    let client = folder.path("client");
+    compile(&["programs/client.c"], &client);
+    // Read all the time: it says more than a pipe holds.
+    let victim = Victim::start(&folder, connections);
+    let reading = std::thread::spawn(move || victim.finish());
+    let mut command = Command::new(client);
+    command.arg(folder.path("s")).arg(connections.to_string()).arg("30");
+    command.env("LD_PRELOAD", library()).env("HUSHWIRE_SWAP_STATS", folder.path("counts"));
+    let ran = command.output().expect("it was compiled");
+    assert!(ran.status.success(), "{}", ran.status);
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("more descriptors 0, more segments 0"), "{ran:?}");
+    let rest = reading.join().expect("the victim ends well");
+    let tail: String = rest.lines().last().unwrap_or_default().to_owned();
+    assert_eq!(tail, "more descriptors 0, more segments 0");
+    let counts = std::fs::read_to_string(folder.path("counts")).expect("the library counts");
+    let all = format!(" connections={connections} linked={connections} ");
+    assert!(counts.lines().all(|line| line.contains(&all)), "not every connection was linked:\n{counts}");
+}
+
+#[test]
+fn connections_leave_nothing_behind() {
+    many(500);
+}
+
+#[test]
+#[ignore = "10,000 connections take ten seconds; cargo xtask long swap"]
+fn connections_leave_nothing_behind_at_full_size() {
+    many(10_000);
+}

@@ -1,0 +1,141 @@
+//! The file of a node of a cluster, and that of the original program, which is taken as it is.
+
+mod px;
+
+pub use px::{Px, PxServer, load_px, parse_px};
+
+use crate::diagnostic::{Diagnostics, Problem, Report};
+use crate::reader::{Section, with_document};
+use crate::{LoadError, load_with, value};
+use cluster_node::member::{MEMBERS_MAX, Member, MemberName, Proof};
+use identity::NodeId;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// Where the log is, beside the file.
+const DATA_DIR: &str = "cluster-log";
+/// Ceiling of the first wait before a member is dialled again.
+const RETRY_DELAY_MS: u64 = 100;
+/// A connection ends when nothing came for so long.
+const IDLE_TIMEOUT_S: u64 = 10;
+
+/// What a node of a cluster is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster.
+    pub cluster: [u8; 32],
+    /// File of the node's secret keys.
+    pub key_file: PathBuf,
+    /// Its certificate.
+    pub certificate_file: PathBuf,
+    /// The cluster's roots.
+    pub root_file: PathBuf,
+    /// Node ids that are not let in.
+    pub revoked_file: Option<PathBuf>,
+    /// Folder of the log.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Ceiling of the first wait before a member is dialled again, 1 ms to 10 s.
+    pub retry_delay: Duration,
+    /// A connection ends when nothing came for so long, 1 s to 5 min.
+    pub idle_timeout: Duration,
+    /// All members, this node among them: at least two, with different ids and names.
+    pub members: Vec<Member>,
+}
+
+/// Reads the file of a node of a cluster. Relative paths in it are taken from its folder.
+///
+/// # Errors
+/// When it cannot be read or used.
+pub fn load_cluster(path: &Path) -> Result<Cluster, LoadError> {
+    load_with(path, parse_cluster)
+}
+
+/// Parses a file's text. `folder` is what relative paths are taken from.
+///
+/// # Errors
+/// All problems of the file.
+pub fn parse_cluster(text: &str, folder: &Path) -> Result<Cluster, Diagnostics> {
+    with_document(text, |mut root, report| {
+        let cluster = root.required(report, "cluster", cluster_id);
+        let key_file = root.required(report, "key_file", value::path(folder));
+        let certificate_file = root.required(report, "certificate_file", value::path(folder));
+        let root_file = root.required(report, "root_file", value::path(folder));
+        let revoked_file = root.optional(report, "revoked_file", value::path(folder));
+        let data_dir = root.or(report, "data_dir", folder.join(DATA_DIR), value::path(folder));
+        let listen = root.required(report, "listen", listen);
+        let milliseconds = value::integer(1, 10_000, "milliseconds");
+        let retry_delay_ms = root.or(report, "retry_delay_ms", RETRY_DELAY_MS, milliseconds);
+        let idle_timeout_s = root.or(report, "idle_timeout_s", IDLE_TIMEOUT_S, value::integer(1, 300, "seconds"));
+        let members = members(&mut root, report);
+        root.finish(report);
+        Some(Cluster {
+            cluster: cluster?,
+            key_file: key_file?,
+            certificate_file: certificate_file?,
+            root_file: root_file?,
+            revoked_file,
+            data_dir,
+            listen: listen?,
+            retry_delay: Duration::from_millis(retry_delay_ms),
+            idle_timeout: Duration::from_secs(idle_timeout_s),
+            members,
+        })
+    })
+}
+
+fn members(root: &mut Section<'_>, report: &mut Report) -> Vec<Member> {
+    let mut members = Vec::new();
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for mut table in root.sections(report, "members") {
+        let id = table.required(report, "node_id", node_id);
+        let name = table.required(report, "name", member_name);
+        let address = table.required(report, "address", address);
+        if id.is_some_and(|id| !ids.insert(id)) {
+            table.refuse(report, "node_id", Problem::MemberTwice);
+        }
+        if name.as_ref().is_some_and(|name| !names.insert(name.clone())) {
+            table.refuse(report, "name", Problem::MemberTwice);
+        }
+        table.finish(report);
+        if let (Some(id), Some(name), Some(address)) = (id, name, address) {
+            members.push(Member { id, name, address, proof: Proof::Key });
+        }
+    }
+    if report.is_empty() && !(2..=MEMBERS_MAX).contains(&members.len()) {
+        root.refuse(report, "members", Problem::MemberCount);
+    }
+    members
+}
+
+fn cluster_id(value: &DeValue<'_>) -> Result<[u8; 32], Problem> {
+    let digits = value::text(value)?.as_bytes();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok()).ok_or(Problem::ClusterId)
+}
+
+fn node_id(value: &DeValue<'_>) -> Result<NodeId, Problem> {
+    value::text(value)?.parse().map_err(Problem::NodeId)
+}
+
+fn member_name(value: &DeValue<'_>) -> Result<MemberName, Problem> {
+    value::text(value)?.parse().map_err(Problem::MemberName)
+}
+
+fn address(value: &DeValue<'_>) -> Result<identity::PeerAddress, Problem> {
+    value::text(value)?.parse().map_err(Problem::Address)
+}
+
+fn listen(value: &DeValue<'_>) -> Result<SocketAddr, Problem> {
+    let address = value::socket_address(value)?;
+    if address.port() == 0 { Err(Problem::PortZero) } else { Ok(address) }
+}
+
+#[cfg(test)]
+mod tests;
