@@ -84,6 +84,10 @@ impl Store {
     /// When the system refuses; that is final.
     pub fn begin(&mut self, number: SegmentNumber, checkpoint: &[u8], header: &[u8]) -> Result<(), DiskError> {
         self.guarded(|store| {
+            // Whoever reads the segment before this one later finds it whole.
+            if let Some((_, before)) = &store.current {
+                before.sync()?;
+            }
             let unfinished = store.layout.unfinished(number);
             store.layout.write_whole(&unfinished, checkpoint, &*store.disk)?;
             let mut segment = Segment::create(&store.layout.log(number), Arc::clone(&store.disk))?;
@@ -99,17 +103,19 @@ impl Store {
         })
     }
 
-    /// Goes on with a segment after a start: hands all its bytes over, in pieces and in order, zeros for which room was taken
-    /// among them ([`PREALLOCATE_BYTES`]), then asks `finish` up to where they are good, cuts the file there, and syncs it: what was read may not have been on the disk yet.
+    /// Goes on with a segment after a start: hands all its bytes to `push`, in pieces and in order, zeros for which room was
+    /// taken among them ([`PREALLOCATE_BYTES`]), then asks `finish` up to where they are good, cuts the file there, and syncs
+    /// it: what was read may not have been on the disk yet. `state` goes through all of them.
     ///
     /// # Errors
     /// When `finish` refuses the bytes, in which case the file is as it was; or when the system refuses, which is final.
-    pub fn resume<E>(
+    pub fn resume<S, T, E>(
         &mut self,
         number: SegmentNumber,
-        mut push: impl FnMut(&[u8]),
-        finish: impl FnOnce() -> Result<u64, E>,
-    ) -> Result<(), ResumeError<E>> {
+        mut state: S,
+        push: impl Fn(&mut S, &[u8]),
+        finish: impl FnOnce(S) -> Result<(u64, T), E>,
+    ) -> Result<T, ResumeError<E>> {
         let path = self.layout.log(number);
         let mut reader = self.reader();
         let mut at = 0;
@@ -119,16 +125,16 @@ impl Store {
                 break;
             }
             at += piece.len() as u64;
-            push(&piece);
+            push(&mut state, &piece);
         }
-        let good = finish().map_err(ResumeError::Refused)?;
+        let (good, found) = finish(state).map_err(ResumeError::Refused)?;
         self.guarded(|store| {
             let segment = Segment::resume(&path, good.min(at), Arc::clone(&store.disk))?;
             store.written.note(number, segment.position());
             store.current = Some((number, segment));
             Ok(())
         })?;
-        Ok(())
+        Ok(found)
     }
 
     /// Appends records to the segment that is written, as they are, and says where the first one begins. They are on disk

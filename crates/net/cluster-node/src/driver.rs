@@ -4,7 +4,7 @@
 //! while [`INPUTS_MAX`] others wait, so nobody is dropped.
 
 use crate::clients::{Answer, Client, Waiters, Waiting, What};
-use crate::files::{Folder, FolderError, Opened};
+use crate::folder::{Folder, FolderError, Opened};
 use crate::history::History;
 use identity::NodeId;
 use replicated_log::apps::Apps;
@@ -97,6 +97,9 @@ pub enum Stopped {
     /// Something that it cannot go on with.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// A defect.
+    #[error("the node's thread ended unexpectedly: this is a fault of the program, please report it")]
+    Panicked,
 }
 
 /// What a node shows of itself.
@@ -123,6 +126,15 @@ pub struct Running {
     pub history: Arc<History>,
     /// How it stands.
     pub view: watch::Receiver<View>,
+}
+
+impl Running {
+    /// Asks for something and waits for the answer; `None` when the node has stopped.
+    pub async fn ask(&self, request: Request) -> Option<Answer> {
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        self.inputs.send(Input::Request(Client { answers }, 0, request)).await.ok()?;
+        answered.recv().await.map(|(_, answer)| answer)
+    }
 }
 
 /// Opens the node in `folder` and runs it in a thread; `ended` is called there when it has ended.
@@ -168,6 +180,8 @@ pub fn start(
     let thread = std::thread::Builder::new().name("cluster".to_owned());
     let body = move || {
         let Err(why) = runtime.block_on(driver.run(waiting));
+        // Whoever hears of the end may open the folder again.
+        drop(driver);
         ended(why);
     };
     thread.spawn(body).map_err(StartError::Thread)?;
@@ -313,7 +327,7 @@ impl<P: Peers> Driver<P> {
                 self.applied += 1;
                 self.history.push(applied);
             }
-            Event::TermBegan { term, base, members, skipped } => self.begin_term(term, base, &members, skipped)?,
+            Event::TermBegan { term, base, members, skipped } => self.begin_term(term, base, &members, skipped),
             Event::Leader(leader) => tracing::info!(leader = ?leader.map(|leader| leader.to_string()), "leader"),
             Event::Left => tracing::info!("this node votes no more; stop it when all others have begun the term"),
             Event::Stopped(fatal) => return Err(fatal.into()),
@@ -321,13 +335,15 @@ impl<P: Peers> Driver<P> {
         Ok(())
     }
 
-    fn begin_term(&mut self, term: Term, base: Offset, members: &Members, skipped: bool) -> Result<(), Stopped> {
+    fn begin_term(&mut self, term: Term, base: Offset, members: &Members, skipped: bool) {
         tracing::info!(term = term.0, base = base.0, members = members.count(), skipped, "a term began");
         if skipped {
             self.history.skip_to(base);
         }
         self.peers.set_members(members);
-        Ok(self.folder.prune(TERMS_KEPT)?)
+        if let Err(error) = self.folder.prune(TERMS_KEPT) {
+            tracing::warn!(%error, "an old term is left over; it goes at the beginning of the next one");
+        }
     }
 
     fn answer(&mut self, token: Token, answer: impl FnOnce(&Node, &Waiting) -> Answer) {

@@ -1,6 +1,6 @@
 //! What was ordered, for those who follow it: the newest in memory, the rest in the kept terms' files.
 
-use crate::files::{Archive, FolderError, TermLog};
+use crate::folder::{Archive, FolderError, TermLog};
 use pipe_protocol::Of;
 use replicated_log::apps::{self, Kv};
 use replicated_log::{AppId, Applied, Checkpoint, LogIndex, Offset, Outcome, Replay, SessionId, Term};
@@ -163,6 +163,12 @@ impl History {
         Ok((bytes, checkpoint.base))
     }
 
+    /// Where the next kept term begins.
+    fn base_behind(&self, term: Term) -> Result<Offset, HistoryError> {
+        let next = self.archive.terms()?.into_iter().find(|kept| *kept > term);
+        next.map_or(Ok(*self.end.borrow()), |next| Ok(self.base(next)?.1))
+    }
+
     /// Goes through a kept term again, from its beginning on.
     fn begin_replay(&self, position: Offset) -> Result<Going, HistoryError> {
         let mut oldest = Offset(u64::MAX);
@@ -227,7 +233,12 @@ impl Follower {
         let mut found = Vec::new();
         let wanted = going.log.end().0.min(going.index.0 + PIECE_ENTRIES);
         let entries = going.log.read(going.index, LogIndex(wanted))?;
-        let mut is_over = entries.is_empty();
+        let mut is_over = false;
+        if entries.is_empty() {
+            // This node took a checkpoint in the place of the rest.
+            let oldest = self.history.base_behind(going.term)?;
+            return Err(HistoryError::Horizon { oldest });
+        }
         for entry in entries {
             if going.replay.next() >= end {
                 break;

@@ -87,6 +87,21 @@ pub fn id_of_name(name: &MemberName) -> NodeId {
     NodeId(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
+/// What stands for the name of a cluster that has none: SHA-256("hushwire cluster of names 1" | for each member's name,
+/// ascending, its length in one byte | name). A cluster of other members is another one.
+pub fn cluster_of_names<'a>(names: impl IntoIterator<Item = &'a MemberName>) -> [u8; 32] {
+    let mut names: Vec<&str> = names.into_iter().map(MemberName::as_str).collect();
+    names.sort_unstable();
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    hash.update(b"hushwire cluster of names 1");
+    for name in names {
+        // A name has at most 253 bytes.
+        hash.update(&[name.len() as u8]);
+        hash.update(name.as_bytes());
+    }
+    hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 /// A file of node ids that are not let in, one a line; blank lines and what stands behind a `#` are passed over.
 ///
 /// # Errors
@@ -232,5 +247,8 @@ mod tests {
         assert_eq!(id("A.example"), id("a.example"));
         assert_ne!(id("a.example"), id("b.example"));
         assert_eq!(data_encoding::HEXLOWER.encode(&id("a.example").0[..4]), "96ce3d52");
+        let [one, other]: [MemberName; 2] = ["a.example", "b.example"].map(|name| name.parse().expect("a name"));
+        assert_eq!(cluster_of_names([&one, &other]), cluster_of_names([&other, &one]));
+        assert_ne!(cluster_of_names([&one, &other]), cluster_of_names([&one]));
     }
 }

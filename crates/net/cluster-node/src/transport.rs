@@ -150,6 +150,14 @@ impl Sender {
         self.0.finish(peer, session, stream);
     }
 
+    /// As [`Transport::set_members`]; within the runtime that the transport is in.
+    ///
+    /// # Errors
+    /// As [`Transport::set_members`].
+    pub fn set_members(&self, members: &[Member]) -> Result<(), MembersError> {
+        self.0.set_members(members)
+    }
+
     /// Counts a fault that only the core can see: another term, a foreign sender.
     pub fn note(&self, peer: NodeId, fault: Fault) {
         self.0.note(peer, fault);

@@ -1,7 +1,7 @@
 //! Three nodes in one process, with their folders, their pipes, and channels in the place of a network.
 
 use cluster_node::driver::{Input, Peers, Running, Stopped, start};
-use cluster_node::files::Folder;
+use cluster_node::folder::Folder;
 use cluster_node::pipe::Pipe;
 use identity::NodeId;
 use replicated_log::{Checkpoint, ClusterId, Members, Outgoing, SessionEpoch, Term, Tuning};
