@@ -1,6 +1,6 @@
 //! Who asked a node for something, and how the answer gets back.
 
-use replicated_log::{Offset, OpenRefusal, Sequence, SubmitError, SubmitRefusal, Token};
+use replicated_log::{Offset, OpenRefusal, Sequence, SessionId, SubmitError, SubmitRefusal, Token};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ pub(crate) struct Waiting {
 /// What is needed for the answer.
 #[derive(Debug)]
 pub(crate) enum What {
-    Open(replicated_log::SessionId),
+    Open { session: SessionId, is_second_try: bool },
     Submit,
     Read(replicated_log::AppId, Vec<u8>),
     Control,
@@ -82,6 +82,17 @@ impl Waiters {
         self.next += 1;
         self.waiting.insert(Token(self.next), waiting);
         Token(self.next)
+    }
+
+    /// The session that somebody wants to open for the first time, who wants it a second time from here on.
+    pub(crate) fn take_second_try(&mut self, token: Token) -> Option<SessionId> {
+        match &mut self.waiting.get_mut(&token)?.what {
+            What::Open { session, is_second_try } if !*is_second_try => {
+                *is_second_try = true;
+                Some(*session)
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn take(&mut self, token: Token) -> Option<Waiting> {

@@ -9,8 +9,8 @@ use crate::history::History;
 use identity::NodeId;
 use replicated_log::apps::Apps;
 use replicated_log::{
-    AppId, Change, ClusterId, Event, Fatal, Members, Node, Now, Offset, OpenError, Outgoing, Sequence, SessionEpoch,
-    SessionId, Status, SubmitError, Term, Token, Tuning, Turn,
+    AppId, Change, ClusterId, Event, Fatal, Members, Node, Now, Offset, OpenError, OpenRefusal, Outgoing, Sequence,
+    SessionEpoch, SessionId, Status, SubmitError, Term, Token, Tuning, Turn,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -265,7 +265,7 @@ impl<P: Peers> Driver<P> {
                 return waiting.answer(Answer::Read { offset, result });
             }
             Request::Open(session) => {
-                waiting.what = What::Open(session);
+                waiting.what = What::Open { session, is_second_try: false };
                 Ask::Open(session)
             }
             Request::Submit(session, sequence, app, body) => {
@@ -307,13 +307,7 @@ impl<P: Peers> Driver<P> {
 
     fn tell(&mut self, event: Event) -> Result<(), Stopped> {
         match event {
-            Event::Opened { token, refusal } => self.answer(token, |node, waiting| {
-                let What::Open(session) = waiting.what else { return Answer::Controlled(false) };
-                match refusal {
-                    Some(refusal) => Answer::NotOpened(refusal),
-                    None => Answer::Opened { next: node.machine().next_sequence(session).unwrap_or(Sequence(1)) },
-                }
-            }),
+            Event::Opened { token, refusal } => self.tell_opened(token, refusal),
             Event::Acknowledged { token, offset, result } => self.answer(token, |_, _| Answer::Done { offset, result }),
             Event::Refused { token, refusal } => self.answer(token, |_, _| Answer::Refused(refusal)),
             Event::Busy { token, retry_after } => self.answer(token, |_, _| Answer::Busy(retry_after)),
@@ -335,13 +329,31 @@ impl<P: Peers> Driver<P> {
         Ok(())
     }
 
+    fn tell_opened(&mut self, token: Token, refusal: Option<OpenRefusal>) {
+        // It bore the time of a log that had just begun, or that this node knew the beginning of: now it knows better.
+        if refusal == Some(OpenRefusal::Late)
+            && let Some(session) = self.waiters.take_second_try(token)
+            && self.node.open_session(token, session).is_ok()
+        {
+            return;
+        }
+        self.answer(token, |node, waiting| match (&waiting.what, refusal) {
+            (What::Open { session, .. }, None) => {
+                Answer::Opened { next: node.machine().next_sequence(*session).unwrap_or(Sequence(1)) }
+            }
+            (_, Some(refusal)) => Answer::NotOpened(refusal),
+            _ => Answer::Controlled(false),
+        });
+    }
+
     fn begin_term(&mut self, term: Term, base: Offset, members: &Members, skipped: bool) {
         tracing::info!(term = term.0, base = base.0, members = members.count(), skipped, "a term began");
         if skipped {
             self.history.skip_to(base);
         }
         self.peers.set_members(members);
-        if let Err(error) = self.folder.prune(TERMS_KEPT) {
+        // In front of what was missed nothing can be told without a hole.
+        if let Err(error) = self.folder.prune(if skipped { 0 } else { TERMS_KEPT }) {
             tracing::warn!(%error, "an old term is left over; it goes at the beginning of the next one");
         }
     }

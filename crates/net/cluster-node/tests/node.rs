@@ -217,7 +217,9 @@ fn a_newcomer_takes_the_place_of_a_member() {
         cluster.stop(1).await;
         cluster.publish(3, 8, 20).await;
         let all = cluster.told(0, 40).await;
-        assert_eq!(cluster.told(3, 40).await, all, "it followed the log before it voted");
+        // It tells what it has without a hole: at least what came after it joined.
+        let told = cluster.told(3, 20).await;
+        assert!(all.ends_with(&told) && told.len() >= 20, "{told:?}");
         for node in [0, 2, 3] {
             cluster.stop(node).await;
         }

@@ -102,8 +102,7 @@ impl Cluster {
         let _ = std::fs::remove_dir_all(&folder);
         let members = Members::new([1, 2, 3].map(node_id)).expect("three");
         let genesis = Checkpoint::genesis(CLUSTER, members).encode();
-        let mut cluster =
-            Self { folder, hub: Arc::default(), running: BTreeMap::new(), incarnation: 0, tuning };
+        let mut cluster = Self { folder, hub: Arc::default(), running: BTreeMap::new(), incarnation: 0, tuning };
         for number in [1, 2, 3] {
             let home = cluster.home(number);
             Folder::create(&home, (CLUSTER, node_id(number)), Term(1), &genesis).expect("a new folder");

@@ -97,13 +97,7 @@ impl Reader {
         Ok(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX))
     }
 
-    fn fill(
-        &mut self,
-        number: SegmentNumber,
-        is_checkpoint: bool,
-        at: u64,
-        bytes: &mut [u8],
-    ) -> Result<(), DiskError> {
+    fn fill(&mut self, number: SegmentNumber, is_checkpoint: bool, at: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
         let (path, file) = self.open(number, is_checkpoint)?;
         file.read_exact_at(bytes, at).map_err(on("read", &path))
     }

@@ -9,7 +9,7 @@ use pipe_protocol::{
     Connection, Effect, ErrorCode, Event, From, Level, Name, Of, Order, Receipt, Refusal, SessionId, Submission,
 };
 use replicated_log::apps::{self, App, Kv, KvRequest, KvResult, LogRequest};
-use replicated_log::{AppId, Offset, OpenRefusal, Sequence, SubmitError, SubmitRefusal};
+use replicated_log::{AppId, Offset, OpenRefusal, RESULTS_KEPT, Sequence, SubmitError, SubmitRefusal};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use tokio::io::Interest;
@@ -18,6 +18,9 @@ use tokio::sync::{mpsc, watch};
 
 /// What is read from a program at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Submissions of a program that the log has at once; more wait here. The log keeps the answers to so many of a session, so a node
+/// that missed entries can still answer all of them when it submits them again.
+const IN_FLIGHT_MAX: usize = RESULTS_KEPT;
 /// When a program should try again if the node takes nothing at the moment.
 const UNAVAILABLE_RETRY_MS: u32 = 500;
 
@@ -36,7 +39,9 @@ enum Pending {
 enum Session {
     /// Drawn here; it is opened by the first submission.
     Unused,
-    Opening,
+    Opening {
+        owes_welcome: bool,
+    },
     Open,
 }
 
@@ -47,8 +52,10 @@ pub(super) struct Served {
     connection: Connection,
     id: SessionId,
     session: Session,
-    /// Submissions that wait for the session.
+    /// Submissions that wait for the session, or for room.
     held: VecDeque<(Submission, Receipt)>,
+    /// Submissions that wait for their answer.
+    in_flight: usize,
     pending: BTreeMap<u64, Pending>,
     next_tag: u64,
     client: Client,
@@ -74,6 +81,7 @@ impl Served {
             id: SessionId::from_bytes([0; 16]),
             session: Session::Unused,
             held: VecDeque::new(),
+            in_flight: 0,
             pending: BTreeMap::new(),
             next_tag: 0,
             client: Client { answers: sender },
@@ -168,7 +176,7 @@ impl Served {
                     self.connection.refuse(Refusal::new(ErrorCode::BadMessage, "a session of zeros is none"));
                     return Ok(());
                 };
-                self.session = Session::Opening;
+                self.session = Session::Opening { owes_welcome: true };
                 self.ask(Pending::Open, Request::Open(id)).await
             }
             Event::Hello { session: None } => {
@@ -213,19 +221,26 @@ impl Served {
     }
 
     async fn submit(&mut self, submission: Submission, receipt: Receipt) -> io::Result<()> {
+        self.held.push_back((submission, receipt));
         match self.session {
-            Session::Open => self.pass_on(submission, receipt).await,
-            Session::Opening => {
-                self.held.push_back((submission, receipt));
-                Ok(())
-            }
+            Session::Open => self.pass_on_held().await,
+            Session::Opening { .. } => Ok(()),
             Session::Unused => {
-                self.held.push_back((submission, receipt));
-                self.session = Session::Opening;
+                self.session = Session::Opening { owes_welcome: false };
                 let id = log_session(self.id).ok_or_else(|| io::Error::other("a session of zeros was drawn"))?;
                 self.ask(Pending::Open, Request::Open(id)).await
             }
         }
+    }
+
+    async fn pass_on_held(&mut self) -> io::Result<()> {
+        while self.in_flight < IN_FLIGHT_MAX
+            && let Some((submission, receipt)) = self.held.pop_front()
+        {
+            self.in_flight += 1;
+            self.pass_on(submission, receipt).await?;
+        }
+        Ok(())
     }
 
     async fn pass_on(&mut self, submission: Submission, receipt: Receipt) -> io::Result<()> {
@@ -246,22 +261,20 @@ impl Served {
     async fn handle_answer(&mut self, tag: u64, answer: Answer) -> io::Result<()> {
         match (self.pending.remove(&tag), answer) {
             (Some(Pending::Open), Answer::Opened { next }) => {
-                // A program that named no session was greeted before.
-                if self.session == Session::Opening && self.held.is_empty() {
+                if self.session == (Session::Opening { owes_welcome: true }) {
                     self.connection.welcome(self.id, next.0);
                 }
                 self.session = Session::Open;
-                while let Some((submission, receipt)) = self.held.pop_front() {
-                    self.pass_on(submission, receipt).await?;
-                }
+                self.pass_on_held().await?;
             }
             (Some(Pending::Open), answer) => self.not_opened(&answer),
-            (Some(Pending::Submission(receipt, app)), Answer::Done { offset, result }) => match effect(app, &result) {
-                Ok(effect) => self.connection.acknowledge(receipt, offset.0, effect),
-                Err(refusal) => self.connection.refuse_submission(receipt, refusal),
-            },
-            (Some(Pending::Submission(receipt, _)), answer) => {
-                self.connection.refuse_submission(receipt, refusal(&answer));
+            (Some(Pending::Submission(receipt, app)), answer) => {
+                self.in_flight -= 1;
+                match submitted(app, &answer) {
+                    Ok((offset, effect)) => self.connection.acknowledge(receipt, offset.0, effect),
+                    Err(refusal) => self.connection.refuse_submission(receipt, refusal),
+                }
+                self.pass_on_held().await?;
             }
             (Some(Pending::Read(id)), Answer::Read { offset, result }) => {
                 let value = match KvResult::decode(&result) {
@@ -331,6 +344,14 @@ fn log_session(session: SessionId) -> Option<replicated_log::SessionId> {
 /// As the pipe writes it.
 pub(super) fn pipe_session(session: replicated_log::SessionId) -> SessionId {
     SessionId::from_bytes(session.bits().to_be_bytes())
+}
+
+/// What became of a submission.
+fn submitted(app: AppId, answer: &Answer) -> Result<(Offset, Effect), Refusal> {
+    match answer {
+        Answer::Done { offset, result } => Ok((*offset, effect(app, result)?)),
+        other => Err(refusal(other)),
+    }
 }
 
 /// What an application's answer means to a program.
