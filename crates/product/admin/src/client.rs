@@ -1,5 +1,6 @@
 //! The side of `hushwire status` and of everything else that asks a node.
 
+use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
 use crate::protocol::{RESPONSE_LINE_MAX, Request, Response};
 use crate::status::Status;
@@ -50,9 +51,7 @@ pub async fn ask(socket: &Path, request: Request) -> Result<Response, AskError> 
 pub async fn status(socket: &Path) -> Result<Status, AskError> {
     match ask(socket, Request::Status).await? {
         Response::Status { status } => Ok(*status),
-        Response::Stopping | Response::HopStatus { .. } | Response::Version { .. } | Response::Refused { .. } => {
-            Err(AskError::NotUnderstood(socket.to_owned()))
-        }
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
     }
 }
 
@@ -60,9 +59,15 @@ pub async fn status(socket: &Path) -> Result<Status, AskError> {
 pub async fn hop_status(socket: &Path) -> Result<HopStatus, AskError> {
     match ask(socket, Request::HopStatus).await? {
         Response::HopStatus { status } => Ok(*status),
-        Response::Stopping | Response::Status { .. } | Response::Version { .. } | Response::Refused { .. } => {
-            Err(AskError::NotUnderstood(socket.to_owned()))
-        }
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
+    }
+}
+
+/// What became of a request to a node of a cluster.
+pub async fn cluster(socket: &Path, request: ClusterRequest) -> Result<ClusterAnswer, AskError> {
+    match ask(socket, Request::Cluster(request)).await? {
+        Response::Cluster { answer } => Ok(answer),
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod client;
+pub mod cluster;
 pub mod hop_proxy;
 pub mod protocol;
 pub mod render;

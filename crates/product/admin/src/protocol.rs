@@ -1,5 +1,6 @@
 //! What goes over the admin socket: one line of JSON each way.
 
+use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
@@ -11,13 +12,15 @@ pub const REQUEST_LINE_MAX: usize = 4096;
 pub const RESPONSE_LINE_MAX: usize = 4 << 20;
 
 /// What a client may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// The node's state.
     Status,
     /// The state of a stand-alone hop client or server.
     HopStatus,
+    /// Something that only a node of a cluster knows.
+    Cluster(ClusterRequest),
     /// End the node: processes get a deadline, then are killed.
     Stop,
     /// Which program answers.
@@ -37,6 +40,11 @@ pub enum Response {
     HopStatus {
         /// The end's state.
         status: Box<HopStatus>,
+    },
+    /// To [`Request::Cluster`].
+    Cluster {
+        /// What became of it.
+        answer: ClusterAnswer,
     },
     /// To [`Request::Stop`]: the node is on its way down.
     Stopping,
@@ -63,6 +71,10 @@ mod tests {
         assert_eq!(serde_json::to_string(&Request::Status)?, r#"{"request":"status"}"#);
         assert_eq!(serde_json::from_str::<Request>(r#"{"request":"stop"}"#)?, Request::Stop);
         assert!(serde_json::from_str::<Request>(r#"{"request":"explode"}"#).is_err());
+        let request = Request::Cluster(ClusterRequest::Change { add: Some("n4".into()), remove: None });
+        let line = r#"{"request":"cluster","ask":"change","add":"n4","remove":null}"#;
+        assert_eq!(serde_json::to_string(&request)?, line);
+        assert_eq!(serde_json::from_str::<Request>(line)?, request);
         Ok(())
     }
 }

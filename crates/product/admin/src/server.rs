@@ -74,6 +74,15 @@ impl Server {
     where
         F: Fn(Request) -> Response + Send + Sync + 'static,
     {
+        self.serve_later(move |request| std::future::ready(answer(request))).await;
+    }
+
+    /// As [`Server::serve`], with answers that take their time. Each connection waits for its own only.
+    pub async fn serve_later<F, A>(&self, answer: F)
+    where
+        F: Fn(Request) -> A + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
         let listener = self.listener.try_clone().and_then(tokio::net::UnixListener::from_std);
         let Ok(listener) = listener else { return };
         let answer = Arc::new(answer);
@@ -110,7 +119,11 @@ fn is_allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|who| who.uid() == 0 || who.uid() == geteuid().as_raw())
 }
 
-async fn serve_client(stream: UnixStream, answer: &(impl Fn(Request) -> Response + Sync)) -> io::Result<()> {
+async fn serve_client<F, A>(stream: UnixStream, answer: &F) -> io::Result<()>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Response>,
+{
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -122,7 +135,7 @@ async fn serve_client(stream: UnixStream, answer: &(impl Fn(Request) -> Response
         }
         let complete = line.ends_with(b"\n");
         let response = match serde_json::from_slice(&line) {
-            Ok(request) if complete => answer(request),
+            Ok(request) if complete => answer(request).await,
             _ => Response::Refused { reason: "this line is not a request that I know".to_owned() },
         };
         let mut text = serde_json::to_vec(&response)?;

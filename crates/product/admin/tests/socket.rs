@@ -36,6 +36,7 @@ fn answer(request: Request) -> Response {
             Response::Status { status: Box::new(status) }
         }
         Request::HopStatus => Response::Refused { reason: "a node has no such state".into() },
+        Request::Cluster(_) => Response::Refused { reason: "a node of a link is in no cluster".into() },
         Request::Stop => Response::Stopping,
         Request::Version => Response::Version { version: "1".into(), status_schema: SCHEMA_VERSION },
     }

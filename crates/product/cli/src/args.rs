@@ -1,5 +1,6 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
+pub(crate) mod cluster;
 pub(crate) mod hop;
 pub(crate) mod pki;
 
@@ -41,7 +42,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "ledger", "check"]),
-    ("Run", &["entry", "exit", "status"]),
+    ("Run", &["entry", "exit", "status", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Show what a running node does
     Status(StatusArgs),
+    /// Run nodes that put messages of local programs into one order, the same on all of them
+    Cluster(cluster::ClusterArgs),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),
     /// Run a program whose unix sockets go through shared memory where the other side does too

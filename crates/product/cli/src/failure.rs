@@ -80,6 +80,11 @@ impl Failure {
         Self::new(code, format!("{what}: {error}"))
     }
 
+    /// What failed, where and why.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
     /// What to do about it.
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }

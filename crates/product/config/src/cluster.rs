@@ -17,6 +17,12 @@ use toml::de::DeValue;
 
 /// Where the log is, beside the file.
 const DATA_DIR: &str = "cluster-log";
+/// Where local programs speak to the node, beside the file.
+const PIPE: &str = "cluster.pipe";
+/// Where commands ask the node, beside the file.
+const ADMIN: &str = "cluster.admin";
+/// Largest number of a user; the one above it means none.
+const USER_MAX: u64 = u32::MAX as u64 - 1;
 /// Ceiling of the first wait before a member is dialled again.
 const RETRY_DELAY_MS: u64 = 100;
 /// A connection ends when nothing came for so long.
@@ -37,6 +43,12 @@ pub struct Cluster {
     pub revoked_file: Option<PathBuf>,
     /// Folder of the log.
     pub data_dir: PathBuf,
+    /// Unix socket of the pipe.
+    pub pipe: PathBuf,
+    /// Users that may open the pipe, beside the node's own and root.
+    pub pipe_users: Vec<u32>,
+    /// The admin socket.
+    pub admin_socket: PathBuf,
     /// Where to listen.
     pub listen: SocketAddr,
     /// Ceiling of the first wait before a member is dialled again, 1 ms to 10 s.
@@ -67,6 +79,9 @@ pub fn parse_cluster(text: &str, folder: &Path) -> Result<Cluster, Diagnostics> 
         let root_file = root.required(report, "root_file", value::path(folder));
         let revoked_file = root.optional(report, "revoked_file", value::path(folder));
         let data_dir = root.or(report, "data_dir", folder.join(DATA_DIR), value::path(folder));
+        let pipe = root.or(report, "pipe", folder.join(PIPE), value::socket_path(folder));
+        let pipe_users = root.list(report, "pipe_users", user);
+        let admin_socket = root.or(report, "admin_socket", folder.join(ADMIN), value::socket_path(folder));
         let listen = root.required(report, "listen", listen);
         let milliseconds = value::integer(1, 10_000, "milliseconds");
         let retry_delay_ms = root.or(report, "retry_delay_ms", RETRY_DELAY_MS, milliseconds);
@@ -80,6 +95,9 @@ pub fn parse_cluster(text: &str, folder: &Path) -> Result<Cluster, Diagnostics> 
             root_file: root_file?,
             revoked_file,
             data_dir,
+            pipe,
+            pipe_users,
+            admin_socket,
             listen: listen?,
             retry_delay: Duration::from_millis(retry_delay_ms),
             idle_timeout: Duration::from_secs(idle_timeout_s),
@@ -122,6 +140,11 @@ fn cluster_id(value: &DeValue<'_>) -> Result<[u8; 32], Problem> {
 
 fn node_id(value: &DeValue<'_>) -> Result<NodeId, Problem> {
     value::text(value)?.parse().map_err(Problem::NodeId)
+}
+
+fn user(value: &DeValue<'_>) -> Result<u32, Problem> {
+    let number = value::integer(0, USER_MAX, "as a user's number")(value)?;
+    Ok(u32::try_from(number).expect("the range ends below 2^32"))
 }
 
 fn member_name(value: &DeValue<'_>) -> Result<MemberName, Problem> {

@@ -111,7 +111,8 @@ fn revoke(args: &PkiRevokeArgs) -> Outcome {
     terminal::complain(&format!(
         "{} has the node id. It is let in until the members know:\n\
          \x20 1. copy that file to every member's `revoked_file`, or take its [[members]] table out of every configuration;\n\
-         \x20 2. a member that runs ends the node's connection when it reads the list anew.\n\
+         \x20 2. a member that runs ends the node's connection within ten seconds after that, or at once on SIGHUP;\n\
+         \x20 3. take its vote with `hushwire cluster member remove`.\n\
          The root signs nothing for this node id again.\n",
         path.display()
     ));

@@ -65,6 +65,7 @@ fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &S
     match request {
         Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
         Request::HopStatus => Response::Refused { reason: "this is a node, not a hop proxy".to_owned() },
+        Request::Cluster(_) => Response::Refused { reason: "this is a node of a link, not of a cluster".to_owned() },
         Request::Stop => {
             stop.stop();
             Response::Stopping

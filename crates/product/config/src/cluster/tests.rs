@@ -33,7 +33,7 @@ fn spelled_out(text: &str) -> String {
         line.strip_prefix("# ").filter(|rest| rest.split_once(" = ").is_some_and(|(name, _)| is_key(name)))
     };
     let known: Vec<&str> = EXAMPLE_CLUSTER.lines().filter_map(key).collect();
-    assert_eq!(known.len(), 4, "{known:?}");
+    assert_eq!(known.len(), 7, "{known:?}");
     known.iter().fold(text.to_owned(), |text, key| text.replace(&format!("# {key}"), key))
 }
 
@@ -51,6 +51,10 @@ fn the_example_is_read_and_its_comments_are_the_defaults() {
     assert_eq!(short, long);
     assert_eq!((short.cluster, short.members.len()), ([0; 32], 2));
     assert_eq!(short.data_dir, folder.join("cluster-log"));
+    let users = example().replace("# pipe_users = []", "pipe_users = [0, 1000]");
+    assert_eq!(parse_cluster(&users, folder).expect("two users").pipe_users, [0, 1000]);
+    let nobody = example().replace("# pipe_users = []", "pipe_users = [4294967295]");
+    assert_eq!(keys_of_problems(&parse_cluster(&nobody, folder).expect_err("no user")), ["pipe_users[0]"]);
 }
 
 #[test]

@@ -60,7 +60,9 @@ pub(crate) fn answer(request: Request, handle: &Handle, client: bool) -> Respons
         Request::Version => {
             Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
         }
-        Request::Status => Response::Refused { reason: "this is a hop proxy, not a node".to_owned() },
+        Request::Status | Request::Cluster(_) => {
+            Response::Refused { reason: "this is a hop proxy, not a node".to_owned() }
+        }
     }
 }
 
