@@ -132,7 +132,7 @@ impl History {
     }
 
     /// What is in memory from `position` on, at most `count`, and the place behind it; `None` when it is older.
-    fn from_memory(&self, position: Offset, count: usize) -> Option<(Vec<Arc<Told>>, Offset)> {
+    fn recent_from(&self, position: Offset, count: usize) -> Option<(Vec<Arc<Told>>, Offset)> {
         // The end is read before the messages: what comes between is told the next time.
         let end = *self.end.borrow();
         let recent = self.recent();
@@ -220,7 +220,7 @@ impl Follower {
     /// # Errors
     /// When what comes next is not kept, or cannot be read.
     pub fn advance(&mut self, count: usize) -> Result<Vec<Arc<Told>>, HistoryError> {
-        if let Some((found, next)) = self.history.from_memory(self.position, count) {
+        if let Some((found, next)) = self.history.recent_from(self.position, count) {
             self.going = None;
             self.position = next;
             return Ok(found);

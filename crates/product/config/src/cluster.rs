@@ -143,8 +143,9 @@ fn node_id(value: &DeValue<'_>) -> Result<NodeId, Problem> {
 }
 
 fn user(value: &DeValue<'_>) -> Result<u32, Problem> {
-    let number = value::integer(0, USER_MAX, "as a user's number")(value)?;
-    Ok(u32::try_from(number).expect("the range ends below 2^32"))
+    let unit = "as a user's number";
+    let number = value::integer(0, USER_MAX, unit)(value)?;
+    u32::try_from(number).map_err(|_| Problem::OutOfRange { min: 0, max: USER_MAX, unit })
 }
 
 fn member_name(value: &DeValue<'_>) -> Result<MemberName, Problem> {
