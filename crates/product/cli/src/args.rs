@@ -1,5 +1,6 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
+pub(crate) mod cluster;
 pub(crate) mod hop;
 pub(crate) mod pki;
 
@@ -42,7 +43,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "ledger", "check"]),
     ("Run", &["entry", "exit", "status"]),
-    ("Alone", &["hop", "swap"]),
+    ("Alone", &["cluster", "hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
 
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Show what a running node does
     Status(StatusArgs),
+    /// A replicated log: what local programs say, in one order on every node
+    Cluster(cluster::ClusterArgs),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),
     /// Run a program whose unix sockets go through shared memory where the other side does too

@@ -56,6 +56,7 @@ fn run(command: Command) -> Outcome {
         Command::Entry(args) => commands::run::entry(&args),
         Command::Exit(args) => commands::run::exit(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Cluster(args) => commands::cluster::run(args.command),
         Command::Hop(args) => commands::hop::run(args.command),
         Command::Swap(args) => commands::swap::run(args),
         Command::Version(args) => commands::version::run(&args),
