@@ -125,7 +125,7 @@ impl Pipe {
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nobody panics with it")
+        lock(&self.known)
     }
 
     /// Serves with what it knew.
@@ -167,6 +167,10 @@ impl Drop for Pipe {
             self.stop();
         }
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().expect("nobody panics with it")
 }
 
 /// One connection.
@@ -216,7 +220,7 @@ impl Served {
     fn cut(&mut self, known: &Mutex<Known>, answer: &Answer) -> Over {
         let mut bytes = Vec::new();
         encode(answer, self.form, &mut bytes);
-        let mut known = known.lock().expect("nobody panics with it");
+        let mut known = lock(known);
         let part = if known.hits(2) { bytes.len() / 2 } else { 0 };
         known.cuts += 1;
         let _ = self.stream.write_all(&bytes[..part]);
@@ -225,12 +229,12 @@ impl Served {
     }
 
     fn handle(&mut self, shared: &Mutex<Known>, request: Request) -> Result<(), Over> {
-        let mut known = shared.lock().expect("nobody panics with it");
+        let mut known = lock(shared);
         let faults = known.faults;
         if matches!(request, Request::Submit(_)) && !faults.pause.is_zero() {
             drop(known);
             std::thread::sleep(faults.pause);
-            known = shared.lock().expect("nobody panics with it");
+            known = lock(shared);
         }
         match request {
             Request::Hello { session, .. } => {
@@ -276,7 +280,7 @@ impl Served {
     /// What the subscription may get.
     fn tell(&mut self, shared: &Mutex<Known>) -> Result<(), Over> {
         while let Some(place) = self.next.filter(|_| self.credit > 0) {
-            let mut known = shared.lock().expect("nobody panics with it");
+            let mut known = lock(shared);
             let Some(message) = known.log.get(place).cloned() else {
                 let end = Answer::Reached { offset: known.log.last().map_or(0, |message| message.offset + 1) };
                 let is_due = self.credit.is_multiple_of(7);

@@ -7,6 +7,7 @@ use super::session::Session;
 use crate::args::cluster::ClusterFeedArgs;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
+use crate::local::stop::StopSignals;
 use crate::terminal;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs::{File, TryLockError};
@@ -20,17 +21,16 @@ use std::time::Duration;
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 pub(super) fn run(args: &ClusterFeedArgs) -> Outcome {
-    let path = &args.fifo;
-    let made = make(path)?;
-    let fifo = Fifo::open(path)?;
     let session = Session::drawn()?;
     let patience = Duration::from_secs(args.patience);
     let (report, failure) = runtime()?.block_on(async {
-        let input = (lines::read(fifo, AtEnd::GoOn), LongLine::LeaveOut);
-        let publisher = Publisher::new(&args.pipe.path, args.topic.clone(), session, patience, input)?;
+        // From the moment when there is a FIFO, being stopped loses nothing.
+        let stop = StopSignals::new()?;
+        let _made = make(&args.fifo)?;
+        let input = (lines::read(Fifo::open(&args.fifo)?, AtEnd::GoOn), LongLine::LeaveOut);
+        let publisher = Publisher::new(&args.pipe.path, args.topic.clone(), session, patience, input, stop);
         Ok::<_, Failure>(publisher.run().await)
     })?;
-    drop(made);
     terminal::complain(&summary(&report));
     failure.map_or(Ok(()), Err)
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_come_and_go_and_nothing_is_lost_between_them() -> io::Result<()> {
+    fn writers_come_and_go_and_nothing_is_lost_between_them() {
         let path = place("writers");
         let made = make(&path).expect("a FIFO");
         let mut lines = lines::read(Fifo::open(&path).expect("it is opened"), AtEnd::GoOn);
@@ -154,26 +154,24 @@ mod tests {
                 text.push_str(&String::from_utf8_lossy(&line));
             }
         }
-        writer.join().expect("it ends")?;
+        writer.join().expect("it ends").expect("it is written");
         assert_eq!(text, expected);
         drop(made);
         assert!(!path.exists());
-        Ok(())
     }
 
     #[test]
-    fn what_is_no_fifo_or_is_fed_from_already_is_refused() -> io::Result<()> {
+    fn what_is_no_fifo_or_is_fed_from_already_is_refused() {
         let path = place("refused");
-        std::fs::write(&path, "a file")?;
+        std::fs::write(&path, "a file").expect("a file");
         assert!(make(&path).expect("it is there").is_none());
         let refused = Fifo::open(&path).expect_err("a file");
         assert!(format!("{refused:?}").contains("is no FIFO"), "{refused:?}");
-        assert_eq!(std::fs::read_to_string(&path)?, "a file");
-        std::fs::remove_file(&path)?;
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "a file");
+        std::fs::remove_file(&path).expect("an own file");
         let _made = make(&path).expect("a FIFO");
         let _first = Fifo::open(&path).expect("it is opened");
         let refused = Fifo::open(&path).expect_err("it is in use");
         assert!(format!("{refused:?}").contains("another program feeds"), "{refused:?}");
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::args::cluster::ClusterPubArgs;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
+use crate::local::stop::StopSignals;
 use crate::terminal;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) fn run(args: &ClusterPubArgs) -> Outcome {
     let (report, failure) = runtime()?.block_on(async {
         let lines = lines::read(std::io::stdin(), AtEnd::Stop);
         let input = (lines, LongLine::Ends);
-        let publisher = Publisher::new(&args.pipe.path, args.topic.clone(), session, patience, input)?;
+        let stop = StopSignals::new()?;
+        let publisher = Publisher::new(&args.pipe.path, args.topic.clone(), session, patience, input, stop);
         Ok::<_, Failure>(publisher.run().await)
     })?;
     terminal::complain(&summary(&report));

@@ -85,16 +85,17 @@ impl From<LinkError> for Left {
 }
 
 impl<'a> Publisher<'a> {
-    /// Needs a tokio runtime.
+    /// Until the lines end or somebody asks to stop.
     pub(super) fn new(
         socket: &'a Path,
         topic: Name,
         session: Session,
         patience: Duration,
         (lines, long_line): (mpsc::Receiver<Vec<Piece>>, LongLine),
-    ) -> Result<Self, Failure> {
+        stop: StopSignals,
+    ) -> Self {
         let window = Window::new(session.counted_earlier().is_some());
-        Ok(Self {
+        Self {
             socket,
             topic,
             session,
@@ -103,14 +104,14 @@ impl<'a> Publisher<'a> {
             lines,
             pieces: VecDeque::new(),
             window,
-            stop: StopSignals::new()?,
+            stop,
             stopped: None,
             is_read: false,
             read_failure: None,
             waiting_since: Some(Instant::now()),
             noted: None,
             report: Report::default(),
-        })
+        }
     }
 
     /// Until the input ends and all of it counts, or something is wrong for good.
