@@ -34,7 +34,7 @@ impl Place {
 
     fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut run = Command::new(env!("CARGO_BIN_EXE_hushwire"));
-        run.current_dir(&self.folder.0).args(["cluster", command]).args(arguments).arg("--pipe").arg(&self.pipe.path);
+        run.current_dir(&self.folder.0).args(["cluster", command]).args(arguments).arg("--socket").arg(&self.pipe.path);
         run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         run
     }

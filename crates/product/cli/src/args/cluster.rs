@@ -27,8 +27,8 @@ pub(crate) enum ClusterCommand {
 /// Which node.
 #[derive(Debug, Args)]
 pub(crate) struct PipeArgs {
-    /// The node's pipe, as `pipe` of its configuration says
-    #[arg(long = "pipe", value_name = "PATH", default_value = PIPE)]
+    /// The socket of the node's pipe, as `pipe` of its configuration says
+    #[arg(long = "socket", value_name = "PATH", default_value = PIPE)]
     pub(crate) path: PathBuf,
 }
 

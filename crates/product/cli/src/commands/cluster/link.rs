@@ -69,7 +69,7 @@ impl LinkError {
             Self::Connect(error) if error.kind() == ErrorKind::PermissionDenied => {
                 (Code::Permission, "run it as the node's user, or as one of the socket's group that the node allows")
             }
-            Self::Connect(_) => (Code::Unavailable, "start the node, or name its pipe with --pipe"),
+            Self::Connect(_) => (Code::Unavailable, "start the node, or name its pipe with --socket"),
             Self::Lost(_) => (Code::Unavailable, "look at the node's log: it has stopped, or does not allow this user"),
             Self::NotUnderstood(_) => (Code::Unavailable, "compare `hushwire version` with the node's"),
             Self::Refused(refusal) => match refusal.code {
