@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""Publishes lines to a cluster, or prints what it ordered: pipe.py SOCKET pub TOPIC < lines, or pipe.py SOCKET sub OFFSET."""
+"""Publishes lines to a cluster, or prints what it ordered: pipe.py SOCKET pub TOPIC < lines, or pipe.py SOCKET sub OFFSET.
+The protocol is docs/spec/pipe.md; this speaks it in lines."""
 import base64, json, socket, sys
 
 class Pipe:
-    """docs/spec/pipe.md, in lines."""
-
-    def __init__(self, path, session=None):
+    def __init__(self, path, **session):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.lines = self.socket.makefile("rb")
-        self.say(op="hello", **({"session": session} if session else {}))
-        welcome = self.hear()
-        self.session, self.next = welcome["session"], welcome["next"]
+        self.say(op="hello", **session)
+        self.session, self.next = map(self.hear().get, ["session", "next"])
 
     def say(self, **message):
         self.socket.sendall(json.dumps(message).encode() + b"\n")
@@ -31,15 +29,12 @@ class Pipe:
         self.say(op="sub", **{"from": offset})
         while True:
             self.say(op="credit", n=1)
-            while (answer := self.hear())["op"] != "msg":
-                pass
+            answer = next(answer for answer in iter(self.hear, None) if answer["op"] == "msg")
             yield answer["off"], answer["name"], base64.b64decode(answer["b64"]) if "b64" in answer else answer["data"].encode()
 
-if __name__ == "__main__":
-    pipe = Pipe(sys.argv[1])
-    if sys.argv[2] == "pub":
-        for line in sys.stdin.buffer:
-            print(pipe.publish(sys.argv[3], line.rstrip(b"\r\n")))
-    else:
-        for offset, topic, data in pipe.subscribe(int(sys.argv[3])):
-            print(offset, topic, data.decode(errors="replace"), flush=True)
+pipe = Pipe(sys.argv[1])
+if sys.argv[2] == "pub":
+    for line in sys.stdin.buffer:
+        print(pipe.publish(sys.argv[3], line.rstrip(b"\r\n")), flush=True)
+for offset, topic, data in pipe.subscribe(int(sys.argv[3])) if sys.argv[2] == "sub" else []:
+    print(offset, topic, data.decode(errors="replace"), flush=True)

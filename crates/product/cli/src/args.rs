@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Show what a running node does
     Status(StatusArgs),
-    /// Run nodes that put messages of local programs into one order, the same on all of them
+    /// A replicated log: what local programs say, in one order on every node
     Cluster(cluster::ClusterArgs),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),

@@ -1,11 +1,20 @@
-//! `hushwire cluster run|demo|status|member|checkpoint`.
+//! `hushwire cluster`: nodes, what asks them, and programs at their pipe.
 
 mod control;
 mod demo;
+mod feed;
 mod file;
+mod lines;
+mod link;
+mod place;
+mod publish;
+mod publisher;
 mod refresh;
 mod run;
+mod session;
 mod status;
+mod subscribe;
+mod window;
 
 use crate::args::cluster::ClusterCommand;
 use crate::failure::Outcome;
@@ -17,5 +26,8 @@ pub(crate) fn run(command: ClusterCommand) -> Outcome {
         ClusterCommand::Status(args) => status::status(&args),
         ClusterCommand::Member(args) => status::member(args.command),
         ClusterCommand::Checkpoint(args) => status::checkpoint(&args),
+        ClusterCommand::Pub(args) => publish::run(&args),
+        ClusterCommand::Sub(args) => subscribe::run(&args),
+        ClusterCommand::Feed(args) => feed::run(&args),
     }
 }
