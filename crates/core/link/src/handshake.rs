@@ -10,7 +10,7 @@ use crate::noise;
 use crate::schedule::psk;
 use aws_lc_rs::kem::{AlgorithmId, Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use identity::{LinkKey, LinkSecret};
-use packet_crypto::derive::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, sha256};
+use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, sha256};
 use snow::HandshakeState;
 use thiserror::Error;
 use wire::packet::TAG_LEN;

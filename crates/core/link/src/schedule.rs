@@ -6,7 +6,7 @@ use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
 use aws_lc_rs::aead::LessSafeKey;
 use identity::DoorKey;
-use packet_crypto::derive::{RawKeys, expand, gcm, kem_psk};
+use packet_crypto::keys::{RawKeys, expand, gcm, kem_psk};
 use wire::packet::TAG_LEN;
 use zeroize::Zeroizing;
 

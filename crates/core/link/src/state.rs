@@ -252,7 +252,7 @@ mod tests {
     use crate::keyset::Hopping;
     use crate::schedule::Role;
     use identity::{DoorKey, LinkSecret, NodeSecret};
-    use packet_crypto::derive::RawKeys;
+    use packet_crypto::keys::RawKeys;
     use zeroize::Zeroizing;
 
     fn config() -> EndpointConfig {

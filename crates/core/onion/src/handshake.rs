@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::schedule::{HopKeys, psk};
 use aws_lc_rs::kem::{AlgorithmId, Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use identity::NodeId;
-use packet_crypto::derive::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, TAG_LEN, sha256};
+use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, TAG_LEN, sha256};
 use packet_crypto::noise::builder;
 use snow::HandshakeState;
 use terms::{HELLO_LEN, WELCOME_LEN};

@@ -12,7 +12,7 @@ pub(crate) use relay::RelayLayers;
 
 use crate::schedule::DirectionKeys;
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
-use packet_crypto::derive::gcm;
+use packet_crypto::keys::gcm;
 use packet_crypto::window::ReplayWindow;
 use std::ops::Range;
 use wire::packet::{LAYER_LEN, LAYERS_MAX, TAG_LEN};

@@ -1,7 +1,7 @@
 //! The key schedule: which label makes which key of a hop (docs/spec/onion.md, "Key schedule").
 
 use crate::keys::BindingKey;
-use packet_crypto::derive::{RawKeys, expand};
+use packet_crypto::keys::{RawKeys, expand};
 use zeroize::Zeroizing;
 
 /// What one direction of one layer works with.
@@ -41,7 +41,7 @@ impl HopKeys {
 
 /// What the KEM adds to a hop handshake.
 pub(crate) fn psk(kem_secret: &[u8], kem_key_hash: &[u8; 32], ciphertext: &[u8]) -> Zeroizing<[u8; 32]> {
-    packet_crypto::derive::kem_psk(b"hushwire onion 1 psk", kem_secret, kem_key_hash, ciphertext)
+    packet_crypto::keys::kem_psk(b"hushwire onion 1 psk", kem_secret, kem_key_hash, ciphertext)
 }
 
 /// Raw keys of test vectors.

@@ -1,6 +1,6 @@
 //! Noise handshakes by snow over the primitives of aws-lc-rs: X25519, ChaCha20-Poly1305, SHA-256.
 
-use crate::derive::TAG_LEN;
+use crate::keys::TAG_LEN;
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use aws_lc_rs::digest::{Context, SHA256};

@@ -67,7 +67,7 @@ impl Indices {
 mod tests {
     use super::*;
     use crate::schedule::{DirectionKeys, Role};
-    use packet_crypto::derive::RawKeys;
+    use packet_crypto::keys::RawKeys;
     use zeroize::Zeroizing;
 
     fn indices(hopping: Hopping) -> Indices {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::schedule::{HopKeys, test_keys};
-use packet_crypto::derive::sha256;
 use packet_crypto::filler::Filler;
+use packet_crypto::keys::sha256;
 use proptest::prelude::*;
 use wire::packet::PacketSize;
 

@@ -12,7 +12,7 @@ use crate::message::RequestNumber;
 use crate::parts::{self, Assembly, Part};
 use crate::reason::Reason;
 use crate::schedule::HopKeys;
-use packet_crypto::derive::sha256;
+use packet_crypto::keys::sha256;
 use rand_chacha::rand_core::Rng;
 use std::time::Instant;
 use wire::cell::CircuitId;

@@ -18,7 +18,7 @@ fn the_key_schedule_is_that_of_the_specification() {
 
 #[test]
 fn the_psk_is_that_of_the_specification() {
-    let key_hash = packet_crypto::derive::sha256(&[0x44; 1184]);
+    let key_hash = packet_crypto::keys::sha256(&[0x44; 1184]);
     let psk = psk(&[0x66; 32], &key_hash, &[0x55; 1088]);
     assert_eq!(hex(&*psk), "a2ffb18b4b56dd629998775d017147ce0257f61f44c433b76860aaaff82c0253");
 }
