@@ -117,6 +117,7 @@ pub fn onion_relay(input: &[u8], start: Instant) {
             relay.handle_timeout(now);
         }
         assert!(relay.circuits() <= 8, "more circuits than there may be");
+        assert!(relay.is_consistent(), "an id leads to a circuit that does not have it");
         while relay.poll_event().is_some() {}
         let waiting: Vec<Neighbour> = relay.waiting().collect();
         for to in waiting {

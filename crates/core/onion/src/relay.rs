@@ -247,6 +247,12 @@ impl Relay {
         self.table.len()
     }
 
+    /// True when every side that leads somewhere belongs to a circuit: what the fuzz body checks after each step.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let onward = self.table.iter().filter(|(_, circuit)| circuit.onward.side().is_some()).count();
+        self.table.sides() == self.table.len() as usize + onward
+    }
+
     /// What was done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

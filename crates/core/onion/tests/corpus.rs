@@ -34,10 +34,10 @@ fn onion_message_corpus() {
 
 #[test]
 fn onion_relay_corpus() {
-    replay("onion_relay", 3, |input| onion::fuzz::onion_relay(input, start()));
+    replay("onion_relay", 11, |input| onion::fuzz::onion_relay(input, start()));
 }
 
 #[test]
 fn onion_circuit_corpus() {
-    replay("onion_circuit", 3, |input| onion::fuzz::onion_circuit(input, start()));
+    replay("onion_circuit", 11, |input| onion::fuzz::onion_circuit(input, start()));
 }

@@ -50,6 +50,11 @@ impl Table {
         (self.slots.len() - self.free.len()) as u32
     }
 
+    /// Sides that lead somewhere.
+    pub(super) fn sides(&self) -> usize {
+        self.sides.len()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.len() >= self.limit
     }

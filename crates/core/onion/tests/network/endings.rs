@@ -130,6 +130,8 @@ fn an_ending_goes_outward_without_its_reason() {
 fn every_single_lost_cell_of_an_ending_is_made_good() {
     for lost in 0..6 {
         let mut net = Net::built(3, 6);
+        net.say(0);
+        net.settle();
         let mut number = 0;
         net.set_filter(move |cell| {
             let ending = matches!(cell.head.command, Command::Destroy | Command::Destroyed);
@@ -139,7 +141,7 @@ fn every_single_lost_cell_of_an_ending_is_made_good() {
         net.circuit.destroy(net.now);
         net.run(LONG);
         assert!(net.circuit.is_finished());
-        assert_eq!(net.circuits(), 0, "without cell {lost}");
+        assert_eq!(net.circuits(), 0, "without cell {lost}; circuits that were used do not end of themselves so soon");
         assert!(net.relays.iter().all(|relay| relay.poll_timeout().is_none()), "nothing is left to do");
     }
 }
@@ -148,6 +150,8 @@ fn every_single_lost_cell_of_an_ending_is_made_good() {
 fn every_single_lost_cell_of_a_truncation_is_made_good() {
     for lost in 0..10 {
         let mut net = Net::built(3, 7);
+        net.say(0);
+        net.settle();
         let mut number = 0;
         net.set_filter(move |_| {
             number += 1;
@@ -279,6 +283,62 @@ fn half_open_circuits_are_forgotten() {
     net.run(LONG);
     assert_eq!(net.circuits(), 0);
     assert_eq!(net.events, [CircuitEvent::Closed { cause: Cause::TimedOut }]);
+}
+
+/// A request that was overtaken by a later one changes nothing.
+#[test]
+fn an_old_request_is_ignored() {
+    let mut net = Net::built(1, 17);
+    net.relays.push(relay(2, 2));
+    let held: Rc<RefCell<Vec<Cell>>> = Rc::default();
+    let hold = Rc::clone(&held);
+    net.set_filter(move |cell| {
+        hold.borrow_mut().push(cell.clone());
+        false
+    });
+    net.circuit.truncate(net.now, position(1)).expect("the only hop");
+    net.run(Duration::from_millis(1));
+    net.clear_filter();
+    net.run(Duration::from_secs(1));
+    net.extend(2);
+    net.settle();
+    net.say(1);
+    net.settle();
+    assert_eq!(net.delivered.last().map(|last| (last.0, last.2)), Some((2, 1)));
+    let late = held.borrow()[0].clone();
+    net.deliver(late);
+    net.say(2);
+    net.settle();
+    assert_eq!(net.delivered.last().map(|last| (last.0, last.2)), Some((2, 2)), "the second hop is still there");
+    assert_eq!(net.relays[0].counters().dropped.get(&Dropped::Stale), Some(&1));
+}
+
+/// A hop that the client has not spoken to gets nothing through, and another node's cells get nowhere.
+#[test]
+fn a_next_hop_speaks_only_after_the_client() {
+    let mut net = Net::built(1, 18);
+    net.relays.push(relay(2, 2));
+    let id = Rc::new(RefCell::new(None));
+    let see = Rc::clone(&id);
+    net.set_filter(move |cell| {
+        if cell.head.command == Command::Create {
+            *see.borrow_mut() = Some(cell.head.circuit);
+        }
+        true
+    });
+    net.extend(2);
+    net.settle();
+    let circuit = id.borrow().expect("a first message went on");
+    let head = CellHead { circuit, command: Command::Relay };
+    let back = |net: &mut Net, from| {
+        let before = net.relays[0].counters().forwarded;
+        net.deliver(Cell { from, to: 1, head, region: region() });
+        net.relays[0].counters().forwarded - before
+    };
+    assert_eq!(back(&mut net, 2), 0, "the client has not spoken to it");
+    net.say(1);
+    net.settle();
+    assert_eq!((back(&mut net, 3), back(&mut net, 2)), (0, 1));
 }
 
 /// A client that builds and then says nothing loses the hop, and learns it when it speaks.
