@@ -34,7 +34,7 @@ use thiserror::Error;
 use wire::cell::{CellHead, CircuitId, Command};
 
 /// Hop handshakes that a relay works on in a second, whatever its configuration says; the rest is dropped, and their clients
-/// repeat. At 70 us each they take a seventh of a core.
+/// repeat. At 93 us each they take a fifth of a core.
 pub const HANDSHAKES_PER_SECOND_MAX: u32 = 2_000;
 /// Ended circuits of which a neighbour is told until it says that it knows. When there are more, it is told once.
 pub const LEAVING_MAX: usize = 4_096;
