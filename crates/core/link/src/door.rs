@@ -211,7 +211,7 @@ mod tests {
     /// The values of docs/spec/link.md, "Test vectors"; made once by an independent implementation.
     #[test]
     fn the_day_keys_are_those_of_the_specification() {
-        use crate::schedule::gcm;
+        use packet_crypto::keys::gcm;
         let derived = DayKeys::derive(&DoorKey::from_bytes([0x33; 32]), 20_000);
         let expected: [(&LessSafeKey, u128); 3] = [
             (&derived.message_1, 0xc62b_1b3c_6baf_1307_012a_4ce6_2cab_13ac),

@@ -7,21 +7,16 @@
 //! ```
 
 use crate::noise;
-use crate::schedule::{RawKeys, psk};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::schedule::psk;
 use aws_lc_rs::kem::{AlgorithmId, Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use identity::{LinkKey, LinkSecret};
+use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, sha256};
 use snow::HandshakeState;
 use thiserror::Error;
 use wire::packet::TAG_LEN;
-use zeroize::Zeroizing;
 
 /// Bytes of an X25519 public key.
 pub(crate) const KEY_LEN: usize = 32;
-/// Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
-pub(crate) const KEM_KEY_LEN: usize = 1184;
-/// Bytes of an ML-KEM-768 ciphertext.
-pub(crate) const KEM_CIPHERTEXT_LEN: usize = 1088;
 /// Bytes of the second message's payload.
 pub(crate) const ANSWER_PAYLOAD_LEN: usize = 16;
 /// Bytes of the first message without extra payload: that of a rekey.
@@ -90,7 +85,7 @@ impl Initiation {
         self.noise.set_psk(PSK_PLACE, &*psk).map_err(primitives)?;
         let mut payload = [0; ANSWER_PAYLOAD_LEN];
         self.noise.read_message(message, &mut payload).map_err(|_| HandshakeError::Refused)?;
-        Ok((raw_keys(&mut self.noise), payload))
+        Ok((RawKeys::split(&mut self.noise), payload))
     }
 }
 
@@ -135,19 +130,8 @@ impl Asked {
         out[..KEM_CIPHERTEXT_LEN].copy_from_slice(ciphertext.as_ref());
         let written = self.noise.write_message(payload, &mut out[KEM_CIPHERTEXT_LEN..]).map_err(primitives)?;
         debug_assert_eq!(written, SECOND_LEN - KEM_CIPHERTEXT_LEN, "the layout of the second message");
-        Ok(raw_keys(&mut self.noise))
+        Ok(RawKeys::split(&mut self.noise))
     }
-}
-
-fn raw_keys(noise: &mut HandshakeState) -> RawKeys {
-    let (initiator, responder) = noise.dangerously_get_raw_split();
-    RawKeys { initiator: Zeroizing::new(initiator), responder: Zeroizing::new(responder) }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 fn primitives(_: snow::Error) -> HandshakeError {

@@ -2,10 +2,11 @@
 
 mod indices;
 
-use crate::schedule::{DirectionKeys, HeaderMask, RawKeys, Role, gcm};
-use crate::window::ReplayWindow;
+use crate::schedule::{DirectionKeys, HeaderMask, Role};
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use indices::Indices;
+use packet_crypto::keys::{RawKeys, gcm};
+use packet_crypto::window::ReplayWindow;
 use port_hopping::HopSecret;
 use wire::packet::{HEADER_LEN, TAG_LEN};
 

@@ -5,7 +5,6 @@ mod config;
 mod door;
 mod endpoint;
 mod event;
-mod filler;
 mod handshake;
 mod hops;
 mod keyset;
@@ -17,7 +16,6 @@ mod route;
 mod schedule;
 mod state;
 mod table;
-mod window;
 
 pub use config::{Accept, EndpointConfig, LINK_VERSION, MAX_LINKS, PARAMETERS_LEN, Parameters};
 pub use endpoint::{Endpoint, SealError};

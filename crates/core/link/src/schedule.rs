@@ -4,10 +4,9 @@
 
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};
-use aws_lc_rs::aead::{AES_128_GCM, LessSafeKey, UnboundKey};
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::aead::LessSafeKey;
 use identity::DoorKey;
+use packet_crypto::keys::{RawKeys, expand, gcm, kem_psk};
 use wire::packet::TAG_LEN;
 use zeroize::Zeroizing;
 
@@ -17,14 +16,6 @@ const DAY_S: u64 = 86_400;
 /// The UTC day of a Unix time: what the seal keys of a door change with.
 pub(crate) fn utc_day(unix_s: u64) -> u32 {
     u32::try_from(unix_s / DAY_S).unwrap_or(u32::MAX)
-}
-
-/// The two keys that a finished Noise handshake gives, one per direction.
-pub(crate) struct RawKeys {
-    /// For what the initiator sends.
-    pub(crate) initiator: Zeroizing<[u8; 32]>,
-    /// For what the responder sends.
-    pub(crate) responder: Zeroizing<[u8; 32]>,
 }
 
 /// Which end of a handshake a node is.
@@ -140,33 +131,7 @@ impl DayKeys {
     }
 }
 
-/// psk = HKDF(salt = label, ikm = KEM secret, info = SHA-256(KEM key) | SHA-256(ciphertext)).
+/// What the KEM adds to a handshake.
 pub(crate) fn psk(kem_secret: &[u8], kem_key_hash: &[u8; 32], ciphertext: &[u8]) -> Zeroizing<[u8; 32]> {
-    let prk = Salt::new(HKDF_SHA256, b"hushwire link 1 psk").extract(kem_secret);
-    fill(&prk, &[kem_key_hash, digest(&SHA256, ciphertext).as_ref()])
-}
-
-/// An AES-128-GCM key.
-pub(crate) fn gcm(key: &[u8; 16]) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).expect("16 bytes are an AES-128-GCM key"))
-}
-
-/// HKDF-Expand of a uniformly random key.
-fn expand<const N: usize>(key: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
-    fill(&Prk::new_less_safe(HKDF_SHA256, key), info)
-}
-
-fn fill<const N: usize>(prk: &Prk, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
-    let mut out = Zeroizing::new([0; N]);
-    let okm = prk.expand(info, Length(N)).expect("at most 32 bytes, below the limit of HKDF");
-    okm.fill(&mut *out).expect("the length that was asked for");
-    out
-}
-
-struct Length(usize);
-
-impl KeyType for Length {
-    fn len(&self) -> usize {
-        self.0
-    }
+    kem_psk(b"hushwire link 1 psk", kem_secret, kem_key_hash, ciphertext)
 }

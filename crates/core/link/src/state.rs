@@ -250,8 +250,9 @@ impl LinkState {
 mod tests {
     use super::*;
     use crate::keyset::Hopping;
-    use crate::schedule::{RawKeys, Role};
+    use crate::schedule::Role;
     use identity::{DoorKey, LinkSecret, NodeSecret};
+    use packet_crypto::keys::RawKeys;
     use zeroize::Zeroizing;
 
     fn config() -> EndpointConfig {

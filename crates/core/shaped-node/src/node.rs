@@ -286,6 +286,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         match head.command {
             Command::Relay => self.handle_relay(now, link, head, region),
             Command::Destroy => self.handle_destroy(link, head),
+            // A pair has no relays: its one circuit is the link itself.
+            Command::Create | Command::Created | Command::Destroyed => {}
             Command::Cover
             | Command::Report
             | Command::Challenge

@@ -39,10 +39,23 @@ pub enum Command {
     HopAnswer = 9,
     /// Circuit 0: the responder asks for a hop.
     HopAsk = 10,
-    /// A leg header and perhaps a session packet, under the circuit's layers.
+    /// A leg header and perhaps a session packet, under the circuit's layers; or a control message, under them too.
     Relay = 16,
-    /// The other side may forget this circuit.
+    /// A part of the first message of a hop handshake.
+    Create = 17,
+    /// A part of the second message.
+    Created = 18,
+    /// The circuit is gone.
     Destroy = 20,
+    /// As the other side said, the circuit is gone.
+    Destroyed = 21,
+}
+
+impl Command {
+    /// True for cells of a circuit, which the link only carries.
+    pub fn is_of_circuit(self) -> bool {
+        matches!(self, Self::Relay | Self::Create | Self::Created | Self::Destroy | Self::Destroyed)
+    }
 }
 
 impl TryFrom<u8> for Command {
@@ -62,7 +75,10 @@ impl TryFrom<u8> for Command {
             9 => Self::HopAnswer,
             10 => Self::HopAsk,
             16 => Self::Relay,
+            17 => Self::Create,
+            18 => Self::Created,
             20 => Self::Destroy,
+            21 => Self::Destroyed,
             _ => return Err(DecodeError::Unknown("cell command")),
         })
     }

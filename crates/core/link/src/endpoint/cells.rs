@@ -38,7 +38,12 @@ impl Endpoint {
             Command::HopProbe => self.handle_hop_probe(slot),
             Command::HopAnswer => self.handle_hop_answer(slot, came, region),
             Command::HopAsk => self.handle_hop_ask(now, slot, came),
-            Command::Cover | Command::Relay | Command::Destroy => Err(DropReason::BadCell),
+            Command::Cover
+            | Command::Relay
+            | Command::Create
+            | Command::Created
+            | Command::Destroy
+            | Command::Destroyed => Err(DropReason::BadCell),
         };
         match handled {
             Ok(()) => {

@@ -122,7 +122,7 @@ impl Endpoint {
         }
         let Ok(head) = head else { return self.drop_packet(DropReason::BadCell) };
         match head.command {
-            Command::Relay | Command::Destroy if head.circuit != CircuitId::LINK => Received::Cell { link, head },
+            command if command.is_of_circuit() && head.circuit != CircuitId::LINK => Received::Cell { link, head },
             Command::Cover if head.circuit == CircuitId::LINK => Received::Cell { link, head },
             _ if head.circuit == CircuitId::LINK => self.handle_own_cell(now, slot, head.command, came, packet),
             _ => self.drop_packet(DropReason::BadCell),

@@ -66,7 +66,8 @@ impl Indices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{DirectionKeys, RawKeys, Role};
+    use crate::schedule::{DirectionKeys, Role};
+    use packet_crypto::keys::RawKeys;
     use zeroize::Zeroizing;
 
     fn indices(hopping: Hopping) -> Indices {

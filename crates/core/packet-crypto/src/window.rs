@@ -1,31 +1,38 @@
 //! The replay window of one receiving key (RFC 6479).
 
 /// Packets behind the newest one that are still accepted, each once.
-pub(crate) const WINDOW: u64 = 8192;
+pub const WINDOW: u64 = 8192;
 /// One word more than the window, so that the word which the newest counter enters can be cleared.
 const WORDS: usize = WINDOW as usize / 64 + 1;
 
-/// Remembers which of the newest [`WINDOW`] counters came.
-pub(crate) struct ReplayWindow {
+/// Remembers which of the newest [`WINDOW`] counters came. Takes about a kilobyte.
+pub struct ReplayWindow {
     /// The lowest counter that is above all accepted ones.
     end: u64,
     bits: [u64; WORDS],
 }
 
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ReplayWindow {
-    pub(crate) fn new() -> Self {
+    /// A window before the first packet.
+    pub fn new() -> Self {
         Self { end: 0, bits: [0; WORDS] }
     }
 
     /// The lowest counter that is above all accepted ones; 0 before the first.
-    pub(crate) fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.end
     }
 
     /// True when `counter` is neither too old nor already accepted. Changes nothing: the packet is not yet
     /// authenticated.
     #[inline]
-    pub(crate) fn is_new(&self, counter: u64) -> bool {
+    pub fn is_new(&self, counter: u64) -> bool {
         if counter >= self.end {
             return true;
         }
@@ -34,7 +41,7 @@ impl ReplayWindow {
 
     /// Accepts an authenticated counter; true when it is above all before.
     #[inline]
-    pub(crate) fn accept(&mut self, counter: u64) -> bool {
+    pub fn accept(&mut self, counter: u64) -> bool {
         let newest = counter >= self.end;
         if newest {
             // Words between the newest counter's old and new place hold bits of counters that left the window.

@@ -1,4 +1,4 @@
-//! Random bytes for the reserved part of a region, from a local AES-CTR stream: the system's source costs more than
+//! Random bytes for parts of a region that nobody reads, from a local AES-CTR stream: the system's source costs more than
 //! two AEADs a cell.
 
 use aes::Aes128;
@@ -8,19 +8,20 @@ use aes::cipher::{BlockEncrypt, KeyInit};
 const BATCH: usize = 8;
 
 /// An endless stream of bytes that nobody else can guess.
-pub(crate) struct Filler {
+pub struct Filler {
     key: Aes128,
     counter: u128,
 }
 
 impl Filler {
-    pub(crate) fn new(key: &[u8; 16]) -> Self {
+    /// Starts the stream of a key that comes from a cryptographic random source and is used for nothing else.
+    pub fn new(key: &[u8; 16]) -> Self {
         Self { key: Aes128::new(key.into()), counter: 0 }
     }
 
     /// Fills `bytes`; blocks go through the cipher eight at a time.
     #[inline]
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+    pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(BATCH * 16) {
             let mut blocks = [aes::Block::default(); BATCH];
             for block in &mut blocks {

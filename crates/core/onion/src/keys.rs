@@ -1,0 +1,156 @@
+//! Keys and names: a relay's onion key, which interval it belongs to, and what a client knows of a relay.
+
+use aws_lc_rs::agreement::{PrivateKey, X25519};
+use identity::NodeId;
+use std::fmt;
+use wire::packet::PacketSize;
+use zeroize::Zeroizing;
+
+/// The number of a directory's interval. A relay's onion key lives for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Interval(pub u64);
+
+/// What all nodes of one network have in common and every handshake binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// The network's id.
+    pub id: [u8; 32],
+    /// P, network-wide.
+    pub packet_size: PacketSize,
+}
+
+/// The X25519 public key of a relay's hop handshakes, for one interval.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OnionKey(pub [u8; 32]);
+
+impl fmt::Debug for OnionKey {
+    /// Which relay a circuit uses is private: `Debug` may end in a log, so it shows none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnionKey(..)")
+    }
+}
+
+/// The secret half of an [`OnionKey`]. Erased on drop.
+#[derive(Clone)]
+pub struct OnionSecret(Zeroizing<[u8; 32]>);
+
+impl OnionSecret {
+    /// Takes 32 bytes from a cryptographic random source, or a stored key.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The public half.
+    pub fn onion_key(&self) -> OnionKey {
+        let private = PrivateKey::from_private_key(&X25519, &*self.0).expect("any 32 bytes are an X25519 key");
+        let public = private.compute_public_key().expect("an X25519 key has a public half");
+        let mut key = [0; 32];
+        key.copy_from_slice(public.as_ref());
+        OnionKey(key)
+    }
+
+    /// The key itself, for the handshake and for whoever stores it.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OnionSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnionSecret(..)")
+    }
+}
+
+/// The onion keys that a relay answers under: of the present interval and of the one before.
+#[derive(Debug, Clone)]
+pub struct OnionKeys {
+    present: (Interval, OnionSecret),
+    previous: Option<(Interval, OnionSecret)>,
+}
+
+impl OnionKeys {
+    /// A relay's first key.
+    pub fn new(interval: Interval, secret: OnionSecret) -> Self {
+        Self { present: (interval, secret), previous: None }
+    }
+
+    /// A new interval: its key is the present one, and the present one becomes the previous one, which goes.
+    /// An interval that is not above the present one changes nothing.
+    pub fn rotate(&mut self, interval: Interval, secret: OnionSecret) {
+        if interval > self.present.0 {
+            self.previous = Some(std::mem::replace(&mut self.present, (interval, secret)));
+        }
+    }
+
+    /// The key of an interval, if it is one of the two.
+    pub(crate) fn of(&self, interval: Interval) -> Option<&OnionSecret> {
+        let (present, previous) = (Some(&self.present), self.previous.as_ref());
+        [present, previous].into_iter().flatten().find(|(of, _)| *of == interval).map(|(_, secret)| secret)
+    }
+}
+
+/// What a client knows of a relay that it extends to, from the network's document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RelaySpec {
+    /// The relay's name.
+    pub node_id: NodeId,
+    /// Its onion key of `interval`.
+    pub onion_key: OnionKey,
+    /// The interval of the document.
+    pub interval: Interval,
+}
+
+impl fmt::Debug for RelaySpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelaySpec(..)")
+    }
+}
+
+/// A key that both ends of a hop handshake have and use for nothing else: what binds a message outside of the circuit
+/// to it. Compared and hashed by those who use it; never sent.
+#[derive(Clone)]
+pub struct BindingKey(pub(crate) Zeroizing<[u8; 32]>);
+
+impl BindingKey {
+    /// The key itself.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BindingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BindingKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(byte: u8) -> OnionSecret {
+        OnionSecret::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn two_intervals_are_accepted() {
+        let mut keys = OnionKeys::new(Interval(7), secret(7));
+        let accepted =
+            |keys: &OnionKeys| (5..12).filter(|number| keys.of(Interval(*number)).is_some()).collect::<Vec<_>>();
+        assert_eq!(accepted(&keys), [7]);
+        keys.rotate(Interval(8), secret(8));
+        assert_eq!(accepted(&keys), [7, 8]);
+        keys.rotate(Interval(8), secret(9));
+        assert_eq!(keys.of(Interval(8)).map(OnionSecret::onion_key), Some(secret(8).onion_key()));
+        keys.rotate(Interval(10), secret(10));
+        assert_eq!(accepted(&keys), [8, 10]);
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let spec = RelaySpec { node_id: NodeId([1; 32]), onion_key: secret(1).onion_key(), interval: Interval(1) };
+        let binding = BindingKey(Zeroizing::new([1; 32]));
+        let shown = format!("{:?} {:?} {:?} {spec:?} {binding:?}", secret(1), secret(1).onion_key(), spec.node_id);
+        assert_eq!(shown, "OnionSecret(..) OnionKey(..) NodeId(..) RelaySpec(..) BindingKey(..)");
+    }
+}

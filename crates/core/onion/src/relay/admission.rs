@@ -1,0 +1,128 @@
+//! Who may cost a relay a handshake.
+
+use super::{HANDSHAKES_PER_SECOND_MAX, Neighbour, RelayConfig};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Counts events of the present second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RateWindow {
+    start: Option<Instant>,
+    count: u32,
+}
+
+impl RateWindow {
+    pub(super) fn new() -> Self {
+        Self { start: None, count: 0 }
+    }
+
+    /// Counts one event if there are fewer than `limit` in this second.
+    pub(super) fn admit(&mut self, now: Instant, limit: u32) -> bool {
+        if self.start.is_none_or(|start| now.saturating_duration_since(start) >= Duration::from_secs(1)) {
+            *self = Self { start: Some(now), count: 0 };
+        }
+        let admitted = self.count < limit;
+        self.count += u32::from(admitted);
+        admitted
+    }
+}
+
+/// Handshakes of all neighbours and of each; circuits that begin at each. One entry for each link, whose number the caller
+/// bounds; it goes with the link.
+pub(super) struct Admission {
+    all: RateWindow,
+    neighbours: BTreeMap<Neighbour, Share>,
+    all_limit: u32,
+    neighbour_limit: u32,
+    circuits_limit: u32,
+}
+
+struct Share {
+    rate: RateWindow,
+    circuits: u32,
+}
+
+/// What a handshake meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It is worked on.
+    Yes,
+    /// Too many in this second: later perhaps.
+    Later,
+    /// The neighbour has all its circuits.
+    Full,
+}
+
+impl Admission {
+    pub(super) fn new(config: &RelayConfig) -> Self {
+        Self {
+            all: RateWindow::new(),
+            neighbours: BTreeMap::new(),
+            all_limit: config.handshakes_per_second.min(HANDSHAKES_PER_SECOND_MAX),
+            neighbour_limit: config.handshakes_per_neighbour,
+            circuits_limit: config.circuits_per_neighbour,
+        }
+    }
+
+    /// Asks for one handshake. A neighbour above its own rate takes nothing from the others'.
+    pub(super) fn admit(&mut self, now: Instant, neighbour: Neighbour) -> Admitted {
+        let share = self.neighbours.entry(neighbour).or_insert(Share { rate: RateWindow::new(), circuits: 0 });
+        if share.circuits >= self.circuits_limit {
+            return Admitted::Full;
+        }
+        let admitted = share.rate.admit(now, self.neighbour_limit) && self.all.admit(now, self.all_limit);
+        if admitted { Admitted::Yes } else { Admitted::Later }
+    }
+
+    /// A circuit begins at this neighbour.
+    pub(super) fn opened(&mut self, neighbour: Neighbour) {
+        if let Some(share) = self.neighbours.get_mut(&neighbour) {
+            share.circuits += 1;
+        }
+    }
+
+    /// A circuit that began at this neighbour is gone.
+    pub(super) fn closed(&mut self, neighbour: Neighbour) {
+        if let Some(share) = self.neighbours.get_mut(&neighbour) {
+            share.circuits = share.circuits.saturating_sub(1);
+        }
+    }
+
+    /// The link is down and its circuits are gone.
+    pub(super) fn forget(&mut self, neighbour: Neighbour) {
+        self.neighbours.remove(&neighbour);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Network;
+    use identity::NodeId;
+    use wire::packet::PacketSize;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+    fn a_flood_of_one_neighbour_leaves_the_others_their_share() {
+        let network = Network { id: [0; 32], packet_size: PacketSize::DEFAULT };
+        let config = RelayConfig {
+            circuits_per_neighbour: 30,
+            handshakes_per_second: 100,
+            handshakes_per_neighbour: 25,
+            ..RelayConfig::new(network, NodeId([0; 32]))
+        };
+        let (mut admission, start) = (Admission::new(&config), Instant::now());
+        let mut admitted = |now, neighbour, tries: u32| {
+            (0..tries).filter(|_| admission.admit(now, Neighbour(neighbour)) == Admitted::Yes).count()
+        };
+        assert_eq!(admitted(start, 1, 10_000), 25);
+        assert_eq!((2..9).map(|neighbour| admitted(start, neighbour, 20)).sum::<usize>(), 75, "the rest of 100");
+        assert_eq!(admitted(start + Duration::from_secs(1), 1, 10_000), 25);
+        for _ in 0..30 {
+            admission.opened(Neighbour(1));
+        }
+        assert_eq!(admission.admit(start + Duration::from_secs(3), Neighbour(1)), Admitted::Full);
+        admission.closed(Neighbour(1));
+        assert_eq!(admission.admit(start + Duration::from_secs(3), Neighbour(1)), Admitted::Yes);
+    }
+}
