@@ -269,7 +269,7 @@ pub(crate) fn closing(fd: i32) {
 }
 
 /// Whether sets watch this descriptor.
-fn is_watched(fd: i32) -> bool {
+pub(crate) fn is_watched(fd: i32) -> bool {
     COUNTS.get(fd as usize).is_some_and(|count| count.load(Ordering::Acquire) != 0)
 }
 
@@ -321,8 +321,9 @@ pub(crate) fn announce(set: i32) {
             && let Some(found) = table::find(entry.fd)
             && let Some(link) = found.link()
         {
-            crate::plain::honour(&found, link, entry.fd);
             locked.entry(place).announced = link.announce();
+            // After it: who wants the plain socket rings whoever has announced sleep.
+            crate::plain::honour(&found, link, entry.fd);
         }
         place = entry.next;
     }

@@ -1,7 +1,7 @@
 //! The calls of libc that this library stands in front of.
 //!
-//! Each hook costs one load for a descriptor that is not ours and then goes on to the real call. A panic cannot leave a
-//! hook: at the edge of an `extern "C"` function it ends the process.
+//! Each hook costs one load for a descriptor that is not ours and then goes on to the real call. A thread that is cancelled
+//! in such a call unwinds through the hook, which lets go of what it holds.
 
 mod descriptors;
 mod messages;
@@ -18,7 +18,7 @@ macro_rules! hooks {
         /// As for the call of libc of this name.
         #[allow(clippy::too_many_arguments, reason = "libc decides")]
         #[cfg_attr(not(test), unsafe(no_mangle))]
-        pub(super) unsafe extern "C" fn $name($($argument: $kind),*) -> $result $body
+        pub(super) unsafe extern "C-unwind" fn $name($($argument: $kind),*) -> $result $body
     )*};
 }
 pub(super) use hooks;

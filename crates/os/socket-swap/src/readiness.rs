@@ -3,10 +3,21 @@
 use crate::link::{Broken, Link, Word};
 use crate::table::Reference;
 use crate::{lock, plain, real};
-use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 /// Threads of this process that sleep until a descriptor is ready.
+#[cfg(not(loom))]
 static SLEEPERS: AtomicU32 = AtomicU32::new(0);
+
+#[cfg(not(loom))]
+fn sleepers() -> &'static AtomicU32 {
+    &SLEEPERS
+}
+
+#[cfg(loom)]
+use crate::model::sleepers;
 
 /// More doorbells than this cannot be on their way: each was rung for another announcement of ours.
 const RINGS_OWED_MAX: u64 = u32::MAX as u64;
@@ -18,20 +29,20 @@ pub(crate) struct Asleep {
 
 impl Asleep {
     pub(crate) fn new() -> Self {
-        SLEEPERS.fetch_add(1, Ordering::SeqCst);
+        sleepers().fetch_add(1, Ordering::SeqCst);
         Self { _private: () }
     }
 
     /// Awake. Returns whether nobody else of this process sleeps.
     pub(crate) fn was_last(self) -> bool {
         std::mem::forget(self);
-        SLEEPERS.fetch_sub(1, Ordering::SeqCst) == 1
+        sleepers().fetch_sub(1, Ordering::SeqCst) == 1
     }
 }
 
 impl Drop for Asleep {
     fn drop(&mut self) {
-        SLEEPERS.fetch_sub(1, Ordering::SeqCst);
+        sleepers().fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -70,7 +81,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
         link.set(Word::Drained, link.get(Word::Drained).wrapping_add(drained.unsigned_abs() as u64));
     }
     // Others may sleep on the doorbell that was just taken: have it rung again for the next news.
-    if took && SLEEPERS.load(Ordering::SeqCst) > 0 {
+    if took && sleepers().load(Ordering::SeqCst) > 0 {
         link.announce();
     }
     true

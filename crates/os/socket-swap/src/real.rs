@@ -59,7 +59,7 @@ macro_rules! real {
             // SAFETY: libc's symbol of this name has this type; what the caller passes is the caller's promise. A missing
             // symbol is replaced by a function that ignores its arguments.
             unsafe {
-                let call: unsafe extern "C" fn($($kind),*) -> $result = std::mem::transmute(address);
+                let call: unsafe extern "C-unwind" fn($($kind),*) -> $result = std::mem::transmute(address);
                 call($($argument),*)
             }
         }
@@ -84,6 +84,7 @@ real! {
     sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
     splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t;
     shutdown(fd: c_int, how: c_int) -> c_int;
+    getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut socklen_t) -> c_int;
     setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: socklen_t) -> c_int;
     fcntl(fd: c_int, command: c_int, argument: usize) -> c_int;
     ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int;
