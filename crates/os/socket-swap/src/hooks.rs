@@ -11,6 +11,7 @@ mod waiting;
 mod waiting_sets;
 
 /// Exports functions under the names of libc's.
+#[cfg(panic = "unwind")]
 macro_rules! hooks {
     ($($(#[$note:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) -> $result:ty $body:block)*) => {$(
         $(#[$note])*
@@ -19,6 +20,18 @@ macro_rules! hooks {
         #[allow(clippy::too_many_arguments, reason = "libc decides")]
         #[cfg_attr(not(test), unsafe(no_mangle))]
         pub(super) unsafe extern "C-unwind" fn $name($($argument: $kind),*) -> $result $body
+    )*};
+}
+/// The same, with the other kind of edge (see `real.rs`).
+#[cfg(not(panic = "unwind"))]
+macro_rules! hooks {
+    ($($(#[$note:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) -> $result:ty $body:block)*) => {$(
+        $(#[$note])*
+        /// # Safety
+        /// As for the call of libc of this name.
+        #[allow(clippy::too_many_arguments, reason = "libc decides")]
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        pub(super) unsafe extern "C" fn $name($($argument: $kind),*) -> $result $body
     )*};
 }
 pub(super) use hooks;

@@ -21,8 +21,10 @@ mod sync;
 #[cfg(loom)]
 mod model;
 #[cfg(loom)]
-use model::{governor, lock, real, relay, rendezvous, statistics, table};
+use model::{cancel, governor, lock, real, relay, rendezvous, statistics, table};
 
+#[cfg(not(loom))]
+mod cancel;
 #[cfg(not(loom))]
 mod connection;
 #[cfg(not(loom))]

@@ -6,7 +6,7 @@ use loom::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 pub(crate) mod governor;
 pub(crate) mod lock;
@@ -15,6 +15,17 @@ pub(crate) mod statistics;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+
+/// Nobody is cancelled.
+pub(crate) mod cancel {
+    pub(crate) fn never<T>(call: impl FnOnce() -> T) -> T {
+        call()
+    }
+
+    pub(crate) fn during<T>(_connection: &super::table::Reference, _is_asleep: bool, call: impl FnOnce() -> T) -> T {
+        call()
+    }
+}
 
 /// Links of the models are settled from the beginning.
 pub(crate) mod rendezvous {
@@ -96,6 +107,10 @@ struct Kernel {
     queues: Mutex<[VecDeque<u8>; 2]>,
     arrived: Condvar,
     fenced: AtomicBool,
+    /// Threads that sleep, by side. Not loom's: each side has one thread.
+    sleepers: [AtomicU32; 2],
+    /// The error of the last call, which its caller asks for before anybody else runs.
+    error: AtomicI32,
 }
 
 loom::lazy_static! {
@@ -103,20 +118,14 @@ loom::lazy_static! {
         queues: Mutex::new([VecDeque::new(), VecDeque::new()]),
         arrived: Condvar::new(),
         fenced: AtomicBool::new(true),
+        sleepers: [AtomicU32::new(0), AtomicU32::new(0)],
+        error: AtomicI32::new(0),
     };
 }
 
 /// Threads of the calling thread's side that sleep: loom's first thread is one side, the second the other.
 pub(crate) fn sleepers() -> &'static AtomicU32 {
-    SIDE.with(|side| &SLEEPERS[side.get()])
-}
-
-static SLEEPERS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
-
-/// At the beginning of a run: one that was given up may have left some.
-#[cfg(test)]
-fn forget_sleepers() {
-    SLEEPERS.iter().for_each(|sleepers| sleepers.store(0, Ordering::Relaxed));
+    SIDE.with(|side| &KERNEL.sleepers[side.get()])
 }
 
 /// In the second thread of a model.

@@ -140,7 +140,7 @@ pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
         let (at, length) = link.own_run(from, written.wrapping_sub(from));
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: a run of our own ring, which only holders of the send lock change.
-        let moved = real::outcome(unsafe { real::send(fd, at.cast(), length, flags) });
+        let moved = real::outcome(unsafe { real::send_uncancelled(fd, at.cast(), length, flags) });
         match moved {
             Ok(count) => from = from.wrapping_add(count as u64),
             Err(libc::EAGAIN) => {

@@ -40,6 +40,12 @@ impl Asleep {
     }
 }
 
+/// For a thread that was cancelled while it counted as asleep.
+#[cfg(not(any(loom, panic = "unwind")))]
+pub(crate) fn forget_sleeper() {
+    sleepers().fetch_sub(1, Ordering::SeqCst);
+}
+
 impl Drop for Asleep {
     fn drop(&mut self) {
         sleepers().fetch_sub(1, Ordering::SeqCst);
@@ -73,7 +79,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
         let mut bytes = [0u8; 64];
         let count = bytes.len().min(owed as usize);
         // SAFETY: the buffer is ours and as long as said.
-        let drained = unsafe { real::recv(fd, bytes.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
+        let drained = unsafe { real::recv_uncancelled(fd, bytes.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
         if drained <= 0 {
             return false;
         }
@@ -91,7 +97,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
 pub(crate) fn kernel_events(fd: i32, events: i16) -> i16 {
     let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry.
-    if unsafe { real::poll(&mut entry, 1, 0) } > 0 { entry.revents } else { 0 }
+    if unsafe { real::look(&mut entry) } > 0 { entry.revents } else { 0 }
 }
 
 /// Whether a descriptor that the kernel calls readable is: a doorbell alone is no data.

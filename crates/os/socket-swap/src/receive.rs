@@ -5,7 +5,7 @@ use crate::link::{Link, Word};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
 use crate::table::Reference;
-use crate::{governor, lock, plain, readiness, real, rendezvous};
+use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
 use libc::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
@@ -45,7 +45,7 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
         return wait_for_any(connection, link, call);
     }
     if plain::is_bare(connection, link, call.fd) {
-        return kernel(call.fd, 0);
+        return cancel::during(connection, false, || kernel(call.fd, 0));
     }
     let mut call = *call;
     let mut began = None;
@@ -157,14 +157,16 @@ fn from_ring(link: &Link, call: &Receiving<'_>, done: usize, unread: usize) -> u
 
 fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
     if done == 0 {
-        return kernel(call.fd, libc::MSG_DONTWAIT);
+        return cancel::never(|| kernel(call.fd, libc::MSG_DONTWAIT));
     }
     // The rest of a call that wants everything.
     match call.buffers.pieces(done, usize::MAX).next() {
         None => Ok(0),
         Some((at, length)) => {
             // SAFETY: a piece of the program's buffer.
-            real::outcome(unsafe { real::recv(call.fd, at.cast(), length, call.flags | libc::MSG_DONTWAIT) })
+            real::outcome(unsafe {
+                real::recv_uncancelled(call.fd, at.cast(), length, call.flags | libc::MSG_DONTWAIT)
+            })
         }
     }
 }
@@ -187,7 +189,14 @@ fn wait(
     }
     let asleep = readiness::Asleep::new();
     let announced = if may_block { link.announce() } else { 0 };
-    let peeked = if may_block && news() { Ok(1) } else { sleep(connection.descriptor(call.fd), may_block, began) };
+    let peeked = if may_block && news() {
+        Ok(1)
+    } else {
+        {
+            let fd = connection.descriptor(call.fd);
+            cancel::during(connection, true, || sleep(fd, may_block, began))
+        }
+    };
     if asleep.was_last() && may_block {
         link.awake(announced);
     }
@@ -240,10 +249,16 @@ pub(crate) fn time_limit(fd: i32, option: c_int) -> Option<Duration> {
 }
 
 fn peek(fd: i32, may_block: bool) -> Moved {
-    let flags = libc::MSG_PEEK | if may_block { 0 } else { libc::MSG_DONTWAIT };
     let mut byte = 0u8;
+    let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
     // SAFETY: the buffer is one byte long.
-    real::outcome(unsafe { real::recv(fd, std::ptr::from_mut(&mut byte).cast(), 1, flags) })
+    real::outcome(unsafe {
+        if may_block {
+            real::recv(fd, at, 1, libc::MSG_PEEK)
+        } else {
+            real::recv_uncancelled(fd, at, 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        }
+    })
 }
 
 /// Whether the socket holds a byte that is neither data nor a doorbell: the other side says that it sends by its ring, or is

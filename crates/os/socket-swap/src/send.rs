@@ -6,7 +6,7 @@ use crate::receive::{Moved, is_nonblocking, time_limit};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
 use crate::table::Reference;
-use crate::{governor, lock, plain, readiness, real, rendezvous};
+use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
 use libc::c_int;
 use std::sync::atomic::Ordering;
 
@@ -58,10 +58,10 @@ pub(crate) fn send(
     if !link.sends_by_ring() && !turn_to_ring(link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
-        return kernel();
+        return cancel::during(connection, false, kernel);
     }
     if is_gone(link, call.fd) || call.buffers.len() == 0 {
-        return spill(link, held, kernel);
+        return spill(connection, link, held, kernel);
     }
     by_ring(connection, link, held, call, kernel)
 }
@@ -89,7 +89,7 @@ fn by_ring(
             done += into_ring(link, call, done, room);
             if !ring(link, call.fd) {
                 // The kernel says that nobody is there, and says it to the program in its own way.
-                return spill(link, held, kernel);
+                return spill(connection, link, held, kernel);
             }
             if link.they(stance::WANTS_PLAIN) {
                 // It left its ring meanwhile and may not have seen this.
@@ -104,7 +104,7 @@ fn by_ring(
             return Ok(total);
         }
         if done == 0 && (!may_block || is_nonblocking(call.fd)) {
-            return spill(link, held, kernel);
+            return spill(connection, link, held, kernel);
         }
         if done > 0 && (!may_block || is_nonblocking(call.fd)) {
             return Ok(done);
@@ -151,12 +151,17 @@ fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
 }
 
 /// Sends what only the socket can carry: descriptors, addresses, urgent bytes, files.
-pub(crate) fn send_through_socket(link: &Link, fd: i32, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+pub(crate) fn send_through_socket(
+    connection: &Reference,
+    link: &Link,
+    fd: i32,
+    kernel: &mut dyn FnMut() -> Moved,
+) -> Moved {
     let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
     if !plain::give_back(link, fd) {
         return Err(libc::EAGAIN);
     }
-    spill(link, held, kernel)
+    spill(connection, link, held, kernel)
 }
 
 /// Whether the other side has taken everything out of its socket.
@@ -168,11 +173,11 @@ pub(crate) fn was_all_read(fd: i32) -> bool {
 }
 
 /// Turns back to the socket and makes the program's own call.
-fn spill(link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+fn spill(connection: &Reference, link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
     turn_to_socket(link);
     let _through = ThroughSocket::new(link);
     drop(held);
-    kernel()
+    cancel::during(connection, false, kernel)
 }
 
 /// Under the send lock.
@@ -201,7 +206,8 @@ fn rest_through_socket(
             let flags = if sent + in_piece > 0 { call.flags | libc::MSG_NOSIGNAL } else { call.flags };
             let fd = connection.descriptor(call.fd);
             // SAFETY: within a piece of the program's buffer.
-            let moved = real::outcome(unsafe { real::send(fd, at.add(in_piece).cast(), length - in_piece, flags) });
+            let send = || real::outcome(unsafe { real::send(fd, at.add(in_piece).cast(), length - in_piece, flags) });
+            let moved = cancel::during(connection, false, send);
             match moved {
                 // The kernel sends less than it was given only where it gives up.
                 Ok(count) if count < length - in_piece => return Ok(sent + in_piece + count),
@@ -253,7 +259,7 @@ pub(crate) fn ring(link: &Link, fd: i32) -> bool {
     link.set(Word::RungFor, sleep);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte.
-    let rung = real::outcome(unsafe { real::send(fd, [0u8].as_ptr().cast(), 1, flags) });
+    let rung = real::outcome(unsafe { real::send_uncancelled(fd, [0u8].as_ptr().cast(), 1, flags) });
     if rung.is_err() {
         link.own(Word::Rings).fetch_sub(1, Ordering::SeqCst);
         link.set(Word::RungFor, rung_for);

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::receive::{self, Moved, Receiving};
 use crate::send::{self, Sending};
 use crate::table::{self, Reference};
-use crate::{readiness, real, rendezvous};
+use crate::{cancel, readiness, real, rendezvous};
 use libc::{c_int, c_uint, c_void, iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 /// Bytes that one step of an emulated `splice` moves.
@@ -23,9 +23,9 @@ pub(super) fn receiving(
     let mut kernel = |fd: c_int, more: c_int| real::outcome(plain(fd, more));
     let moved = match found.link() {
         // Urgent bytes are in the socket or nowhere.
-        Some(_) if flags & libc::MSG_OOB != 0 => kernel(fd, 0),
+        Some(_) if flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
         Some(link) => receive::receive(found, link, &Receiving { fd, buffers, flags }, &mut kernel),
-        None => counted(found, fd, true, kernel(fd, 0)),
+        None => counted(found, fd, true, cancel::during(found, false, || kernel(fd, 0))),
     };
     give(moved)
 }
@@ -69,10 +69,10 @@ pub(super) fn sending(
     let moved = match found.link() {
         Some(_) if flags & libc::MSG_OOB != 0 => {
             table::go_plain(found, fd);
-            kernel()
+            cancel::during(found, false, kernel)
         }
         Some(link) => send::send(found, link, &Sending { fd, buffers, flags }, &mut kernel),
-        None => counted(found, fd, false, kernel()),
+        None => counted(found, fd, false, cancel::during(found, false, kernel)),
     };
     give(moved)
 }
@@ -81,8 +81,8 @@ pub(super) fn sending(
 pub(super) fn sending_plain(found: &Reference, fd: c_int, mut plain: impl FnMut() -> ssize_t) -> ssize_t {
     let mut kernel = || real::outcome(plain());
     give(match found.link() {
-        Some(link) => send::send_through_socket(link, fd, &mut kernel),
-        None => counted(found, fd, false, kernel()),
+        Some(link) => send::send_through_socket(found, link, fd, &mut kernel),
+        None => counted(found, fd, false, cancel::during(found, false, kernel)),
     })
 }
 

@@ -2,17 +2,15 @@
 
 use super::KERNEL;
 use libc::{c_int, c_void, pollfd, size_t, socklen_t, ssize_t};
-use std::sync::atomic::{AtomicI32, Ordering};
-
-static ERRNO: AtomicI32 = AtomicI32::new(0);
+use std::sync::atomic::Ordering;
 
 fn fail(error: c_int) -> ssize_t {
-    ERRNO.store(error, Ordering::Relaxed);
+    KERNEL.error.store(error, Ordering::Relaxed);
     -1
 }
 
 pub(crate) fn outcome(value: ssize_t) -> Result<usize, c_int> {
-    usize::try_from(value).map_err(|_| ERRNO.load(Ordering::Relaxed))
+    usize::try_from(value).map_err(|_| KERNEL.error.load(Ordering::Relaxed))
 }
 
 pub(crate) unsafe fn send(fd: c_int, from: *const c_void, count: size_t, _flags: c_int) -> ssize_t {
@@ -41,6 +39,14 @@ pub(crate) unsafe fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_in
         queue.drain(..count);
     }
     count as ssize_t
+}
+
+pub(crate) use recv as recv_uncancelled;
+pub(crate) use send as send_uncancelled;
+
+pub(crate) unsafe fn look(entry: *mut pollfd) -> c_int {
+    // SAFETY: the caller's entry.
+    unsafe { poll(entry, 1, 0) }
 }
 
 /// Never waits: the protocol only looks.
