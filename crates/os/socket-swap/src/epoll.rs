@@ -481,8 +481,8 @@ fn judge(set: i32, scanned: &mut [epoll_event], mut event: epoll_event) -> Optio
     let written = link.theirs(Word::Written);
     let known = entry.events & EDGE != 0 && entry.reported == Some(written);
     let true_news = readiness::is_truly_readable(&found, entry.fd);
-    let only_ring = readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
-    if true_news && !(known && only_ring) {
+    let is_old = || known && readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
+    if true_news && !is_old() {
         if let Some(mut locked) = locked() {
             locked.entry(place).reported = Some(written);
         }

@@ -34,8 +34,6 @@ pub(crate) enum Word {
     Processor = 152,
     /// Bytes read from the other side's ring.
     Read = 256,
-    /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
-    Sleep = 264,
     /// Bits of [`stance`].
     Stance = 384,
     /// Not 0 while this side takes data out of its socket, so that the other side must not turn to the ring.
@@ -43,6 +41,9 @@ pub(crate) enum Word {
 
     /// Not 0 while this side sends a doorbell, which the other side must not take for data.
     Ringing = 400,
+    /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
+    /// Away from `Read`, which changes with every message: the other side looks at this one after each of its own.
+    Sleep = 408,
     /// Lock of the sending direction. From here on, for this side's processes only.
     SendLock = 1024,
     /// The last plausible value of the other side's `Read`.
@@ -59,6 +60,8 @@ pub(crate) enum Word {
     Returned = 1072,
     /// Sends through the socket while it was not read empty.
     Attempts = 1080,
+    /// Doorbells that the socket has room for without asking it again.
+    BellRoom = 1088,
     /// Lock of the receiving direction.
     ReceiveLock = 1152,
     /// Doorbell bytes taken out of the socket.

@@ -13,6 +13,10 @@ use std::sync::atomic::Ordering;
 /// Blocking sends through the socket between two attempts to get the stream back to its ring.
 const SENDS_PER_ATTEMPT: u64 = 16;
 
+/// A socket that the kernel calls writable has three quarters of its buffer free: in the smallest one there is, room for so
+/// many single bytes.
+const BELLS_PER_LOOK: u64 = 4;
+
 /// One call that sends.
 pub(crate) struct Sending<'a> {
     /// The descriptor it was made on.
@@ -183,6 +187,8 @@ fn spill(connection: &Reference, link: &Link, held: lock::Held<'_>, kernel: &mut
 /// Under the send lock.
 pub(crate) fn turn_to_socket(link: &Link) {
     if link.sends_by_ring() {
+        // What follows through the socket takes room.
+        link.set(Word::BellRoom, 0);
         link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
         statistics::add(Count::Spills);
     }
@@ -243,9 +249,11 @@ pub(crate) fn ring(link: &Link, fd: i32) -> bool {
         return true;
     }
     // Whoever has a full socket has something to receive, and does not sleep.
-    if readiness::kernel_events(fd, libc::POLLOUT) & libc::POLLOUT == 0 {
-        return true;
-    }
+    let room = match link.get(Word::BellRoom) {
+        0 if readiness::kernel_events(fd, libc::POLLOUT) & libc::POLLOUT == 0 => return true,
+        0 => BELLS_PER_LOOK,
+        room => room,
+    };
     // Whoever has left the ring, or is just taking data out of its socket, would take the byte for data. It says so before it
     // looks for this word, and we look for that after it: one of us sees the other.
     link.set(Word::Ringing, 1);
@@ -257,6 +265,7 @@ pub(crate) fn ring(link: &Link, fd: i32) -> bool {
     // The count first: who sees the byte must know that it is no data.
     link.own(Word::Rings).fetch_add(1, Ordering::SeqCst);
     link.set(Word::RungFor, sleep);
+    link.set(Word::BellRoom, room - 1);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte.
     let rung = real::outcome(unsafe { real::send_uncancelled(fd, [0u8].as_ptr().cast(), 1, flags) });
