@@ -76,6 +76,8 @@ unsafe extern "C" {
     fn _pthread_cleanup_pop(entry: *mut Entry, execute: libc::c_int);
 }
 
+/// # Safety
+/// The argument is one that [`during`] registered.
 #[cfg(not(panic = "unwind"))]
 unsafe extern "C" fn let_go(argument: *mut libc::c_void) {
     // SAFETY: the argument that was pushed, in a frame that still stands.

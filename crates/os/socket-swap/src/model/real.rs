@@ -13,6 +13,8 @@ pub(crate) fn outcome(value: ssize_t) -> Result<usize, c_int> {
     usize::try_from(value).map_err(|_| KERNEL.error.load(Ordering::Relaxed))
 }
 
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn send(fd: c_int, from: *const c_void, count: size_t, _flags: c_int) -> ssize_t {
     // SAFETY: the caller's bytes.
     let bytes = unsafe { std::slice::from_raw_parts(from.cast::<u8>(), count) };
@@ -21,6 +23,8 @@ pub(crate) unsafe fn send(fd: c_int, from: *const c_void, count: size_t, _flags:
     count as ssize_t
 }
 
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
     let mut queues = KERNEL.queues.lock().expect("no panic before");
     while queues[fd as usize].is_empty() {
@@ -44,12 +48,17 @@ pub(crate) unsafe fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_in
 pub(crate) use recv as recv_uncancelled;
 pub(crate) use send as send_uncancelled;
 
+/// # Safety
+/// The entry is valid.
 pub(crate) unsafe fn look(entry: *mut pollfd) -> c_int {
     // SAFETY: the caller's entry.
     unsafe { poll(entry, 1, 0) }
 }
 
 /// Never waits: the protocol only looks.
+///
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn poll(entry: *mut pollfd, _count: libc::nfds_t, _limit: c_int) -> c_int {
     // SAFETY: the caller's entry.
     let entry = unsafe { &mut *entry };
@@ -58,6 +67,8 @@ pub(crate) unsafe fn poll(entry: *mut pollfd, _count: libc::nfds_t, _limit: c_in
     c_int::from(entry.revents != 0)
 }
 
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int {
     let queues = KERNEL.queues.lock().expect("no panic before");
     let side = if request == libc::TIOCOUTQ { 1 - fd as usize } else { fd as usize };
@@ -67,11 +78,17 @@ pub(crate) unsafe fn ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -
 }
 
 /// Blocking.
+///
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn fcntl(_fd: c_int, _command: c_int, _argument: usize) -> c_int {
     0
 }
 
 /// No time limits.
+///
+/// # Safety
+/// As for the call of libc of this name.
 pub(crate) unsafe fn getsockopt(
     _fd: c_int,
     _level: c_int,
