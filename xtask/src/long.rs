@@ -20,9 +20,9 @@ struct Long {
 const RUNS: [Long; 22] = [
     Long {
         name: "loom",
-        about: "every interleaving of the shared-memory ring's models (about a minute)",
+        about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
         program: "cargo",
-        arguments: &["test", "--release", "--package", "shm-ring", "--test", "loom"],
+        arguments: &["test", "--release", "--package=shm-ring", "--package=socket-swap", "--lib", "--test=loom"],
         environment: &[("RUSTFLAGS", "--cfg loom"), ("CARGO_TARGET_DIR", "target/loom")],
     },
     Long {

@@ -4,6 +4,7 @@ use libc::{c_void, iovec};
 
 /// Buffers of the calling program, which must stay valid for as long as this lives: that is what the program promises to
 /// every call of this kind. A pointer that leads nowhere ends the program where the kernel would answer EFAULT.
+#[derive(Clone, Copy)]
 pub(crate) struct Buffers<'a> {
     parts: &'a [iovec],
 }

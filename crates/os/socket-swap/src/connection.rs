@@ -2,6 +2,7 @@
 
 use crate::holders::Holders;
 use crate::link::Link;
+use crate::reserved;
 use shm_ring::OwnSegment;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -50,6 +51,9 @@ pub(crate) struct Connection {
     pub(crate) other_inode: AtomicU64,
     /// The descriptor on which offers arrive, or -1.
     pub(crate) door: AtomicI32,
+    /// A copy of a descriptor that was closed while a call was inside, or -1. The kernel lets a call go on with what it
+    /// began with; calls of ours that sleep and look again go on with this one.
+    parked: AtomicI32,
     /// Our segment from the offer to the link. Guarded by `attempting`.
     pub(crate) offered: UnsafeCell<Option<OwnSegment>>,
     /// Set before the stage becomes `Linked`; taken when nobody refers to the connection any more.
@@ -76,6 +80,7 @@ impl Connection {
         inode: AtomicU64::new(0),
         other_inode: AtomicU64::new(0),
         door: AtomicI32::new(-1),
+        parked: AtomicI32::new(-1),
         offered: UnsafeCell::new(None),
         link: UnsafeCell::new(None),
     };
@@ -129,6 +134,33 @@ impl Connection {
         self.process.store(process, Ordering::Relaxed);
     }
 
+    /// The descriptor to use in a call that was made on `fd`.
+    #[inline]
+    pub(crate) fn descriptor(&self, fd: i32) -> i32 {
+        let parked = self.parked.load(Ordering::Acquire);
+        if parked >= 0 { parked } else { fd }
+    }
+
+    /// Before `fd` is closed while calls are inside. They keep the socket open until they end, as in the kernel.
+    pub(crate) fn park(&self, fd: i32) {
+        if self.parked.load(Ordering::Acquire) >= 0 {
+            return;
+        }
+        if let Some(copy) = reserved::copy(fd)
+            && self.parked.compare_exchange(-1, copy, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            reserved::close(copy);
+        }
+    }
+
+    /// In the child of a fork: the calls that it was parked for are the parent's.
+    pub(crate) fn unpark(&self) {
+        let parked = self.parked.swap(-1, Ordering::AcqRel);
+        if parked >= 0 {
+            reserved::close(parked);
+        }
+    }
+
     /// Whether no call but the caller's own is inside.
     pub(crate) fn is_quiet(&self) -> bool {
         self.references.load(Ordering::SeqCst) <= 2
@@ -163,9 +195,9 @@ impl Connection {
         }
         let door = self.door.swap(-1, Ordering::Relaxed);
         if door >= 0 {
-            // SAFETY: the descriptor is ours alone.
-            unsafe { crate::real::close(door) };
+            reserved::close(door);
         }
+        self.unpark();
         self.set_stage(Stage::Free);
     }
 }
@@ -183,6 +215,16 @@ pub(crate) fn at(place: u32) -> &'static Connection {
 pub(crate) fn all() -> impl Iterator<Item = &'static Connection> {
     let used = (NEXT.load(Ordering::Acquire) as usize).min(CONNECTIONS_MAX);
     POOL[..used].iter().filter(|connection| matches!(connection.stage(), Stage::Followed | Stage::Linked))
+}
+
+/// The program closed one of our own descriptors.
+pub(crate) fn lost(fd: i32) {
+    let used = (NEXT.load(Ordering::Acquire) as usize).min(CONNECTIONS_MAX);
+    for connection in &POOL[..used] {
+        for own in [&connection.door, &connection.parked] {
+            let _ = own.compare_exchange(fd, -1, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A free connection, set up as followed, with the reference of the table and one descriptor. `None`: all are in use.

@@ -269,7 +269,7 @@ pub(crate) fn closing(fd: i32) {
 }
 
 /// Whether sets watch this descriptor.
-fn is_watched(fd: i32) -> bool {
+pub(crate) fn is_watched(fd: i32) -> bool {
     COUNTS.get(fd as usize).is_some_and(|count| count.load(Ordering::Acquire) != 0)
 }
 
@@ -321,8 +321,9 @@ pub(crate) fn announce(set: i32) {
             && let Some(found) = table::find(entry.fd)
             && let Some(link) = found.link()
         {
-            crate::plain::honour(&found, link, entry.fd);
             locked.entry(place).announced = link.announce();
+            // After it: who wants the plain socket rings whoever has announced sleep.
+            crate::plain::honour(&found, link, entry.fd);
         }
         place = entry.next;
     }
@@ -480,8 +481,8 @@ fn judge(set: i32, scanned: &mut [epoll_event], mut event: epoll_event) -> Optio
     let written = link.theirs(Word::Written);
     let known = entry.events & EDGE != 0 && entry.reported == Some(written);
     let true_news = readiness::is_truly_readable(&found, entry.fd);
-    let only_ring = readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
-    if true_news && !(known && only_ring) {
+    let is_old = || known && readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
+    if true_news && !is_old() {
         if let Some(mut locked) = locked() {
             locked.entry(place).reported = Some(written);
         }

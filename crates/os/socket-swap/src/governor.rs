@@ -27,6 +27,9 @@ thread_local! {
     static RECORD: Record = const { Record { success: Cell::new(1024), waits: Cell::new(0) } };
 }
 
+/// Microseconds between two looks at what no doorbell tells.
+const PAUSE_US: u32 = 50;
+
 static PROCESSORS: AtomicU32 = AtomicU32::new(0);
 
 /// Offers of the processor to the other side, where both share one.
@@ -36,6 +39,38 @@ const YIELDS_MAX: u32 = 8;
 pub(crate) fn own_processor() -> u64 {
     // SAFETY: asks for a number, without a call to the kernel.
     u64::try_from(unsafe { libc::sched_getcpu() } + 1).unwrap_or(0)
+}
+
+/// The coarse clock, which moves in steps of some milliseconds and costs little.
+pub(crate) fn tick() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// A wait with an end for something that no doorbell tells.
+pub(crate) struct Patience {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Patience {
+    /// Begins to wait.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { began: Instant::now(), limit }
+    }
+
+    /// Whether it has lasted long enough.
+    pub(crate) fn is_over(&self) -> bool {
+        self.began.elapsed() > self.limit
+    }
+
+    /// Sleeps between two looks.
+    pub(crate) fn pause(&self) {
+        // SAFETY: sleeps.
+        unsafe { libc::usleep(PAUSE_US) };
+    }
 }
 
 /// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus

@@ -1,7 +1,7 @@
 //! The calls of libc that this library stands in front of.
 //!
-//! Each hook costs one load for a descriptor that is not ours and then goes on to the real call. A panic cannot leave a
-//! hook: at the edge of an `extern "C"` function it ends the process.
+//! Each hook costs one load for a descriptor that is not ours and then goes on to the real call. A thread that is cancelled
+//! in such a call unwinds through the hook, which lets go of what it holds.
 
 mod descriptors;
 mod messages;
@@ -11,6 +11,19 @@ mod waiting;
 mod waiting_sets;
 
 /// Exports functions under the names of libc's.
+#[cfg(panic = "unwind")]
+macro_rules! hooks {
+    ($($(#[$note:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) -> $result:ty $body:block)*) => {$(
+        $(#[$note])*
+        /// # Safety
+        /// As for the call of libc of this name.
+        #[allow(clippy::too_many_arguments, reason = "libc decides")]
+        #[cfg_attr(not(test), unsafe(no_mangle))]
+        pub(super) unsafe extern "C-unwind" fn $name($($argument: $kind),*) -> $result $body
+    )*};
+}
+/// The same, with the other kind of edge (see `real.rs`).
+#[cfg(not(panic = "unwind"))]
 macro_rules! hooks {
     ($($(#[$note:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) -> $result:ty $body:block)*) => {$(
         $(#[$note])*

@@ -4,13 +4,17 @@
 //! may know; the lower part is for the processes of one side, which share the mapping by `fork`. Everything that comes from
 //! the other segment is hostile: read once, checked, and then at worst wrong in a way that breaks this connection only.
 
+#[cfg(loom)]
+use crate::model::{OtherSegment, OwnSegment};
+use crate::sync::{AtomicU64, fence};
+#[cfg(not(loom))]
 use shm_ring::{OtherSegment, OwnSegment, Readable, Writable};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 /// Bytes that a ring holds, a power of two. Less than a socket's default buffer, so that what is unread always fits there
-/// when a connection goes back.
-pub(crate) const CAPACITY: u64 = 128 * 1024;
+/// when a connection goes back. The models fill a small one.
+pub(crate) const CAPACITY: u64 = if cfg!(loom) { 4 } else { 128 * 1024 };
 /// Where the ring's bytes begin.
 const BYTES_AT: usize = 4096;
 /// Size of a segment.
@@ -30,13 +34,16 @@ pub(crate) enum Word {
     Processor = 152,
     /// Bytes read from the other side's ring.
     Read = 256,
-    /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
-    Sleep = 264,
     /// Bits of [`stance`].
     Stance = 384,
     /// Not 0 while this side takes data out of its socket, so that the other side must not turn to the ring.
     Inside = 392,
 
+    /// Not 0 while this side sends a doorbell, which the other side must not take for data.
+    Ringing = 400,
+    /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
+    /// Away from `Read`, which changes with every message: the other side looks at this one after each of its own.
+    Sleep = 408,
     /// Lock of the sending direction. From here on, for this side's processes only.
     SendLock = 1024,
     /// The last plausible value of the other side's `Read`.
@@ -53,6 +60,8 @@ pub(crate) enum Word {
     Returned = 1072,
     /// Sends through the socket while it was not read empty.
     Attempts = 1080,
+    /// Doorbells that the socket has room for without asking it again.
+    BellRoom = 1088,
     /// Lock of the receiving direction.
     ReceiveLock = 1152,
     /// Doorbell bytes taken out of the socket.
@@ -77,6 +86,8 @@ pub(crate) mod stance {
     pub(crate) const WANTS_PLAIN: u64 = 2;
     /// This side closed or shut down; ask the kernel before each send.
     pub(crate) const GONE: u64 = 4;
+    /// This side sends back through the socket what the other left in the ring.
+    pub(crate) const GIVES_BACK: u64 = 8;
 }
 
 /// The other side published what cannot be.

@@ -7,17 +7,25 @@
 use crate::link::{Link, Word, stance};
 use crate::statistics::{self, Count};
 use crate::table::Reference;
-use crate::{lock, readiness, real, send};
+use crate::{governor, lock, readiness, real, relay, send};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Longest wait for the other side to give back what is unread. It does so at its next call; what it gives back later
-/// arrives later, and nothing is lost.
+/// Longest wait for the other side to give back what is unread. It does so at its next call. After that a relay waits for it.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Whether this side has left the other's ring.
 pub(crate) fn reads_bare(link: &Link) -> bool {
     link.get(Word::Stance) & stance::WANTS_PLAIN != 0
+}
+
+/// Whether this side has left the other's ring and nothing more is to come from there, so the kernel alone can receive.
+pub(crate) fn is_bare(connection: &Reference, link: &Link, fd: i32) -> bool {
+    if !reads_bare(link) || must_give_back(link) || link.theirs(Word::Ringing) != 0 {
+        return false;
+    }
+    let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return false };
+    readiness::drain(link, connection.descriptor(fd)) && link.theirs(Word::Mode).is_multiple_of(2)
 }
 
 /// Takes both directions of a connection back to its socket, for good.
@@ -33,39 +41,72 @@ pub(crate) fn go_back(connection: &Reference, fd: i32) {
         return;
     }
     statistics::add(Count::Plain);
+    if relay::is_needed(link, fd) && relay::begin(connection, link, fd) {
+        return;
+    }
     {
         let _held = lock::acquire(link.own(Word::ReceiveLock));
         link.take_stance(stance::WANTS_PLAIN);
     }
     // The other side may be asleep: it gives back when it wakes.
-    let began = Instant::now();
+    let patience = governor::Patience::new(WAIT_MAX);
     if link.unread().unwrap_or(0) > 0 {
         ring_for_attention(link, fd);
     }
     loop {
-        let drained = {
+        // Before the doorbells are counted: one that has begun by now is among them, and none begins any more.
+        let is_silent = link.theirs(Word::Ringing) == 0;
+        let drained = is_silent && {
             let _held = lock::acquire(link.own(Word::ReceiveLock));
             readiness::drain(link, fd)
         };
-        let given_back = link.unread() == Ok(0) || link.theirs(Word::Mode).is_multiple_of(2);
-        if (drained && given_back) || began.elapsed() > WAIT_MAX || readiness::kernel_events(fd, 0) & libc::POLLHUP != 0
-        {
+        let is_empty = link.unread() == Ok(0);
+        // The mode before the stance, as it is raised last.
+        let turned = link.theirs(Word::Mode).is_multiple_of(2);
+        let given_back = is_empty || turned && link.they(stance::GIVES_BACK);
+        if drained && given_back {
             return;
         }
-        // SAFETY: sleeps.
-        unsafe { libc::usleep(50) };
+        let never = !given_back && turned;
+        if never || patience.is_over() || readiness::kernel_events(fd, 0) & libc::POLLHUP != 0 {
+            if !given_back {
+                relay::begin(connection, link, fd);
+            }
+            return;
+        }
+        patience.pause();
     }
 }
 
+/// Whether a side that left the ring must take what is unread out of it after all, before anything further that the socket
+/// brought. `ended`: the socket brings no more. Of what is unread, as many bytes as the socket brought before are given back.
+pub(crate) fn is_left_in_ring(link: &Link, ended: bool) -> bool {
+    let turned = link.theirs(Word::Mode).is_multiple_of(2);
+    let gives_back = link.they(stance::GIVES_BACK);
+    // Turned without giving back: it had not seen that we left. Ended in the middle: it was killed.
+    reads_bare(link) && if gives_back { ended && !turned } else { ended || turned }
+}
+
+/// Wakes the other side if it sleeps. A doorbell among data could not be told from it, so where we send through the socket
+/// there must be nothing in it; a side that has something to receive does not sleep.
 fn ring_for_attention(link: &Link, fd: i32) {
     if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
-        send::ring(link, fd);
+        let may_hold_data = link.get(Word::Senders) != 0 || !send::was_all_read(fd);
+        if link.sends_by_ring() || !may_hold_data {
+            send::ring(link, fd);
+        }
     }
+}
+
+/// Whether the other side waits for what it left in our ring.
+#[inline]
+pub(crate) fn must_give_back(link: &Link) -> bool {
+    link.they(stance::WANTS_PLAIN) && link.sends_by_ring()
 }
 
 /// If the other side wants the plain socket, gives back what it has not read. Where a call may sleep or send.
 pub(crate) fn honour(_connection: &Reference, link: &Link, fd: i32) {
-    if !link.they(stance::WANTS_PLAIN) || !link.sends_by_ring() {
+    if !must_give_back(link) {
         return;
     }
     if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
@@ -82,6 +123,7 @@ pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
     if !link.sends_by_ring() {
         return true;
     }
+    link.take_stance(stance::GIVES_BACK);
     let written = link.get(Word::Written);
     let read = link.theirs(Word::Read);
     let unread = written.wrapping_sub(read);
@@ -98,7 +140,7 @@ pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
         let (at, length) = link.own_run(from, written.wrapping_sub(from));
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: a run of our own ring, which only holders of the send lock change.
-        let moved = real::outcome(unsafe { real::send(fd, at.cast(), length, flags) });
+        let moved = real::outcome(unsafe { real::send_uncancelled(fd, at.cast(), length, flags) });
         match moved {
             Ok(count) => from = from.wrapping_add(count as u64),
             Err(libc::EAGAIN) => {

@@ -3,10 +3,21 @@
 use crate::link::{Broken, Link, Word};
 use crate::table::Reference;
 use crate::{lock, plain, real};
-use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 /// Threads of this process that sleep until a descriptor is ready.
+#[cfg(not(loom))]
 static SLEEPERS: AtomicU32 = AtomicU32::new(0);
+
+#[cfg(not(loom))]
+fn sleepers() -> &'static AtomicU32 {
+    &SLEEPERS
+}
+
+#[cfg(loom)]
+use crate::model::sleepers;
 
 /// More doorbells than this cannot be on their way: each was rung for another announcement of ours.
 const RINGS_OWED_MAX: u64 = u32::MAX as u64;
@@ -18,20 +29,26 @@ pub(crate) struct Asleep {
 
 impl Asleep {
     pub(crate) fn new() -> Self {
-        SLEEPERS.fetch_add(1, Ordering::SeqCst);
+        sleepers().fetch_add(1, Ordering::SeqCst);
         Self { _private: () }
     }
 
     /// Awake. Returns whether nobody else of this process sleeps.
     pub(crate) fn was_last(self) -> bool {
         std::mem::forget(self);
-        SLEEPERS.fetch_sub(1, Ordering::SeqCst) == 1
+        sleepers().fetch_sub(1, Ordering::SeqCst) == 1
     }
+}
+
+/// For a thread that was cancelled while it counted as asleep.
+#[cfg(not(any(loom, panic = "unwind")))]
+pub(crate) fn forget_sleeper() {
+    sleepers().fetch_sub(1, Ordering::SeqCst);
 }
 
 impl Drop for Asleep {
     fn drop(&mut self) {
-        SLEEPERS.fetch_sub(1, Ordering::SeqCst);
+        sleepers().fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -62,7 +79,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
         let mut bytes = [0u8; 64];
         let count = bytes.len().min(owed as usize);
         // SAFETY: the buffer is ours and as long as said.
-        let drained = unsafe { real::recv(fd, bytes.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
+        let drained = unsafe { real::recv_uncancelled(fd, bytes.as_mut_ptr().cast(), count, libc::MSG_DONTWAIT) };
         if drained <= 0 {
             return false;
         }
@@ -70,7 +87,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
         link.set(Word::Drained, link.get(Word::Drained).wrapping_add(drained.unsigned_abs() as u64));
     }
     // Others may sleep on the doorbell that was just taken: have it rung again for the next news.
-    if took && SLEEPERS.load(Ordering::SeqCst) > 0 {
+    if took && sleepers().load(Ordering::SeqCst) > 0 {
         link.announce();
     }
     true
@@ -80,7 +97,7 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
 pub(crate) fn kernel_events(fd: i32, events: i16) -> i16 {
     let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry.
-    if unsafe { real::poll(&mut entry, 1, 0) } > 0 { entry.revents } else { 0 }
+    if unsafe { real::look(&mut entry) } > 0 { entry.revents } else { 0 }
 }
 
 /// Whether a descriptor that the kernel calls readable is: a doorbell alone is no data.

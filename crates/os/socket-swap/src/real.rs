@@ -44,6 +44,18 @@ pub(crate) fn outcome(value: ssize_t) -> Result<usize, c_int> {
     usize::try_from(value).map_err(|_| errno())
 }
 
+/// The type of a call of libc's. A cancelled thread unwinds through our frames: with panics that unwind the compiler must
+/// know, so that values are dropped; with panics that abort it must not, as it would end the process there, and
+/// [`crate::cancel`] lets go of what counts.
+#[cfg(panic = "unwind")]
+macro_rules! call_of_libc {
+    (($($kind:ty),*) -> $result:ty) => { unsafe extern "C-unwind" fn($($kind),*) -> $result };
+}
+#[cfg(not(panic = "unwind"))]
+macro_rules! call_of_libc {
+    (($($kind:ty),*) -> $result:ty) => { unsafe extern "C" fn($($kind),*) -> $result };
+}
+
 macro_rules! real {
     ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {$(
         /// # Safety
@@ -59,7 +71,7 @@ macro_rules! real {
             // SAFETY: libc's symbol of this name has this type; what the caller passes is the caller's promise. A missing
             // symbol is replaced by a function that ignores its arguments.
             unsafe {
-                let call: unsafe extern "C" fn($($kind),*) -> $result = std::mem::transmute(address);
+                let call: call_of_libc!(($($kind),*) -> $result) = std::mem::transmute(address);
                 call($($argument),*)
             }
         }
@@ -84,6 +96,7 @@ real! {
     sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
     splice(from: c_int, from_at: *mut off_t, to: c_int, to_at: *mut off_t, count: size_t, flags: c_uint) -> ssize_t;
     shutdown(fd: c_int, how: c_int) -> c_int;
+    getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut socklen_t) -> c_int;
     setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: socklen_t) -> c_int;
     fcntl(fd: c_int, command: c_int, argument: usize) -> c_int;
     ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int;
@@ -121,4 +134,32 @@ real! {
     popen(command: *const c_char, kind: *const c_char) -> *mut c_void;
     fdopen(fd: c_int, kind: *const c_char) -> *mut c_void;
     syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long;
+}
+
+/// `send` in which no thread is cancelled.
+///
+/// # Safety
+/// As for `send`.
+pub(crate) unsafe fn send_uncancelled(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise. No address.
+    unsafe { syscall(libc::SYS_sendto, fd as usize, from as usize, count, flags as usize, 0, 0) as ssize_t }
+}
+
+/// `recv` in which no thread is cancelled.
+///
+/// # Safety
+/// As for `recv`.
+pub(crate) unsafe fn recv_uncancelled(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise. No address.
+    unsafe { syscall(libc::SYS_recvfrom, fd as usize, to as usize, count, flags as usize, 0, 0) as ssize_t }
+}
+
+/// `poll` of one entry that does not wait, in which no thread is cancelled.
+///
+/// # Safety
+/// The entry is valid.
+pub(crate) unsafe fn look(entry: *mut pollfd) -> c_int {
+    let none = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the caller's entry, a time that lives here, and no mask.
+    unsafe { syscall(libc::SYS_ppoll, entry as usize, 1, std::ptr::from_ref(&none) as usize, 0, 0, 0) as c_int }
 }

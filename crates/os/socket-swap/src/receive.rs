@@ -1,20 +1,26 @@
 //! Receiving from a linked connection.
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, part};
 use crate::link::{Link, Word};
 use crate::statistics::{self, Count};
+use crate::sync::fence;
 use crate::table::Reference;
-use crate::{governor, lock, plain, readiness, real, rendezvous};
-use libc::c_int;
+use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
+use libc::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Bytes moved, or an error number.
 pub(crate) type Moved = Result<usize, c_int>;
 
+/// The program's own call, on a descriptor and with further flags.
+pub(crate) type Kernel<'a> = &'a mut dyn FnMut(i32, c_int) -> Moved;
+
 /// One call that receives.
+#[derive(Clone, Copy)]
 pub(crate) struct Receiving<'a> {
-    /// The descriptor it was made on.
+    /// The descriptor it was made on, or the one that took its place when that was closed meanwhile.
     pub(crate) fd: i32,
     /// Where to.
     pub(crate) buffers: Buffers<'a>,
@@ -31,21 +37,22 @@ enum Look {
     Again,
 }
 
-/// Receives as the kernel would. `kernel` makes the program's own call with more flags.
-pub(crate) fn receive(
-    connection: &Reference,
-    link: &Link,
-    call: &Receiving<'_>,
-    kernel: &mut dyn FnMut(c_int) -> Moved,
-) -> Moved {
+/// Receives as the kernel would.
+pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>, kernel: Kernel<'_>) -> Moved {
     rendezvous::settle(connection, link);
     let total = call.buffers.len();
-    if total == 0 {
-        return kernel(0);
+    if total == 0 && !plain::reads_bare(link) {
+        return wait_for_any(connection, link, call);
     }
+    if plain::is_bare(connection, link, call.fd) {
+        return cancel::during(connection, false, || kernel(call.fd, 0));
+    }
+    let mut call = *call;
+    let mut began = None;
     let mut done = 0;
     loop {
-        let looked = look(connection, link, call, done, kernel);
+        call.fd = connection.descriptor(call.fd);
+        let looked = look(connection, link, &call, done, kernel);
         match looked {
             Look::Again => continue,
             Look::Done(Ok(count)) => {
@@ -56,23 +63,29 @@ pub(crate) fn receive(
                 }
             }
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
-            Look::Empty => match wait(connection, link, call, done > 0) {
+            Look::Empty => match wait(connection, link, &call, done > 0, &mut began) {
                 Ok(true) => continue,
-                Ok(false) => return end(link, call.fd, done),
+                Ok(false) => return end(link, connection.descriptor(call.fd), done),
                 Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
             },
         }
     }
 }
 
+/// A call without room waits for the first byte and takes none.
+fn wait_for_any(connection: &Reference, link: &Link, call: &Receiving<'_>) -> Moved {
+    let mut byte = 0u8;
+    let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
+    let flags = call.flags | libc::MSG_PEEK;
+    let parts = [part(at, 1)];
+    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags };
+    // SAFETY: the byte outlives the call.
+    receive(connection, link, &call, &mut |fd, more| real::outcome(unsafe { real::recv(fd, at, 1, flags | more) }))
+        .map(|_| 0)
+}
+
 /// Looks into the ring and, where that is where data would be, into the socket.
-fn look(
-    connection: &Reference,
-    link: &Link,
-    call: &Receiving<'_>,
-    done: usize,
-    kernel: &mut dyn FnMut(c_int) -> Moved,
-) -> Look {
+fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Look {
     if link.get(Word::Broken) != 0 {
         return Look::Done(Err(libc::ECONNRESET));
     }
@@ -100,9 +113,15 @@ fn look(
     }
     link.set(Word::Inside, 1);
     fence(Ordering::SeqCst);
-    if link.theirs(Word::Mode) != mode {
+    let is_ringing = link.theirs(Word::Ringing) != 0;
+    if link.theirs(Word::Mode) != mode || link.theirs(Word::Rings) != link.get(Word::Drained) {
         link.set(Word::Inside, 0);
         return Look::Again;
+    }
+    if is_ringing {
+        // It rings in an empty socket only.
+        link.set(Word::Inside, 0);
+        return Look::Empty;
     }
     let moved = from_socket(call, done, kernel);
     link.set(Word::Inside, 0);
@@ -136,32 +155,48 @@ fn from_ring(link: &Link, call: &Receiving<'_>, done: usize, unread: usize) -> u
     taken
 }
 
-fn from_socket(call: &Receiving<'_>, done: usize, kernel: &mut dyn FnMut(c_int) -> Moved) -> Moved {
+fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
     if done == 0 {
-        return kernel(libc::MSG_DONTWAIT);
+        return cancel::never(|| kernel(call.fd, libc::MSG_DONTWAIT));
     }
     // The rest of a call that wants everything.
     match call.buffers.pieces(done, usize::MAX).next() {
         None => Ok(0),
         Some((at, length)) => {
             // SAFETY: a piece of the program's buffer.
-            real::outcome(unsafe { real::recv(call.fd, at.cast(), length, call.flags | libc::MSG_DONTWAIT) })
+            real::outcome(unsafe {
+                real::recv_uncancelled(call.fd, at.cast(), length, call.flags | libc::MSG_DONTWAIT)
+            })
         }
     }
 }
 
-/// Waits for news. `Ok(false)`: the stream has ended.
-fn wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle: bool) -> Result<bool, c_int> {
+/// Waits for news. `Ok(false)`: the stream has ended. `began`: when the call first waited.
+fn wait(
+    connection: &Reference,
+    link: &Link,
+    call: &Receiving<'_>,
+    in_the_middle: bool,
+    began: &mut Option<Instant>,
+) -> Result<bool, c_int> {
     plain::honour(connection, link, call.fd);
     let mode = link.theirs(Word::Mode);
-    let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode;
+    // Who wants the plain socket rings only whoever has announced sleep, so it is looked for after that too.
+    let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode || plain::must_give_back(link);
     let may_block = call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd));
     if may_block && governor::look(link.theirs(Word::Processor), news) {
         return Ok(true);
     }
     let asleep = readiness::Asleep::new();
     let announced = if may_block { link.announce() } else { 0 };
-    let peeked = if may_block && news() { Ok(1) } else { peek(call.fd, may_block) };
+    let peeked = if may_block && news() {
+        Ok(1)
+    } else {
+        {
+            let fd = connection.descriptor(call.fd);
+            cancel::during(connection, true, || sleep(fd, may_block, began))
+        }
+    };
     if asleep.was_last() && may_block {
         link.awake(announced);
     }
@@ -171,7 +206,7 @@ fn wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle
     }
     match peeked {
         Ok(0) => Ok(false),
-        Ok(_) if is_undeclared(link, call.fd) => {
+        Ok(_) if is_undeclared(link, connection.descriptor(call.fd)) => {
             link.set(Word::Broken, 1);
             Err(libc::ECONNRESET)
         }
@@ -182,23 +217,59 @@ fn wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle
 }
 
 /// Sleeps until the socket has something, or looks. The program's own kind of call keeps its time limit, its signals and its
-/// restarts.
-fn peek(fd: i32, may_block: bool) -> Moved {
-    let flags = libc::MSG_PEEK | if may_block { 0 } else { libc::MSG_DONTWAIT };
-    let mut byte = 0u8;
-    // SAFETY: the buffer is one byte long.
-    real::outcome(unsafe { real::recv(fd, std::ptr::from_mut(&mut byte).cast(), 1, flags) })
+/// restarts. The limit is one for all sleeps of a call, so from the second on what is left of it is watched here.
+fn sleep(fd: i32, may_block: bool, began: &mut Option<Instant>) -> Moved {
+    if !may_block {
+        return peek(fd, false);
+    }
+    let is_first = began.is_none();
+    let began = *began.get_or_insert_with(Instant::now);
+    let Some(limit) = (if is_first { None } else { time_limit(fd, libc::SO_RCVTIMEO) }) else { return peek(fd, true) };
+    let left = limit.saturating_sub(began.elapsed());
+    let left_ms = c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry.
+    match real::outcome(unsafe { real::poll(&mut entry, 1, left_ms) } as isize) {
+        Ok(0) => Err(libc::EAGAIN),
+        Ok(_) => peek(fd, false),
+        Err(error) => Err(error),
+    }
 }
 
-/// Whether the socket holds a byte that is neither data nor a doorbell: the other side says that it sends by its ring, and
-/// that it has rung no more often than was taken. It says so before it sends anything, so it lies.
+/// The limit that the program set for calls on a socket. `None`: there is none.
+pub(crate) fn time_limit(fd: i32, option: c_int) -> Option<Duration> {
+    let mut limit = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut length = size_of::<libc::timeval>() as libc::socklen_t;
+    // SAFETY: the option fills the structure.
+    let asked =
+        unsafe { real::getsockopt(fd, libc::SOL_SOCKET, option, std::ptr::from_mut(&mut limit).cast(), &mut length) };
+    let whole = Duration::from_secs(limit.tv_sec.max(0).unsigned_abs());
+    let limit = whole + Duration::from_micros(limit.tv_usec.max(0).unsigned_abs());
+    (asked == 0 && !limit.is_zero()).then_some(limit)
+}
+
+fn peek(fd: i32, may_block: bool) -> Moved {
+    let mut byte = 0u8;
+    let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
+    // SAFETY: the buffer is one byte long.
+    real::outcome(unsafe {
+        if may_block {
+            real::recv(fd, at, 1, libc::MSG_PEEK)
+        } else {
+            real::recv_uncancelled(fd, at, 1, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+        }
+    })
+}
+
+/// Whether the socket holds a byte that is neither data nor a doorbell: the other side says that it sends by its ring, or is
+/// ringing, and that it has rung no more often than was taken. It says so before it sends anything, so it lies.
 fn is_undeclared(link: &Link, fd: i32) -> bool {
     let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return false };
     if !readiness::drain(link, fd) || !matches!(peek(fd, false), Ok(1)) {
         return false;
     }
-    let by_ring = !link.theirs(Word::Mode).is_multiple_of(2) && !plain::reads_bare(link);
-    by_ring && link.unread() == Ok(0) && link.theirs(Word::Rings) == link.get(Word::Drained)
+    let by_ring = !link.theirs(Word::Mode).is_multiple_of(2) || link.theirs(Word::Ringing) != 0;
+    by_ring && !plain::reads_bare(link) && link.unread() == Ok(0) && link.theirs(Word::Rings) == link.get(Word::Drained)
 }
 
 /// What a read says at the end of the stream: a peer that left bytes unread has reset it, once.

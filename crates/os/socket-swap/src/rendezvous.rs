@@ -9,7 +9,7 @@ use crate::connection::Stage;
 use crate::link::{CAPACITY, Link, SEGMENT_BYTES, Word, stance};
 use crate::statistics::{self, Count};
 use crate::table::{self, Reference};
-use crate::{real, sock_diag};
+use crate::{real, reserved, sock_diag};
 use libc::{c_int, c_void};
 use shm_ring::{OtherSegment, OwnSegment};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -24,8 +24,6 @@ const LAST_ATTEMPT: u32 = 8192;
 const READS_BEFORE_READY: u32 = 2;
 /// Datagrams that are looked at in one attempt. Strangers can send some; more than that wait for the next attempt.
 const OFFERS_MAX: u32 = 4;
-/// Lowest number for a door, so that it stands in no program's way.
-const DOOR_ABOVE: c_int = 512;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HWSWAP01");
 
@@ -155,21 +153,16 @@ fn open_door(connection: &Reference) -> Result<(), Failure> {
         if low < 0 {
             return Err(Failure::Later);
         }
-        let high = real::fcntl(low, libc::F_DUPFD_CLOEXEC, DOOR_ABOVE as usize);
-        let door = if high < 0 {
-            low
-        } else {
-            real::close(low);
-            high
-        };
+        let high = reserved::copy(low);
+        real::close(low);
+        let door = high.ok_or(Failure::Later)?;
         let on: c_int = 1;
         let on_at = std::ptr::from_ref(&on).cast::<c_void>();
         let marked = real::setsockopt(door, libc::SOL_SOCKET, libc::SO_PASSCRED, on_at, size_of::<c_int>() as u32);
         if marked < 0 || libc::bind(door, std::ptr::from_ref(&address).cast(), length) < 0 {
-            real::close(door);
+            reserved::close(door);
             return Err(Failure::Never);
         }
-        table::forget_stale(door);
         connection.door.store(door, Ordering::Relaxed);
     }
     Ok(())
@@ -178,8 +171,7 @@ fn open_door(connection: &Reference) -> Result<(), Failure> {
 fn close_door(connection: &Reference) {
     let door = connection.door.swap(-1, Ordering::Relaxed);
     if door >= 0 {
-        // SAFETY: the descriptor is ours.
-        unsafe { real::close(door) };
+        reserved::close(door);
     }
 }
 

@@ -2,15 +2,20 @@
 
 use crate::buffers::Buffers;
 use crate::link::{CAPACITY, Link, Word, stance};
-use crate::receive::{Moved, is_nonblocking};
+use crate::receive::{Moved, is_nonblocking, time_limit};
 use crate::statistics::{self, Count};
+use crate::sync::fence;
 use crate::table::Reference;
-use crate::{governor, lock, plain, readiness, real, rendezvous};
+use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
 use libc::c_int;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 /// Blocking sends through the socket between two attempts to get the stream back to its ring.
 const SENDS_PER_ATTEMPT: u64 = 16;
+
+/// A socket that the kernel calls writable has three quarters of its buffer free: in the smallest one there is, room for so
+/// many single bytes.
+const BELLS_PER_LOOK: u64 = 4;
 
 /// One call that sends.
 pub(crate) struct Sending<'a> {
@@ -57,16 +62,22 @@ pub(crate) fn send(
     if !link.sends_by_ring() && !turn_to_ring(link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
-        return kernel();
+        return cancel::during(connection, false, kernel);
     }
     if is_gone(link, call.fd) || call.buffers.len() == 0 {
-        return spill(link, held, kernel);
+        return spill(connection, link, held, kernel);
     }
-    by_ring(link, held, call, kernel)
+    by_ring(connection, link, held, call, kernel)
 }
 
 /// Sends by the ring, and what does not fit in time through the socket.
-fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+fn by_ring(
+    connection: &Reference,
+    link: &Link,
+    held: lock::Held<'_>,
+    call: &Sending<'_>,
+    kernel: &mut dyn FnMut() -> Moved,
+) -> Moved {
     let total = call.buffers.len();
     let mut done = 0;
     let may_block = call.flags & libc::MSG_DONTWAIT == 0;
@@ -82,7 +93,7 @@ fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut d
             done += into_ring(link, call, done, room);
             if !ring(link, call.fd) {
                 // The kernel says that nobody is there, and says it to the program in its own way.
-                return spill(link, held, kernel);
+                return spill(connection, link, held, kernel);
             }
             if link.they(stance::WANTS_PLAIN) {
                 // It left its ring meanwhile and may not have seen this.
@@ -90,14 +101,14 @@ fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut d
                 if !finished || done == total || is_nonblocking(call.fd) || !may_block {
                     return Ok(done);
                 }
-                return rest_through_socket(link, held, call, done);
+                return rest_through_socket(connection, link, held, call, done);
             }
         }
         if done == total {
             return Ok(total);
         }
         if done == 0 && (!may_block || is_nonblocking(call.fd)) {
-            return spill(link, held, kernel);
+            return spill(connection, link, held, kernel);
         }
         if done > 0 && (!may_block || is_nonblocking(call.fd)) {
             return Ok(done);
@@ -105,7 +116,7 @@ fn by_ring(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, kernel: &mut d
         // A reader at work makes room soon; a slow one is waited for in the socket.
         let wanted = (total - done).min(CAPACITY as usize / 4);
         if !governor::look(link.theirs(Word::Processor), || link.room(wanted).map_or(true, |room| room >= wanted)) {
-            return rest_through_socket(link, held, call, done);
+            return rest_through_socket(connection, link, held, call, done);
         }
     }
 }
@@ -144,16 +155,21 @@ fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
 }
 
 /// Sends what only the socket can carry: descriptors, addresses, urgent bytes, files.
-pub(crate) fn send_through_socket(link: &Link, fd: i32, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+pub(crate) fn send_through_socket(
+    connection: &Reference,
+    link: &Link,
+    fd: i32,
+    kernel: &mut dyn FnMut() -> Moved,
+) -> Moved {
     let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
     if !plain::give_back(link, fd) {
         return Err(libc::EAGAIN);
     }
-    spill(link, held, kernel)
+    spill(connection, link, held, kernel)
 }
 
 /// Whether the other side has taken everything out of its socket.
-fn was_all_read(fd: i32) -> bool {
+pub(crate) fn was_all_read(fd: i32) -> bool {
     let mut in_flight: c_int = 1;
     // SAFETY: the request writes one int: bytes sent that were not received.
     let asked = unsafe { real::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut in_flight) as usize) };
@@ -161,22 +177,30 @@ fn was_all_read(fd: i32) -> bool {
 }
 
 /// Turns back to the socket and makes the program's own call.
-fn spill(link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+fn spill(connection: &Reference, link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
     turn_to_socket(link);
     let _through = ThroughSocket::new(link);
     drop(held);
-    kernel()
+    cancel::during(connection, false, kernel)
 }
 
 /// Under the send lock.
 pub(crate) fn turn_to_socket(link: &Link) {
     if link.sends_by_ring() {
+        // What follows through the socket takes room.
+        link.set(Word::BellRoom, 0);
         link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
         statistics::add(Count::Spills);
     }
 }
 
-fn rest_through_socket(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, done: usize) -> Moved {
+fn rest_through_socket(
+    connection: &Reference,
+    link: &Link,
+    held: lock::Held<'_>,
+    call: &Sending<'_>,
+    done: usize,
+) -> Moved {
     turn_to_socket(link);
     let _through = ThroughSocket::new(link);
     drop(held);
@@ -184,11 +208,17 @@ fn rest_through_socket(link: &Link, held: lock::Held<'_>, call: &Sending<'_>, do
     for (at, length) in call.buffers.pieces(done, usize::MAX) {
         let mut in_piece = 0;
         while in_piece < length {
+            // A call that has sent something says how much, and raises no signal.
+            let flags = if sent + in_piece > 0 { call.flags | libc::MSG_NOSIGNAL } else { call.flags };
+            let fd = connection.descriptor(call.fd);
             // SAFETY: within a piece of the program's buffer.
-            let moved =
-                real::outcome(unsafe { real::send(call.fd, at.add(in_piece).cast(), length - in_piece, call.flags) });
+            let send = || real::outcome(unsafe { real::send(fd, at.add(in_piece).cast(), length - in_piece, flags) });
+            let moved = cancel::during(connection, false, send);
             match moved {
+                // The kernel sends less than it was given only where it gives up.
+                Ok(count) if count < length - in_piece => return Ok(sent + in_piece + count),
                 Ok(count) => in_piece += count,
+                Err(error) if sent + in_piece == 0 => return Err(error),
                 Err(_) => return Ok(sent + in_piece),
             }
         }
@@ -218,20 +248,33 @@ pub(crate) fn ring(link: &Link, fd: i32) -> bool {
     if sleep.is_multiple_of(2) || sleep == rung_for {
         return true;
     }
-    // The count first: who sees the byte must know that it is no data.
-    link.own(Word::Rings).fetch_add(1, Ordering::SeqCst);
+    // Whoever has a full socket has something to receive, and does not sleep.
+    let room = match link.get(Word::BellRoom) {
+        0 if readiness::kernel_events(fd, libc::POLLOUT) & libc::POLLOUT == 0 => return true,
+        0 => BELLS_PER_LOOK,
+        room => room,
+    };
+    // Whoever has left the ring, or is just taking data out of its socket, would take the byte for data. It says so before it
+    // looks for this word, and we look for that after it: one of us sees the other.
+    link.set(Word::Ringing, 1);
     fence(Ordering::SeqCst);
-    if link.they(stance::WANTS_PLAIN) {
-        link.own(Word::Rings).fetch_sub(1, Ordering::SeqCst);
+    if link.they(stance::WANTS_PLAIN) || !link.sends_by_ring() && link.theirs(Word::Inside) != 0 {
+        link.set(Word::Ringing, 0);
         return true;
     }
+    // The count first: who sees the byte must know that it is no data.
+    link.own(Word::Rings).fetch_add(1, Ordering::SeqCst);
     link.set(Word::RungFor, sleep);
+    link.set(Word::BellRoom, room - 1);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: one byte.
-    let rung = real::outcome(unsafe { real::send(fd, [0u8].as_ptr().cast(), 1, flags) });
-    if let Err(error) = rung {
+    let rung = real::outcome(unsafe { real::send_uncancelled(fd, [0u8].as_ptr().cast(), 1, flags) });
+    if rung.is_err() {
         link.own(Word::Rings).fetch_sub(1, Ordering::SeqCst);
         link.set(Word::RungFor, rung_for);
+    }
+    link.set(Word::Ringing, 0);
+    if let Err(error) = rung {
         return error == libc::EAGAIN;
     }
     statistics::add(Count::Bells);
@@ -245,10 +288,7 @@ fn is_gone(link: &Link, fd: i32) -> bool {
         link.set(Word::Stay, 1);
         return true;
     }
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: fills the structure.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
-    let tick = (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64);
+    let tick = governor::tick();
     if link.get(Word::LookedAt) == tick {
         return false;
     }
@@ -264,7 +304,13 @@ fn wait_for_socket(call: &Sending<'_>) -> Result<(), c_int> {
     if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(call.fd) {
         return Err(libc::EAGAIN);
     }
+    let limit = time_limit(call.fd, libc::SO_SNDTIMEO);
+    let limit_ms = limit.map_or(-1, |limit| c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX));
     let mut entry = libc::pollfd { fd: call.fd, events: libc::POLLOUT, revents: 0 };
     // SAFETY: one entry.
-    real::outcome(unsafe { real::poll(&mut entry, 1, -1) } as isize).map(|_| ())
+    match real::outcome(unsafe { real::poll(&mut entry, 1, limit_ms) } as isize) {
+        Ok(0) => Err(libc::EAGAIN),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -1,7 +1,7 @@
 //! From a descriptor to its connection, without locks.
 
 use crate::connection::{self, Connection, Stage};
-use crate::{epoll, plain};
+use crate::{epoll, plain, reserved};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -95,7 +95,7 @@ pub(crate) fn has(fd: i32) -> bool {
 pub(crate) fn follow(fd: i32) {
     forget_stale(fd);
     let Some(cell) = TABLE.get(fd as usize) else { return };
-    if fd <= libc::STDERR_FILENO {
+    if is_outside(fd) {
         // Standard input and output are read and written by parts of libc that nobody stands in front of.
         return;
     }
@@ -109,6 +109,11 @@ pub(crate) fn follow(fd: i32) {
     }
 }
 
+/// Whether what this number leads to is never ours.
+pub(crate) fn is_outside(fd: i32) -> bool {
+    fd <= libc::STDERR_FILENO || TABLE.get(fd as usize).is_none()
+}
+
 /// A descriptor was duplicated by this process.
 pub(crate) fn duplicated(from: i32, to: i32) {
     forget_stale(to);
@@ -116,12 +121,11 @@ pub(crate) fn duplicated(from: i32, to: i32) {
     if !found.is_ours() {
         return;
     }
-    let cell = TABLE.get(to as usize);
-    if to <= libc::STDERR_FILENO || cell.is_none() {
+    if is_outside(to) {
         go_plain(&found, from);
         return;
     }
-    if let Some(cell) = cell {
+    if let Some(cell) = TABLE.get(to as usize) {
         found.descriptors.fetch_add(1, Ordering::AcqRel);
         ABOVE_HIGHEST.fetch_max(to as u32 + 1, Ordering::AcqRel);
         cell.store(TABLE[from as usize].load(Ordering::Acquire), Ordering::SeqCst);
@@ -130,8 +134,12 @@ pub(crate) fn duplicated(from: i32, to: i32) {
 
 /// A descriptor is about to be closed by this process, or was replaced.
 pub(crate) fn closing(fd: i32) {
-    if !has(fd) && !epoll::concerns(fd) || !is_own_process() {
+    let is_reserved = reserved::has(fd);
+    if !has(fd) && !is_reserved && !epoll::concerns(fd) || !is_own_process() {
         return;
+    }
+    if is_reserved {
+        reserved::closing(fd);
     }
     epoll::closing(fd);
     let Some(found) = find(fd) else { return };
@@ -140,6 +148,9 @@ pub(crate) fn closing(fd: i32) {
     }
     if TABLE[fd as usize].swap(0, Ordering::SeqCst) == 0 {
         return;
+    }
+    if !found.is_quiet() {
+        found.park(fd);
     }
     let last = found.descriptors.fetch_sub(1, Ordering::AcqRel) == 1;
     if !last {
@@ -176,7 +187,8 @@ pub(crate) fn leave(fd: i32) {
     }
 }
 
-fn forget(found: &Reference) {
+/// Takes a connection off the table.
+pub(crate) fn forget(found: &Reference) {
     found.barred.store(true, Ordering::SeqCst);
     if found.attempting.swap(true, Ordering::AcqRel) {
         // An attempt is under way in another thread; it will find that it is barred.
@@ -201,6 +213,22 @@ fn entry_of(found: &Reference) -> u32 {
     let first = connection::at(0);
     let distance = std::ptr::from_ref(found.0) as usize - std::ptr::from_ref(first) as usize;
     (distance / size_of::<Connection>()) as u32 + 1
+}
+
+/// One above the highest descriptor that is looked at for sockets of ours which have no entry.
+pub(crate) fn open_descriptors_end() -> i32 {
+    let highest = entered().last().unwrap_or(0);
+    highest.saturating_add(64).min(DESCRIPTORS_MAX as i32)
+}
+
+/// The inode of a descriptor that is a socket.
+pub(crate) fn socket_inode(fd: i32) -> Option<u64> {
+    // SAFETY: a structure of numbers, which the call fills.
+    unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        let is_socket = libc::fstat(fd, &mut about) == 0 && about.st_mode & libc::S_IFMT == libc::S_IFSOCK;
+        is_socket.then_some(about.st_ino)
+    }
 }
 
 /// Descriptors that have an entry.

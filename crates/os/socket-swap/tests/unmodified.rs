@@ -1,61 +1,14 @@
 //! Unmodified programs: what they exchange is the same with both preloaded, one of them, and none.
 
+#[path = "support/programs.rs"]
+mod programs;
 #[path = "support/preload.rs"]
 mod support;
 
-use std::os::unix::net::UnixStream;
+use programs::{COMBINATIONS, counts_show_links, finish, program, start};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-use support::{Folder, library};
-
-/// Who is preloaded: server, client.
-const COMBINATIONS: [[bool; 2]; 4] = [[false, false], [true, true], [true, false], [false, true]];
-
-/// A server that ends with this.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Not by force: a server with processes of its own ends them.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-fn program(name: &str, preloaded: bool, folder: &Folder) -> Command {
-    let mut command = Command::new(name);
-    command.stdin(Stdio::null()).env_remove("LD_PRELOAD");
-    if preloaded {
-        command.env("LD_PRELOAD", library()).env("HUSHWIRE_SWAP_STATS", folder.path("counts"));
-    }
-    command
-}
-
-fn start(mut command: Command, socket: &Path) -> Server {
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let name = command.get_program().to_string_lossy().into_owned();
-    let server = Server(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install")));
-    let began = Instant::now();
-    // Bound is not yet listening.
-    while UnixStream::connect(socket).is_err() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{name} does not listen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    server
-}
-
-fn finish(mut command: Command) -> Output {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let ran = command.output().unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install"));
-    assert!(ran.status.success(), "{name}: {} {}", ran.status, String::from_utf8_lossy(&ran.stderr));
-    ran
-}
-
-fn counts_show_links(folder: &Folder) {
-    let counts = std::fs::read_to_string(folder.path("counts")).unwrap_or_default();
-    assert!(counts.lines().any(|line| !line.contains(" linked=0 ")), "nothing was swapped:\n{counts}");
-}
+use std::process::Command;
+use support::Folder;
 
 #[test]
 fn redis_answers_its_own_client() {
@@ -118,6 +71,95 @@ fn curl_gets_from_nginx_what_lies_there() {
         assert!(finish(client).stdout == expected, "{preloaded:?}: other bytes arrived");
         if preloaded == [true, true] {
             counts_show_links(&folder);
+        }
+    }
+}
+
+/// Runs a Python program over a server's socket, in every combination. It must print the same each time.
+fn python_sees_the_same(server_of: impl Fn(&Folder, &Path, bool) -> Command, client: &str, is_swapped: bool) {
+    let mut plain = None;
+    for preloaded in COMBINATIONS {
+        let folder = Folder::new();
+        let socket = folder.path("s");
+        let _server = start(server_of(&folder, &socket, preloaded[0]), &socket);
+        let mut asking = program("python3", preloaded[1], &folder);
+        asking.arg("-c").arg(client).arg(&socket);
+        let said = String::from_utf8_lossy(&finish(asking).stdout).into_owned();
+        assert!(!said.is_empty(), "{preloaded:?}: it says nothing");
+        assert_eq!(&said, plain.get_or_insert_with(|| said.clone()), "{preloaded:?}");
+        if preloaded == [true, true] && is_swapped {
+            counts_show_links(&folder);
+        }
+    }
+}
+
+#[test]
+fn memcached_keeps_what_it_was_given() {
+    let client = include_str!("programs/memcached.py");
+    let server = |folder: &Folder, socket: &Path, preloaded| {
+        let mut server = program("memcached", preloaded, folder);
+        server.args(["-t", "3", "-m", "16", "-s"]).arg(socket);
+        if is_root() {
+            server.args(["-u", "root"]);
+        }
+        server
+    };
+    python_sees_the_same(server, client, true);
+}
+
+/// Debian's agent has a group of its own, so the loader keeps the library out of it: it must answer as always.
+#[test]
+fn the_agent_of_openssh_lists_its_keys() {
+    let client = include_str!("programs/agent.py");
+    let server = |folder: &Folder, socket: &Path, preloaded| {
+        let mut server = program("ssh-agent", preloaded, folder);
+        server.arg("-D").arg("-a").arg(socket);
+        server
+    };
+    python_sees_the_same(server, client, false);
+}
+
+#[test]
+fn asyncio_echoes_in_both_roles() {
+    let server = |folder: &Folder, socket: &Path, preloaded| {
+        let mut server = program("python3", preloaded, folder);
+        server.arg("-c").arg(include_str!("programs/asyncio_server.py")).arg(socket);
+        server
+    };
+    python_sees_the_same(server, include_str!("programs/asyncio_client.py"), true);
+}
+
+#[test]
+fn the_bus_of_d_bus_answers() {
+    let server = |folder: &Folder, socket: &Path, preloaded| {
+        let mut server = program("dbus-daemon", preloaded, folder);
+        server.args(["--session", "--nofork", "--nopidfile", "--nosyslog"]);
+        server.arg(format!("--address=unix:path={}", socket.display()));
+        server
+    };
+    python_sees_the_same(server, include_str!("programs/bus.py"), true);
+}
+
+#[test]
+#[ignore = "needs Node and a Java development kit; cargo xtask long swap"]
+fn node_and_java_talk_to_each_other_and_to_themselves() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    for preloaded in COMBINATIONS {
+        for (server_in_java, client_in_java) in [(false, false), (true, false), (false, true), (true, true)] {
+            let folder = Folder::new();
+            let socket = folder.path("s");
+            let command = |java: bool, role: &str, preloaded: bool| {
+                let mut command = program(if java { "java" } else { "node" }, preloaded, &folder);
+                command.arg(scripts.join(if java { "Echo.java" } else { "echo.js" })).arg(role).arg(&socket);
+                command
+            };
+            let _server = start(command(server_in_java, "server", preloaded[0]), &socket);
+            let said = finish(command(client_in_java, "client", preloaded[1])).stdout;
+            let said = String::from_utf8_lossy(&said);
+            assert_eq!(said, "3000000 bytes came back as they were\n", "{preloaded:?}");
+            if preloaded == [true, true] {
+                counts_show_links(&folder);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Making, copying and closing descriptors, and their options.
 
 use super::{give, hooks};
-use crate::{epoll, plain, readiness, real, selection, table};
+use crate::{epoll, plain, readiness, real, reserved, selection, table};
 use libc::{c_char, c_int, c_uint, c_ulong, c_void, sa_family_t, sockaddr, sockaddr_un, socklen_t};
 
 /// Follows a connected socket, if it is of the right kind and wanted.
@@ -130,9 +130,7 @@ hooks! {
     }
 
     fn dup2(fd: c_int, to: c_int) -> c_int {
-        if fd != to {
-            table::closing(to);
-        }
+        before_copy(fd, to);
         // SAFETY: the program's call.
         let copy = unsafe { real::dup2(fd, to) };
         if fd != to {
@@ -142,9 +140,7 @@ hooks! {
     }
 
     fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
-        if fd != to {
-            table::closing(to);
-        }
+        before_copy(fd, to);
         // SAFETY: the program's call.
         let copy = unsafe { real::dup3(fd, to, flags) };
         copied(fd, copy);
@@ -219,6 +215,16 @@ hooks! {
     }
 }
 
+fn before_copy(from: c_int, to: c_int) {
+    if from == to {
+        return;
+    }
+    if table::is_outside(to) {
+        table::leave(from);
+    }
+    table::closing(to);
+}
+
 fn copied(from: c_int, to: c_int) {
     if to < 0 {
         return;
@@ -230,7 +236,7 @@ fn copied(from: c_int, to: c_int) {
 }
 
 fn closing_range(first: c_uint, last: c_uint) {
-    for fd in table::entered().filter(|fd| (first..=last).contains(&fd.unsigned_abs())) {
+    for fd in table::entered().chain(reserved::all()).filter(|fd| (first..=last).contains(&fd.unsigned_abs())) {
         table::closing(fd);
     }
 }

@@ -1,7 +1,7 @@
 //! Messages, with descriptors and without.
 
 use super::hooks;
-use super::transfers::{receiving, sending, sending_plain};
+use super::transfers::{NameRoom, receiving, sender_name, sending, sending_plain};
 use crate::buffers::Buffers;
 use crate::{epoll, real, table};
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
@@ -9,26 +9,28 @@ use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 hooks! {
     fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
         // SAFETY: the program's call.
-        let plain = |more: c_int| unsafe { real::recvmsg(fd, message, flags | more) };
-        let Some(found) = table::find(fd) else { return plain(0) };
+        let plain = |fd: c_int, more: c_int| unsafe { real::recvmsg(fd, message, flags | more) };
+        let Some(found) = table::find(fd) else { return plain(fd, 0) };
         if message.is_null() {
-            return plain(0);
+            return plain(fd, 0);
         }
         // SAFETY: the program's message and its parts.
         let Some(buffers) = (unsafe { Buffers::from_raw((*message).msg_iov, (*message).msg_iovlen) }) else {
-            return plain(0);
+            return plain(fd, 0);
         };
-        let mut asked = false;
-        let received = receiving(&found, fd, buffers, flags, |more| {
-            asked = true;
-            plain(more)
+        let mut was_filled = false;
+        let received = receiving(&found, fd, buffers, flags, |fd, more| {
+            let received = plain(fd, more);
+            was_filled |= received >= 0;
+            received
         });
-        if received >= 0 && !asked {
-            // SAFETY: the program's message. Bytes from a ring come without a name and without control data.
+        if received >= 0 && !was_filled {
+            // SAFETY: the program's message. Bytes from a ring come without control data.
             unsafe {
-                (*message).msg_namelen = 0;
+                let name = NameRoom { at: (*message).msg_name, bytes: (*message).msg_namelen };
+                (*message).msg_namelen = if received == 0 { 0 } else { sender_name(fd, name) };
                 (*message).msg_controllen = 0;
-                (*message).msg_flags = 0;
+                (*message).msg_flags = flags & libc::MSG_CMSG_CLOEXEC;
             }
         }
         received

@@ -1,7 +1,7 @@
 //! Processes that begin, and programs that take the place of others.
 
 use super::hooks;
-use crate::connection::{self, Stage};
+use crate::connection;
 use crate::link::Word;
 use crate::{epoll, lock, real, rendezvous, table};
 use libc::{c_char, c_int, c_long, c_void};
@@ -197,6 +197,7 @@ extern "C" fn in_child() {
     let own = unsafe { libc::getpid() };
     for connection in connection::all() {
         connection.adopt(own);
+        connection.unpark();
     }
 }
 
@@ -274,19 +275,13 @@ before! {
 fn leave_inherited() {
     let errno = real::errno();
     if connection::all().next().is_some() {
-        for fd in 0..open_descriptors_end() {
+        for fd in 0..table::open_descriptors_end() {
             if let Some(at) = inherited_entry(fd) {
                 table::leave(at);
             }
         }
     }
     real::set_errno(errno);
-}
-
-/// One above the highest descriptor that is looked at.
-fn open_descriptors_end() -> c_int {
-    let highest = table::entered().last().unwrap_or(0);
-    highest.saturating_add(64).min(table::DESCRIPTORS_MAX as c_int)
 }
 
 /// If `fd` stays open in the next program and leads to a socket of ours, a descriptor that the table has for it.
@@ -296,21 +291,12 @@ fn inherited_entry(fd: c_int) -> Option<c_int> {
     if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
         return None;
     }
-    let inode = socket_inode(fd)?;
+    let inode = table::socket_inode(fd)?;
     table::entered().find(|entered| {
         table::find(*entered).is_some_and(|found| {
-            let known = found.inode.load(std::sync::atomic::Ordering::Relaxed);
             // What is not linked may not have learnt its inode.
-            *entered == fd || known == inode || found.stage() != Stage::Linked && socket_inode(*entered) == Some(inode)
+            let known = found.inode.load(std::sync::atomic::Ordering::Relaxed);
+            if known == 0 { table::socket_inode(*entered) == Some(inode) } else { known == inode }
         })
     })
-}
-
-fn socket_inode(fd: c_int) -> Option<u64> {
-    // SAFETY: a structure of numbers, which the call fills.
-    unsafe {
-        let mut about: libc::stat = std::mem::zeroed();
-        let is_socket = libc::fstat(fd, &mut about) == 0 && about.st_mode & libc::S_IFMT == libc::S_IFSOCK;
-        is_socket.then_some(about.st_ino)
-    }
 }

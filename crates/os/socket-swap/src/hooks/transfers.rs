@@ -6,26 +6,55 @@ use crate::link::Link;
 use crate::receive::{self, Moved, Receiving};
 use crate::send::{self, Sending};
 use crate::table::{self, Reference};
-use crate::{real, rendezvous};
+use crate::{cancel, readiness, real, rendezvous};
 use libc::{c_int, c_uint, c_void, iovec, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 /// Bytes that one step of an emulated `splice` moves.
 const SPLICE_BYTES: usize = 4096;
 
-/// Receives, by the ring or by `plain`, which takes the flags to add.
+/// Receives, by the ring or by `plain`, which takes the descriptor and the flags to add.
 pub(super) fn receiving(
     found: &Reference,
     fd: c_int,
     buffers: Buffers<'_>,
     flags: c_int,
-    mut plain: impl FnMut(c_int) -> ssize_t,
+    mut plain: impl FnMut(c_int, c_int) -> ssize_t,
 ) -> ssize_t {
-    let mut kernel = |more: c_int| real::outcome(plain(more));
+    let mut kernel = |fd: c_int, more: c_int| real::outcome(plain(fd, more));
     let moved = match found.link() {
+        // Urgent bytes are in the socket or nowhere.
+        Some(_) if flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
         Some(link) => receive::receive(found, link, &Receiving { fd, buffers, flags }, &mut kernel),
-        None => counted(found, fd, true, kernel(0)),
+        None => counted(found, fd, true, cancel::during(found, false, || kernel(fd, 0))),
     };
     give(moved)
+}
+
+/// Where the sender's name goes, and how much room there is.
+#[derive(Clone, Copy)]
+pub(super) struct NameRoom {
+    pub(super) at: *mut c_void,
+    pub(super) bytes: socklen_t,
+}
+
+/// Writes the name of who sent what a ring brought: the other end's, if it is bound. Returns its full length.
+///
+/// # Safety
+/// `room` is null or as long as it says.
+pub(super) unsafe fn sender_name(fd: c_int, room: NameRoom) -> socklen_t {
+    // SAFETY: zeros are an address, which the call fills; no more is copied than there is room for.
+    unsafe {
+        let mut name: libc::sockaddr_un = std::mem::zeroed();
+        let mut length = size_of::<libc::sockaddr_un>() as socklen_t;
+        let asked = libc::getpeername(fd, std::ptr::from_mut(&mut name).cast(), &mut length);
+        let is_bound = asked == 0 && length as usize > size_of::<libc::sa_family_t>();
+        if !is_bound || room.at.is_null() {
+            return 0;
+        }
+        let copied = (length.min(room.bytes) as usize).min(size_of::<libc::sockaddr_un>());
+        std::ptr::copy_nonoverlapping(std::ptr::from_ref(&name).cast::<u8>(), room.at.cast::<u8>(), copied);
+        length
+    }
 }
 
 /// Sends, by the ring or by `plain`.
@@ -40,10 +69,10 @@ pub(super) fn sending(
     let moved = match found.link() {
         Some(_) if flags & libc::MSG_OOB != 0 => {
             table::go_plain(found, fd);
-            kernel()
+            cancel::during(found, false, kernel)
         }
         Some(link) => send::send(found, link, &Sending { fd, buffers, flags }, &mut kernel),
-        None => counted(found, fd, false, kernel()),
+        None => counted(found, fd, false, cancel::during(found, false, kernel)),
     };
     give(moved)
 }
@@ -52,8 +81,8 @@ pub(super) fn sending(
 pub(super) fn sending_plain(found: &Reference, fd: c_int, mut plain: impl FnMut() -> ssize_t) -> ssize_t {
     let mut kernel = || real::outcome(plain());
     give(match found.link() {
-        Some(link) => send::send_through_socket(link, fd, &mut kernel),
-        None => counted(found, fd, false, kernel()),
+        Some(link) => send::send_through_socket(found, link, fd, &mut kernel),
+        None => counted(found, fd, false, cancel::during(found, false, kernel)),
     })
 }
 
@@ -66,11 +95,12 @@ fn counted(found: &Reference, fd: c_int, received: bool, moved: Moved) -> Moved 
 
 hooks! {
     fn read(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
-        let Some(found) = table::find(fd) else {
+        let found = if count == 0 { None } else { table::find(fd) };
+        let Some(found) = found else {
             // SAFETY: the program's call.
             return unsafe { real::read(fd, to, count) };
         };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |more| {
+        receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
             // SAFETY: the program's call, as one that takes flags.
             unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
         })
@@ -86,7 +116,7 @@ hooks! {
             // SAFETY: the program's call.
             return unsafe { real::recv(fd, to, count, flags) };
         };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |more| {
+        receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
             // SAFETY: the program's call.
             unsafe { real::recv(fd, to, count, flags | more) }
         })
@@ -102,15 +132,18 @@ hooks! {
             // SAFETY: the program's call.
             return unsafe { real::recvfrom(fd, to, count, flags, name, length) };
         };
-        let mut asked = false;
-        let moved = receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |more| {
-            asked = true;
+        let mut was_named = false;
+        let moved = receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
             // SAFETY: the program's call.
-            unsafe { real::recvfrom(fd, to, count, flags | more, name, length) }
+            let moved = unsafe { real::recvfrom(fd, to, count, flags | more, name, length) };
+            was_named |= moved >= 0;
+            moved
         });
-        if moved > 0 && !asked && !length.is_null() {
-            // SAFETY: the program passed room for a length. A connected stream socket gives no name.
-            unsafe { *length = 0 };
+        if moved >= 0 && !was_named && !name.is_null() && !length.is_null() {
+            // SAFETY: the program passed room for a name of this length.
+            unsafe {
+                *length = if moved == 0 { 0 } else { sender_name(fd, NameRoom { at: name.cast(), bytes: *length }) };
+            }
         }
         moved
     }
@@ -127,11 +160,11 @@ hooks! {
         };
         // SAFETY: the program's parts.
         let buffers = unsafe { Buffers::from_raw(parts, count.max(0) as usize) };
-        let (Some(buffers), true) = (buffers, count >= 0) else {
-            // SAFETY: the program's call, which the kernel will refuse.
+        let (Some(buffers), true) = (buffers.filter(|buffers| buffers.len() > 0), count >= 0) else {
+            // SAFETY: the program's call, which the kernel will refuse, or which moves nothing.
             return unsafe { real::readv(fd, parts, count) };
         };
-        receiving(&found, fd, buffers, 0, |more| {
+        receiving(&found, fd, buffers, 0, |fd, more| {
             if more == 0 {
                 // SAFETY: the program's call.
                 return unsafe { real::readv(fd, parts, count) };
@@ -211,12 +244,12 @@ hooks! {
     }
 
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
-        let Some(found) = table::find(to) else {
-            // SAFETY: the program's call.
-            return unsafe { real::sendfile(to, from, offset, count) };
-        };
         // SAFETY: the program's call.
-        sending_plain(&found, to, || unsafe { real::sendfile(to, from, offset, count) })
+        let plain = || unsafe { real::sendfile(to, from, offset, count) };
+        if let Some(found) = table::find(to) {
+            return sending_plain(&found, to, plain);
+        }
+        from_connection(from, to, offset.is_null() && count > 0, 0, count, plain)
     }
 
     fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
@@ -230,13 +263,34 @@ hooks! {
         if let Some(found) = table::find(to) {
             return sending_plain(&found, to, plain);
         }
-        match table::find(from) {
-            Some(found) if from_at.is_null() && count > 0 => match found.link() {
-                Some(link) => splice_out(&found, link, from, to, count, flags),
-                None => plain(),
-            },
-            _ => plain(),
-        }
+        from_connection(from, to, from_at.is_null() && to_at.is_null() && count > 0, flags, count, plain)
+    }
+}
+
+/// `splice` and `sendfile` out of what may be a linked connection. `is_valid`: the kernel would not refuse the arguments.
+fn from_connection(
+    from: c_int,
+    to: c_int,
+    is_valid: bool,
+    flags: c_uint,
+    count: usize,
+    plain: impl Fn() -> ssize_t,
+) -> ssize_t {
+    match table::find(from) {
+        Some(found) if is_valid && is_pipe(to) => match found.link() {
+            Some(link) => splice_out(&found, link, from, to, count, flags),
+            None => plain(),
+        },
+        _ => plain(),
+    }
+}
+
+/// Nothing else takes what comes out of a socket.
+fn is_pipe(fd: c_int) -> bool {
+    // SAFETY: a structure of numbers, which the call fills.
+    unsafe {
+        let mut about: libc::stat = std::mem::zeroed();
+        libc::fstat(fd, &mut about) == 0 && about.st_mode & libc::S_IFMT == libc::S_IFIFO
     }
 }
 
@@ -249,7 +303,7 @@ fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usi
     let look = |flags: c_int, count: usize| {
         let parts = [part(at, count)];
         let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags };
-        receive::receive(found, link, &call, &mut |more| {
+        receive::receive(found, link, &call, &mut |from, more| {
             // SAFETY: the buffer is ours and as long as said.
             real::outcome(unsafe { real::recv(from, at, count, flags | more) })
         })
@@ -258,6 +312,9 @@ fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usi
         Ok(seen) if seen > 0 => seen,
         other => return give(other),
     };
+    if no_wait != 0 && readiness::kernel_events(to, libc::POLLOUT) & libc::POLLOUT == 0 {
+        return give(Err(libc::EAGAIN));
+    }
     // SAFETY: the buffer holds that many bytes.
     let written = match real::outcome(unsafe { real::write(to, at, seen) }) {
         Ok(written) => written,

@@ -208,8 +208,9 @@ fn announce(entry: &pollfd) {
         && let Some(found) = table::find(entry.fd)
         && let Some(link) = found.link()
     {
-        plain::honour(&found, link, entry.fd);
         link.announce();
+        // After it: who wants the plain socket rings whoever has announced sleep.
+        plain::honour(&found, link, entry.fd);
     }
 }
 

@@ -1,14 +1,6 @@
 /* More of what programs rely on. */
 #include "harness.h"
 
-static void answer_once(int fd) {
-    hear();
-    pause_ms(20);
-    result("write", write(fd, "z", 1));
-    hear();
-}
-static void idle(int fd) { (void)fd; hear(); }
-
 static volatile sig_atomic_t alarms;
 static void on_alarm(int number) { (void)number; alarms++; }
 static void interrupt_after(long us, int flags) {

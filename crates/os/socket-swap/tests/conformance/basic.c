@@ -1,8 +1,6 @@
 /* The 27 things that a stream socket promises and that replacements of it got wrong. */
 #include "harness.h"
 
-static void idle(int fd) { (void)fd; hear(); }
-
 #define BULK 524288
 static void last_bytes_server(int fd) {
     static unsigned char bulk[BULK];

@@ -103,6 +103,33 @@ void set_nonblocking(int fd, int on) {
     fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
+void idle(int fd) { (void)fd; hear(); }
+
+void answer_once(int fd) {
+    hear();
+    pause_ms(20);
+    result("write", write(fd, "z", 1));
+    hear();
+}
+
+void make_pair(int ends[2]) {
+    char path[] = "/tmp/conformance-XXXXXX", byte;
+    if (!mkdtemp(path)) _exit(96);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", path);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 1) != 0) _exit(97);
+    ends[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(ends[0], (struct sockaddr *)&address, sizeof address) != 0) _exit(98);
+    ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    close(listener);
+    unlink(address.sun_path);
+    rmdir(path);
+    for (int turn = 0; turn < 60; turn++)
+        for (int side = 0; side < 2; side++)
+            if (write(ends[side], "p", 1) != 1 || read(ends[!side], &byte, 1) != 1) _exit(99);
+}
+
 int send_fd(int through, int passed) {
     char byte = 'f', space[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec part = {&byte, 1};
@@ -127,11 +154,14 @@ int receive_fd(int through) {
     return passed;
 }
 
+static const struct one_case *const all_cases[] = {basic_cases, added_cases,  call_cases,
+                                                   limit_cases, thread_cases, set_cases};
+#define TABLES (sizeof all_cases / sizeof all_cases[0])
+
 static const struct one_case *find(const char *name) {
-    for (const struct one_case *entry = basic_cases; entry->name; entry++)
-        if (strcmp(entry->name, name) == 0) return entry;
-    for (const struct one_case *entry = added_cases; entry->name; entry++)
-        if (strcmp(entry->name, name) == 0) return entry;
+    for (size_t table = 0; table < TABLES; table++)
+        for (const struct one_case *entry = all_cases[table]; entry->name; entry++)
+            if (strcmp(entry->name, name) == 0) return entry;
     return NULL;
 }
 
@@ -147,8 +177,8 @@ static int connect_to(struct sockaddr_un *address) {
 
 int main(int count, char **words) {
     if (count == 2 && strcmp(words[1], "list") == 0) {
-        for (const struct one_case *entry = basic_cases; entry->name; entry++) puts(entry->name);
-        for (const struct one_case *entry = added_cases; entry->name; entry++) puts(entry->name);
+        for (size_t table = 0; table < TABLES; table++)
+            for (const struct one_case *entry = all_cases[table]; entry->name; entry++) puts(entry->name);
         return 0;
     }
     if (count != 4) return 64;

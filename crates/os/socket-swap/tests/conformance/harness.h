@@ -45,6 +45,11 @@ long first_wrong(const unsigned char *buffer, long from, long length);
 /* Exchanges single bytes until a pair that can be swapped has been. */
 void settle(int fd, int first);
 void set_nonblocking(int fd, int on);
+/* Sides that many cases use: one that only waits for the other, and one that answers a tell() with one byte. */
+void idle(int fd);
+void answer_once(int fd);
+/* A settled connection whose two ends are both this process's. */
+void make_pair(int ends[2]);
 int send_fd(int through, int passed);
 int receive_fd(int through);
 
@@ -55,3 +60,7 @@ struct one_case {
 };
 extern const struct one_case basic_cases[];
 extern const struct one_case added_cases[];
+extern const struct one_case call_cases[];
+extern const struct one_case limit_cases[];
+extern const struct one_case thread_cases[];
+extern const struct one_case set_cases[];

@@ -20,7 +20,7 @@
 
 #define CAPACITY (128 * 1024)
 #define SEGMENT (4096 + CAPACITY)
-enum { WRITTEN = 128, MODE = 136, RINGS = 144, READ = 256, SLEEP = 264, STANCE = 384, INSIDE = 392 };
+enum { WRITTEN = 128, MODE = 136, RINGS = 144, READ = 256, STANCE = 384, INSIDE = 392, SLEEP = 408 };
 
 static unsigned char *own;
 static volatile uint64_t *word(int offset) { return (volatile uint64_t *)(own + offset); }
