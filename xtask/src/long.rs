@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 22] = [
+const RUNS: [Long; 23] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -204,6 +204,13 @@ const RUNS: [Long; 22] = [
             "--nocapture",
             "--test-threads=1",
         ],
+        environment: &[],
+    },
+    Long {
+        name: "hops-bbr",
+        about: "how often BBR settles low on a far line, with hops and without, in virtual time (about 4 minutes)",
+        program: "cargo",
+        arguments: &["test", "--package=model-tests", "--test=hops", "--", "--ignored", "--nocapture", "bbr"],
         environment: &[],
     },
     Long {

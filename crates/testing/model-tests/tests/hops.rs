@@ -188,3 +188,39 @@ fn a_hop_costs_a_session_nothing() {
     assert!(none == 0 && hops >= 15, "{none} and {hops} hops");
     assert!(with * 100 >= without * 96, "{with} bytes with {hops} hops, {without} without");
 }
+
+/// BBR on a line of 50 Mbit/s with 150 ms settles at some 31 or at some 17 Mbit/s. A hop in four seconds does not change
+/// how often: the same seeds with hops and without.
+#[test]
+#[ignore = "takes four minutes; cargo xtask long hops-bbr"]
+fn hops_do_not_make_bbr_settle_low_more_often() {
+    const RUNS: usize = 100;
+    const LOW: u64 = 26_000_000;
+    let rates = ["86400s", "4s"]
+        .map(|hop_every| -> Vec<u64> { (1..=RUNS as u64).map(|seed| far_rate(hop_every, seed)).collect() });
+    let [(without, low_without), (with, low_with)] = rates.map(|rates| {
+        let low = rates.iter().filter(|rate| **rate < LOW).count();
+        (rates.iter().sum::<u64>() / RUNS as u64, low)
+    });
+    println!("| hop | mean, bits a second | runs below {LOW} |");
+    println!("| none | {without} | {low_without} of {RUNS} |\n| every 4 s | {with} | {low_with} of {RUNS} |");
+    assert!(with * 100 >= without * 97, "{with} bits a second with hops, {without} without");
+    // Three standard deviations of the difference of two counts with a chance of a half.
+    let beyond_chance = 3.0 * (RUNS as f64 / 2.0).sqrt();
+    assert!(low_with as f64 <= low_without as f64 + beyond_chance, "{low_with} runs settle low, {low_without} without");
+}
+
+/// Bits a second of a download at BBR over 150 ms, from the fifth second to the seventeenth.
+fn far_rate(hop_every: &str, seed: u64) -> u64 {
+    let budget = ByteBudget::new(u64::MAX, u64::MAX).expect("in order");
+    let timers = Timers::below_floor(hop_every.parse().expect("a time"), budget, UnsafeTimers);
+    let far = Path::with_delay(Duration::from_micros(74_500)).with_rate(50_000_000, 312_500);
+    let path = Path { jitter: Duration::from_millis(1), ..far };
+    let hops = Some(HopConfig { timers, ..hops() });
+    let mut pair = Pair::new(Setting { hops, path, seed, ..off(CongestionControl::Bbr) });
+    let number = open(&mut pair, false);
+    pair.run_until(seconds(5));
+    let before = done(&pair, number, false);
+    pair.run_until(seconds(17));
+    8 * (done(&pair, number, false) - before) / 12
+}
