@@ -14,7 +14,7 @@ mod folder;
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Nothing that a test waits for takes longer on the busiest machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A demo, ended at the end of the test.
 struct Demo {
