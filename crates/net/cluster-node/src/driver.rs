@@ -113,6 +113,10 @@ pub struct View {
     pub plan: Option<Change>,
     /// Syncs since the start.
     pub syncs: u64,
+    /// What all of them took.
+    pub sync_time: Duration,
+    /// The longest of them.
+    pub longest_sync: Duration,
     /// Entries that were applied since the start.
     pub applied: u64,
 }
@@ -162,6 +166,8 @@ pub fn start(
         members: node.members().clone(),
         plan: None,
         syncs: 0,
+        sync_time: Duration::ZERO,
+        longest_sync: Duration::ZERO,
         applied: 0,
     });
     let mut driver = Driver {
@@ -172,7 +178,7 @@ pub fn start(
         waiters: Waiters::default(),
         history: history.clone(),
         shown,
-        syncs: 0,
+        syncs: Syncs::default(),
         applied: 0,
     };
     driver.peers.set_members(driver.node.members());
@@ -196,8 +202,23 @@ struct Driver<P> {
     waiters: Waiters,
     history: Arc<History>,
     shown: watch::Sender<View>,
-    syncs: u64,
+    syncs: Syncs,
     applied: u64,
+}
+
+#[derive(Debug, Default)]
+struct Syncs {
+    count: u64,
+    time: Duration,
+    longest: Duration,
+}
+
+impl Syncs {
+    fn count(&mut self, took: Duration) {
+        self.count += 1;
+        self.time += took;
+        self.longest = self.longest.max(took);
+    }
 }
 
 /// It ends only with a reason.
@@ -297,8 +318,9 @@ impl<P: Peers> Driver<P> {
             self.folder.write(write)?;
         }
         if sync {
+            let begun = Instant::now();
             self.folder.sync()?;
-            self.syncs += 1;
+            self.syncs.count(begun.elapsed());
         }
         let released = self.node.handle_saved(unsynced);
         released.frames.into_iter().for_each(|frame| self.peers.send(frame));
@@ -370,7 +392,9 @@ impl<P: Peers> Driver<P> {
             status: self.node.status(),
             members: self.node.members().clone(),
             plan: self.node.machine().plan(),
-            syncs: self.syncs,
+            syncs: self.syncs.count,
+            sync_time: self.syncs.time,
+            longest_sync: self.syncs.longest,
             applied: self.applied,
         };
         self.shown.send_replace(view);

@@ -1,12 +1,15 @@
 //! What a running node answers at its admin socket.
 
+use crate::budget::unix_s;
 use admin::cluster::{CLUSTER_SCHEMA_VERSION, ClusterAnswer, ClusterMember, ClusterRequest, ClusterStatus};
 use admin::protocol::{Request, Response};
 use admin::status::SCHEMA_VERSION;
 use cluster_node::clients::Answer;
+use cluster_node::credentials::CredentialStore;
 use cluster_node::driver;
 use cluster_node::member::Member;
 use cluster_node::node::Handle;
+use cluster_node::pki::CertificateInfo;
 use cluster_node::transport::{Fault, PeerStatus};
 use identity::NodeId;
 use replicated_log::Change;
@@ -23,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(super) struct Control {
     handle: Handle,
     own: NodeId,
+    credentials: CredentialStore,
     pipe: String,
     begun: Instant,
     names: Names,
@@ -57,8 +61,15 @@ impl Names {
 
 impl Control {
     /// `stop` gets a word when somebody asks for the node's end.
-    pub(super) fn new(handle: Handle, own: NodeId, pipe: String, names: Names, stop: mpsc::Sender<()>) -> Self {
-        Self { handle, own, pipe, begun: Instant::now(), names, stop }
+    pub(super) fn new(
+        handle: Handle,
+        own: NodeId,
+        credentials: CredentialStore,
+        pipe: String,
+        names: Names,
+        stop: mpsc::Sender<()>,
+    ) -> Self {
+        Self { handle, own, credentials, pipe, begun: Instant::now(), names, stop }
     }
 
     pub(super) async fn answer(self, request: Request) -> Response {
@@ -132,6 +143,8 @@ impl Control {
             failed_dials: peer.failed_dials,
             faults: Fault::ALL.iter().map(|fault| peer.counters.count(*fault)).sum(),
         };
+        let shown_certificate = CertificateInfo::from_der(self.credentials.current().certificate_der());
+        let until = shown_certificate.ok().map(|info| info.not_after_s);
         ClusterStatus {
             schema: CLUSTER_SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -150,10 +163,18 @@ impl Control {
             waiting: status.waiting as u64,
             applied: view.applied,
             syncs: view.syncs,
+            sync_us: microseconds(view.sync_time),
+            longest_sync_us: microseconds(view.longest_sync),
+            certificate_until_unix_s: until,
+            certificate_left_s: until.map(|until| until.saturating_sub_unsigned(unix_s())),
             joins: shown(view.plan.and_then(|plan| plan.add)),
             leaves: shown(view.plan.and_then(|plan| plan.remove)),
             members: all.into_iter().map(member).collect(),
             refused_handshakes: connections.refused_handshakes,
         }
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -60,7 +60,7 @@ async fn serve(path: &Path, file: NodeFile, beginning: Beginning, is_leashed: bo
     };
     let mut node = Node::start(settings).map_err(|error| not_started(&error))?;
     tracing::info!(%pipe, "a node of a cluster runs");
-    let control = Control::new(node.handle().clone(), own, pipe, names.clone(), stop);
+    let control = Control::new(node.handle().clone(), own, credentials.clone(), pipe, names.clone(), stop);
     let fresh = keep_members_fresh(path.to_owned(), file.revoked, node.handle().clone(), names);
     let ended = tokio::select! {
         why = node.ended() => Some(why),
