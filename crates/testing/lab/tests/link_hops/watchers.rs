@@ -168,8 +168,11 @@ pub(super) fn tied_by_chance(one: &Times, other: &Times, seed: u64) -> f64 {
 fn at_one_lag(one: &Times, other: &Times) -> usize {
     const FARTHEST: f64 = 1.0;
     const SAME: f64 = 0.05;
-    let lags = one.iter().flat_map(|time| other.iter().map(move |after| after - time));
-    let mut lags: Vec<f64> = lags.filter(|lag| lag.abs() <= FARTHEST).collect();
+    let near = |time: &f64| {
+        let [first, end] = [-FARTHEST, FARTHEST].map(|lag| other.partition_point(|after| *after < time + lag));
+        other[first..end].iter().map(|after| after - time).collect::<Vec<f64>>()
+    };
+    let mut lags: Vec<f64> = one.iter().flat_map(near).collect();
     lags.sort_by(f64::total_cmp);
     let same = |at: usize| lags[at..].partition_point(|lag| *lag <= lags[at] + SAME);
     (0..lags.len()).map(same).max().unwrap_or(0)
