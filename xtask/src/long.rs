@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 22] = [
+const RUNS: [Long; 23] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -260,6 +260,23 @@ const RUNS: [Long; 22] = [
         about: "delivery at 1 and 7 % loss beside the plain QUIC pair, as Markdown (about 30 minutes)",
         program: "cargo",
         arguments: &["run", "--release", "--package", "lab", "--", "measure", "loss-constant", "loss-off"],
+        environment: &[],
+    },
+    Long {
+        name: "cluster-speed",
+        about: "a cluster beside etcd where that is installed, failover, memory, restarts, as Markdown (about 8 minutes)",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "--package",
+            "lab",
+            "--",
+            "measure",
+            "cluster",
+            "cluster-failover",
+            "cluster-memory",
+        ],
         environment: &[],
     },
 ];
