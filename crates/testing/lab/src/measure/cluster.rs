@@ -143,7 +143,7 @@ fn speeds(plan: &Plan, all: &All, has_etcd: bool) -> String {
         let verdict = match (target, &ratio) {
             (Target::Factor(factor), Some(ratio)) => at_least(ratio.median(), *factor, 1),
             (Target::Factor(factor), None) => format!(">= {factor:.1}"),
-            (Target::PerSecond(least), _) => at_least(speed.median(), *least, 0) + " /s",
+            (Target::PerSecond(least), _) => at_least(speed.median(), *least, 0),
             (Target::None, _) => String::new(),
         };
         let shown = ratio.map_or("-".to_owned(), |ratio| ratio.show(2));
