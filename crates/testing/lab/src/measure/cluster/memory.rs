@@ -11,7 +11,7 @@ use crate::measure::table::{Samples, Table, at_most};
 const MESSAGES: u64 = 1_000_000;
 /// Clients that publish them.
 const CLIENTS: usize = 250;
-/// The usual messages, and such small ones that nearly all of them are in the log of one term.
+/// The usual messages, and such small ones that most of them were in the log of one term.
 const VALUE_BYTES: [usize; 2] = [256, 8];
 /// How long a node rests before its memory is read.
 const REST: Duration = Duration::from_secs(2);
