@@ -269,6 +269,23 @@ const RUNS: [Long; 23] = [
         arguments: &["run", "--release", "--package", "lab", "--", "measure", "loss-constant", "loss-off"],
         environment: &[],
     },
+    Long {
+        name: "cluster-speed",
+        about: "a cluster beside etcd where that is installed, failover, memory, restarts, as Markdown (about 8 minutes)",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "--package",
+            "lab",
+            "--",
+            "measure",
+            "cluster",
+            "cluster-failover",
+            "cluster-memory",
+        ],
+        environment: &[],
+    },
 ];
 
 /// One line a run.

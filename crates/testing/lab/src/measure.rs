@@ -1,10 +1,12 @@
-//! Measures a pair of nodes beside the plain proxy pair of [`crate::plain`] in one run, and writes the figures as Markdown.
+//! Measures a pair of nodes beside the plain proxy pair of [`crate::plain`] in one run, and writes the figures as Markdown;
+//! and a cluster beside etcd.
 //!
 //! What is compared runs in turns, round after round, so that a busy machine slows both; medians and ranges of the
 //! rounds are shown. Everything runs on loopback, with all processes and both ends of every connection on one machine.
 
 use anyhow::Context;
 
+mod cluster;
 mod constant;
 mod flows;
 mod latency;
@@ -33,6 +35,12 @@ pub enum Part {
     LossOff,
     /// Video players in modes `constant` and `dp`, beside the simulator.
     Video,
+    /// Three nodes of a cluster beside three etcd.
+    Cluster,
+    /// How long a cluster is without a leader when that is killed.
+    ClusterFailover,
+    /// Memory of a node of a cluster with a million messages, and its restarts.
+    ClusterMemory,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -63,6 +71,9 @@ pub fn section(part: Part, plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Resu
         Part::LossConstant => ("loss in mode constant", loss::constant(plan, progress)),
         Part::LossOff => ("loss in mode off", loss::off(plan, progress)),
         Part::Video => ("video", video::section(plan, progress)),
+        Part::Cluster => ("the cluster", cluster::section(plan, progress)),
+        Part::ClusterFailover => ("failover", cluster::failover(plan, progress)),
+        Part::ClusterMemory => ("the cluster's memory", cluster::memory(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))
