@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 22] = [
+const RUNS: [Long; 23] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -127,6 +127,24 @@ const RUNS: [Long; 22] = [
             "--",
             "--ignored",
             "--nocapture",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "cluster-box",
+        about: "clusters of processes under kill -9, stops, cut networks and a full disk, for five seeds (root, about 25 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package",
+            "lab",
+            "--test",
+            "cluster",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
         ],
         environment: &[],
     },
