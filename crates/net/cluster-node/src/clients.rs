@@ -57,7 +57,12 @@ pub(crate) struct Waiting {
 /// What is needed for the answer.
 #[derive(Debug)]
 pub(crate) enum What {
-    Open { session: SessionId, is_second_try: bool },
+    Open {
+        session: SessionId,
+        is_second_try: bool,
+    },
+    /// Open already, and what was acknowledged before the question is still to take effect here.
+    Opened(SessionId),
     Submit,
     Read(replicated_log::AppId, Vec<u8>),
     Control,
@@ -92,6 +97,15 @@ impl Waiters {
                 Some(*session)
             }
             _ => None,
+        }
+    }
+
+    /// The session that is open now; whoever wanted that waits on until this node knows how far the session is.
+    pub(crate) fn opened(&mut self, token: Token) {
+        if let Some(waiting) = self.waiting.get_mut(&token)
+            && let What::Open { session, .. } = waiting.what
+        {
+            waiting.what = What::Opened(session);
         }
     }
 

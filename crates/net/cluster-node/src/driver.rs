@@ -303,11 +303,7 @@ impl<P: Peers> Driver<P> {
         };
         let token = self.waiters.insert(waiting);
         if let Err(error) = ask.put(&mut self.node, token) {
-            let answer = match error {
-                SubmitError::Busy { retry_after } => Answer::Busy(retry_after),
-                other => Answer::NotTaken(other),
-            };
-            self.answer(token, |_, _| answer);
+            self.answer(token, |_, _| not_taken(error));
         }
     }
 
@@ -333,10 +329,15 @@ impl<P: Peers> Driver<P> {
             Event::Acknowledged { token, offset, result } => self.answer(token, |_, _| Answer::Done { offset, result }),
             Event::Refused { token, refusal } => self.answer(token, |_, _| Answer::Refused(refusal)),
             Event::Busy { token, retry_after } => self.answer(token, |_, _| Answer::Busy(retry_after)),
-            Event::ReadReady { token, offset } => self.answer(token, |node, waiting| {
-                let What::Read(app, question) = &waiting.what else { return Answer::Controlled(false) };
-                let result = node.machine().app(*app).map(|app| app.query(question)).unwrap_or_default();
-                Answer::Read { offset, result }
+            Event::ReadReady { token, offset } => self.answer(token, |node, waiting| match &waiting.what {
+                What::Read(app, question) => {
+                    let result = node.machine().app(*app).map(|app| app.query(question)).unwrap_or_default();
+                    Answer::Read { offset, result }
+                }
+                What::Opened(session) => {
+                    Answer::Opened { next: node.machine().next_sequence(*session).unwrap_or(Sequence(1)) }
+                }
+                _ => Answer::Controlled(false),
             }),
             Event::Controlled { token, done } => self.answer(token, |_, _| Answer::Controlled(done)),
             Event::Applied(applied) => {
@@ -359,13 +360,15 @@ impl<P: Peers> Driver<P> {
         {
             return;
         }
-        self.answer(token, |node, waiting| match (&waiting.what, refusal) {
-            (What::Open { session, .. }, None) => {
-                Answer::Opened { next: node.machine().next_sequence(*session).unwrap_or(Sequence(1)) }
-            }
-            (_, Some(refusal)) => Answer::NotOpened(refusal),
-            _ => Answer::Controlled(false),
-        });
+        if let Some(refusal) = refusal {
+            return self.answer(token, |_, _| Answer::NotOpened(refusal));
+        }
+        // What opened it may be an opening of long ago, to which this node only came now: what the session published since
+        // then, elsewhere, has taken no effect here. A program that is told such a number takes its session for forgotten.
+        self.waiters.opened(token);
+        if let Err(error) = self.node.read(token) {
+            self.answer(token, |_, _| not_taken(error));
+        }
     }
 
     fn begin_term(&mut self, term: Term, base: Offset, members: &Members, skipped: bool) {
@@ -398,6 +401,13 @@ impl<P: Peers> Driver<P> {
             applied: self.applied,
         };
         self.shown.send_replace(view);
+    }
+}
+
+fn not_taken(error: SubmitError) -> Answer {
+    match error {
+        SubmitError::Busy { retry_after } => Answer::Busy(retry_after),
+        other => Answer::NotTaken(other),
     }
 }
 

@@ -3,6 +3,7 @@
 use folder::Folder;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -66,13 +67,13 @@ impl Drop for Demo {
 /// A program at a pipe, in a session of its own. It connects again as often as it must.
 struct Program {
     pipe: PathBuf,
-    session: &'static str,
+    session: String,
     lines: Option<BufReader<UnixStream>>,
 }
 
 impl Program {
-    fn new(pipe: PathBuf, session: &'static str) -> Self {
-        Self { pipe, session, lines: None }
+    fn new(pipe: PathBuf, session: &str) -> Self {
+        Self { pipe, session: session.to_owned(), lines: None }
     }
 
     /// Says it until the answer is one that begins like this.
@@ -94,7 +95,7 @@ impl Program {
     fn ask(&mut self, line: &str) -> TestResult<String> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
-            none => none.insert(greet(&self.pipe, self.session)?),
+            none => none.insert(greet(&self.pipe, &self.session)?),
         };
         lines.get_mut().write_all(format!("{line}\n").as_bytes())?;
         hear(lines)
@@ -184,6 +185,181 @@ fn lines_come_out_of_all_pipes_in_one_order_while_nodes_are_killed() -> TestResu
     assert!(status(&folder, &demo, 3, "term")? >= 2);
     let removed = folder.run(&["cluster", "member", "remove", "n9", "-c", &demo.file(3)])?;
     assert!(removed.code == Some(69) && removed.err.contains("n9 is no node id"), "{removed:?}");
+    demo.end()
+}
+
+/// A command at the pipe of a real node; killed if the test ends before it.
+struct AtPipe(Option<Child>);
+
+impl AtPipe {
+    fn start(folder: &Folder, arguments: &[&str], pipe: &Path) -> TestResult<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hushwire"));
+        command.current_dir(&folder.0).arg("cluster").args(arguments).arg("--socket").arg(pipe);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self(Some(command.spawn()?)))
+    }
+
+    fn child(&mut self) -> TestResult<&mut Child> {
+        self.0.as_mut().ok_or_else(|| "it has ended".into())
+    }
+
+    /// What it printed, and said, once it has ended well.
+    fn end(mut self) -> TestResult<(String, String)> {
+        let mut child = self.0.take().ok_or("it has ended")?;
+        drop(child.stdin.take());
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8(output.stderr)?;
+        if output.status.success() { Ok((String::from_utf8(output.stdout)?, said)) } else { Err(said.into()) }
+    }
+}
+
+impl Drop for AtPipe {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn pub_and_feed_go_on_while_their_nodes_are_killed_and_sub_tells_the_same_everywhere() -> TestResult {
+    let folder = Folder::new("cluster-lines")?;
+    let demo = Demo::start(&folder)?;
+    let count = ["sub", "t", "--count", "240"];
+    let mut subs = Vec::new();
+    for node in 1..=3 {
+        subs.push(AtPipe::start(&folder, &count, &demo.pipe(node))?);
+    }
+    let mut feed = AtPipe::start(&folder, &["feed", "fifo", "t"], &demo.pipe(2))?;
+    let mut publisher = AtPipe::start(&folder, &["pub", "t"], &demo.pipe(1))?;
+    let mut input = publisher.child()?.stdin.take().ok_or("its input is piped")?;
+    let deadline = Instant::now() + PATIENCE;
+    while !folder.0.join("fifo").exists() {
+        assert!(Instant::now() < deadline, "feed makes its FIFO");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut fifo = std::fs::File::options().write(true).open(folder.0.join("fifo"))?;
+    // The subscription at the third node is read along, so that kills come in the middle.
+    let output = BufReader::new(subs[2].child()?.stdout.take().ok_or("its output is piped")?);
+    let (sender, along) = std::sync::mpsc::channel();
+    std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    let mut third = String::new();
+    for part in 0..4 {
+        for number in part * 30..(part + 1) * 30 {
+            writeln!(input, "pub {number}")?;
+            writeln!(fifo, "feed {number}")?;
+        }
+        // Both commands were greeted in the first part. Nothing of this one may be acknowledged yet, or some, or all.
+        if let Some(victim) = [None, Some(1), Some(2), Some(3)][part] {
+            let pid = status(&folder, &demo, victim, "pid")?.to_string();
+            assert!(Command::new("kill").args(["-9", &pid]).status()?.success(), "n{victim} ran");
+        }
+        for _ in 0..60 {
+            let line = along.recv_timeout(PATIENCE).map_err(|error| format!("{error} after: {third}"))?;
+            third.push_str(&line);
+            third.push('\n');
+        }
+    }
+    drop((input, fifo));
+    let (_, said) = publisher.end()?;
+    assert!(said.starts_with("120 acknowledged"), "{said}");
+    let pid = feed.child()?.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status()?.success());
+    let (_, said) = feed.end()?;
+    assert!(said.starts_with("120 acknowledged"), "{said}");
+    for sub in subs.drain(..2) {
+        assert_eq!(sub.end()?.0, third, "every node tells the same");
+    }
+    for writer in ["pub", "feed"] {
+        let own: Vec<&str> = third.lines().filter(|line| line.starts_with(writer)).collect();
+        let expected: Vec<String> = (0..120).map(|number| format!("{writer} {number}")).collect();
+        assert_eq!(own, expected, "each line once, in its order");
+    }
+    demo.end()
+}
+
+/// Files as an operator of the original program has them: certificates made with openssl, and `px.json`.
+fn write_px_files(folder: &Folder) -> TestResult {
+    let openssl = |line: &str| -> TestResult {
+        let made = Command::new("openssl").args(line.split(' ')).current_dir(&folder.0).output();
+        let made = made.map_err(|error| format!("this test needs openssl, of the Debian package openssl: {error}"))?;
+        if made.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&made.stderr).into()) }
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.crt -subj /CN=px -days 30"))?;
+    let sockets = (1..=3).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<Result<Vec<_>, _>>()?;
+    for (node, address) in (1..).zip(&addresses) {
+        let name = format!("n{node}.example");
+        openssl(&format!(
+            "req {key} -keyout n{node}.key -out n{node}.csr -subj /CN={name} -addext subjectAltName=DNS:{name}"
+        ))?;
+        openssl(&format!(
+            "x509 -req -in n{node}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out n{node}.crt -days 30 \
+             -copy_extensions copy"
+        ))?;
+        let others = (1..).zip(&addresses).filter(|(other, _)| *other != node);
+        let server = |(other, address)| format!(r#"{{ "addr": "{address}", "server_name": "n{other}.example" }}"#);
+        let servers: Vec<String> = others.map(server).collect();
+        let text = format!(
+            r#"{{ "me": {{ "id": "{name}", "addr": "{address}",
+                 "tls_config_info": {{ "cert_path": "n{node}.crt", "key_path": "n{node}.key", "ca_cert_path": "ca.crt" }} }},
+                 "retry_delay": 200, "ping": true, "servers": [ {} ] }}"#,
+            servers.join(", ")
+        );
+        std::fs::write(folder.0.join(format!("n{node}.json")), text)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn three_nodes_with_the_originals_files_are_a_cluster() -> TestResult {
+    let folder = Folder::new("cluster-px")?;
+    write_px_files(&folder)?;
+    let mut nodes = Vec::new();
+    for node in 1..=3 {
+        let checked = folder.run(&["check", "-c", &format!("n{node}.json")])?;
+        assert!(checked.code == Some(0) && checked.out.contains("a node of a cluster of 3"), "{checked:?}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hushwire"));
+        command.args(["cluster", "run", &format!("n{node}.json"), "--found"]).current_dir(&folder.0);
+        let log = std::fs::File::create(folder.0.join(format!("n{node}.log")))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        nodes.push(AtPipe(Some(child)));
+    }
+    let pipe = |node: usize| folder.0.join(format!("n{node}.pipe"));
+    for node in 1..=3 {
+        let session = format!("{node:032x}");
+        let mut program = Program::new(pipe(node), &session);
+        program.insist(r#"{"op":"pub","seq":1,"topic":"t","data":"x"}"#, r#"{"op":"ack","seq":1,"#)?;
+    }
+    let first = followed(&pipe(1), 3)?;
+    for node in [2, 3] {
+        assert_eq!(followed(&pipe(node), 3)?, first, "n{node} tells the same");
+    }
+    let shown = folder.run(&["cluster", "status", "-c", "n2.json"])?;
+    assert!(shown.code == Some(0) && shown.out.contains("n3.example"), "{shown:?}");
+    Ok(())
+}
+
+#[test]
+fn check_says_what_is_wrong_with_a_nodes_file() -> TestResult {
+    let folder = Folder::new("cluster-check")?;
+    let demo = Demo::start(&folder)?;
+    let good = folder.run(&["check", "-c", &demo.file(2)])?;
+    assert!(good.code == Some(0) && good.out.contains("a node of a cluster of 3, n2"), "{good:?}");
+    let path = folder.0.join(demo.file(2));
+    let text = std::fs::read_to_string(&path)?;
+    let refused = |text: &str, code: i32, part: &str| -> TestResult {
+        std::fs::write(&path, text)?;
+        let ran = folder.run(&["check", "-c", &demo.file(2)])?;
+        assert!(ran.code == Some(code) && ran.err.contains(part) && ran.err.contains("try:"), "{ran:?}");
+        Ok(())
+    };
+    refused(&text.replace("listen =", "listens ="), 78, "did you mean")?;
+    refused(&text.replace("\"node.crt\"", "\"none.crt\""), 66, "cannot read")?;
+    std::fs::copy(folder.0.join("three/n1/node.crt"), folder.0.join("three/n2/other.crt"))?;
+    refused(&text.replace("\"node.crt\"", "\"other.crt\""), 65, "other.crt")?;
     demo.end()
 }
 

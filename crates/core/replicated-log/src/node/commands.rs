@@ -38,6 +38,9 @@ impl Node {
     /// Opens a session; [`Event::Opened`] answers. A client draws the id at random, once, and opens it again as often as it
     /// likes until it has an answer. After [`crate::Outcome::Refused`] with `NotOpen` it needs another id.
     ///
+    /// Any opening of the session answers, also one of before that takes effect here only now. So the session's next number in
+    /// [`Self::machine`] counts for certain everything that was acknowledged elsewhere only after a [`Self::read`] behind it.
+    ///
     /// # Errors
     /// When there is no room, or this node takes no requests.
     pub fn open_session(&mut self, token: Token, session: SessionId) -> Result<(), SubmitError> {

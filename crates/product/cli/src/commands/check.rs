@@ -1,6 +1,7 @@
 //! `hushwire check`: what is wrong with a file, or what it will do.
 
 use crate::args::CheckArgs;
+use crate::commands::cluster;
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
@@ -12,6 +13,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
+    if cluster::is_file_of_node(&args.config) {
+        return cluster::check(&args.config);
+    }
     let config = settings::load(&args.config)?;
     let keys = settings::keys(&config.key_file)?;
     check_users(&config)?;

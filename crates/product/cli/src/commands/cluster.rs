@@ -1,5 +1,6 @@
 //! `hushwire cluster`: nodes, what asks them, and programs at their pipe.
 
+mod check;
 mod control;
 mod demo;
 mod feed;
@@ -18,6 +19,8 @@ mod window;
 
 use crate::args::cluster::ClusterCommand;
 use crate::failure::Outcome;
+
+pub(super) use check::{check, is_file_of_node};
 
 pub(crate) fn run(command: ClusterCommand) -> Outcome {
     match command {

@@ -28,6 +28,13 @@ pub enum Rule {
         /// How long nothing passes.
         dead_for: Duration,
     },
+    /// Whatever one host sends to another vanishes; the way back is open.
+    Cut {
+        /// Name of the host that is not heard.
+        from: String,
+        /// Name of the host that does not hear it.
+        to: String,
+    },
     /// Packets vanish at random, whatever they carry. The kernel draws, so no seed replays it: a line has that.
     Loss(Chance),
     /// These hosts share the provider's address towards all others, and nobody reaches them uninvited.
@@ -89,6 +96,10 @@ pub(super) fn script<'network, E>(
             Rule::Loss(chance) => {
                 let lose = format!("numgen random mod {MILLION} < {} {}", chance.0, drop_of(number));
                 chain(&mut text, number, &[lose]);
+            }
+            Rule::Cut { from, to } => {
+                let (from, to) = (host(from)?.interface, host(to)?.interface);
+                chain(&mut text, number, &[format!("iifname {from} oifname {to} {}", drop_of(number))]);
             }
             Rule::Nat { kind, inside } => {
                 let inside = inside.iter().map(|name| host(name)).collect::<Result<Vec<_>, E>>()?;
@@ -263,6 +274,18 @@ mod tests {
         assert!(text.contains("ip6 saddr fd77:1::2 masquerade fully-random\n"), "{text}");
         assert!(text.contains("oifname to-client ct state new counter name rule0 drop\n"), "{text}");
         let unknown = script(&[nat("nobody")], |name| Err::<Inside<'_>, _>(name.to_owned()));
+        assert_eq!(unknown, Err("nobody".to_owned()));
+    }
+
+    #[test]
+    fn a_cut_names_one_direction() {
+        let cut = |to: &str| Rule::Cut { from: "client".to_owned(), to: to.to_owned() };
+        let text = text(&[cut("client")]);
+        assert!(text.contains("iifname to-client oifname to-client counter name rule0 drop\n"), "{text}");
+        let unknown = script(&[cut("nobody")], |name| match name {
+            "client" => Ok(Inside { interface: "to-client", ipv4: Ipv4Addr::LOCALHOST, ipv6: Ipv6Addr::LOCALHOST }),
+            other => Err(other.to_owned()),
+        });
         assert_eq!(unknown, Err("nobody".to_owned()));
     }
 

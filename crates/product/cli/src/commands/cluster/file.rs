@@ -126,7 +126,7 @@ pub(super) fn admin_socket(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// A file that cannot be read is said to be so by whoever reads it next.
-fn is_json(path: &Path) -> bool {
+pub(super) fn is_json(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|text| text.trim_ascii_start().starts_with(b"{"))
 }
 

@@ -87,7 +87,7 @@ fn end_with_input(stop: mpsc::Sender<()>) {
     });
 }
 
-fn unusable(error: &FilesError) -> Failure {
+pub(super) fn unusable(error: &FilesError) -> Failure {
     match error {
         FilesError::Read { path, source } => {
             Failure::io(format_args!("cannot read {}", path.display()), source).remedy("check the path")
