@@ -44,14 +44,17 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
     if total == 0 && !plain::reads_bare(link) {
         return wait_for_any(connection, link, call);
     }
-    if plain::is_bare(connection, link, call.fd) {
-        return cancel::during(connection, false, || kernel(call.fd, 0));
-    }
     let mut call = *call;
     let mut began = None;
     let mut done = 0;
     loop {
         call.fd = connection.descriptor(call.fd);
+        if done == 0 && plain::is_bare(connection, link, call.fd) {
+            return match cancel::during(connection, false, || kernel(call.fd, 0)) {
+                Ok(0) if total > 0 => end(link, call.fd, 0),
+                moved => moved,
+            };
+        }
         let looked = look(connection, link, &call, done, kernel);
         match looked {
             Look::Again => continue,
