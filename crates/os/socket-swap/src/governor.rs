@@ -84,28 +84,34 @@ pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
             return false;
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
-        let found = if shares { let_others(&mut news) } else { look_for(LOOK_MAX, &mut news) };
-        let outcome = if found { 1024 } else { 0 };
+        let began = Instant::now();
+        let found = if shares { let_others(began, &mut news) } else { look_for(began, &mut news) };
+        // News that came late were waited for while a third program had the processor: a sleeper would have been woken.
+        let was_worthwhile = found && began.elapsed() <= LOOK_MAX;
+        let outcome = if was_worthwhile { 1024 } else { 0 };
         let success = record.success.get();
         record.success.set(success - (success >> WEIGHT_SHIFT) + (outcome >> WEIGHT_SHIFT));
         found
     })
 }
 
-/// On one processor looking on only keeps the other side from answering.
-fn let_others(news: &mut impl FnMut() -> bool) -> bool {
+/// On one processor looking on only keeps the other side from answering. Where others compete for it too, an offer takes
+/// until they have used their share, so the time has an end here as well.
+fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     for _ in 0..YIELDS_MAX {
         // SAFETY: offers the processor to others.
         unsafe { libc::sched_yield() };
         if news() {
             return true;
         }
+        if began.elapsed() > LOOK_MAX {
+            return false;
+        }
     }
     false
 }
 
-fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
-    let began = Instant::now();
+fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if news() {
@@ -113,7 +119,7 @@ fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
             }
             std::hint::spin_loop();
         }
-        if began.elapsed() >= limit {
+        if began.elapsed() >= LOOK_MAX {
             return false;
         }
     }
