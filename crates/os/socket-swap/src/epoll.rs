@@ -495,6 +495,13 @@ fn judge(set: i32, scanned: &mut [epoll_event], mut event: epoll_event) -> Optio
     let written = link.theirs(Word::Written);
     let known = entry.events & EDGE != 0 && entry.reported == Some(written);
     if event.events & READABLE == 0 {
+        // The kernel does not know what is in the ring.
+        if entry.events & READABLE != 0 && !known && readiness::has_unread(link) {
+            event.events |= entry.events & READABLE;
+            if let Some(mut locked) = locked() {
+                locked.entry(place).reported = Some(written);
+            }
+        }
         return Some(event);
     }
     let true_news = readiness::is_truly_readable(&found, entry.fd);
