@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 const SENDS_PER_ATTEMPT: u64 = 16;
 
 /// Sends through the socket after sends into the ring that nearly all had to ring: then a ring costs more than it saves.
-const REST_SENDS: u64 = 1024;
+const REST_SENDS: u64 = 8192;
 
 /// Share of rings, in 1/65,536, above which the socket is better: three quarters.
 const BELL_SHARE_MAX: u64 = 49152;

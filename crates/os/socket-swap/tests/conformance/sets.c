@@ -298,7 +298,7 @@ static void masks_client(int fd) {
 }
 
 /* Answers that never come while the reader still looks: nearly each send rings, and the stream goes to the socket and back. */
-#define SLOW_TURNS 2600
+#define SLOW_TURNS 9000
 static void slow_answers_server(int fd) {
     int turn = 0;
     for (; turn < SLOW_TURNS; turn++) {
