@@ -311,6 +311,23 @@ pub(crate) fn any_linked(set: i32) -> bool {
     false
 }
 
+/// The processor to expect news from through a ring of the set, as [`readiness::Expected`] tells.
+pub(crate) fn expected(set: i32) -> readiness::Expected {
+    let mut expected = readiness::Expected::Nothing;
+    let Some(mut locked) = locked() else { return expected };
+    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
+    while place != 0 {
+        let entry = *locked.entry(place);
+        if let Some(found) = table::find(entry.fd)
+            && let Some(link) = found.link()
+        {
+            expected.add(link);
+        }
+        place = entry.next;
+    }
+    expected
+}
+
 /// Says for every ring of the set that a thread is about to sleep.
 pub(crate) fn announce(set: i32) {
     let Some(mut locked) = locked() else { return };
@@ -473,13 +490,20 @@ fn judge(set: i32, scanned: &mut [epoll_event], mut event: epoll_event) -> Optio
         already.events |= event.events & !READABLE;
         return None;
     }
-    if event.events & READABLE == 0 {
-        return Some(event);
-    }
     let Some(found) = table::find(entry.fd) else { return Some(event) };
     let Some(link) = found.link() else { return Some(event) };
     let written = link.theirs(Word::Written);
     let known = entry.events & EDGE != 0 && entry.reported == Some(written);
+    if event.events & READABLE == 0 {
+        // The kernel does not know what is in the ring.
+        if entry.events & READABLE != 0 && !known && readiness::has_unread(link) {
+            event.events |= entry.events & READABLE;
+            if let Some(mut locked) = locked() {
+                locked.entry(place).reported = Some(written);
+            }
+        }
+        return Some(event);
+    }
     let true_news = readiness::is_truly_readable(&found, entry.fd);
     let is_old = || known && readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
     if true_news && !is_old() {

@@ -4,12 +4,15 @@
 //! soon, and takes the processor from the one who would answer if it does not. Each thread keeps an average of how often
 //! looking was enough, and looks only while that is good. A machine with one processor never looks.
 
+use crate::link::RESTS;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest look: about what a sleep and a wake-up cost.
 const LOOK_MAX: Duration = Duration::from_micros(50);
+/// How long a look keeps the processor. After that it offers it to others between two looks: they may have something to do.
+const KEEP_MAX: Duration = Duration::from_micros(5);
 /// Looks at the ring between two looks at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 /// Success, in 1/1024, below which only one wait in [`RETRY_EVERY`] looks.
@@ -21,6 +24,12 @@ const WEIGHT_SHIFT: u32 = 3;
 struct Record {
     success: Cell<u32>,
     waits: Cell<u32>,
+}
+
+impl Record {
+    fn is_worthwhile(&self) -> bool {
+        self.success.get() >= WORTHWHILE || self.waits.get().is_multiple_of(RETRY_EVERY)
+    }
 }
 
 thread_local! {
@@ -73,39 +82,56 @@ impl Patience {
     }
 }
 
+/// Whether a [`look`] of this thread would look at all. If not, this counts as one.
+pub(crate) fn will_look() -> bool {
+    let will = RECORD.with(Record::is_worthwhile);
+    if !will {
+        RECORD.with(|record| record.waits.set(record.waits.get().wrapping_add(1)));
+    }
+    will
+}
+
 /// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
-/// one, or 0. Returns whether there were any.
+/// one, or 0, or [`RESTS`]. Returns whether there were any.
 pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
+    if theirs == RESTS {
+        return false;
+    }
     RECORD.with(|record| {
-        let waits = record.waits.get().wrapping_add(1);
-        record.waits.set(waits);
-        let worthwhile = record.success.get() >= WORTHWHILE || waits.is_multiple_of(RETRY_EVERY);
+        let worthwhile = record.is_worthwhile();
+        record.waits.set(record.waits.get().wrapping_add(1));
         if !worthwhile {
             return false;
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
-        let found = if shares { let_others(&mut news) } else { look_for(LOOK_MAX, &mut news) };
-        let outcome = if found { 1024 } else { 0 };
+        let began = Instant::now();
+        let found = if shares { let_others(began, &mut news) } else { look_for(began, &mut news) };
+        // News that came late were waited for while a third program had the processor: a sleeper would have been woken.
+        let was_worthwhile = found && began.elapsed() <= LOOK_MAX;
+        let outcome = if was_worthwhile { 1024 } else { 0 };
         let success = record.success.get();
         record.success.set(success - (success >> WEIGHT_SHIFT) + (outcome >> WEIGHT_SHIFT));
         found
     })
 }
 
-/// On one processor looking on only keeps the other side from answering.
-fn let_others(news: &mut impl FnMut() -> bool) -> bool {
+/// On one processor looking on only keeps the other side from answering. Where others compete for it too, an offer takes
+/// until they have used their share, so the time has an end here as well.
+fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     for _ in 0..YIELDS_MAX {
         // SAFETY: offers the processor to others.
         unsafe { libc::sched_yield() };
         if news() {
             return true;
         }
+        if began.elapsed() > LOOK_MAX {
+            return false;
+        }
     }
     false
 }
 
-fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
-    let began = Instant::now();
+fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if news() {
@@ -113,8 +139,13 @@ fn look_for(limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
             }
             std::hint::spin_loop();
         }
-        if began.elapsed() >= limit {
+        let elapsed = began.elapsed();
+        if elapsed >= LOOK_MAX {
             return false;
+        }
+        if elapsed >= KEEP_MAX {
+            // SAFETY: offers the processor to others.
+            unsafe { libc::sched_yield() };
         }
     }
 }

@@ -19,13 +19,15 @@ pub(crate) fn reads_bare(link: &Link) -> bool {
     link.get(Word::Stance) & stance::WANTS_PLAIN != 0
 }
 
-/// Whether this side has left the other's ring and nothing more is to come from there, so the kernel alone can receive.
+/// Whether this side has left the other's ring and the socket holds no doorbell and will hold none, so the kernel alone can
+/// receive: it alone knows about a low-water mark. The other side may still be at its ring. It sees that we left before it
+/// sends more or rings, and what it then has in the ring comes through the socket.
 pub(crate) fn is_bare(connection: &Reference, link: &Link, fd: i32) -> bool {
     if !reads_bare(link) || must_give_back(link) || link.theirs(Word::Ringing) != 0 {
         return false;
     }
     let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return false };
-    readiness::drain(link, connection.descriptor(fd)) && link.theirs(Word::Mode).is_multiple_of(2)
+    readiness::drain(link, connection.descriptor(fd))
 }
 
 /// Takes both directions of a connection back to its socket, for good.

@@ -1,6 +1,6 @@
 //! Whether a linked connection can be read, and who sleeps.
 
-use crate::link::{Broken, Link, Word};
+use crate::link::{Broken, Link, RESTS, Word};
 use crate::table::Reference;
 use crate::{lock, plain, real};
 #[cfg(not(loom))]
@@ -64,6 +64,36 @@ pub(crate) fn is_ready(connection: &Reference) -> bool {
     connection.link().is_some_and(has_unread)
 }
 
+/// Where news may come from through the rings of a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// From nowhere: the other sides keep to their sockets, so looking does not help.
+    Nothing,
+    /// From this processor, plus one, or 0 if it is unknown or one of several.
+    From(u64),
+}
+
+impl Expected {
+    /// Adds a ring.
+    pub(crate) fn add(&mut self, link: &Link) {
+        let processor = link.theirs(Word::Processor);
+        *self = match *self {
+            expected if processor == RESTS => expected,
+            Self::Nothing => Self::From(processor),
+            Self::From(known) if known == processor => Self::From(known),
+            Self::From(_) => Self::From(0),
+        };
+    }
+
+    /// For the governor.
+    pub(crate) fn processor(self) -> u64 {
+        match self {
+            Self::Nothing => RESTS,
+            Self::From(processor) => processor,
+        }
+    }
+}
+
 /// Takes doorbells out of the socket. Under the receive lock. Returns `false` if some have not arrived.
 pub(crate) fn drain(link: &Link, fd: i32) -> bool {
     let mut took = false;
@@ -105,6 +135,10 @@ pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
     let Some(link) = connection.link() else { return true };
     plain::honour(connection, link, fd);
     if has_unread(link) {
+        return true;
+    }
+    if link.theirs(Word::Processor) == RESTS && link.theirs(Word::Rings) == link.get(Word::Drained) {
+        // The other side keeps to its socket and no doorbell is there: the kernel is right.
         return true;
     }
     {

@@ -31,8 +31,10 @@ pub(crate) struct Receiving<'a> {
 /// What one look brought.
 enum Look {
     Done(Moved),
-    /// Nothing there.
+    /// Nothing there, and the socket was not asked.
     Empty,
+    /// Nothing there, as the kernel said.
+    EmptySocket,
     /// Something changed; look again.
     Again,
 }
@@ -44,14 +46,17 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
     if total == 0 && !plain::reads_bare(link) {
         return wait_for_any(connection, link, call);
     }
-    if plain::is_bare(connection, link, call.fd) {
-        return cancel::during(connection, false, || kernel(call.fd, 0));
-    }
     let mut call = *call;
     let mut began = None;
     let mut done = 0;
     loop {
         call.fd = connection.descriptor(call.fd);
+        if done == 0 && plain::is_bare(connection, link, call.fd) {
+            return match cancel::during(connection, false, || kernel(call.fd, 0)) {
+                Ok(0) if total > 0 => end(link, call.fd, 0),
+                moved => moved,
+            };
+        }
         let looked = look(connection, link, &call, done, kernel);
         match looked {
             Look::Again => continue,
@@ -63,7 +68,10 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
                 }
             }
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
-            Look::Empty => match wait(connection, link, &call, done > 0, &mut began) {
+            Look::EmptySocket if !may_wait(&call, done > 0) && !has_changed(connection, link, call.fd) => {
+                return if done > 0 { Ok(done) } else { Err(libc::EAGAIN) };
+            }
+            Look::Empty | Look::EmptySocket => match wait(connection, link, &call, done > 0, &mut began) {
                 Ok(true) => continue,
                 Ok(false) => return end(link, connection.descriptor(call.fd), done),
                 Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
@@ -127,7 +135,7 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
     link.set(Word::Inside, 0);
     drop(held);
     match moved {
-        Err(libc::EAGAIN) => Look::Empty,
+        Err(libc::EAGAIN) => Look::EmptySocket,
         Err(libc::ECONNRESET) => Look::Done(reset(link, done)),
         Ok(0) if call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
         moved => {
@@ -171,6 +179,17 @@ fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
     }
 }
 
+/// Whether a call sleeps when there is nothing.
+fn may_wait(call: &Receiving<'_>, in_the_middle: bool) -> bool {
+    call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd))
+}
+
+/// Whether the other side has turned to its ring since its socket was found empty. Gives back what it wants.
+fn has_changed(connection: &Reference, link: &Link, fd: i32) -> bool {
+    plain::honour(connection, link, fd);
+    readiness::has_unread(link) || !link.theirs(Word::Mode).is_multiple_of(2)
+}
+
 /// Waits for news. `Ok(false)`: the stream has ended. `began`: when the call first waited.
 fn wait(
     connection: &Reference,
@@ -183,7 +202,7 @@ fn wait(
     let mode = link.theirs(Word::Mode);
     // Who wants the plain socket rings only whoever has announced sleep, so it is looked for after that too.
     let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode || plain::must_give_back(link);
-    let may_block = call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd));
+    let may_block = may_wait(call, in_the_middle);
     if may_block && governor::look(link.theirs(Word::Processor), news) {
         return Ok(true);
     }

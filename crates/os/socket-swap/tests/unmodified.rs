@@ -5,10 +5,11 @@ mod programs;
 #[path = "support/preload.rs"]
 mod support;
 
-use programs::{COMBINATIONS, counts_show_links, finish, program, start};
-use std::path::Path;
-use std::process::Command;
-use support::Folder;
+use programs::{COMBINATIONS, counts_show_links, finish, program, start, start_for_one};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::{Folder, library};
 
 #[test]
 fn redis_answers_its_own_client() {
@@ -138,6 +139,142 @@ fn the_bus_of_d_bus_answers() {
         server
     };
     python_sees_the_same(server, include_str!("programs/bus.py"), true);
+}
+
+/// A program as the user that PostgreSQL insists on: anybody but root.
+fn as_its_user(command: &Path, preload: Option<&Path>) -> Command {
+    let mut started = if is_root() {
+        let mut started = Command::new("setpriv");
+        started.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(command);
+        started
+    } else {
+        Command::new(command)
+    };
+    started.stdin(Stdio::null()).env_remove("LD_PRELOAD").env("LC_ALL", "C").env("TZ", "UTC");
+    if let Some(library) = preload {
+        started.env("LD_PRELOAD", library);
+    }
+    started
+}
+
+/// Where Debian keeps the server's programs: one folder for each version.
+fn postgres_folder() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin")).filter(|folder| folder.join("initdb").exists());
+    folders.max().expect("PostgreSQL's server is installed; run scripts/install")
+}
+
+#[test]
+fn postgres_answers_sessions_and_keeps_its_sums() {
+    let programs = postgres_folder();
+    let base = Folder::new();
+    // Its user may not read the folder of the build.
+    let copy = base.path("library.so");
+    std::fs::copy(library(), &copy).expect("the folder is writable");
+    if is_root() {
+        let owned = Command::new("chown").arg("postgres").arg(base.path("")).status();
+        assert!(owned.is_ok_and(|owned| owned.success()), "no user `postgres`; run scripts/install");
+    }
+    let data = base.path("data");
+    let mut made = as_its_user(&programs.join("initdb"), None);
+    made.args(["--no-sync", "--auth=trust", "--username=tester", "--encoding=UTF8", "-D"]).arg(&data);
+    finish(made);
+    let mut plain = None;
+    for preloaded in COMBINATIONS {
+        let folder = Folder::new();
+        let mut server = as_its_user(&programs.join("postgres"), preloaded[0].then_some(copy.as_path()));
+        server.args(["-F", "-h", "", "-c", "shared_buffers=16MB", "-D"]).arg(&data).arg("-k").arg(base.path(""));
+        let _server = start(server, &base.path(".s.PGSQL.5432"));
+        let client = |name: &str| {
+            let mut client = program(name, preloaded[1], &folder);
+            client
+                .env("PGHOST", base.path(""))
+                .env("PGUSER", "tester")
+                .env("PGDATABASE", "postgres")
+                .env("LC_ALL", "C");
+            client
+        };
+        // It listens before it answers.
+        let is_up = || client("pg_isready").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+        assert!(
+            (0..400).any(|_| is_up() || {
+                std::thread::sleep(Duration::from_millis(25));
+                false
+            }),
+            "it never answers"
+        );
+        let mut session = client("psql");
+        session.args(["-X", "-a", "-f"]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/postgres.sql"));
+        let said = finish(session);
+        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        let said = without_process_numbers(&said);
+        let expected = plain.get_or_insert_with(|| said.clone());
+        assert!(expected.len() > 4_000_000, "the session says too little:\n{expected}");
+        assert!(said == *expected, "{preloaded:?}: another session");
+        let mut load = client("pgbench");
+        load.args(["-i", "-q", "-s", "1"]);
+        finish(load);
+        let mut load = client("pgbench");
+        load.args(["-n", "-c", "4", "-j", "2", "-t", "60"]);
+        finish(load);
+        let mut sums = client("psql");
+        sums.args(["-X", "-A", "-t", "-c"]).arg(
+            "SELECT count(*), sum(delta) = (SELECT sum(abalance) FROM pgbench_accounts), \
+             sum(delta) = (SELECT sum(tbalance) FROM pgbench_tellers) FROM pgbench_history",
+        );
+        assert_eq!(finish(sums).stdout, b"240|t|t\n", "{preloaded:?}");
+        if preloaded == [true, true] {
+            counts_show_links(&folder);
+        }
+    }
+}
+
+/// What a notification says of its sender differs from run to run.
+fn without_process_numbers(said: &str) -> String {
+    let marker = "received from server process with PID ";
+    let mut parts = said.split(marker);
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all.push_str(marker);
+        all.push_str(part.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    }
+    all
+}
+
+#[test]
+fn rsync_copies_a_folder_through_two_relays() {
+    let words: Vec<u8> = (0..2_000_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    for preloaded in COMBINATIONS {
+        let folder = Folder::new();
+        let (socket, from, to) = (folder.path("s"), folder.path("from"), folder.path("to"));
+        std::fs::create_dir_all(from.join("many")).expect("the folder is writable");
+        std::fs::write(from.join("big"), &words).expect("the folder is writable");
+        for number in 0..300 {
+            let piece = &words[number * 1000..number * 1000 + number * 7];
+            std::fs::write(from.join(format!("many/{number}")), piece).expect("the folder is writable");
+        }
+        // An older copy, so that sums go one way and differences the other.
+        std::fs::create_dir_all(&to).expect("the folder is writable");
+        std::fs::write(to.join("big"), &words[300_000..1_700_000]).expect("the folder is writable");
+        let users = if is_root() { "uid = root\ngid = root\n" } else { "" };
+        let text = format!("use chroot = no\n{users}[all]\npath = {}\n", from.display());
+        std::fs::write(folder.path("configuration"), text).expect("the folder is writable");
+        let mut server = program("socat", preloaded[0], &folder);
+        // The other program first: a child made later would have the connection too, which stays plain then.
+        server.arg(format!("EXEC:rsync --daemon --config={}", folder.path("configuration").display()));
+        server.arg(format!("UNIX-LISTEN:{}", socket.display()));
+        let _server = start_for_one(server, &socket);
+        let mut client = program("rsync", preloaded[1], &folder);
+        client
+            .env("RSYNC_CONNECT_PROG", format!("socat STDIO UNIX-CONNECT:{},retry=100,interval=0.1", socket.display()));
+        client.args(["-a", "--no-whole-file", "rsync://localhost/all/"]).arg(&to);
+        finish(client);
+        let same = Command::new("diff").arg("-r").args([&from, &to]).output().expect("diff is part of every system");
+        assert!(same.status.success(), "{preloaded:?}: {}", String::from_utf8_lossy(&same.stdout));
+        if preloaded == [true, true] {
+            counts_show_links(&folder);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `poll` and `select`.
 
 use super::hooks;
+use crate::readiness::Expected;
 use crate::{epoll, governor, plain, readiness, real, table};
 use libc::{c_int, fd_set, nfds_t, pollfd, sigset_t, size_t, timespec, timeval};
 use std::time::{Duration, Instant};
@@ -165,8 +166,11 @@ unsafe fn wait(
     let entries = || unsafe { std::slice::from_raw_parts_mut(entries, count as usize) };
     let limit = Limit::new(limit);
     loop {
-        if entries().iter().any(is_linked) {
-            let any_ready = entries().iter().any(is_ready);
+        let any_ready = entries().iter().any(is_ready);
+        // Before the kernel's wait begins it looks at everything by itself.
+        let expected = if any_ready { Expected::Nothing } else { expected(entries()) };
+        let looks = expected != Expected::Nothing && governor::will_look();
+        if any_ready || limit.is_zero() || looks {
             let found = kernel(Some(Duration::ZERO));
             if found < 0 {
                 return found;
@@ -176,7 +180,7 @@ unsafe fn wait(
                 return found;
             }
         }
-        if entries().iter().any(is_linked) && governor::look(0, || entries().iter().any(is_ready)) {
+        if looks && governor::look(expected.processor(), || entries().iter().any(is_ready)) {
             continue;
         }
         let _asleep = readiness::Asleep::new();
@@ -199,8 +203,16 @@ fn is_ready(entry: &pollfd) -> bool {
     entry.events & READABLE != 0 && table::find(entry.fd).is_some_and(|found| readiness::is_ready(&found))
 }
 
-fn is_linked(entry: &pollfd) -> bool {
-    entry.events & READABLE != 0 && table::find(entry.fd).is_some_and(|found| found.link().is_some())
+fn expected(entries: &[pollfd]) -> Expected {
+    let mut expected = Expected::Nothing;
+    for entry in entries.iter().filter(|entry| entry.events & READABLE != 0) {
+        if let Some(found) = table::find(entry.fd)
+            && let Some(link) = found.link()
+        {
+            expected.add(link);
+        }
+    }
+    expected
 }
 
 fn announce(entry: &pollfd) {

@@ -2,6 +2,7 @@
 
 use super::hooks;
 use super::waiting::{Limit, from_milliseconds, from_timespec, to_milliseconds, to_timespec};
+use crate::readiness::Expected;
 use crate::{epoll, governor, readiness, real};
 use libc::{c_int, epoll_event, sigset_t, timespec};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,12 +81,16 @@ unsafe fn wait(
                 None => continue,
             }
         }
-        let kernel_first = room.len() < 4 && TURNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        let is_narrow = room.len() < 4 && epoll::any_ready(set);
+        let kernel_first = is_narrow && TURNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let for_rings = if kernel_first { 0 } else { (room.len() - room.len() / 4).max(1) };
         let scanned = epoll::scan(set, &mut room[..for_rings]);
         let (rings, rest) = room.split_at_mut(scanned);
         let mut found = scanned;
-        if !rest.is_empty() {
+        // Before the kernel's wait begins it looks at everything by itself.
+        let expected = if scanned == 0 && !kernel_first { epoll::expected(set) } else { Expected::Nothing };
+        let looks = expected != Expected::Nothing && governor::will_look();
+        if !rest.is_empty() && (scanned > 0 || kernel_first || looks || limit.is_zero()) {
             let more = kernel(rest.as_mut_ptr(), rest.len() as c_int, Some(Duration::ZERO));
             if more < 0 && scanned == 0 {
                 return more;
@@ -95,7 +100,7 @@ unsafe fn wait(
         if found > 0 || (limit.is_zero() && !kernel_first) {
             return found as c_int;
         }
-        if kernel_first || governor::look(0, || epoll::any_ready(set)) {
+        if kernel_first || looks && governor::look(expected.processor(), || epoll::any_ready(set)) {
             continue;
         }
         match sleep(set, room, limit, &kernel) {

@@ -1,6 +1,8 @@
 /* More of what programs rely on. */
 #include "harness.h"
 
+/* Until a signal: longer than a call takes to fall asleep on a busy machine. One that comes before interrupts nothing. */
+#define LATER_US 150000
 static volatile sig_atomic_t alarms;
 static void on_alarm(int number) { (void)number; alarms++; }
 static void interrupt_after(long us, int flags) {
@@ -11,16 +13,16 @@ static void interrupt_after(long us, int flags) {
 }
 static void eintr_client(int fd) {
     char byte;
-    interrupt_after(30000, 0);
+    interrupt_after(LATER_US, 0);
     result("read", read(fd, &byte, 1));
     say("signals %d", (int)alarms);
     struct pollfd entry = {fd, POLLIN, 0};
-    interrupt_after(30000, SA_RESTART);
+    interrupt_after(LATER_US, SA_RESTART);
     result("poll", poll(&entry, 1, 2000));
     int set = epoll_create1(0);
     struct epoll_event event = {EPOLLIN, {.u64 = 1}};
     epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
-    interrupt_after(30000, SA_RESTART);
+    interrupt_after(LATER_US, SA_RESTART);
     result("epoll", epoll_wait(set, &event, 1, 2000));
     say("signals %d", (int)alarms);
     tell();

@@ -297,6 +297,41 @@ static void masks_client(int fd) {
     tell();
 }
 
+/* Answers that never come while the reader still looks: nearly each send rings, and the stream goes to the socket and back. */
+#define SLOW_TURNS 9000
+static void slow_answers_server(int fd) {
+    int turn = 0;
+    for (; turn < SLOW_TURNS; turn++) {
+        unsigned char asked, bytes[3];
+        if (read(fd, &asked, 1) != 1 || asked != byte_at(turn)) break;
+        nanosleep(&(struct timespec){0, 60000}, NULL);
+        fill(bytes, turn * 3, 3);
+        if (write_fully(fd, bytes, 1 + turn % 3) != 1 + turn % 3) break;
+    }
+    say("answered %d", turn);
+    hear();
+}
+static void slow_answers_client(int fd) {
+    int set = epoll_create1(0), turn = 0;
+    struct epoll_event event = {EPOLLIN, {.u64 = 3}}, got;
+    epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+    for (; turn < SLOW_TURNS; turn++) {
+        unsigned char asked = byte_at(turn), bytes[3];
+        if (write(fd, &asked, 1) != 1) break;
+        struct pollfd entry = {fd, POLLIN, 0};
+        if (turn % 4 == 1 && epoll_wait(set, &got, 1, 5000) != 1) break;
+        if (turn % 4 == 2 && (poll(&entry, 1, 5000) != 1 || entry.revents != POLLIN)) break;
+        set_nonblocking(fd, turn % 4 == 1);
+        long count = 1 + turn % 3;
+        if (read(fd, bytes, sizeof bytes) != count || first_wrong(bytes, turn * 3, count) >= 0) break;
+    }
+    say("asked %d", turn);
+    set_nonblocking(fd, 1);
+    char byte;
+    result("nothing more", read(fd, &byte, 1));
+    tell();
+}
+
 const struct one_case set_cases[] = {
     {"select-many", idle, select_many_client},
     {"poll-many", idle, poll_many_client},
@@ -306,5 +341,6 @@ const struct one_case set_cases[] = {
     {"edge-again", edge_again_server, edge_again_client},
     {"two-sets", two_sets_server, two_sets_client},
     {"masks", answer_once, masks_client},
+    {"slow-answers", slow_answers_server, slow_answers_client},
     {NULL, NULL, NULL},
 };

@@ -29,13 +29,22 @@ pub(crate) fn program(name: &str, preloaded: bool, folder: &Folder) -> Command {
     command
 }
 
-pub(crate) fn start(mut command: Command, socket: &Path) -> Server {
+pub(crate) fn start(command: Command, socket: &Path) -> Server {
+    // Bound is not yet listening.
+    start_until(command, || UnixStream::connect(socket).is_ok())
+}
+
+/// For a server of one connection, which must not be a try. Its client tries again until it listens.
+pub(crate) fn start_for_one(command: Command, socket: &Path) -> Server {
+    start_until(command, || socket.exists())
+}
+
+fn start_until(mut command: Command, is_there: impl Fn() -> bool) -> Server {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let name = command.get_program().to_string_lossy().into_owned();
     let server = Server(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install")));
     let began = Instant::now();
-    // Bound is not yet listening.
-    while UnixStream::connect(socket).is_err() {
+    while !is_there() {
         assert!(began.elapsed() < Duration::from_secs(20), "{name} does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }
