@@ -239,7 +239,8 @@ mod tests {
         let mut said = told("b", &messages[2..]);
         said.refused.push(0..5);
         assert_eq!(check(&publications, &[told("a", &messages), said.clone()]), Ok(3));
-        said.refused = Vec::from([0..4]);
+        said.refused.clear();
+        said.refused.push(0..4);
         let missing = Violation::Missing { by: "b".to_owned(), offset: 4 };
         assert_eq!(check(&publications, &[told("a", &messages), said]), Err(missing));
         messages.remove(1);
