@@ -56,6 +56,9 @@ fn told(applied: Applied) -> impl Iterator<Item = Told> {
 
 #[derive(Debug)]
 struct Recent {
+    /// What is before this is not told any more: after it the node missed entries, and what its files have in their place may
+    /// never have been decided.
+    horizon: Offset,
     /// From here on all that was told is in `told`.
     first: Offset,
     told: VecDeque<Arc<Told>>,
@@ -94,7 +97,7 @@ pub struct History {
 impl History {
     /// Of a node that has applied everything before `end`.
     pub(crate) fn new(archive: Archive, end: Offset) -> Self {
-        let recent = Recent { first: end, told: VecDeque::new(), bytes: 0 };
+        let recent = Recent { horizon: Offset(0), first: end, told: VecDeque::new(), bytes: 0 };
         Self { recent: Mutex::new(recent), end: watch::Sender::new(end), archive }
     }
 
@@ -126,7 +129,7 @@ impl History {
     /// The node missed entries: followers who were in front of `base` find them nowhere here.
     pub(crate) fn skip_to(&self, base: Offset) {
         let mut recent = self.recent();
-        *recent = Recent { first: base, told: VecDeque::new(), bytes: 0 };
+        *recent = Recent { horizon: base, first: base, told: VecDeque::new(), bytes: 0 };
         drop(recent);
         self.end.send_replace(base);
     }
@@ -225,11 +228,16 @@ impl Follower {
             self.position = next;
             return Ok(found);
         }
+        // The end is read first: if it is one behind missed entries, the horizon says so already.
+        let end = *self.history.end.borrow();
+        let oldest = self.history.recent().horizon;
+        if self.position < oldest {
+            return Err(HistoryError::Horizon { oldest });
+        }
         let mut going = match self.going.take() {
             Some(going) => going,
             None => Box::new(self.history.begin_replay(self.position)?),
         };
-        let end = *self.history.end.borrow();
         let mut found = Vec::new();
         let wanted = going.log.end().0.min(going.index.0 + PIECE_ENTRIES);
         let entries = going.log.read(going.index, LogIndex(wanted))?;
