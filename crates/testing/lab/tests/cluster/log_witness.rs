@@ -44,7 +44,7 @@ pub(crate) enum Violation {
     /// A follower was told an offset that is not behind the one before.
     NotRising { by: String, offset: u64 },
     /// Two followers were told different things at one offset.
-    Differs { by: String, first: Message, told: Message },
+    Differs { by: String, told: Box<[Message; 2]> },
     /// A follower was told what is behind a message, and not the message.
     Missing { by: String, offset: u64 },
     /// Nobody published it.
@@ -115,7 +115,8 @@ fn one_order(followers: &[Told]) -> Result<BTreeMap<u64, &Message>, Violation> {
             next = offset + 1;
             let first = *order.entry(offset).or_insert(message);
             if first != message {
-                return Err(Violation::Differs { by: by(), first: first.clone(), told: message.clone() });
+                let told = Box::new([first.clone(), message.clone()]);
+                return Err(Violation::Differs { by: by(), told });
             }
         }
     }
@@ -254,8 +255,8 @@ mod tests {
         let (publications, messages) = good();
         let swapped = [message(3, 0, OTHER, 1), message(4, 1, ONE, 1), messages[2].clone()];
         let followers = [told("a", &messages), told("b", &swapped)];
-        let (first, told) = (messages[0].clone(), swapped[0].clone());
-        assert_eq!(check(&publications, &followers), Err(Violation::Differs { by: "b".to_owned(), first, told }));
+        let told = Box::new([messages[0].clone(), swapped[0].clone()]);
+        assert_eq!(check(&publications, &followers), Err(Violation::Differs { by: "b".to_owned(), told }));
         let back = [messages[1].clone(), messages[0].clone()];
         assert_eq!(found(&publications, &back), Violation::NotRising { by: "a".to_owned(), offset: 3 });
     }
