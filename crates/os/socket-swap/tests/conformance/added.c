@@ -1,16 +1,6 @@
 /* More of what programs rely on. */
 #include "harness.h"
 
-/* Until a signal: longer than a call takes to fall asleep on a busy machine. One that comes before interrupts nothing. */
-#define LATER_US 150000
-static volatile sig_atomic_t alarms;
-static void on_alarm(int number) { (void)number; alarms++; }
-static void interrupt_after(long us, int flags) {
-    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
-    sigaction(SIGALRM, &action, NULL);
-    struct itimerval timer = {{0, 0}, {0, us}};
-    setitimer(ITIMER_REAL, &timer, NULL);
-}
 static void eintr_client(int fd) {
     char byte;
     interrupt_after(LATER_US, 0);

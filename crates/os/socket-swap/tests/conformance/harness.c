@@ -175,6 +175,15 @@ static int connect_to(struct sockaddr_un *address) {
     _exit(95);
 }
 
+volatile sig_atomic_t alarms;
+void on_alarm(int number) { (void)number; alarms++; }
+void interrupt_after(long us, int flags) {
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
+    sigaction(SIGALRM, &action, NULL);
+    struct itimerval timer = {{0, 0}, {0, us}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 int main(int count, char **words) {
     if (count == 2 && strcmp(words[1], "list") == 0) {
         for (size_t table = 0; table < TABLES; table++)

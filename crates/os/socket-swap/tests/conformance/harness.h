@@ -48,6 +48,13 @@ void set_nonblocking(int fd, int on);
 /* Sides that many cases use: one that only waits for the other, and one that answers a tell() with one byte. */
 void idle(int fd);
 void answer_once(int fd);
+/* Until a signal: longer than a call takes to fall asleep on a busy machine. One that comes before interrupts nothing. */
+#define LATER_US 150000
+/* Counts a signal in `alarms`. */
+extern volatile sig_atomic_t alarms;
+void on_alarm(int number);
+/* Sends one after so many microseconds, under these flags of sigaction. */
+void interrupt_after(long us, int flags);
 /* A settled connection whose two ends are both this process's. */
 void make_pair(int ends[2]);
 int send_fd(int through, int passed);

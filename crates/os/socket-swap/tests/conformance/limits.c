@@ -35,16 +35,6 @@ static void waitall_limit_client(int fd) {
     tell();
 }
 
-/* Until a signal: longer than a call takes to fall asleep on a busy machine. One that comes before interrupts nothing. */
-#define LATER_US 150000
-static volatile sig_atomic_t alarms;
-static void on_alarm(int number) { (void)number; alarms++; }
-static void interrupt_after(long us, int flags) {
-    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
-    sigaction(SIGALRM, &action, NULL);
-    struct itimerval timer = {{0, 0}, {0, us}};
-    setitimer(ITIMER_REAL, &timer, NULL);
-}
 /* With a limit set a read is not begun again after a signal, whatever the handler asks for. */
 static void limit_and_signal_client(int fd) {
     char bytes[8] = {0};
