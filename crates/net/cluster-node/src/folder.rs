@@ -278,12 +278,22 @@ impl Archive {
         Ok(self.reader.clone().read_checkpoint(segment(of), 0, usize::MAX)?)
     }
 
-    /// The log of a term.
+    /// The present term. It changes before anything of the next one is told.
+    pub fn present_term(&self) -> Term {
+        self.present().term
+    }
+
+    fn present(&self) -> MutexGuard<'_, TermLog> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log of a term. That of an earlier one ends with what the node knows to be decided: if it was away when the term
+    /// ended, more may stand in the file that never was.
     ///
     /// # Errors
     /// When it is not kept or damaged, or the system refuses.
     pub fn log(&self, of: Term) -> Result<TermLog, FolderError> {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let present = self.present().clone();
         if of == present.term {
             return Ok(present);
         }
@@ -298,7 +308,8 @@ impl Archive {
             scan.push(&piece);
         }
         let refused = |error| FolderError::Log { folder: self.folder.clone(), term: of, error };
-        let (_, places) = scan.finish().map_err(refused)?;
+        let (recovered, mut places) = scan.finish().map_err(refused)?;
+        places.truncate(recovered.decided);
         Ok(TermLog::new(of, reader, places))
     }
 }

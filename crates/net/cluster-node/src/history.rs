@@ -56,9 +56,6 @@ fn told(applied: Applied) -> impl Iterator<Item = Told> {
 
 #[derive(Debug)]
 struct Recent {
-    /// What is before this is not told any more: after it the node missed entries, and what its files have in their place may
-    /// never have been decided.
-    horizon: Offset,
     /// From here on all that was told is in `told`.
     first: Offset,
     told: VecDeque<Arc<Told>>,
@@ -97,7 +94,7 @@ pub struct History {
 impl History {
     /// Of a node that has applied everything before `end`.
     pub(crate) fn new(archive: Archive, end: Offset) -> Self {
-        let recent = Recent { horizon: Offset(0), first: end, told: VecDeque::new(), bytes: 0 };
+        let recent = Recent { first: end, told: VecDeque::new(), bytes: 0 };
         Self { recent: Mutex::new(recent), end: watch::Sender::new(end), archive }
     }
 
@@ -126,10 +123,10 @@ impl History {
         self.end.send_replace(Offset(offset.0 + 1));
     }
 
-    /// The node missed entries: followers who were in front of `base` find them nowhere here.
+    /// The node missed entries in front of `base`; it has only what it knew to be decided.
     pub(crate) fn skip_to(&self, base: Offset) {
         let mut recent = self.recent();
-        *recent = Recent { horizon: base, first: base, told: VecDeque::new(), bytes: 0 };
+        *recent = Recent { first: base, told: VecDeque::new(), bytes: 0 };
         drop(recent);
         self.end.send_replace(base);
     }
@@ -181,7 +178,8 @@ impl History {
             if base <= position {
                 let replay = Replay::new(self.archive.cluster(), &checkpoint, apps::built_in());
                 let replay = replay.map_err(|_| HistoryError::Term { term })?;
-                return Ok(Going { term, replay, log: self.archive.log(term)?, index: LogIndex(0) });
+                let (was_present, log) = (self.archive.present_term() == term, self.archive.log(term)?);
+                return Ok(Going { term, was_present, replay, log, index: LogIndex(0) });
             }
         }
         Err(HistoryError::Horizon { oldest })
@@ -190,6 +188,8 @@ impl History {
 
 struct Going {
     term: Term,
+    /// The term was not over when this began, so its log may have more than was decided.
+    was_present: bool,
     replay: Replay,
     log: TermLog,
     index: LogIndex,
@@ -228,29 +228,25 @@ impl Follower {
             self.position = next;
             return Ok(found);
         }
-        // The end is read first: if it is one behind missed entries, the horizon says so already.
+        // The end is read first. If a later term begins behind it, the log of the one before may have more than was decided,
+        // and is opened anew.
         let end = *self.history.end.borrow();
-        let oldest = self.history.recent().horizon;
-        if self.position < oldest {
-            return Err(HistoryError::Horizon { oldest });
-        }
-        let mut going = match self.going.take() {
+        let present = self.history.archive.present_term();
+        let going = self.going.take().filter(|going| !going.was_present || going.term == present);
+        let mut going = match going {
             Some(going) => going,
             None => Box::new(self.history.begin_replay(self.position)?),
         };
-        let mut found = Vec::new();
-        let wanted = going.log.end().0.min(going.index.0 + PIECE_ENTRIES);
-        let entries = going.log.read(going.index, LogIndex(wanted))?;
-        let mut is_over = false;
+        let count = PIECE_ENTRIES.min(end.0.saturating_sub(going.replay.next().0));
+        let wanted = LogIndex(going.index.0 + count).min(going.log.end());
+        let entries = going.log.read(going.index, wanted)?;
         if entries.is_empty() {
             // This node took a checkpoint in the place of the rest.
             let oldest = self.history.base_behind(going.term)?;
             return Err(HistoryError::Horizon { oldest });
         }
+        let (mut found, mut is_over) = (Vec::new(), false);
         for entry in entries {
-            if going.replay.next() >= end {
-                break;
-            }
             going.index.0 += 1;
             let applied = going.replay.handle_entry(&entry).map_err(|_| HistoryError::Term { term: going.term })?;
             let Some(applied) = applied else {
@@ -271,3 +267,6 @@ impl Follower {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

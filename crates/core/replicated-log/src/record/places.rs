@@ -52,8 +52,7 @@ impl Places {
     pub fn handle_run(&mut self, position: u64, from: LogIndex, count: usize) {
         let cuts = from < self.end;
         if cuts {
-            let kept = self.marks.partition_point(|mark| mark.from < from);
-            self.marks.truncate(kept);
+            self.truncate(from);
         }
         let near = self.marks.last().is_some_and(|last| {
             last.position == position
@@ -67,6 +66,13 @@ impl Places {
             self.marks.push(Mark { from, position });
         }
         self.end = LogIndex(from.0 + count as u64);
+    }
+
+    /// Forgets all entries from `end` on.
+    pub fn truncate(&mut self, end: LogIndex) {
+        let kept = self.marks.partition_point(|mark| mark.from < end);
+        self.marks.truncate(kept);
+        self.end = self.end.min(end);
     }
 
     /// How many entries the log has.
