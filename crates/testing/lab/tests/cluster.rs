@@ -88,9 +88,10 @@ fn play(plan: &Plan) -> Outcome {
     let noted = run_programs(plan).with_context(|| format!("replay this run with {seed}"))?;
     let ordered = log_witness::check(&noted.publications, &noted.told);
     let ordered = ordered.map_err(|violation| anyhow::anyhow!("{violation:?}; {seed}"))?;
-    // A node that was away when a term ended goes on from a checkpoint; a majority was there.
-    let complete = noted.told.iter().filter(|told| told.refused.is_empty()).count();
-    ensure!(complete > plan.nodes, "only {complete} followers were told everything; {seed}");
+    // A node that was away when a term ended goes on from a checkpoint and says so, which every node is at some time in a
+    // long run. What nobody was told would be missing above; here, that most were told most.
+    let told_most = noted.told.iter().filter(|told| told.messages.len() * 2 > ordered).count();
+    ensure!(told_most > plan.nodes / 2, "only {told_most} followers were told most of {ordered} messages; {seed}");
     let (mut calls, mut unanswered) = (0, 0);
     for key in 0..KEYS {
         let history: Vec<Operation> =
