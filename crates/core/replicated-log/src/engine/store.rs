@@ -40,6 +40,8 @@ pub(crate) enum StoreFailure {
     Read,
     /// A log with a hole was to be written.
     Hole,
+    /// What is decided was to be replaced or given up.
+    Decided,
     /// A call outside the clean subset.
     Forbidden,
 }
@@ -194,6 +196,10 @@ impl State {
             self.failure = Some(StoreFailure::Hole);
             return;
         }
+        if from < self.decided && !self.keeps_decided(from, &entries) {
+            self.failure = Some(StoreFailure::Decided);
+            return;
+        }
         if entries.is_empty() && from == self.length() && accepted.is_none() && decided.is_none() {
             return;
         }
@@ -208,13 +214,27 @@ impl State {
         self.window_bytes += entries.iter().map(|entry| entry.as_bytes().len()).sum::<usize>();
         self.window.extend(entries.iter().cloned());
         self.accepted = accepted.or(self.accepted);
-        self.decided = decided.unwrap_or(self.decided);
+        self.decide(decided);
         self.save(&Record {
             promise: None,
             accepted: accepted.map(round),
             decided: decided.map(LogIndex::at),
             entries: Some((LogIndex::at(from), entries)),
         });
+    }
+
+    /// Whether what is decided stays as it is when the log is cut at `from` and goes on with `entries`.
+    fn keeps_decided(&mut self, from: usize, entries: &[Entry]) -> bool {
+        let decided = self.entries(from, self.decided);
+        entries.starts_with(&decided) && decided.len() == self.decided - from
+    }
+
+    /// What is decided stays decided.
+    fn decide(&mut self, index: Option<usize>) {
+        match index {
+            Some(index) if index < self.decided => self.failure = Some(StoreFailure::Decided),
+            index => self.decided = index.unwrap_or(self.decided),
+        }
     }
 
     /// Throws saved entries out of the window while it is too large.
@@ -283,7 +303,7 @@ impl Storage<Entry> for Store {
             Some((from, entries)) => state.append(from, entries, accepted, decided),
             None => {
                 state.accepted = accepted.or(state.accepted);
-                state.decided = decided.unwrap_or(state.decided);
+                state.decide(decided);
                 state.save(&Record {
                     accepted: accepted.map(round),
                     decided: decided.map(LogIndex::at),
@@ -319,7 +339,7 @@ impl Storage<Entry> for Store {
 
     fn set_decided_idx(&mut self, decided: usize) -> StorageResult<()> {
         let mut state = self.state();
-        state.decided = decided;
+        state.decide(Some(decided));
         state.save(&Record { decided: Some(LogIndex::at(decided)), ..Record::default() });
         Ok(())
     }
@@ -389,3 +409,6 @@ impl Storage<Entry> for Store {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;
