@@ -41,6 +41,8 @@ enum Timer {
     Engine,
     /// The leader writes its time into the log.
     LogTime,
+    /// What waits for the leader's log has gathered.
+    Gather,
     /// What was not answered is sent again.
     Retry,
     /// A node without a vote asks for more.
@@ -261,6 +263,7 @@ impl Node {
                     self.engine.iter_mut().for_each(|engine| engine.tick());
                 }
                 Timer::LogTime => self.leading.is_tick_due = true,
+                Timer::Gather => self.leading.is_gathered = true,
                 Timer::Retry => {
                     self.timers.set(timer, again(self.tuning.retry_ms));
                     self.clients

@@ -21,6 +21,11 @@ impl<Key: Ord + Copy> Timers<Key> {
         self.deadlines.insert(key, at);
     }
 
+    /// Whether `key` has a deadline.
+    pub fn is_set(&self, key: Key) -> bool {
+        self.deadlines.contains_key(&key)
+    }
+
     /// Forgets the deadline of `key`; true when there was one.
     pub fn cancel(&mut self, key: Key) -> bool {
         self.deadlines.remove(&key).is_some()

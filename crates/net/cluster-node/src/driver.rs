@@ -1,7 +1,8 @@
 //! The loop around a node: inputs, then one turn, its writes, one sync, and only then what rests on the disk.
 //!
-//! It runs in a thread of its own, because a sync takes as long as the disk likes. Whoever asks for something waits
-//! while [`INPUTS_MAX`] others wait, so nobody is dropped.
+//! It shares a thread with the node's connections and its pipe, which stand still while the disk syncs: what comes meanwhile
+//! waits in their sockets and shares the next turn. A thread of its own cost more in hand-offs than it gave
+//! (docs/measurements/cluster.md). Whoever asks for something waits while [`INPUTS_MAX`] others wait, so nobody is dropped.
 
 use crate::clients::{Answer, Client, Waiters, Waiting, What};
 use crate::folder::{Folder, FolderError, Opened};
@@ -80,9 +81,6 @@ pub enum StartError {
     /// What is in it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No thread.
-    #[error("no thread for the node: {0}")]
-    Thread(#[source] std::io::Error),
 }
 
 /// Why a node ended.
@@ -98,7 +96,7 @@ pub enum Stopped {
     #[error(transparent)]
     Fatal(#[from] Fatal),
     /// A defect.
-    #[error("the node's thread ended unexpectedly: this is a fault of the program, please report it")]
+    #[error("the node's task ended unexpectedly: this is a fault of the program, please report it")]
     Panicked,
 }
 
@@ -141,7 +139,8 @@ impl Running {
     }
 }
 
-/// Opens the node in `folder` and runs it in a thread; `ended` is called there when it has ended.
+/// Opens the node in `folder` and runs it as a task; `ended` is called when it has ended. It needs a tokio runtime with time
+/// around it, of one thread that nothing else is urgent on: that stands still while the disk syncs.
 ///
 /// # Errors
 /// When the folder cannot be opened or the node in it not begun.
@@ -182,15 +181,12 @@ pub fn start(
         applied: 0,
     };
     driver.peers.set_members(driver.node.members());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
-    let thread = std::thread::Builder::new().name("cluster".to_owned());
-    let body = move || {
-        let Err(why) = runtime.block_on(driver.run(waiting));
+    tokio::spawn(async move {
+        let Err(why) = driver.run(waiting).await;
         // Whoever hears of the end may open the folder again.
         drop(driver);
         ended(why);
-    };
-    thread.spawn(body).map_err(StartError::Thread)?;
+    });
     Ok(Running { inputs, history, view })
 }
 
@@ -227,6 +223,8 @@ type Never = std::convert::Infallible;
 impl<P: Peers> Driver<P> {
     async fn run(&mut self, mut inputs: mpsc::Receiver<Input>) -> Result<Never, Stopped> {
         loop {
+            // Whatever else the thread has to do comes first, so that as much as possible shares the turn and its sync.
+            tokio::task::yield_now().await;
             let deadline =
                 self.node.poll_deadline().map_or(self.clock + Duration::from_secs(3_600), |at| self.clock + at);
             let first = timeout_at(deadline.into(), inputs.recv()).await;
@@ -320,7 +318,9 @@ impl<P: Peers> Driver<P> {
         }
         let released = self.node.handle_saved(unsynced);
         released.frames.into_iter().for_each(|frame| self.peers.send(frame));
-        released.events.into_iter().try_for_each(|event| self.tell(event))
+        let told = released.events.into_iter().try_for_each(|event| self.tell(event));
+        self.history.wake();
+        told
     }
 
     fn tell(&mut self, event: Event) -> Result<(), Stopped> {

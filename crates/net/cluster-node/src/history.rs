@@ -60,6 +60,8 @@ struct Recent {
     first: Offset,
     told: VecDeque<Arc<Told>>,
     bytes: usize,
+    /// Behind what was applied; followers hear of it when the turn is over.
+    end: Offset,
 }
 
 /// Why old messages cannot be told.
@@ -94,7 +96,7 @@ pub struct History {
 impl History {
     /// Of a node that has applied everything before `end`.
     pub(crate) fn new(archive: Archive, end: Offset) -> Self {
-        let recent = Recent { first: end, told: VecDeque::new(), bytes: 0 };
+        let recent = Recent { first: end, told: VecDeque::new(), bytes: 0, end };
         Self { recent: Mutex::new(recent), end: watch::Sender::new(end), archive }
     }
 
@@ -107,6 +109,7 @@ impl History {
         self.end.subscribe()
     }
 
+    /// The next entry was applied.
     pub(crate) fn push(&self, applied: Applied) {
         let offset = applied.offset;
         let mut recent = self.recent();
@@ -119,16 +122,19 @@ impl History {
             recent.bytes -= oldest.data.as_ref().map_or(0, Vec::len) + oldest.name.len();
             recent.first = Offset(oldest.offset.0 + 1);
         }
-        drop(recent);
-        self.end.send_replace(Offset(offset.0 + 1));
+        recent.end = Offset(offset.0 + 1);
+    }
+
+    /// Tells those who follow how far it is, once for all that a turn applied.
+    pub(crate) fn wake(&self) {
+        let now = self.recent().end;
+        self.end.send_if_modified(|end| std::mem::replace(end, now) != now);
     }
 
     /// The node missed entries in front of `base`; it has only what it knew to be decided.
     pub(crate) fn skip_to(&self, base: Offset) {
-        let mut recent = self.recent();
-        *recent = Recent { first: base, told: VecDeque::new(), bytes: 0 };
-        drop(recent);
-        self.end.send_replace(base);
+        *self.recent() = Recent { first: base, told: VecDeque::new(), bytes: 0, end: base };
+        self.wake();
     }
 
     /// What is in memory from `position` on, at most `count`, and the place behind it; `None` when it is older.

@@ -154,34 +154,34 @@ impl Cluster {
         let line = Line { own, hub: self.hub.clone() };
         let (sender, ended) = mpsc::channel();
         let say = move |why| drop(sender.send(why));
-        let apps = replicated_log::apps::built_in();
-        let node = start(opened, (CLUSTER, own), self.incarnation, self.tuning, apps, line, say).expect("it starts");
-        self.hub.join(own, node.inputs.clone());
         let (close_pipe, closed) = tokio::sync::oneshot::channel();
-        let (path, served) = (self.pipe(number), node.clone());
+        let (path, identity, incarnation, tuning) = (self.pipe(number), (CLUSTER, own), self.incarnation, self.tuning);
         let (ready, is_ready) = mpsc::channel();
         let pipe = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
+                let apps = replicated_log::apps::built_in();
+                let node = start(opened, identity, incarnation, tuning, apps, line, say).expect("it starts");
                 let pipe = Pipe::listen(&path, []).expect("its pipe");
-                ready.send(()).expect("somebody waits");
+                ready.send(node.clone()).expect("somebody waits");
                 tokio::select! {
-                    () = pipe.serve(served) => {}
+                    () = pipe.serve(node) => {}
                     _ = closed => {}
                 }
             });
         });
-        is_ready.recv().expect("its pipe");
+        let node = is_ready.recv().expect("its pipe");
+        self.hub.join(own, node.inputs.clone());
         self.running.insert(number, Runs { node, ended, close_pipe, pipe });
     }
 
     fn stop(&mut self, number: u8) {
         let Runs { node, ended, close_pipe, pipe } = self.running.remove(&number).expect("it runs");
         self.hub.leave(node_id(number));
-        close_pipe.send(()).expect("its pipe is open");
-        pipe.join().expect("its pipe ends");
         node.inputs.blocking_send(Input::Stop).expect("it runs");
         assert!(matches!(ended.recv_timeout(PATIENCE), Ok(Stopped::Asked)));
+        close_pipe.send(()).expect("its pipe is open");
+        pipe.join().expect("its pipe ends");
     }
 
     fn connect(&self, number: u8) -> Program {

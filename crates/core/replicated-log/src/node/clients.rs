@@ -94,6 +94,11 @@ impl Clients {
         self.waiting.range(Key::Control(0)..).map(|(key, waiting)| (*key, waiting.entry.clone())).collect()
     }
 
+    /// How many are to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
     pub(super) fn peek_unsent(&self) -> Option<(Key, &Entry)> {
         let key = *self.unsent.first()?;
         self.waiting.get(&key).map(|waiting| (key, &waiting.entry))

@@ -16,6 +16,9 @@ const IN_FLIGHT_MAX: u64 = 8_192;
 /// Most bytes that a leader has in flight.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 
+/// How long entries gather at most while earlier ones are undecided.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Entries are forwarded in frames of about this many bytes.
 const FORWARD_BYTES: usize = 256 << 10;
 
@@ -25,6 +28,8 @@ pub(super) struct Leading {
     seen: Option<Leader>,
     /// The log's time is to be written.
     pub(super) is_tick_due: bool,
+    /// What waits has gathered for long enough.
+    pub(super) is_gathered: bool,
     /// The end of the term is in the log, or on its way; what comes behind it would not count.
     pub(super) is_ending: bool,
     /// Lengths of entries in flight.
@@ -71,13 +76,30 @@ impl Node {
             self.timers.set(Timer::LogTime, now.monotonic + Duration::from_millis(self.tuning.log_time_ms));
             self.propose(Command::Tick(now.utc_ms).encode());
         }
-        while !self.leading.is_ending && self.has_flight_room() {
-            let Some((key, entry)) = self.clients.peek_unsent() else { break };
-            let entry = entry.clone();
-            self.clients.mark_sent(key, now.monotonic);
-            self.propose(entry);
+        if self.may_propose(now) {
+            while !self.leading.is_ending && self.has_flight_room() {
+                let Some((key, entry)) = self.clients.peek_unsent() else { break };
+                let entry = entry.clone();
+                self.clients.mark_sent(key, now.monotonic);
+                self.propose(entry);
+            }
         }
         self.end_if_due(now);
+    }
+
+    /// What waits goes into the log when it is as much as what is undecided there, or has waited for [`GATHER`]: what comes
+    /// meanwhile shares its messages and syncs.
+    fn may_propose(&mut self, now: Now) -> bool {
+        let undecided = self.store.length().0 - self.decided().0;
+        if self.clients.unsent() as u64 >= undecided || self.leading.is_gathered {
+            self.leading.is_gathered = false;
+            self.timers.cancel(Timer::Gather);
+            return true;
+        }
+        if self.clients.unsent() > 0 && !self.timers.is_set(Timer::Gather) {
+            self.timers.set(Timer::Gather, now.monotonic + GATHER);
+        }
+        false
     }
 
     fn propose(&mut self, entry: Entry) {

@@ -30,10 +30,10 @@ impl Node {
     }
 
     fn handle_applied(&mut self, applied: Applied, entry: &Entry) {
-        let offset = applied.offset;
+        let (offset, outcome) = (applied.offset, applied.outcome.clone());
         let events = &mut self.output.events;
-        events.push(Event::Applied(applied.clone()));
-        match applied.outcome {
+        events.push(Event::Applied(applied));
+        match outcome {
             Outcome::Started(hash) if hash != self.beginning.hash => {
                 self.fail(Fatal::Diverged { term: self.beginning.term });
             }

@@ -190,7 +190,7 @@ impl Node {
     fn check_store(&mut self) {
         match self.store.failure() {
             Some(StoreFailure::Read) => self.fail(Fatal::Disk),
-            Some(StoreFailure::Hole | StoreFailure::Forbidden) => self.fail(Fatal::Engine),
+            Some(StoreFailure::Hole | StoreFailure::Decided | StoreFailure::Forbidden) => self.fail(Fatal::Engine),
             None => {}
         }
     }

@@ -12,7 +12,7 @@ use replicated_log::apps::{self, App, Kv, KvRequest, KvResult, LogRequest};
 use replicated_log::{AppId, Offset, OpenRefusal, RESULTS_KEPT, Sequence, SubmitError, SubmitRefusal};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
@@ -110,20 +110,22 @@ impl Served {
 
     /// `false`: the program is gone.
     async fn wait(&mut self) -> io::Result<bool> {
-        let wants = if self.connection.wants_bytes() { Interest::READABLE } else { Interest::ERROR };
-        let interest = if self.connection.output().is_empty() { wants } else { wants | Interest::WRITABLE };
+        // Most answers fit into the socket at once; only the rest waits for room.
+        if !self.connection.output().is_empty() && !self.write()? {
+            return Ok(false);
+        }
+        let (reads, writes) = (self.connection.wants_bytes(), !self.connection.output().is_empty());
         let has_work = self.subscription.as_ref().is_some_and(|one| one.has_work(&self.connection));
         let follows = self.subscription.is_some() && self.connection.may_deliver();
+        let (mut from_program, to_program) = self.stream.split();
         tokio::select! {
-            ready = self.stream.ready(interest) => {
-                let ready = ready?;
-                if ready.is_writable() && !self.write()? {
-                    return Ok(false);
-                }
-                if (ready.is_readable() && self.connection.wants_bytes() && !self.read()?) || ready.is_error() {
-                    return Ok(false);
-                }
+            count = from_program.read(&mut self.buffer), if reads => {
+                let count = count?;
+                self.connection.handle_bytes(&self.buffer[..count]);
+                return Ok(count > 0);
             }
+            ready = to_program.ready(Interest::WRITABLE), if writes => drop(ready?),
+            ready = to_program.ready(Interest::ERROR), if !reads => return Ok(!ready?.is_error()),
             answer = self.answers.recv() => {
                 let (tag, answer) = answer.ok_or_else(gone)?;
                 self.handle_answer(tag, answer).await?;
@@ -135,18 +137,6 @@ impl Served {
             () = std::future::ready(()), if has_work => {}
         }
         Ok(true)
-    }
-
-    fn read(&mut self) -> io::Result<bool> {
-        match self.stream.try_read(&mut self.buffer) {
-            Ok(0) => Ok(false),
-            Ok(count) => {
-                self.connection.handle_bytes(&self.buffer[..count]);
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
-        }
     }
 
     fn write(&mut self) -> io::Result<bool> {
