@@ -119,6 +119,41 @@ impl From<ReadBytesError> for EntryError {
     }
 }
 
+/// A client's message as it stands in an entry: what [`Command::Submit`] owns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) session: SessionId,
+    pub(crate) sequence: Sequence,
+    pub(crate) app: AppId,
+    pub(crate) body: &'a [u8],
+}
+
+/// The first byte of a message's entry.
+const SUBMIT: u8 = 3;
+
+impl<'a> Message<'a> {
+    /// The message of an entry; `None` if that is something else.
+    pub(crate) fn of(entry: &'a Entry) -> Option<Result<Self, EntryError>> {
+        let mut bytes = Reader::new(&entry.0);
+        (bytes.u8() == Ok(SUBMIT)).then(|| Self::read(&mut bytes))
+    }
+
+    fn read(bytes: &mut Reader<'a>) -> Result<Self, EntryError> {
+        let (session, sequence, app) = (session(bytes)?, Sequence(bytes.u64()?), AppId(bytes.u16()?));
+        Ok(Self { session, sequence, app, body: bytes.raw(bytes.remaining().len())? })
+    }
+
+    pub(crate) fn encode(&self) -> Entry {
+        let mut out = Vec::with_capacity(27 + self.body.len());
+        out.u8(SUBMIT);
+        out.u128(self.session.bits());
+        out.u64(self.sequence.0);
+        out.u16(self.app.0);
+        out.raw(self.body);
+        Entry(out.into())
+    }
+}
+
 impl Command {
     /// As the log has it; docs/spec/cluster-log.md, "Entries".
     pub fn encode(&self) -> Entry {
@@ -134,12 +169,7 @@ impl Command {
                 out.u64(*log_time_ms);
             }
             Self::Submit { session, sequence, app, body } => {
-                out.reserve(27 + body.len());
-                out.u8(3);
-                out.u128(session.bits());
-                out.u64(sequence.0);
-                out.u16(app.0);
-                out.raw(body);
+                return Message { session: *session, sequence: *sequence, app: *app, body }.encode();
             }
             Self::Tick(utc_ms) => {
                 out.u8(4);
@@ -182,12 +212,10 @@ impl Command {
         let command = match bytes.u8()? {
             1 => Self::TermStart(CheckpointHash(bytes.array()?)),
             2 => Self::Open { session: session(&mut bytes)?, log_time_ms: bytes.u64()? },
-            3 => Self::Submit {
-                session: session(&mut bytes)?,
-                sequence: Sequence(bytes.u64()?),
-                app: AppId(bytes.u16()?),
-                body: bytes.raw(bytes.remaining().len())?.to_vec(),
-            },
+            SUBMIT => {
+                let Message { session, sequence, app, body } = Message::read(&mut bytes)?;
+                Self::Submit { session, sequence, app, body: body.to_vec() }
+            }
             4 => Self::Tick(bytes.u64()?),
             5 => Self::Barrier { origin: NodeId(bytes.array()?), incarnation: bytes.u64()?, tag: bytes.u64()? },
             6 => {

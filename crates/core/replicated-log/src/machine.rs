@@ -3,7 +3,7 @@
 use crate::apps::{App, Apps, Context, Notice};
 use crate::checkpoint::{CheckpointError, CheckpointHash, Members};
 use crate::encoding::{ReadBytesError, Reader, WriteBytes};
-use crate::entry::{Change, Command, Entry};
+use crate::entry::{Change, Command, Entry, Message};
 use crate::ids::{AppId, Offset, Sequence, SessionId, Term};
 use identity::NodeId;
 
@@ -161,14 +161,16 @@ impl Machine {
     /// Applies the next entry.
     pub fn apply(&mut self, offset: Offset, entry: &Entry) -> Applied {
         let mut notices = Vec::new();
-        let outcome = match Command::decode(entry) {
-            Ok(command) => self.apply_command(offset, command, &mut notices),
-            Err(_) => Outcome::Ignored,
+        // Messages are most of what there is, and their bodies are looked at where they lie.
+        let outcome = match Message::of(entry) {
+            Some(Ok(message)) => self.apply_submit(offset, message, &mut notices),
+            Some(Err(_)) => Outcome::Ignored,
+            None => Command::decode(entry).map_or(Outcome::Ignored, |command| self.apply_command(offset, command)),
         };
         Applied { offset, log_time_ms: self.log_time_ms, outcome, notices }
     }
 
-    fn apply_command(&mut self, offset: Offset, command: Command, notices: &mut Vec<Notice>) -> Outcome {
+    fn apply_command(&mut self, offset: Offset, command: Command) -> Outcome {
         match command {
             Command::TermStart(hash) => Outcome::Started(hash),
             Command::Open { session, log_time_ms } => {
@@ -176,11 +178,7 @@ impl Machine {
                 Outcome::Opened { session, refusal }
             }
             Command::Submit { session, sequence, app, body } => {
-                match self.sessions.judge(offset, self.log_time_ms, session, sequence) {
-                    Verdict::New => self.apply_message(offset, (session, sequence), app, &body, notices),
-                    Verdict::Repeated(first, result) => Outcome::Repeated { session, sequence, first, result },
-                    Verdict::Refused(refusal) => Outcome::Refused { session, sequence, refusal },
-                }
+                self.apply_submit(offset, Message { session, sequence, app, body: &body }, &mut Vec::new())
             }
             Command::Tick(utc_ms) => {
                 self.log_time_ms = self.log_time_ms.max(utc_ms);
@@ -195,14 +193,17 @@ impl Machine {
         }
     }
 
-    fn apply_message(
-        &mut self,
-        offset: Offset,
-        (session, sequence): (SessionId, Sequence),
-        app: AppId,
-        body: &[u8],
-        notices: &mut Vec<Notice>,
-    ) -> Outcome {
+    fn apply_submit(&mut self, offset: Offset, message: Message<'_>, notices: &mut Vec<Notice>) -> Outcome {
+        let Message { session, sequence, .. } = message;
+        match self.sessions.judge(offset, self.log_time_ms, session, sequence) {
+            Verdict::New => self.apply_message(offset, message, notices),
+            Verdict::Repeated(first, result) => Outcome::Repeated { session, sequence, first, result },
+            Verdict::Refused(refusal) => Outcome::Refused { session, sequence, refusal },
+        }
+    }
+
+    fn apply_message(&mut self, offset: Offset, message: Message<'_>, notices: &mut Vec<Notice>) -> Outcome {
+        let Message { session, sequence, app, body } = message;
         let context = Context { offset, log_time_ms: self.log_time_ms, session };
         let mut output = match self.apps.get_mut(&app) {
             Some(app) => app.apply(context, body),

@@ -3,7 +3,7 @@
 use super::clients::Key;
 use super::{Event, Node, Token};
 use crate::checkpoint::BEHAVIOUR;
-use crate::entry::{BODY_BYTES_MAX, Change, Command, Entry};
+use crate::entry::{BODY_BYTES_MAX, Change, Command, Entry, Message};
 use crate::ids::{AppId, Sequence, SessionId};
 use std::time::Duration;
 use thiserror::Error;
@@ -72,7 +72,7 @@ impl Node {
             self.output.events.push(Event::Acknowledged { token, offset, result });
             return Ok(());
         }
-        let entry = Command::Submit { session, sequence, app, body: body.to_vec() }.encode();
+        let entry = Message { session, sequence, app, body }.encode();
         self.insert(Key::Session(session, sequence.0), entry, token)
     }
 
