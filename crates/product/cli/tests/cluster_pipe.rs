@@ -272,6 +272,28 @@ fn programs_that_can_only_write_a_file_publish_through_a_fifo() {
     assert!(found.len() == 200 && !fifo.exists());
 }
 
+/// It had written its lines before the node ever answered: they are not forgotten when it is stopped.
+#[test]
+fn what_was_written_before_the_first_answer_is_not_lost_in_silence() {
+    let place = Place::new("early", 1, Faults::default());
+    let (mute, fifo) = (place.folder.0.join("mute"), place.folder.0.join("fifo"));
+    let _ = std::fs::remove_file(&mute);
+    // Connections wait there for ever.
+    let node = std::os::unix::net::UnixListener::bind(&mute).expect("a socket");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hushwire"));
+    command.current_dir(&place.folder.0).args(["cluster", "feed", "fifo", "t", "--socket", "mute"]);
+    let mut feeder = command.stderr(Stdio::piped()).spawn().expect("the program can be run");
+    place.wait("the FIFO is made", |_| fifo.exists());
+    std::fs::write(&fifo, "one\ntwo\n").expect("it is read");
+    let pid = rustix::process::Pid::from_child(&feeder);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(feeder.try_wait().expect("it can be asked"), None, "it waits for the node");
+    drop(node);
+    let output = feeder.wait_with_output().expect("it ends");
+    assert!(!output.status.success(), "{output:?}");
+}
+
 #[test]
 fn forty_lines_of_python_speak_it() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/pipe.py");

@@ -9,9 +9,10 @@ use crate::local::stop::StopSignals;
 use pipe_protocol::{Answer, Name, Order, Request, Submission};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// After being asked to stop, what was written before is read until nothing comes for so long,
 const QUIET: Duration = Duration::from_millis(200);
@@ -192,15 +193,18 @@ impl<'a> Publisher<'a> {
     }
 
     async fn connect(&mut self, is_first: bool) -> Result<Link, Left> {
-        let deadline = self.deadline();
-        let opening = Link::open(self.socket, Some(self.session.id()));
-        let (link, next) = tokio::select! {
-            opened = opening => opened?,
-            () = until(deadline) => return Err(Left::Failed(self.silence())),
-            // Nothing was sent over this connection, so nothing more is in doubt than before.
-            () = self.stop.wait() => {
-                self.begin_to_stop().map_err(Left::Failed)?;
-                return Err(if is_first { Left::Done } else { Left::Link(LinkError::Lost(None)) });
+        let mut opening = pin!(Link::open(self.socket, Some(self.session.id())));
+        let (link, next) = loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                opened = &mut opening => break opened?,
+                () = until(deadline) => return Err(Left::Failed(self.silence())),
+                () = self.stop.wait() => {
+                    self.begin_to_stop().map_err(Left::Failed)?;
+                    if is_first && !self.has_lines().await {
+                        return Err(Left::Done);
+                    }
+                }
             }
         };
         if let Some(counted) = self.session.counted_earlier().filter(|counted| next <= *counted) {
@@ -215,6 +219,18 @@ impl<'a> Publisher<'a> {
             self.note_progress();
         }
         Ok(link)
+    }
+
+    /// Whether anything was written before it was asked to stop.
+    async fn has_lines(&mut self) -> bool {
+        if self.pieces.is_empty() {
+            match timeout(QUIET, self.lines.recv()).await {
+                Ok(Some(batch)) => self.pieces.extend(batch),
+                Ok(None) => self.is_read = true,
+                Err(_) => {}
+            }
+        }
+        !self.pieces.is_empty()
     }
 
     fn not_alone(&self, error: WindowError) -> Failure {
