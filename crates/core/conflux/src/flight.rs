@@ -101,6 +101,16 @@ impl Flight {
         self.rtt
     }
 
+    /// Count of the newest cell sent.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Count of the highest cell that the other end has seen.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// A round trip that linking has measured.
     pub(crate) fn seed_rtt(&mut self, rtt: Duration) {
         self.rtt.get_or_insert(rtt);

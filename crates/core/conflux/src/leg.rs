@@ -329,6 +329,8 @@ pub(crate) struct Core<K> {
 pub(crate) struct Silence {
     pub(crate) wait: Duration,
     pub(crate) next_probe: Instant,
+    /// Count of the newest cell that had been sent: what came before says nothing about now.
+    pub(crate) newest: u64,
 }
 
 impl<K> Core<K> {

@@ -176,6 +176,8 @@ pub struct Tunnel<K> {
     pub(crate) legless_since: Option<Instant>,
     /// When a leg has room again, if a cell was asked for and none had.
     pub(crate) room_at: Option<Instant>,
+    /// When the order was looked at last.
+    pub(crate) looked_at: Option<Instant>,
     pub(crate) peer_ux: DesiredUx,
     pub(crate) stray: u64,
     released: VecDeque<Released<K>>,
@@ -242,6 +244,7 @@ impl<K> Tunnel<K> {
             is_over: false,
             legless_since: Some(now),
             room_at: None,
+            looked_at: None,
             peer_ux: DesiredUx::NoOpinion,
             stray: 0,
             released: VecDeque::new(),
@@ -405,6 +408,7 @@ impl<K> Tunnel<K> {
     /// The next packet for the session, in order as far as order is waited for. Nothing is given twice.
     pub fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>> {
         let (past, timeout) = self.progress(now);
+        self.looked_at = Some(now);
         self.reorder.pop(now, past, timeout)
     }
 

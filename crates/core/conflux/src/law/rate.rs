@@ -18,6 +18,11 @@ const FULL_ROUNDS: u32 = 3;
 const FULL_GROWTH: f64 = 1.25;
 /// Starting is over when a round has lost more than this part: the queue is full. Far above what paths lose at random.
 const STARTUP_LOSS: f64 = 0.15;
+/// It is looked at from so many lost cells in a round on.
+const STARTUP_LOST_MIN: u64 = 16;
+/// Starting is over when so many round trips in a row are longer than the shortest by half and by so much: a queue grows.
+const STARTUP_SLOW_SAMPLES: u32 = 8;
+const STARTUP_SLOW: Duration = Duration::from_millis(10);
 /// Rounds for which the highest rate holds.
 const RATE_ROUNDS: u64 = 10;
 /// For so long the shortest round trip holds without being seen again.
@@ -49,6 +54,7 @@ pub(crate) struct RateLaw {
     min_rtt_at: Option<Instant>,
     full_rate: f64,
     full_rounds: u32,
+    slow_samples: u32,
 }
 
 impl RateLaw {
@@ -64,6 +70,7 @@ impl RateLaw {
             min_rtt_at: None,
             full_rate: 0.0,
             full_rounds: 0,
+            slow_samples: 0,
         }
     }
 
@@ -108,8 +115,8 @@ impl RateLaw {
             self.take_rtt(now, rtt);
         }
         let is_app_limited = progress.rate.is_some_and(|sample| sample.is_app_limited);
-        if round_over && self.state == State::Startup && !is_app_limited {
-            self.end_startup_if_full();
+        if self.state == State::Startup && (self.is_overrun() || (round_over && !is_app_limited && self.is_full())) {
+            self.state = State::Drain;
         }
         if round_over {
             (self.lost_in_round, self.delivered_in_round) = (0, 0);
@@ -158,24 +165,29 @@ impl RateLaw {
     fn take_rtt(&mut self, now: Instant, rtt: Duration) {
         let shortest = self.min_rtt.unwrap_or(Duration::MAX);
         self.min_rtt = Some(shortest.min(rtt));
+        let is_slow = rtt > shortest.saturating_add(shortest / 2).saturating_add(STARTUP_SLOW);
+        self.slow_samples = if is_slow { self.slow_samples + 1 } else { 0 };
         // Close to the shortest is as good: the queue was empty.
         if rtt <= shortest.saturating_add(shortest / 32) {
             self.min_rtt_at = Some(now);
         }
     }
 
-    fn end_startup_if_full(&mut self) {
-        let rate = self.highest_rate().unwrap_or(0.0);
+    /// More goes out than the path takes, whether or not there was always something to send.
+    fn is_overrun(&self) -> bool {
         let lost = self.lost_in_round as f64;
-        let is_lossy = lost > STARTUP_LOSS * (lost + self.delivered_in_round as f64) && self.round > 2;
-        if rate >= self.full_rate * FULL_GROWTH && !is_lossy {
-            self.full_rate = rate;
-            self.full_rounds = 0;
-            return;
+        let is_lossy = lost > STARTUP_LOSS * (lost + self.delivered_in_round as f64);
+        (is_lossy && self.lost_in_round >= STARTUP_LOST_MIN) || self.slow_samples >= STARTUP_SLOW_SAMPLES
+    }
+
+    /// A round is over: whether the rate has stopped growing.
+    fn is_full(&mut self) -> bool {
+        let rate = self.highest_rate().unwrap_or(0.0);
+        if rate >= self.full_rate * FULL_GROWTH {
+            (self.full_rate, self.full_rounds) = (rate, 0);
+        } else {
+            self.full_rounds += 1;
         }
-        self.full_rounds += 1;
-        if self.full_rounds >= FULL_ROUNDS || is_lossy {
-            self.state = State::Drain;
-        }
+        self.full_rounds >= FULL_ROUNDS
     }
 }

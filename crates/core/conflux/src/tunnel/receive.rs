@@ -65,10 +65,11 @@ impl<K> Tunnel<K> {
         let core = member.core_mut();
         let Some(progress) = core.flight.handle_feedback(now, feedback, on == about) else { return };
         core.loss.note(now, progress.delivered, progress.lost);
-        let was_silent = core.silence.take().is_some();
+        let highest = core.flight.highest();
+        let was_silent = core.silence.take_if(|silence| highest > silence.newest).is_some();
         if was_silent {
             core.law.restart();
-        } else {
+        } else if core.silence.is_none() {
             let figures = core.flight.figures;
             core.law.handle_progress(now, &progress, figures.received, figures.in_flight);
         }

@@ -58,7 +58,9 @@ impl<K> Tunnel<K> {
                 unlink.into_iter().chain([draining.forget_at]).min()
             }
             Member::Linked(linked) => {
-                let probe = linked.core.silence.map(|silence| silence.next_probe).filter(|_| controlled);
+                // The only legs there are wait for data, not for this.
+                let tried = controlled && self.has_answering_leg();
+                let probe = linked.core.silence.map(|silence| silence.next_probe).filter(|_| tried);
                 [silent_at(&linked.core), probe].into_iter().flatten().min()
             }
         };
@@ -70,8 +72,9 @@ impl<K> Tunnel<K> {
         let since = self.reorder.waited_since()?;
         let timeout = self.gap_timeout();
         let ends = self.members.values().filter_map(|member| member.core().intake.recent_until(timeout));
-        // Legs that stopped counting long ago change nothing.
-        ends.filter(|at| *at > since).chain([since + timeout]).min()
+        // Legs that had stopped counting when this was last looked at change nothing.
+        let looked_at = self.looked_at.unwrap_or(since);
+        ends.chain([since + timeout]).filter(|at| *at > looked_at).min()
     }
 }
 
@@ -87,6 +90,6 @@ fn silent_at<K>(core: &Core<K>) -> Option<Instant> {
 /// but what is in flight.
 fn fall_silent<K>(now: Instant, core: &mut Core<K>) {
     core.flight.write_off();
-    let wait = silent_after(core);
-    core.silence.get_or_insert(Silence { wait, next_probe: now });
+    let (wait, newest) = (silent_after(core), core.flight.newest());
+    core.silence.get_or_insert(Silence { wait, next_probe: now, newest });
 }
