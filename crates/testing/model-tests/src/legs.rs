@@ -4,8 +4,8 @@
 mod end;
 
 use conflux::{
-    AddLegError, Building, Circuit, First, Fresh, JoinPoint, LegControl, LegId, Nonce, NotAccepted, Scheduler, Tunnel,
-    TunnelConfig, TunnelId,
+    AddLegError, Building, Built, Circuit, First, Fresh, JoinPoint, LegControl, LegId, Nonce, NotAccepted, Scheduler,
+    Tunnel, TunnelConfig, TunnelId,
 };
 pub use end::{End, Sample};
 use identity::NodeId;
@@ -103,7 +103,7 @@ pub struct World {
     waiting: Vec<(CircuitNumber, Towards, Cell)>,
     wire: BTreeMap<(Instant, u64), (CircuitNumber, Towards, Cell)>,
     serial: u64,
-    /// Cells of an adversary's choice: the chance in a thousand that a cell is delivered once more, later.
+    /// The chance in a thousand that a cell is delivered once more, later.
     pub replay_per_mille: u32,
     draws: rand_chacha::ChaCha8Rng,
 }
@@ -161,17 +161,12 @@ impl World {
     ///
     /// # Errors
     /// As [`Tunnel::add_leg`].
-    ///
-    /// # Panics
-    /// If the client has no tunnel, which is a bug of this file.
     pub fn add_leg(&mut self, circuit: CircuitNumber, up: Path, down: Path) -> Result<LegId, AddLegError> {
         let stream = u64::from(circuit) * 2 + 10;
         self.lines.insert((circuit, Towards::Exit), Line::new(up, self.seed, stream));
         self.lines.insert((circuit, Towards::Client), Line::new(down, self.seed, stream + 1));
-        let path = [circuit, 100 + circuit, 255].map(|node| NodeId([node; 32])).to_vec();
-        let built = Building::new(TestCircuit(circuit)).into_built(path).map_err(|(_, error)| error).expect("a path");
-        let tunnel = self.client.tunnel.as_mut().expect("made with the world");
-        let leg = tunnel.add_leg(self.now, built).map_err(|(_, error)| error)?;
+        let Some(tunnel) = self.client.tunnel.as_mut() else { return Err(AddLegError::Over) };
+        let leg = tunnel.add_leg(self.now, built(circuit)).map_err(|(_, error)| error)?;
         self.client.legs.insert(circuit, leg);
         Ok(leg)
     }
@@ -308,12 +303,18 @@ impl World {
             self.wire.insert((self.start + at, self.serial), (circuit, towards, cell.clone()));
         }
         if self.replay_per_mille > 0 && rand::RngExt::random_range(&mut self.draws, 0..1000) < self.replay_per_mille {
-            // The layers stop a repeated cell; it arrives here only as a packet that the exit itself says twice.
+            // What the layers of [`End`] stop.
             let later = self.now + Duration::from_millis(rand::RngExt::random_range(&mut self.draws, 1..400));
             self.serial += 1;
             self.wire.insert((later, self.serial), (circuit, towards, cell));
         }
     }
+}
+
+/// A circuit of three hops that shares nothing but the exit with others.
+fn built(circuit: CircuitNumber) -> Built<TestCircuit> {
+    let path = [circuit, 100 + circuit, 255].map(|node| NodeId([node; 32])).to_vec();
+    Building::new(TestCircuit(circuit)).into_built(path).map_err(|(_, error)| error).expect("three hops are a path")
 }
 
 /// A byte that differs between seeds that differ anywhere.

@@ -210,7 +210,7 @@ fn every_leg_lost_and_one_back_within_the_session_time_out_loses_nothing() {
 /// byte arrives in order and once, and no bound is passed.
 #[test]
 fn random_networks() {
-    for number in 0..30 {
+    for number in 0..60 {
         let seed = Seed::new(0xc0f0 + number).or_environment();
         let _guard = seed.announce();
         let mut draws = seed.generator(77);

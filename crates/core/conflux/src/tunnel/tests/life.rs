@@ -316,18 +316,44 @@ fn debug_output_of_ends_and_cells_has_no_nonce() {
     }
 }
 
-/// Shaped modes: what a slot says is the same whatever waits in the session, and no cell is more or less.
-#[test]
-fn a_slot_takes_data_on_any_linked_leg_and_is_used_in_any_case() {
-    let mut pair = Pair::linked(3);
-    for leg in 0..3 {
-        assert_eq!(pair.client.tunnel.slot_use(pair.now, id(leg)), SlotUse::Data);
-        let data = pair.client.data_cell(pair.now, id(leg), b"packet");
-        let cover = pair.client.own_cell(pair.now, id(leg));
-        assert_eq!((data.header().kind, cover.header().kind), (LegKind::Data, LegKind::Cover));
-        assert_eq!(cover.header().tunnel_number, data.header().tunnel_number, "a cover cell repeats the newest");
+/// A run with slots: 600 of each of two legs towards the exit, a third of the first leg's cells lost, and as many back. Returns
+/// what an observer of each leg sees, and how many packets came.
+fn slotted(has_packet: impl Fn(u32) -> bool) -> (Vec<(u32, u8, usize)>, usize) {
+    const REGION: usize = 1241;
+    let Pair { mut now, mut client, mut exit, .. } = Pair::linked(2);
+    let (mut seen, mut came) = (Vec::new(), 0);
+    for slot in 0..600 {
+        now += 5 * MS;
+        for leg in [0, 1] {
+            client.tunnel.handle_timeout(now);
+            let use_of = client.tunnel.slot_use(now, id(leg));
+            let cell = match use_of {
+                SlotUse::Data if has_packet(slot * 2 + u32::from(leg)) => client.data_cell(now, id(leg), b"packet"),
+                SlotUse::Data | SlotUse::Message | SlotUse::Cover => client.own_cell(now, id(leg)),
+            };
+            assert!(cell.inner.len() <= REGION, "the filler makes every cell one size");
+            seen.push((slot, leg, REGION));
+            if leg == 1 || slot % 3 > 0 {
+                exit.take(now, &cell);
+                came += exit.packets(now).len();
+            }
+            let back = exit.own_cell(now, id(leg));
+            client.take(now, &back);
+        }
     }
-    assert_eq!(pair.client.tunnel.slot_use(pair.now, id(9)), SlotUse::Cover, "a leg that is not there");
+    (seen, came)
+}
+
+/// Shaped modes: what leaves on a leg is the same whatever waits in the session, on that leg or another, and all that waits is
+/// carried by all legs.
+#[test]
+fn slots_are_used_alike_whatever_waits() {
+    let (idle, none) = slotted(|_| false);
+    let (busy, all) = slotted(|_| true);
+    let (some, part) = slotted(|place| place % 7 < 2);
+    assert!(idle == busy && idle == some);
+    assert_eq!((none, all), (0, 1_000));
+    assert!((100..600).contains(&part), "{part}");
 }
 
 #[test]
