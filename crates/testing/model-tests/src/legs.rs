@@ -245,6 +245,9 @@ impl World {
     }
 
     fn first_cell(&mut self, circuit: CircuitNumber, cell: &Cell) {
+        if !self.exit.opens_layer(circuit, cell.number) || !self.lines.contains_key(&(circuit, Towards::Exit)) {
+            return;
+        }
         let first = self.join_point.handle_first(self.now, Fresh::new(circuit), true, cell.number, &cell.inner);
         match first {
             First::New(id, accepted) => {
@@ -281,6 +284,9 @@ impl World {
             for (circuit, number, inner) in cells {
                 self.carry(circuit, towards, Cell { number, inner });
             }
+        }
+        for circuit in [std::mem::take(&mut self.client.released), std::mem::take(&mut self.exit.released)].concat() {
+            self.destroy(circuit);
         }
     }
 

@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
-use conflux::{LegControl, REORDER_BYTES_MAX, TunnelEvent};
+use conflux::{LegControl, REORDER_BYTES_MAX, START_CLASS, Scheduler, TunnelEvent};
 use model_tests::legs::{End, Setting, Towards, Trouble, World};
 use rand::RngExt;
 use simnet::{Loss, Path, Seed};
@@ -105,6 +105,40 @@ fn the_chosen_controller_is_the_better_one() {
     }
     assert!(sums[0] > sums[1], "{sums:?}");
     assert_eq!(LegControl::default(), LegControl::Rate);
+}
+
+#[test]
+fn one_leg_is_as_fast_as_its_line_and_both_schedulers_use_two() {
+    let one = goodput(Setting::default(), &equal()[..1], Towards::Client);
+    println!("1 x 20 Mbit/s, 60 ms: {one:.1} Mbit/s");
+    assert!(one >= 16.0, "{one}");
+    let by_room = Setting { scheduler: Scheduler::WeightedRandom, ..Setting::default() };
+    for (name, lines, least) in [("2 x 20 Mbit/s", equal(), 32.0), ("20 at 140 ms + 10 at 260 ms", unequal(), 20.0)] {
+        let rate = goodput(by_room, &lines, Towards::Client);
+        println!("{name}, weighted random: {rate:.1} Mbit/s");
+        assert!(rate >= least, "{name}: {rate}");
+    }
+}
+
+/// What drawing the first leg costs, and that a class of zero costs nothing: mean time to the first byte of 1 kB.
+#[test]
+fn the_price_of_a_drawn_first_leg() {
+    let first_byte = |class: Duration, lines: &[Path]| {
+        let mut sum = Duration::ZERO;
+        for seed in 0..60 {
+            let mut world = world(seed, Setting { start_class: class, ..Setting::default() }, lines);
+            let asked = world.now;
+            world.exit.to_write = 1_000;
+            assert!(world.run_until(5 * SECOND, |world| world.client.read > 0), "seed {seed}");
+            sum += world.now - asked;
+        }
+        sum / 60
+    };
+    let fast = first_byte(Duration::ZERO, &unequal()[..1]);
+    let (zero, drawn) = (first_byte(Duration::ZERO, &unequal()), first_byte(START_CLASS, &unequal()));
+    println!("first byte, one way: fast leg alone {fast:.1?}, class 0 {zero:.1?}, class {START_CLASS:?} {drawn:.1?}");
+    assert!(zero <= fast.mul_f64(1.1), "{zero:?} beside {fast:?}");
+    assert!(drawn > zero && drawn < zero + 60 * MS, "half of the difference: {drawn:?}");
 }
 
 /// A guard that is faster than the other by this much gets half of the first 50 KB of a page.
@@ -210,7 +244,7 @@ fn every_leg_lost_and_one_back_within_the_session_time_out_loses_nothing() {
 /// byte arrives in order and once, and no bound is passed.
 #[test]
 fn random_networks() {
-    for number in 0..60 {
+    for number in 0..100 {
         let seed = Seed::new(0xc0f0 + number).or_environment();
         let _guard = seed.announce();
         let mut draws = seed.generator(77);

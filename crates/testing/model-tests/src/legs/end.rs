@@ -44,6 +44,8 @@ pub struct End {
     pub samples: Vec<Sample>,
     /// Whether the other end's last byte was read.
     pub finished: bool,
+    /// Circuits that are out of use and can be taken down.
+    pub(super) released: Vec<CircuitNumber>,
     /// What happened to the tunnel.
     pub events: Vec<TunnelEvent>,
     /// Data cells that left, by circuit, in order.
@@ -72,6 +74,7 @@ impl End {
             read: 0,
             samples: Vec::new(),
             finished: false,
+            released: Vec::new(),
             events: Vec::new(),
             data_cells: Vec::new(),
             held_peak: 0,
@@ -100,14 +103,18 @@ impl End {
     }
 
     pub(super) fn handle_cell(&mut self, now: Instant, circuit: CircuitNumber, number: u64, inner: &[u8]) {
-        // What layers do: each number passes once.
-        if !self.seen.entry(circuit).or_default().insert(number) {
+        if !self.opens_layer(circuit, number) {
             return;
         }
         let (Some(tunnel), Some(&leg)) = (self.tunnel.as_mut(), self.legs.get(&circuit)) else { return };
         tunnel.handle_cell(now, leg, number, inner);
         self.held_peak = self.held_peak.max(tunnel.held_bytes());
         self.take_packets(now);
+    }
+
+    /// What layers do: each number passes once.
+    pub(super) fn opens_layer(&mut self, circuit: CircuitNumber, number: u64) -> bool {
+        self.seen.entry(circuit).or_default().insert(number)
     }
 
     fn take_packets(&mut self, now: Instant) {
@@ -133,7 +140,7 @@ impl End {
         let Some(tunnel) = self.tunnel.as_mut() else { return cells };
         self.events.extend(std::iter::from_fn(|| tunnel.poll_event()));
         while let Some(released) = tunnel.poll_released() {
-            self.legs.remove(&released.carrier);
+            self.released.push(released.carrier);
         }
         cells
     }

@@ -364,3 +364,42 @@ fn feedback_is_about_each_leg_in_turn() {
     sorted.sort_unstable();
     assert_eq!(sorted, [0, 0, 1, 1, 2, 2], "{about:?}");
 }
+
+/// Legs end in any order and in any way: each circuit comes back once, and nothing is left (TROVE-2026-010, -016).
+#[test]
+fn teardown_in_any_order_gives_every_circuit_back_once() {
+    for order in 0..4_u32.pow(5) {
+        let Pair { mut now, mut join_point, mut client, mut exit } = Pair::linked(3);
+        client.tunnel.add_leg(now, built(3, &[13, 23, 30])).expect("it fits");
+        let (mut at_client, mut at_exit) = (Vec::new(), Vec::new());
+        for step in 0..5 {
+            let leg = id((order / 4_u32.pow(step) % 4) as u8);
+            now += 30 * MS;
+            match (step + order) % 5 {
+                0 => client.tunnel.remove_leg(now, leg),
+                1 => client.tunnel.handle_circuit_gone(now, leg),
+                2 => client.tunnel.handle_cell(now, leg, 1_000, b"not a cell"),
+                3 => exit.tunnel.remove_leg(now, leg),
+                _ => exit.tunnel.handle_extended(now, leg),
+            }
+            for cell in client.own_cells(now) {
+                exit.take(now, &cell);
+            }
+            for cell in exit.own_cells(now) {
+                client.take(now, &cell);
+            }
+            at_client.extend(std::iter::from_fn(|| client.tunnel.poll_released()).map(|leg| leg.carrier));
+        }
+        client.tunnel.close(now);
+        exit.tunnel.close(now);
+        join_point.forget(crate::TunnelId(1));
+        at_client.extend(std::iter::from_fn(|| client.tunnel.poll_released()).map(|leg| leg.carrier));
+        at_exit.extend(std::iter::from_fn(|| exit.tunnel.poll_released()).map(|leg| leg.carrier));
+        at_client.sort_unstable();
+        at_exit.sort_unstable();
+        assert_eq!((at_client, at_exit), (vec![0, 1, 2, 3], vec![0, 1, 2]), "order {order}");
+        let left = [client.tunnel.legs().count(), exit.tunnel.legs().count(), join_point.len()];
+        assert_eq!(left, [0, 0, 0], "order {order}");
+        assert_eq!((client.tunnel.poll_timeout(), exit.tunnel.poll_timeout()), (None, None));
+    }
+}
