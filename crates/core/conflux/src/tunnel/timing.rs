@@ -51,10 +51,13 @@ impl<K> Tunnel<K> {
         let controlled = self.config.pace == Pace::Controlled;
         let owed = core.intake.owed_at().filter(|_| controlled);
         let other = match member {
-            Member::Linking(linking) => Some(linking.repeat.due()),
+            // With slots, what is due waits for one.
+            Member::Linking(linking) => {
+                Some(linking.repeat.due()).filter(|due| controlled || linking.repeat.is_over(*due))
+            }
             Member::Draining(draining) => {
                 let unlink = draining.repeat.as_ref().filter(|_| !draining.is_answered).map(|repeat| repeat.due());
-                let unlink = unlink.filter(|_| draining.may_say_again());
+                let unlink = unlink.filter(|_| controlled && draining.may_say_again());
                 unlink.into_iter().chain([draining.forget_at]).min()
             }
             Member::Linked(linked) => {

@@ -102,7 +102,7 @@ fn a_circuit_that_does_not_fit_comes_back_unchanged() {
     let mut client = client(now);
     client.tunnel.add_leg(now, built(0, &[1, 2, 3])).expect("the first fits");
     let refused = |client: &mut End, path: &[u8]| {
-        let (leg, error) = client.tunnel.add_leg(now, built(9, path)).err().expect("it does not fit");
+        let (leg, error) = client.tunnel.add_leg(now, built(9, path)).expect_err("it does not fit");
         assert_eq!(leg.into_circuit().0, 9);
         error
     };
