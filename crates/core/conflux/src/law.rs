@@ -74,6 +74,14 @@ impl Law {
         }
     }
 
+    /// The shortest round trip of late: what the leg takes without a queue.
+    pub(crate) fn shortest_rtt(&self) -> Option<Duration> {
+        match self {
+            Self::Rate(law) => law.shortest_rtt(),
+            Self::Delay(law) => law.shortest_rtt(),
+        }
+    }
+
     /// Takes new feedback. `received`: all that the other end has of this leg; `in_flight`: data cells now.
     pub(crate) fn handle_progress(&mut self, now: Instant, progress: &Progress, received: u64, in_flight: u64) {
         match self {

@@ -38,7 +38,11 @@ pub(crate) fn is_patient(wish: DesiredUx) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
     pub(crate) leg: LegId,
+    /// Without what waits in queues: a smoothed round trip would be that of the last time at which the leg was used, and a leg
+    /// that was too full once would never be used again.
     pub(crate) rtt: Duration,
+    /// How long what is under way needs beyond that.
+    pub(crate) queued: Duration,
     /// Cells a second.
     pub(crate) rate: f64,
     /// Data cells that may leave now.
@@ -50,7 +54,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// When a cell would be there if it went on this leg: now, or as soon as there is room.
     fn arrival(&self) -> f64 {
-        self.free_in.as_secs_f64() + self.rtt.as_secs_f64() / 2.0
+        (self.free_in + self.queued + self.rtt / 2).as_secs_f64()
     }
 }
 

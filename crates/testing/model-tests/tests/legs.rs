@@ -45,9 +45,14 @@ fn receiver(world: &World, towards: Towards) -> &End {
     if towards == Towards::Client { &world.client } else { &world.exit }
 }
 
-/// Mbit/s that an application reads, from 3 s after the start of a transfer on, for 7 s.
+/// Mbit/s that an application reads, from 3 s after the start of a transfer on, for 7 s: the worst of three runs.
 fn goodput(setting: Setting, lines: &[Path], towards: Towards) -> f64 {
-    let mut world = world(5, setting, lines);
+    let runs = [5, 6, 7].map(|seed| goodput_once(seed, setting, lines, towards));
+    runs.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn goodput_once(seed: u64, setting: Setting, lines: &[Path], towards: Towards) -> f64 {
+    let mut world = world(seed, setting, lines);
     sender(&mut world, towards).to_write = 1 << 40;
     world.run_for(3 * SECOND);
     let before = receiver(&world, towards).read;
@@ -99,7 +104,8 @@ fn the_chosen_controller_is_the_better_one() {
     ];
     let mut sums = [0.0; 2];
     for (name, lines) in cases {
-        let rates = [LegControl::Rate, LegControl::Delay].map(|law| goodput(with(law), &lines, Towards::Client));
+        let laws = [LegControl::Rate, LegControl::Delay];
+        let rates = laws.map(|law| goodput_once(5, with(law), &lines, Towards::Client));
         println!("{name:30} by rate {:5.1}, by delay {:5.1} Mbit/s", rates[0], rates[1]);
         sums = [sums[0] + rates[0], sums[1] + rates[1]];
     }

@@ -41,6 +41,10 @@ impl DelayLaw {
         }
     }
 
+    pub(super) fn shortest_rtt(&self) -> Option<Duration> {
+        self.min_rtt
+    }
+
     pub(super) fn window(&self) -> u64 {
         self.window as u64
     }

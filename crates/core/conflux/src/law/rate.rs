@@ -74,6 +74,10 @@ impl RateLaw {
         }
     }
 
+    pub(super) fn shortest_rtt(&self) -> Option<Duration> {
+        self.min_rtt
+    }
+
     pub(super) fn window(&self) -> u64 {
         let Some(product) = self.product() else { return WINDOW_FIRST };
         let cells = match self.state {

@@ -9,7 +9,7 @@ fn id(number: u8) -> LegId {
 
 fn leg(number: u8, rtt_ms: u32, rate: f64, room: u64) -> Candidate {
     let free_in = if room > 0 { Duration::ZERO } else { 2 * MS };
-    Candidate { leg: id(number), rtt: rtt_ms * MS, rate, room, free_in }
+    Candidate { leg: id(number), rtt: rtt_ms * MS, queued: Duration::ZERO, rate, room, free_in }
 }
 
 /// The share of leg 0 in the first 50 KB of many bursts, when it is faster than leg 1 by `advantage_ms`.
@@ -66,6 +66,8 @@ fn a_slow_leg_is_used_when_the_fast_one_needs_longer_for_all_that_waits() {
     let legs = [leg(0, 140, 1800.0, 5), leg(1, 260, 900.0, 10)];
     assert_eq!(soonest(&legs, 200), Some(id(0)), "the fast one has room");
     assert_eq!(soonest(&[leg(0, 140, 1800.0, 0)], 200), None);
+    let full = Candidate { queued: 70 * MS, ..leg(0, 140, 1800.0, 5) };
+    assert_eq!(soonest(&[full, leg(1, 260, 900.0, 10)], 0), Some(id(1)), "130 ms beside 140");
 }
 
 #[test]

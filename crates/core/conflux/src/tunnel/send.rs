@@ -215,16 +215,18 @@ fn has_message<K>(now: Instant, member: &Member<K>) -> bool {
 }
 
 fn candidate<K>(now: Instant, core: &Core<K>) -> Candidate {
-    let rtt = core.flight.rtt();
-    let rate = core.law.rate(rtt).max(1.0);
-    let mut candidate =
-        Candidate { leg: core.id, rtt: rtt.unwrap_or(RTT_UNKNOWN), rate, room: 0, free_in: Duration::ZERO };
+    let smoothed = core.flight.rtt();
+    let rate = core.law.rate(smoothed).max(1.0);
+    let (window, in_flight) = (core.law.window(), core.flight.figures.in_flight);
+    let rtt = core.law.shortest_rtt().or(smoothed).unwrap_or(RTT_UNKNOWN);
+    let queued = (in_flight as f64 / rate - rtt.as_secs_f64()).max(0.0);
+    let queued = Duration::from_secs_f64(queued);
+    let mut candidate = Candidate { leg: core.id, rtt, queued, rate, room: 0, free_in: Duration::ZERO };
     if let Some(silence) = core.silence {
         candidate.room = u64::from(silence.next_probe <= now);
         candidate.free_in = silence.next_probe.saturating_duration_since(now);
         return candidate;
     }
-    let (window, in_flight) = (core.law.window(), core.flight.figures.in_flight);
     let paced_for = core.paced_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
     if in_flight >= window {
         // Feedback brings room; it comes at the leg's rate.
