@@ -159,7 +159,7 @@ impl Flight {
     /// Takes feedback about this leg. `on_itself`: it came on this leg, so that it gives a round-trip time.
     pub(crate) fn handle_feedback(&mut self, now: Instant, feedback: Feedback, on_itself: bool) -> Option<Progress> {
         let base = self.base?;
-        let (highest, received) = self.unwrap(feedback, base)?;
+        let (highest, received) = self.widen(feedback, base)?;
         if highest < self.highest || received < self.figures.received {
             return None;
         }
@@ -189,7 +189,7 @@ impl Flight {
         Some(progress)
     }
 
-    fn unwrap(&mut self, feedback: Feedback, base: u64) -> Option<(u64, u64)> {
+    fn widen(&mut self, feedback: Feedback, base: u64) -> Option<(u64, u64)> {
         let highest = unwrap_below(feedback.highest, self.newest);
         let Some(highest) = highest.filter(|highest| *highest >= base) else {
             // 0 before anything came; anything else cannot be.

@@ -98,3 +98,56 @@ impl Law {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flight::RateSample;
+
+    const RTT: Duration = Duration::from_millis(50);
+
+    /// A second of feedback, every 10 ms about 10 cells of which `lost` are missing, with this round trip.
+    fn feed(law: &mut Law, from: &mut Instant, received: &mut u64, lost: u64, rtt: Duration) {
+        for _ in 0..100 {
+            *from += Duration::from_millis(10);
+            let delivered = 10 - lost;
+            *received += delivered;
+            let rate = Some(RateSample { cells_per_second: 100.0 * delivered as f64, is_app_limited: false });
+            let delivered_at_send = received.saturating_sub(50);
+            let progress = Progress { delivered, lost, rtt: Some(rtt), rate, delivered_at_send };
+            let window = law.window();
+            law.handle_progress(*from, &progress, *received, window);
+        }
+    }
+
+    #[test]
+    fn the_law_by_rate_keeps_two_products_under_way_and_bears_loss() {
+        let (mut law, mut now, mut received) = (Law::new(LegControl::Rate), crate::origin(), 0);
+        assert_eq!(law.window(), WINDOW_FIRST);
+        feed(&mut law, &mut now, &mut received, 0, RTT);
+        // Drained once what is under way is no more than one product, which a full window never is.
+        let progress = Progress { delivered: 1, lost: 0, rtt: Some(RTT), rate: None, delivered_at_send: 0 };
+        law.handle_progress(now, &progress, received, 10);
+        assert_eq!(law.window(), 2 * 50 + 32);
+        let rate = law.rate(Some(RTT));
+        assert!((rate - 1000.0).abs() < 1.0, "{rate}");
+        feed(&mut law, &mut now, &mut received, 1, RTT);
+        assert!(law.window() >= 2 * 45 + 32, "{} at 10 % loss", law.window());
+        law.restart();
+        assert_eq!((law.window(), law.shortest_rtt()), (WINDOW_FIRST, None));
+    }
+
+    #[test]
+    fn the_law_by_delay_shrinks_with_queues_and_with_loss() {
+        let (mut law, mut now, mut received) = (Law::new(LegControl::Delay), crate::origin(), 0);
+        feed(&mut law, &mut now, &mut received, 0, RTT);
+        let grown = law.window();
+        assert!(grown > WINDOW_FIRST, "{grown}");
+        feed(&mut law, &mut now, &mut received, 0, 2 * RTT);
+        let queued = law.window();
+        assert!(queued < grown * 2 / 3, "{queued} of {grown}: half of it waited");
+        feed(&mut law, &mut now, &mut received, 1, RTT);
+        assert!(law.window() < queued, "{} of {queued}", law.window());
+        assert!(law.window() >= WINDOW_MIN);
+    }
+}
