@@ -4,8 +4,8 @@
 mod end;
 
 use conflux::{
-    AddLegError, Building, Built, Circuit, First, Fresh, JoinPoint, LegControl, LegId, Nonce, NotAccepted, Scheduler,
-    Tunnel, TunnelConfig, TunnelId,
+    AddLegError, Building, Built, Circuit, First, Fresh, JoinPoint, LegControl, LegId, Nonce, NotAccepted, Pace,
+    Scheduler, Tunnel, TunnelConfig, TunnelId,
 };
 pub use end::{End, Sample};
 use identity::NodeId;
@@ -76,12 +76,30 @@ pub struct Setting {
     pub scheduler: Scheduler,
     /// See [`TunnelConfig::start_class`].
     pub start_class: Duration,
+    /// Cells of each leg and direction in a slot of 5 ms; none: mode `off`.
+    pub cells_per_slot: Option<u32>,
 }
+
+impl Setting {
+    fn tunnel(&self) -> TunnelConfig {
+        TunnelConfig {
+            pace: if self.cells_per_slot.is_some() { Pace::Slots } else { Pace::Controlled },
+            control: self.control,
+            scheduler: self.scheduler,
+            start_class: self.start_class,
+            ..TunnelConfig::default()
+        }
+    }
+}
+
+/// The time between two slots.
+const SLOT: Duration = Duration::from_millis(5);
 
 impl Default for Setting {
     fn default() -> Self {
         let config = TunnelConfig::default();
-        Self { control: config.control, scheduler: config.scheduler, start_class: config.start_class }
+        let (control, scheduler, start_class) = (config.control, config.scheduler, config.start_class);
+        Self { control, scheduler, start_class, cells_per_slot: None }
     }
 }
 
@@ -103,6 +121,9 @@ pub struct World {
     waiting: Vec<(CircuitNumber, Towards, Cell)>,
     wire: BTreeMap<(Instant, u64), (CircuitNumber, Towards, Cell)>,
     serial: u64,
+    next_slot: Option<Instant>,
+    /// What an observer of the lines sees: when, on which circuit, in which direction.
+    pub seen: Vec<(Duration, CircuitNumber, Towards)>,
     /// The chance in a thousand that a cell is delivered once more, later.
     pub replay_per_mille: u32,
     draws: rand_chacha::ChaCha8Rng,
@@ -116,12 +137,6 @@ impl World {
     pub fn new(seed: Seed, setting: Setting) -> Self {
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let now = Instant::now();
-        let config = TunnelConfig {
-            control: setting.control,
-            scheduler: setting.scheduler,
-            start_class: setting.start_class,
-            ..TunnelConfig::default()
-        };
         let byte = seed_byte(seed);
         let keys = [1, 2].map(|number| identity::NodeSecret::from_seed([number; 32]));
         let session = |own: usize| SessionConfig {
@@ -132,7 +147,7 @@ impl World {
         };
         let client = Session::client(session(0), now).expect("a good configuration");
         let exit = Session::server(session(1), now).expect("a good configuration");
-        let tunnel = Tunnel::client(now, config, Nonce::new([byte; 32]), [byte ^ 0x55; 32]);
+        let tunnel = Tunnel::client(now, setting.tunnel(), Nonce::new([byte; 32]), [byte ^ 0x55; 32]);
         Self {
             now,
             start: now,
@@ -147,6 +162,8 @@ impl World {
             waiting: Vec::new(),
             wire: BTreeMap::new(),
             serial: 0,
+            next_slot: setting.cells_per_slot.map(|_| now + SLOT),
+            seen: Vec::new(),
             replay_per_mille: 0,
             draws: seed.generator(999),
         }
@@ -228,7 +245,7 @@ impl World {
 
     fn next_time(&mut self) -> Option<Instant> {
         let arrival = self.wire.keys().next().map(|(at, _)| *at);
-        [arrival, self.client.poll_timeout(), self.exit.poll_timeout()].into_iter().flatten().min()
+        [arrival, self.next_slot, self.client.poll_timeout(), self.exit.poll_timeout()].into_iter().flatten().min()
     }
 
     fn deliver(&mut self) {
@@ -251,14 +268,8 @@ impl World {
         let first = self.join_point.handle_first(self.now, Fresh::new(circuit), true, cell.number, &cell.inner);
         match first {
             First::New(id, accepted) => {
-                let config = TunnelConfig {
-                    control: self.setting.control,
-                    scheduler: self.setting.scheduler,
-                    start_class: self.setting.start_class,
-                    ..TunnelConfig::default()
-                };
                 let byte = seed_byte(self.seed);
-                let tunnel = Tunnel::exit(self.now, config, accepted, [byte ^ 0x99; 32]);
+                let tunnel = Tunnel::exit(self.now, self.setting.tunnel(), accepted, [byte ^ 0x99; 32]);
                 self.tunnel = Some(id);
                 self.exit.legs.extend(tunnel.legs().map(|leg| (circuit, leg.leg)));
                 self.exit.tunnel = Some(tunnel);
@@ -278,9 +289,14 @@ impl World {
     }
 
     fn transmit(&mut self) {
+        let is_slot = self.next_slot.is_some_and(|at| at <= self.now);
+        self.next_slot = self.next_slot.map(|at| if is_slot { at + SLOT } else { at });
         for towards in [Towards::Exit, Towards::Client] {
             let end = if towards == Towards::Exit { &mut self.client } else { &mut self.exit };
-            let cells = end.pump(self.now);
+            let mut cells = end.pump(self.now, self.setting.cells_per_slot.is_none());
+            if is_slot {
+                cells.extend(end.slot_cells(self.now, self.setting.cells_per_slot.unwrap_or_default()));
+            }
             for (circuit, number, inner) in cells {
                 self.carry(circuit, towards, Cell { number, inner });
             }
@@ -291,6 +307,7 @@ impl World {
     }
 
     fn carry(&mut self, circuit: CircuitNumber, towards: Towards, cell: Cell) {
+        self.seen.push((self.now - self.start, circuit, towards));
         match self.troubles.get(&circuit).copied().unwrap_or_default() {
             Trouble::None => {}
             Trouble::Dead => return,

@@ -246,6 +246,38 @@ fn every_leg_lost_and_one_back_within_the_session_time_out_loses_nothing() {
     assert!(world.run_until(60 * SECOND, |world| world.client.finished), "the session repeats what was lost");
 }
 
+/// Shaped modes: the legs add up to their slots, and what leaves on each line is the same, cell by cell, whether nothing
+/// is transferred, one direction or both.
+#[test]
+fn slots_add_up_and_show_nothing() {
+    let setting = Setting { cells_per_slot: Some(4), ..Setting::default() };
+    let lines = [line(20.0, 60, 50), line(20.0, 140, 50)];
+    let run = |up: u64, down: u64| {
+        let mut world = World::new(Seed::new(4), setting);
+        for (number, path) in lines.iter().enumerate() {
+            world.add_leg(number as u8 + 1, path.clone(), path.clone()).expect("it fits");
+        }
+        world.run_for(2 * SECOND);
+        (world.client.to_write, world.exit.to_write) = (up, down);
+        world.run_for(3 * SECOND);
+        let before = world.client.read;
+        world.run_for(5 * SECOND);
+        let rate = (world.client.read - before) as f64 * 8.0 / 5e6;
+        (world.seen, rate, world.exit.data_cells)
+    };
+    let (idle, _, _) = run(0, 0);
+    let (busy, rate, carried) = run(0, 1 << 40);
+    let (both, _, _) = run(1 << 40, 1 << 40);
+    assert_eq!(idle.len(), busy.len());
+    assert!(idle == busy && idle == both, "an observer of both lines sees the same");
+    // 1,600 cells a second of at most 1,198 bytes beside QUIC's own.
+    let most = 1_600.0 * 1_198.0 * 8.0 / 1e6;
+    let of_first = carried.iter().filter(|circuit| **circuit == 1).count() as f64 / carried.len() as f64;
+    println!("2 legs of 800 cells a second: {rate:.1} of {most:.1} Mbit/s, {of_first:.2} of the packets on the first");
+    assert!((rate / most - 1.0).abs() < 0.03, "{rate} of {most}");
+    assert!((of_first - 0.5).abs() < 0.02, "{of_first}");
+}
+
 /// Any network, legs that come, go, stand still and die, both directions at once: as long as one leg is well in the end, every
 /// byte arrives in order and once, and no bound is passed.
 #[test]

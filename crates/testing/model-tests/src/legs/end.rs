@@ -2,7 +2,7 @@
 
 use super::{CircuitNumber, PACKET_BYTES};
 use bytes::Bytes;
-use conflux::{LegId, Tunnel, TunnelEvent};
+use conflux::{LegId, SlotUse, Tunnel, TunnelEvent};
 use session::{FlowId, Session, SessionEvent, StreamState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -125,7 +125,7 @@ impl End {
     }
 
     /// Lets time pass and returns the cells that leave now.
-    pub(super) fn pump(&mut self, now: Instant) -> Vec<(CircuitNumber, u64, Vec<u8>)> {
+    pub(super) fn pump(&mut self, now: Instant, sends: bool) -> Vec<(CircuitNumber, u64, Vec<u8>)> {
         if let Some(tunnel) = self.tunnel.as_mut() {
             tunnel.handle_timeout(now);
         }
@@ -135,8 +135,10 @@ impl End {
         }
         self.settle(now);
         let mut cells = Vec::new();
-        self.own_cells(now, &mut cells);
-        self.data_cells(now, &mut cells);
+        if sends {
+            self.own_cells(now, &mut cells);
+            self.data_cells(now, &mut cells);
+        }
         let Some(tunnel) = self.tunnel.as_mut() else { return cells };
         self.events.extend(std::iter::from_fn(|| tunnel.poll_event()));
         while let Some(released) = tunnel.poll_released() {
@@ -175,6 +177,29 @@ impl End {
             cells.push((circuit, number, [&header.encode()[..], &packet].concat()));
             self.settle(now);
         }
+    }
+
+    /// The cells of a slot: so many on each leg, whatever there is to send.
+    pub(super) fn slot_cells(&mut self, now: Instant, per_leg: u32) -> Vec<(CircuitNumber, u64, Vec<u8>)> {
+        let legs: Vec<_> = self.legs.iter().map(|(circuit, leg)| (*circuit, *leg)).collect();
+        let mut cells = Vec::new();
+        for (circuit, leg) in (0..per_leg).flat_map(|_| legs.iter().copied()) {
+            self.write();
+            let Some(tunnel) = self.tunnel.as_mut() else { return cells };
+            let (number, mut body) = (next_number(&mut self.numbers, circuit), Vec::new());
+            let has_packet =
+                tunnel.slot_use(now, leg) == SlotUse::Data && self.session.poll_packet(now, &mut body).is_some();
+            let header = if has_packet {
+                self.data_cells.push(circuit);
+                tunnel.data_header(now, leg, number, body.len() as u16)
+            } else {
+                tunnel.own_header(now, leg, number, &mut body)
+            };
+            let Some(header) = header else { return cells };
+            cells.push((circuit, number, [&header.encode()[..], &body].concat()));
+            self.settle(now);
+        }
+        cells
     }
 
     fn settle(&mut self, now: Instant) {
