@@ -9,7 +9,7 @@ use wire::leg::Feedback;
 pub const LATE_CELLS_MAX: u64 = 100;
 
 /// Unit of the feedback's age.
-const AGE_UNIT: Duration = Duration::from_micros(64);
+pub(crate) const AGE_UNIT: Duration = Duration::from_micros(64);
 
 /// What came on one leg, in cells. All counters begin at 0 with the leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use wire::cell::{CellHead, Command};
 use wire::flow::ResetReason;
 use wire::grant::Grant;
-use wire::leg::LegHeader;
+use wire::leg::{LegHeader, LegKind};
 use wire::local::LocalMessage;
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, PacketSize, TAG_LEN};
 
@@ -303,7 +303,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     fn handle_relay(&mut self, now: Now, link: LinkId, head: CellHead, region: &[u8]) {
-        let Ok((header, packet)) = LegHeader::decode(&region[crate::slots::INNER_OFFSET..]) else {
+        // The only leg of a pair is never linked.
+        let inner = LegHeader::decode(&region[crate::slots::INNER_OFFSET..]).ok();
+        let Some((header, packet)) = inner.filter(|(header, _)| header.kind != LegKind::Link) else {
             self.counters.bad_cells += 1;
             return;
         };

@@ -9,7 +9,7 @@ use crate::fair::FairQueue;
 use crate::flow::{Far, Flow};
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use conflux::Leg;
+use conflux::OnlyLeg;
 use link::LinkId;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -52,7 +52,7 @@ pub(crate) struct Tunnel {
     link: LinkId,
     pub(crate) circuit: CircuitId,
     pub(crate) session: Session,
-    pub(crate) leg: Leg,
+    pub(crate) leg: OnlyLeg,
     fair: FairQueue,
     by_far: BTreeMap<FlowId, u16>,
     arrivals: Arrivals,
@@ -69,7 +69,7 @@ impl Tunnel {
             link,
             circuit,
             session,
-            leg: Leg::new(),
+            leg: OnlyLeg::new(),
             fair: FairQueue::default(),
             by_far: BTreeMap::new(),
             arrivals: Arrivals::default(),

@@ -15,6 +15,8 @@ pub enum LegKind {
     Cover = 0,
     /// One session packet of `length` bytes.
     Data = 1,
+    /// One message of `length` bytes about the leg itself (docs/spec/linking.md).
+    Link = 2,
 }
 
 /// What the sender of a header has seen of one leg.
@@ -31,13 +33,13 @@ pub struct Feedback {
 /// The leg header. `length` of a cover cell is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LegHeader {
-    /// Data or cover.
+    /// Data, cover or a message about the leg.
     pub kind: LegKind,
     /// The leg that `feedback` is about, 0..=15.
     pub feedback_leg: u8,
     /// Bytes of the session packet behind the header.
     pub length: u16,
-    /// Number of the data cell in its tunnel; a cover cell repeats the newest.
+    /// Number of the data cell in its tunnel; any other cell repeats the newest.
     pub tunnel_number: u64,
     /// State of one leg in the other direction.
     pub feedback: Feedback,
@@ -66,6 +68,7 @@ impl LegHeader {
         let kind = match first >> 4 {
             0 => LegKind::Cover,
             1 => LegKind::Data,
+            2 => LegKind::Link,
             _ => return Err(DecodeError::Unknown("leg kind")),
         };
         let length = reader.u16()?;
@@ -80,7 +83,8 @@ impl LegHeader {
         match kind {
             LegKind::Cover if length != 0 => return Err(DecodeError::Range("cover length")),
             LegKind::Data if length == 0 => return Err(DecodeError::Range("data length")),
-            LegKind::Cover | LegKind::Data => {}
+            LegKind::Link if length == 0 => return Err(DecodeError::Range("message length")),
+            LegKind::Cover | LegKind::Data | LegKind::Link => {}
         }
         let packet = reader.take(usize::from(length))?;
         Ok((Self { kind, feedback_leg: first & 0x0f, length, tunnel_number, feedback }, packet))
@@ -94,9 +98,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_survives_a_round_trip(data in any::<bool>(), leg in 0u8..16, n in any::<u64>(), highest in 0u32..1 << 24, received in 0u32..1 << 24, age in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 1..64)) {
-            let kind = if data { LegKind::Data } else { LegKind::Cover };
-            let length = if data { body.len() as u16 } else { 0 };
+        fn a_header_survives_a_round_trip(kind in 0u8..3, leg in 0u8..16, n in any::<u64>(), highest in 0u32..1 << 24, received in 0u32..1 << 24, age in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 1..64)) {
+            let kind = [LegKind::Cover, LegKind::Data, LegKind::Link][usize::from(kind)];
+            let length = if kind == LegKind::Cover { 0 } else { body.len() as u16 };
             let header = LegHeader { kind, feedback_leg: leg, length, tunnel_number: n, feedback: Feedback { highest, received, age } };
             let mut bytes = header.encode().to_vec();
             bytes.extend_from_slice(&body);

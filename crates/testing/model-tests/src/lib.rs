@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod cluster;
 pub mod leaks;
+pub mod legs;
 pub mod memory_queues;
 pub mod noise;
 pub mod pair;

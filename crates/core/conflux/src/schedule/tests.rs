@@ -1,0 +1,91 @@
+use super::*;
+use rand_chacha::rand_core::SeedableRng;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn id(number: u8) -> LegId {
+    LegId::new(number).expect("below 16")
+}
+
+fn leg(number: u8, rtt_ms: u32, rate: f64, room: u64) -> Candidate {
+    let free_in = if room > 0 { Duration::ZERO } else { 2 * MS };
+    Candidate { leg: id(number), rtt: rtt_ms * MS, queued: Duration::ZERO, rate, room, free_in }
+}
+
+/// The share of leg 0 in the first 50 KB of many bursts, when it is faster than leg 1 by `advantage_ms`.
+fn share_of_start(class: Duration, advantage_ms: u32) -> f64 {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let mut choice = Choice::new(Scheduler::CompletionTime, class);
+    let mut now = crate::origin();
+    let (mut on_first, mut all) = (0, 0);
+    for _ in 0..600 {
+        now += START_AFTER;
+        for _ in 0..START_CELLS {
+            let legs = [leg(0, 20, 2000.0, 60), leg(1, 20 + advantage_ms, 2000.0, 40)];
+            let chosen = choice.choose(now, &legs, 40, &mut rng).expect("both have room");
+            choice.note_sent(now);
+            on_first += u64::from(chosen == id(0));
+            all += 1;
+        }
+    }
+    f64::from(u32::try_from(on_first).expect("few")) / f64::from(all)
+}
+
+#[test]
+fn a_guard_cannot_buy_the_start_of_a_page() {
+    for advantage_ms in [0, 64, 128, 512] {
+        let share = share_of_start(START_CLASS, advantage_ms);
+        assert!((0.45..=0.55).contains(&share), "{share} at {advantage_ms} ms");
+    }
+    assert!(share_of_start(Duration::ZERO, 64) > 0.99, "without classes it can: the test sees what it looks for");
+}
+
+#[test]
+fn a_drawn_leg_is_waited_for_and_after_the_start_it_is_not() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let now = crate::origin();
+    let mut choice = Choice::new(Scheduler::CompletionTime, START_CLASS);
+    let both = [leg(0, 20, 2000.0, 9), leg(1, 30, 2000.0, 9)];
+    let drawn = choice.choose(now, &both, 99, &mut rng).expect("both have room");
+    let mut blocked = both;
+    for leg in &mut blocked {
+        leg.room = if leg.leg == drawn { 0 } else { 9 };
+    }
+    assert_eq!(choice.choose(now, &blocked, 99, &mut rng), None);
+    for _ in 0..START_CELLS {
+        choice.note_sent(now);
+    }
+    assert!(choice.choose(now, &blocked, 99, &mut rng).is_some());
+}
+
+#[test]
+fn a_slow_leg_is_used_when_the_fast_one_needs_longer_for_all_that_waits() {
+    let legs = [leg(0, 140, 1800.0, 0), leg(1, 260, 900.0, 10)];
+    assert_eq!(soonest(&legs, 10), None, "10 cells are there sooner on the fast leg");
+    assert_eq!(soonest(&legs, 200), Some(id(1)));
+    let legs = [leg(0, 140, 1800.0, 5), leg(1, 260, 900.0, 10)];
+    assert_eq!(soonest(&legs, 200), Some(id(0)), "the fast one has room");
+    assert_eq!(soonest(&[leg(0, 140, 1800.0, 0)], 200), None);
+    let full = Candidate { queued: 70 * MS, ..leg(0, 140, 1800.0, 5) };
+    assert_eq!(soonest(&[full, leg(1, 260, 900.0, 10)], 0), Some(id(1)), "130 ms beside 140");
+}
+
+#[test]
+fn weights_are_the_room() {
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let legs = [leg(0, 20, 1.0, 30), leg(1, 200, 1.0, 10), leg(2, 1, 1.0, 0)];
+    let mut counts = [0; 3];
+    for _ in 0..4_000 {
+        let chosen = by_room(&legs, &mut rng).expect("there is room");
+        counts[usize::from(chosen.number())] += 1;
+    }
+    assert!((2_900..3_100).contains(&counts[0]) && counts[2] == 0, "{counts:?}");
+    assert_eq!(by_room(&[leg(0, 1, 1.0, 0)], &mut rng), None);
+}
+
+#[test]
+fn wishes_for_latency_or_little_memory_wait_for_the_fast_leg() {
+    let patient = [DesiredUx::MinLatency, DesiredUx::LowMemoryLatency, DesiredUx::LowMemoryThroughput];
+    assert!(patient.into_iter().all(is_patient));
+    assert!(![DesiredUx::NoOpinion, DesiredUx::HighThroughput].into_iter().any(is_patient));
+}
