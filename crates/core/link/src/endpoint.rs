@@ -80,6 +80,8 @@ pub struct Endpoint {
     table: IndexTable,
     sockets: sockets::Sockets,
     accepted: BTreeMap<LinkKey, u32>,
+    /// Accepted links whose peers nobody knows.
+    strangers: u32,
     dialled: BTreeMap<LinkKey, u32>,
     dial_addresses: BTreeMap<SocketAddr, u32>,
     half_open: BTreeMap<u64, u32>,
@@ -118,6 +120,7 @@ impl Endpoint {
             table: IndexTable::default(),
             sockets: sockets::Sockets::default(),
             accepted: BTreeMap::new(),
+            strangers: 0,
             dialled: BTreeMap::new(),
             dial_addresses: BTreeMap::new(),
             half_open: BTreeMap::new(),
