@@ -132,6 +132,11 @@ impl RelayNode {
         &self.document
     }
 
+    /// True when the document has it as an exit.
+    pub fn is_exit(&self) -> bool {
+        self.is_exit
+    }
+
     /// What was done so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

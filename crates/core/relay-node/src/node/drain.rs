@@ -34,10 +34,12 @@ impl Drain {
 
 impl RelayNode {
     /// From now on refuses new circuits and extensions, by name. Circuits that are left after `wait` are ended, and
-    /// their clients told so. [`NodeEvent::Drained`] says when nothing is left.
+    /// their clients told so. [`NodeEvent::Drained`] says when nothing is left. A second call can only shorten the wait.
     pub fn drain(&mut self, now: Now, wait: Duration) {
         self.relay.drain();
-        self.drain.get_or_insert(Drain { next: now.instant + wait, until: None, over: false });
+        let at = now.instant + wait;
+        let drain = self.drain.get_or_insert(Drain { next: at, until: None, over: false });
+        drain.next = drain.next.min(at);
         self.go_on_draining(now);
     }
 

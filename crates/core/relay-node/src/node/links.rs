@@ -40,11 +40,11 @@ impl Links {
         Some((Neighbour(link.place() as u32), up))
     }
 
-    /// A link to this relay.
-    pub(super) fn to_relay(&self, node: &NodeId) -> Option<(Neighbour, Dialled)> {
+    /// A link to this relay, who dialled it, and whether the relay answers.
+    pub(super) fn to_relay(&self, node: &NodeId) -> Option<(Neighbour, Dialled, bool)> {
         let neighbour = *self.relays.get(node)?;
         let up = self.places.get(neighbour.0 as usize)?.as_ref()?;
-        Some((neighbour, up.dialled))
+        Some((neighbour, up.dialled, up.quiet.is_none()))
     }
 
     pub(super) fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
@@ -98,13 +98,7 @@ impl RelayNode {
         match event {
             LinkEvent::Up { link, link_key, dialled, .. } => self.link_up(now, link, link_key, dialled),
             LinkEvent::Down { link, .. } => self.link_down(now, link),
-            LinkEvent::Replaced { link, fresh: true, .. } => {
-                // The neighbour's process is another one and knows none of the circuits.
-                if let Some((neighbour, _)) = self.links.neighbour(link) {
-                    self.end_circuits(now, neighbour);
-                    self.limit(neighbour);
-                }
-            }
+            LinkEvent::Replaced { link, fresh, .. } => self.link_replaced(now, link, fresh),
             LinkEvent::Quiet { link } => {
                 if let Some((_, up)) = self.links.neighbour(link) {
                     up.quiet = Some(now.instant);
@@ -119,8 +113,7 @@ impl RelayNode {
                 self.tell(NodeEvent::AcceptedEphemeral { ephemeral, day })
             }
             LinkEvent::SameKeyElsewhere { .. } => self.tell(NodeEvent::SameKeyElsewhere),
-            LinkEvent::Replaced { fresh: false, .. }
-            | LinkEvent::Rekeyed { .. }
+            LinkEvent::Rekeyed { .. }
             | LinkEvent::PeerAddressChanged { .. }
             | LinkEvent::Hopped { .. }
             | LinkEvent::Report { .. }
@@ -137,6 +130,16 @@ impl RelayNode {
         self.sweep_soon(now.instant);
         if let Some(relay) = relay {
             self.dial_is_over(now, relay, link);
+        }
+    }
+
+    fn link_replaced(&mut self, now: Now, link: LinkId, fresh: bool) {
+        let Some((neighbour, up)) = self.links.neighbour(link) else { return };
+        up.quiet = None;
+        if fresh {
+            // The neighbour's process is another one and knows none of the circuits.
+            self.end_circuits(now, neighbour);
+            self.limit(neighbour);
         }
     }
 

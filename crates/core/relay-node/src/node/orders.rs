@@ -47,8 +47,13 @@ impl RelayNode {
         let Some(relay) = self.document.relay(&node) else {
             return self.relay.not_connected(circuit, Unreachable::UnknownNode);
         };
-        if let Some((neighbour, dialled)) = self.links.to_relay(&node) {
-            return self.relay.connected(now.instant, circuit, neighbour, dialled);
+        if let Some((neighbour, dialled, answers)) = self.links.to_relay(&node) {
+            // A relay that has not answered for a second takes no new circuits; those that it has may wait for it.
+            return if answers {
+                self.relay.connected(now.instant, circuit, neighbour, dialled);
+            } else {
+                self.relay.not_connected(circuit, Unreachable::NoLink);
+            };
         }
         if let Some(dial) = self.dials.under_way.get_mut(&node) {
             if dial.waiting.len() < WAITING_PER_DIAL_MAX {
@@ -81,7 +86,7 @@ impl RelayNode {
         if dial.link != up {
             self.endpoint.close(dial.link);
         }
-        let Some((neighbour, dialled)) = self.links.to_relay(&node) else { return };
+        let Some((neighbour, dialled, _)) = self.links.to_relay(&node) else { return };
         for circuit in dial.waiting {
             self.relay.connected(now.instant, circuit, neighbour, dialled);
         }
