@@ -138,6 +138,8 @@ fn measure(echoes: bool) {
     let mut client = Client::dial(document, &node_id(1), [50; 32]);
     client.open(&[node_id(1), node_id(2)]);
     assert!(client.run_until(SOON, |client| client.is_built(2)), "{:?}", client.events);
+    // The first cell tells the relays that the circuit is used.
+    client.say(1);
     let clone = client.socket.try_clone().expect("a descriptor");
     let socket = Batches::from_owned_fd(OwnedFd::from(clone)).expect("a socket");
     let (start, mut sent, mut packets) = (Instant::now(), 0, Vec::new());

@@ -231,7 +231,7 @@ fn strangers_leave_room_for_who_is_known() {
         strangers_max: 10,
     };
     let mut relay = Endpoint::new(settings.clone(), [2; 32]);
-    let mut come = |relay: &mut Endpoint, number: u32, stays: bool| {
+    let come = |relay: &mut Endpoint, number: u32, stays: bool| {
         let mut client = client(number, now, &settings);
         let received = relay.handle_packet(now, client.from, false, &mut client.message_1(now));
         answers(relay, now, &mut client);
