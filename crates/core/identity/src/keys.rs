@@ -39,16 +39,12 @@ impl NodeSecret {
 
     /// The public half.
     pub fn node_id(&self) -> NodeId {
-        let mut id = [0; 32];
-        id.copy_from_slice(self.key_pair().public_key().as_ref());
-        NodeId(id)
+        NodeId(ed25519_public(&self.0))
     }
 
     /// Signs a message (RFC 8032, pure Ed25519). The caller puts a context in front of it.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
-        let mut signature = [0; SIGNATURE_LEN];
-        signature.copy_from_slice(self.key_pair().sign(message).as_ref());
-        signature
+        ed25519_sign(&self.0, message)
     }
 
     /// Signs a link key of this node.
@@ -67,10 +63,6 @@ impl NodeSecret {
     /// The seed itself, for the key file.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
-    }
-
-    fn key_pair(&self) -> Ed25519KeyPair {
-        Ed25519KeyPair::from_seed_unchecked(&*self.0).expect("any 32 bytes are an Ed25519 seed")
     }
 }
 
@@ -96,7 +88,7 @@ impl NodeId {
 
     /// True when this node signed exactly this message.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
+        ed25519_verify(&self.0, message, signature)
     }
 }
 
@@ -114,11 +106,7 @@ impl LinkSecret {
 
     /// The public half.
     pub fn link_key(&self) -> LinkKey {
-        let private = PrivateKey::from_private_key(&X25519, &*self.0).expect("any 32 bytes are an X25519 key");
-        let public = private.compute_public_key().expect("an X25519 key has a public half");
-        let mut key = [0; 32];
-        key.copy_from_slice(public.as_ref());
-        LinkKey(key)
+        LinkKey(x25519_public(&self.0))
     }
 
     /// The key itself, for the handshake and the key file.
@@ -196,6 +184,34 @@ impl HopKey {
     }
 }
 
+fn ed25519_key_pair(seed: &[u8; 32]) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are an Ed25519 seed")
+}
+
+fn ed25519_public(seed: &[u8; 32]) -> [u8; 32] {
+    let mut public = [0; 32];
+    public.copy_from_slice(ed25519_key_pair(seed).public_key().as_ref());
+    public
+}
+
+fn ed25519_sign(seed: &[u8; 32], message: &[u8]) -> [u8; SIGNATURE_LEN] {
+    let mut signature = [0; SIGNATURE_LEN];
+    signature.copy_from_slice(ed25519_key_pair(seed).sign(message).as_ref());
+    signature
+}
+
+fn ed25519_verify(public: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+}
+
+fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
+    let private = PrivateKey::from_private_key(&X25519, secret).expect("any 32 bytes are an X25519 key");
+    let computed = private.compute_public_key().expect("an X25519 key has a public half");
+    let mut public = [0; 32];
+    public.copy_from_slice(computed.as_ref());
+    public
+}
+
 /// Comparison that takes the same time wherever the keys differ.
 macro_rules! constant_time_eq {
     ($($kind:ident),*) => {$(
@@ -254,6 +270,13 @@ macro_rules! public_text {
 }
 secret_text!(NodeSecret, LinkSecret, DoorKey, HopKey);
 public_text!(NodeId, LinkKey);
+
+// Below the macros, which they use.
+mod onion;
+mod operator;
+
+pub use onion::{OnionKey, OnionSecret};
+pub use operator::{OperatorKey, OperatorSecret};
 
 impl fmt::Debug for SignedLinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

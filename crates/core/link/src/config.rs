@@ -23,8 +23,16 @@ pub enum Accept {
     Nobody,
     /// Those of these link keys.
     Only(BTreeMap<LinkKey, NodeId>),
-    /// Those of any link key: a relay's door for clients.
+    /// Those of any link key.
     Anyone,
+    /// Those of these link keys, and of any others: a relay's door, at which clients come that it does not know.
+    KnownAndStrangers {
+        /// Who is known.
+        known: BTreeMap<LinkKey, NodeId>,
+        /// Links of strangers at most, half-open ones included: what is left of `max_links` is for those who are known and
+        /// for dials, however many strangers there are.
+        strangers_max: u32,
+    },
 }
 
 /// The settings of an [`crate::Endpoint`].

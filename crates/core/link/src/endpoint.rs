@@ -80,6 +80,8 @@ pub struct Endpoint {
     table: IndexTable,
     sockets: sockets::Sockets,
     accepted: BTreeMap<LinkKey, u32>,
+    /// Accepted links whose peers nobody knows.
+    strangers: u32,
     dialled: BTreeMap<LinkKey, u32>,
     dial_addresses: BTreeMap<SocketAddr, u32>,
     half_open: BTreeMap<u64, u32>,
@@ -118,6 +120,7 @@ impl Endpoint {
             table: IndexTable::default(),
             sockets: sockets::Sockets::default(),
             accepted: BTreeMap::new(),
+            strangers: 0,
             dialled: BTreeMap::new(),
             dial_addresses: BTreeMap::new(),
             half_open: BTreeMap::new(),
@@ -237,6 +240,14 @@ impl Endpoint {
         }
     }
 
+    /// Sets whose handshakes are answered from now on. Links that are there stay: close those that are not wanted any more. An
+    /// endpoint that was made to accept nobody has no door, and goes on without one.
+    pub fn set_accept(&mut self, accept: Accept) {
+        if self.door_mask.is_some() {
+            self.config.accept = accept;
+        }
+    }
+
     /// Fills the replay filter after a restart with what [`LinkEvent::AcceptedEphemeral`] said before.
     pub fn remember_ephemerals(&mut self, stored: impl IntoIterator<Item = ([u8; 32], u32)>) {
         for (ephemeral, day) in stored {
@@ -260,24 +271,47 @@ impl Endpoint {
         if head.circuit == CircuitId::LINK && head.command != Command::Cover {
             return Err(SealError::Reserved);
         }
+        if !self.is_up(link) {
+            return Err(SealError::Down);
+        }
+        let start = out.len();
+        out.resize(start + self.config.packet_size.packet(), 0);
+        let packet = &mut out[start..];
+        let end = packet.len() - TAG_LEN;
+        let region = &mut packet[HEADER_LEN + CELL_HEAD_LEN..end];
+        self.filler.fill(&mut region[..LAYERS_MAX * LAYER_LEN]);
+        fill(region);
+        let sealed = self.seal_packet(now, link, head, packet);
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    /// Makes of `packet`, P bytes whose region (`packet[21..P - 16]`) is what the cell carries, a packet of this link; what
+    /// else stands in it is overwritten. Returns where it goes. So a cell that came in a packet goes on in the same one.
+    /// On an error the region is as it was.
+    #[inline]
+    pub fn seal_packet(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        head: CellHead,
+        packet: &mut [u8],
+    ) -> Result<Route, SealError> {
+        assert_eq!(packet.len(), self.config.packet_size.packet(), "a packet has P bytes");
+        if head.circuit == CircuitId::LINK && head.command != Command::Cover {
+            return Err(SealError::Reserved);
+        }
         let gridded = self.config.gridded;
-        let filler = &mut self.filler;
         let slot = self.links.get_mut(link.slot as usize);
         let state = slot.and_then(|slot| slot.state.as_mut()).filter(|state| state.id == link);
         let LinkState { up: Some(up), hops, .. } = &mut **state.ok_or(SealError::Down)? else {
             return Err(SealError::Down);
         };
-        let start = out.len();
-        out.resize(start + self.config.packet_size.packet(), 0);
-        let packet = &mut out[start..];
         packet[HEADER_LEN..HEADER_LEN + CELL_HEAD_LEN].copy_from_slice(&head.encode());
-        let end = packet.len() - TAG_LEN;
-        let region = &mut packet[HEADER_LEN + CELL_HEAD_LEN..end];
-        filler.fill(&mut region[..LAYERS_MAX * LAYER_LEN]);
-        fill(region);
         let place = up.path.place();
         if up.keys.seal(place.hop, packet).is_err() {
-            out.truncate(start);
             return Err(SealError::WornOut);
         }
         let worth_reporting = up.traffic.count_sent(false);
@@ -285,7 +319,7 @@ impl Endpoint {
         let of_circuit = head.circuit != CircuitId::LINK;
         let wants_answer = up.liveness.sent(now.instant, of_circuit);
         if let Some(hops) = hops {
-            hops.count_sent(self.config.packet_size.packet(), gridded || of_circuit);
+            hops.count_sent(packet.len(), gridded || of_circuit);
         }
         if (worth_reporting || wants_answer) && !gridded {
             self.arm(link.slot);

@@ -26,6 +26,14 @@ pub struct LinkId {
     pub(crate) generation: u32,
 }
 
+impl LinkId {
+    /// Its place in a table of the caller's, below [`crate::MAX_LINKS`]: two links that live at the same time have
+    /// different ones; a later link may have that of an earlier one.
+    pub fn place(self) -> usize {
+        self.slot as usize
+    }
+}
+
 /// Whom to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {

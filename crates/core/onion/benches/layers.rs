@@ -168,7 +168,7 @@ fn backward(criterion: &mut Criterion) {
                 }
                 (head, cell)
             },
-            |(head, cell)| assert_eq!(circuit.handle_cell(now, head.command, cell), Received::Inner),
+            |(head, cell)| assert!(matches!(circuit.handle_cell(now, head.command, cell), Received::Inner { .. })),
             BatchSize::SmallInput,
         );
     });

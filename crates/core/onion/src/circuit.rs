@@ -117,6 +117,11 @@ impl Circuit {
         self.layers.last()
     }
 
+    /// Cells that were sealed for the last hop, control messages included: the next one has this number.
+    pub fn sealed(&self) -> u64 {
+        self.layers.sealed()
+    }
+
     /// True when cells can be sealed.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready)

@@ -1,7 +1,7 @@
 //! Keys and names: a relay's onion key, which interval it belongs to, and what a client knows of a relay.
 
-use aws_lc_rs::agreement::{PrivateKey, X25519};
 use identity::NodeId;
+pub use identity::{OnionKey, OnionSecret};
 use std::fmt;
 use wire::packet::PacketSize;
 use zeroize::Zeroizing;
@@ -17,48 +17,6 @@ pub struct Network {
     pub id: [u8; 32],
     /// P, network-wide.
     pub packet_size: PacketSize,
-}
-
-/// The X25519 public key of a relay's hop handshakes, for one interval.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct OnionKey(pub [u8; 32]);
-
-impl fmt::Debug for OnionKey {
-    /// Which relay a circuit uses is private: `Debug` may end in a log, so it shows none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnionKey(..)")
-    }
-}
-
-/// The secret half of an [`OnionKey`]. Erased on drop.
-#[derive(Clone)]
-pub struct OnionSecret(Zeroizing<[u8; 32]>);
-
-impl OnionSecret {
-    /// Takes 32 bytes from a cryptographic random source, or a stored key.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The public half.
-    pub fn onion_key(&self) -> OnionKey {
-        let private = PrivateKey::from_private_key(&X25519, &*self.0).expect("any 32 bytes are an X25519 key");
-        let public = private.compute_public_key().expect("an X25519 key has a public half");
-        let mut key = [0; 32];
-        key.copy_from_slice(public.as_ref());
-        OnionKey(key)
-    }
-
-    /// The key itself, for the handshake and for whoever stores it.
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for OnionSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnionSecret(..)")
-    }
 }
 
 /// The onion keys that a relay answers under: of the present interval and of the one before.

@@ -124,6 +124,11 @@ impl SealKey {
         Self { key: gcm(&keys.traffic), start: keys.start, next: 0 }
     }
 
+    /// Layers that it has sealed.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.next
+    }
+
     /// True when it seals nothing any more.
     pub(crate) fn is_worn_out(&self) -> bool {
         self.next >= LAYER_CELLS_MAX

@@ -121,6 +121,8 @@ pub enum Handled {
         circuit: CircuitKey,
         /// Where.
         inner: Range<usize>,
+        /// The cell's number: how many its client had sealed for this hop before, control messages included.
+        number: u64,
     },
     /// It was for the relay itself.
     Done,
@@ -140,6 +142,11 @@ pub struct Order {
 /// What has happened to a circuit whose last hop the relay was, after cells of it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayEvent {
+    /// The first cell for the last hop came, and this relay is it: for the first time, or again after it was not.
+    Opened {
+        /// Which circuit.
+        circuit: CircuitKey,
+    },
     /// The circuit goes on to another relay.
     NotLast {
         /// Which one.
@@ -263,6 +270,11 @@ impl Relay {
         self.table.circuit(circuit).map(|circuit| circuit.layers.inner())
     }
 
+    /// The link and the id there that cells of [`Relay::seal`] take.
+    pub fn towards_client(&self, circuit: CircuitKey) -> Option<(Neighbour, CircuitId)> {
+        self.table.circuit(circuit).map(|circuit| (circuit.previous.neighbour, circuit.previous.id))
+    }
+
     /// What binds a message outside of a circuit to this hop of it.
     pub fn binding_key(&self, circuit: CircuitKey) -> Option<&BindingKey> {
         self.table.circuit(circuit).map(|circuit| &circuit.binding)
@@ -271,6 +283,22 @@ impl Relay {
     /// What this hop and the client of a circuit both have.
     pub fn features(&self, circuit: CircuitKey) -> Option<Features> {
         self.table.circuit(circuit).map(|circuit| circuit.features)
+    }
+
+    /// Cells that were sealed here for the client of a circuit, control messages included: the next one has this number.
+    pub fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
+        self.table.circuit(circuit).map(|circuit| circuit.layers.sealed())
+    }
+
+    /// Circuits that begin at a neighbour.
+    pub fn circuits_of(&self, neighbour: Neighbour) -> u32 {
+        self.admission.circuits(neighbour)
+    }
+
+    /// Sets what one neighbour may have and cost, in the place of `circuits_per_neighbour` and `handshakes_per_neighbour`,
+    /// until its link is down.
+    pub fn limit_neighbour(&mut self, neighbour: Neighbour, circuits: u32, handshakes_per_second: u32) {
+        self.admission.limit(neighbour, circuits, handshakes_per_second);
     }
 
     /// The onion keys, to rotate them.
@@ -340,6 +368,21 @@ impl Relay {
     /// Takes a circuit down. Its client is told why, relays behind this one only that it is done.
     pub fn destroy(&mut self, now: Instant, circuit: CircuitKey, reason: Reason) {
         self.end(now, circuit, reason);
+    }
+
+    /// Takes down up to `max` circuits, whichever come first; gives how many there were. For a relay that is drained and has
+    /// waited long enough: what its neighbours are told has a bound, so not all at once.
+    pub fn destroy_some(&mut self, now: Instant, reason: Reason, max: usize) -> usize {
+        let keys: Vec<CircuitKey> = self.table.iter().map(|(key, _)| key).take(max).collect();
+        for key in &keys {
+            self.end(now, *key, reason);
+        }
+        keys.len()
+    }
+
+    /// True when ended circuits are still being told of.
+    pub fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
     }
 
     /// What the caller is to do.

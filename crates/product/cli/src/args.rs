@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod hop;
+pub(crate) mod network;
 pub(crate) mod pki;
 
 use crate::planning::options;
@@ -41,8 +42,8 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
-    ("Set up", &["plan", "init", "keys", "pki", "ledger", "check"]),
-    ("Run", &["entry", "exit", "status", "cluster"]),
+    ("Set up", &["plan", "init", "keys", "pki", "network", "ledger", "check"]),
+    ("Run", &["entry", "exit", "relay", "status", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Certificates of a cluster: its root, and its nodes' ones
     Pki(pki::PkiArgs),
+    /// The document of a network of relays: who is in it, and who signs for that
+    Network(network::NetworkArgs),
     /// Make or show the ledger of what an entry's rate has told
     Ledger(LedgerArgs),
     /// Say what is wrong with a configuration file, or what it will cost
@@ -73,6 +76,8 @@ pub(crate) enum Command {
     Entry(NodeArgs),
     /// Run an exit: flows leave for their servers from here
     Exit(NodeArgs),
+    /// Run a relay: it forwards cells of circuits between its neighbours
+    Relay(network::RelayArgs),
     /// Show what a running node does
     Status(StatusArgs),
     /// A replicated log: what local programs say, in one order on every node

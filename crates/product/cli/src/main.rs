@@ -49,6 +49,8 @@ fn run(command: Command) -> Outcome {
         Command::Init(args) => commands::init::run(args),
         Command::Keys(args) => commands::keys::run(args.command),
         Command::Pki(args) => commands::pki::run(args.command),
+        Command::Network(args) => commands::network::run(args.command),
+        Command::Relay(args) => commands::relay::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Ledger(args) => commands::ledger::run(&args.command),

@@ -11,6 +11,7 @@ mod hops;
 mod listener;
 mod pacing;
 mod reader;
+mod relay;
 mod sections;
 mod spell;
 mod units;
@@ -30,6 +31,7 @@ pub use hops::Hops;
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
 pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use reader::keys_of;
+pub use relay::{Relay, load_relay, parse_relay};
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
 };
@@ -52,6 +54,8 @@ pub const EXAMPLE_CLUSTER: &str = include_str!("../example-cluster.toml");
 pub const EXAMPLE_HOP_CLIENT: &str = include_str!("../example-hop-client.toml");
 /// The commented example file of a hop server.
 pub const EXAMPLE_HOP_SERVER: &str = include_str!("../example-hop-server.toml");
+/// The commented example file of a relay.
+pub const EXAMPLE_RELAY: &str = include_str!("../example-relay.toml");
 /// The commented example file of an exit: every key, at its default.
 pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 

@@ -169,6 +169,7 @@ impl Endpoint {
         match &self.config.accept {
             Accept::Nobody => Err(DropReason::UnknownPeer),
             Accept::Only(known) => known.get(key).map(|node_id| Some(*node_id)).ok_or(DropReason::UnknownPeer),
+            Accept::KnownAndStrangers { known, .. } => Ok(known.get(key).copied()),
             Accept::Anyone => Ok(None),
         }
     }
@@ -197,7 +198,7 @@ impl Endpoint {
         let wrong_version = hello.version != self.config.version;
         let known = self.accepted.get(&peer).copied();
         if !wrong_version {
-            self.check_place(known, from, &hello)?;
+            self.check_place(known, from, &hello, node_id.is_none())?;
         }
         let status = if wrong_version { STATUS_WRONG_VERSION } else { STATUS_ACCEPTED };
         let (version, parameters) = (self.config.version, self.config.parameters);
@@ -219,6 +220,7 @@ impl Endpoint {
         let slot = known.unwrap_or_else(|| {
             let slot = self.add_link(peer, node_id, mask, None);
             self.accepted.insert(peer, slot);
+            self.strangers += u32::from(node_id.is_none());
             self.charge_source(slot, Source::from(from.to));
             self.mark_half_open(slot);
             slot
@@ -237,7 +239,13 @@ impl Endpoint {
     }
 
     /// Whether there is room for a peer's link, and its message was not overtaken. Makes room among half-open links.
-    fn check_place(&mut self, known: Option<u32>, from: Route, hello: &Hello) -> Result<(), DropReason> {
+    fn check_place(
+        &mut self,
+        known: Option<u32>,
+        from: Route,
+        hello: &Hello,
+        is_stranger: bool,
+    ) -> Result<(), DropReason> {
         if let Some(slot) = known {
             let newest = self.at(slot).boots.newest_asked;
             let overtaken = newest.is_some_and(|(boot, number)| boot == hello.boot && hello.number <= number);
@@ -246,7 +254,17 @@ impl Endpoint {
         if self.sources.count(Source::from(from.to)) >= self.config.links_per_source {
             return Err(DropReason::TooManyFromSource);
         }
-        if self.half_open.len() >= HALF_OPEN_MAX || self.link_count() >= self.links_max() {
+        let strangers_full = match &self.config.accept {
+            Accept::KnownAndStrangers { strangers_max, .. } => is_stranger && self.strangers >= *strangers_max,
+            _ => false,
+        };
+        if strangers_full {
+            // Known peers are few, so the search is short.
+            let of_stranger =
+                |slot: &&u32| self.links[**slot as usize].state.as_ref().is_some_and(|state| state.node_id.is_none());
+            let oldest = self.half_open.values().find(of_stranger).copied().ok_or(DropReason::TooManyLinks)?;
+            self.take_down(oldest, DownReason::Silent, false);
+        } else if self.half_open.len() >= HALF_OPEN_MAX || self.link_count() >= self.links_max() {
             let oldest = self.half_open.values().next().copied().ok_or(DropReason::TooManyLinks)?;
             self.take_down(oldest, DownReason::Silent, false);
         }

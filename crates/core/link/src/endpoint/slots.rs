@@ -224,6 +224,7 @@ impl Endpoint {
             }
             None => {
                 self.accepted.remove(&state.peer);
+                self.strangers -= u32::from(state.node_id.is_none());
             }
         }
         if let Some(source) = state.source {

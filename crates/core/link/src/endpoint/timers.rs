@@ -1,7 +1,7 @@
 //! Time: one ordered set of (instant, slot), in which a link stands at most once.
 
 use super::Endpoint;
-use crate::event::{DownReason, LinkEvent, Now};
+use crate::event::{DownReason, LinkEvent, LinkId, Now};
 use crate::state::UNCONFIRMED_LIFETIME;
 use std::time::Instant;
 
@@ -9,6 +9,12 @@ impl Endpoint {
     /// When [`Endpoint::handle_timeout`] has something to do. It may turn out to be less than was thought.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The links for which something is due by now, packets of their own perhaps: so that a node with many links asks none of
+    /// the others. Only [`Endpoint::handle_timeout`] takes a link out again.
+    pub fn due_links(&self, now: Now) -> impl Iterator<Item = LinkId> {
+        self.timers.range(..=(now.instant, u32::MAX)).map(|(_, slot)| self.id_of(*slot))
     }
 
     /// Does what is due. Afterwards there may be events and, without a grid, packets of the links' own.

@@ -3,8 +3,10 @@
 use crate::net::{config, peer, start};
 use identity::LinkSecret;
 use link::{Accept, DropReason, Endpoint, EndpointConfig, LinkId, Now, Received};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use wire::cell::{CellHead, CircuitId, Command};
 
 /// A door for anybody.
 fn relay(links_per_source: u32) -> (Endpoint, EndpointConfig) {
@@ -215,4 +217,47 @@ fn a_full_replay_filter_asks_everybody_for_a_cookie() {
     answers(&mut relay, now, &mut client);
     assert!(client.endpoint.is_up(client.link));
     assert_eq!(relay.table_sizes().1, 65_536, "and remembers no more than it may");
+}
+
+/// However many strangers come and stay, those who are known get in and dials have room.
+#[test]
+fn strangers_leave_room_for_who_is_known() {
+    let now = start();
+    let known = client(900, now, &config(2));
+    let mut settings = config(2);
+    settings.max_links = 12;
+    settings.accept = Accept::KnownAndStrangers {
+        known: BTreeMap::from([(known.endpoint.config().link_secret.link_key(), known.endpoint.config().node_id)]),
+        strangers_max: 10,
+    };
+    let mut relay = Endpoint::new(settings.clone(), [2; 32]);
+    let come = |relay: &mut Endpoint, number: u32, stays: bool| {
+        let mut client = client(number, now, &settings);
+        let received = relay.handle_packet(now, client.from, false, &mut client.message_1(now));
+        answers(relay, now, &mut client);
+        if stays && received == Received::Handled {
+            let head = CellHead { circuit: CircuitId::LINK, command: Command::Cover };
+            let mut packet = Vec::new();
+            client.endpoint.seal_cell(now, client.link, head, |_| {}, &mut packet).expect("it is up here");
+            relay.handle_packet(now, client.from, false, &mut packet);
+        }
+        received
+    };
+    for number in 0..30 {
+        assert_eq!(come(&mut relay, number, false), Received::Handled, "the oldest half-open one goes");
+    }
+    assert_eq!(relay.link_count(), 10);
+    for number in 30..40 {
+        assert_eq!(come(&mut relay, number, true), Received::Handled);
+    }
+    assert_eq!(come(&mut relay, 40, true), Received::Dropped(DropReason::TooManyLinks), "all of them stayed");
+    assert_eq!(come(&mut relay, 900, true), Received::Handled);
+    let up = relay.links().collect::<Vec<_>>().into_iter().filter(|link| relay.is_up(*link)).count();
+    assert_eq!((relay.link_count(), up), (11, 11));
+    let elsewhere = SocketAddr::from(([192, 0, 2, 77], 1000));
+    assert!(relay.dial(now, &peer(&config(3)), elsewhere, [0; 7]).is_ok());
+    // A stranger that goes makes room for another one.
+    let first = relay.links().next().expect("a link");
+    relay.close(first);
+    assert_eq!(come(&mut relay, 41, true), Received::Handled);
 }

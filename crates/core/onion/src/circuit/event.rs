@@ -92,7 +92,10 @@ pub enum SealError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// A cell of the last hop: its inner part is the region from byte 72 on.
-    Inner,
+    Inner {
+        /// The cell's number: how many the hop had sealed before, control messages included.
+        number: u64,
+    },
     /// It was for the circuit itself.
     Handled,
     /// It was dropped.

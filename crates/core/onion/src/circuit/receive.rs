@@ -32,7 +32,7 @@ impl Circuit {
             TakeError::Stale => Dropped::Stale,
         })?;
         if !taken.addressed {
-            return if self.is_ready() { Ok(Received::Inner) } else { Err(Dropped::Stale) };
+            return if self.is_ready() { Ok(Received::Inner { number: taken.number }) } else { Err(Dropped::Stale) };
         }
         let body = &region[taken.hop.client_body()..];
         let (number, reply) = Reply::read(body).map_err(|_| Dropped::Malformed)?;

@@ -22,7 +22,7 @@ pub(crate) struct Taken {
     /// True for a control message of that hop; else it is an inner part of the last one.
     pub(crate) addressed: bool,
     /// Its number.
-    number: u64,
+    pub(crate) number: u64,
 }
 
 /// Why a cell was not opened.
@@ -38,6 +38,11 @@ impl ClientLayers {
     /// The last hop.
     pub(crate) fn last(&self) -> Option<Position> {
         u8::try_from(self.0.len()).ok().and_then(Position::new)
+    }
+
+    /// Cells that were sealed for the last hop.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.0.last().map_or(0, |layer| layer.forward.sealed())
     }
 
     /// Adds a hop behind the last one.

@@ -26,6 +26,11 @@ impl RelayLayers {
         self.position
     }
 
+    /// Cells that were sealed towards the client.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.backward.sealed()
+    }
+
     /// Opens a cell from the side of the client. Its body is then at [`RelayLayers::body`].
     #[inline]
     pub(crate) fn open(&mut self, region: &mut [u8]) -> Result<Opened, OpenError> {

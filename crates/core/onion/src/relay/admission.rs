@@ -40,6 +40,8 @@ pub(super) struct Admission {
 struct Share {
     rate: RateWindow,
     circuits: u32,
+    rate_limit: u32,
+    circuits_limit: u32,
 }
 
 /// What a handshake meets.
@@ -66,12 +68,30 @@ impl Admission {
 
     /// Asks for one handshake. A neighbour above its own rate takes nothing from the others'.
     pub(super) fn admit(&mut self, now: Instant, neighbour: Neighbour) -> Admitted {
-        let share = self.neighbours.entry(neighbour).or_insert(Share { rate: RateWindow::new(), circuits: 0 });
-        if share.circuits >= self.circuits_limit {
+        let share = self.share(neighbour);
+        if share.circuits >= share.circuits_limit {
             return Admitted::Full;
         }
-        let admitted = share.rate.admit(now, self.neighbour_limit) && self.all.admit(now, self.all_limit);
+        let limit = share.rate_limit;
+        let admitted = share.rate.admit(now, limit) && self.all.admit(now, self.all_limit);
         if admitted { Admitted::Yes } else { Admitted::Later }
+    }
+
+    fn share(&mut self, neighbour: Neighbour) -> &mut Share {
+        let (rate_limit, circuits_limit) = (self.neighbour_limit, self.circuits_limit);
+        let new = Share { rate: RateWindow::new(), circuits: 0, rate_limit, circuits_limit };
+        self.neighbours.entry(neighbour).or_insert(new)
+    }
+
+    /// Sets the bounds of one neighbour.
+    pub(super) fn limit(&mut self, neighbour: Neighbour, circuits: u32, handshakes_per_second: u32) {
+        let share = self.share(neighbour);
+        (share.circuits_limit, share.rate_limit) = (circuits, handshakes_per_second);
+    }
+
+    /// Circuits that begin at this neighbour.
+    pub(super) fn circuits(&self, neighbour: Neighbour) -> u32 {
+        self.neighbours.get(&neighbour).map_or(0, |share| share.circuits)
     }
 
     /// A circuit begins at this neighbour.
@@ -124,5 +144,12 @@ mod tests {
         assert_eq!(admission.admit(start + Duration::from_secs(3), Neighbour(1)), Admitted::Full);
         admission.closed(Neighbour(1));
         assert_eq!(admission.admit(start + Duration::from_secs(3), Neighbour(1)), Admitted::Yes);
+        assert_eq!(admission.circuits(Neighbour(1)), 29);
+        admission.limit(Neighbour(1), 29, 25);
+        assert_eq!(admission.admit(start + Duration::from_secs(5), Neighbour(1)), Admitted::Full);
+        admission.limit(Neighbour(2), 30, 3);
+        let admitted =
+            (0..20).filter(|_| admission.admit(start + Duration::from_secs(7), Neighbour(2)) == Admitted::Yes);
+        assert_eq!(admitted.count(), 3);
     }
 }

@@ -63,10 +63,13 @@ impl Relay {
                 Ok(Handled::Forward { to, head: CellHead { circuit: id, command: Command::Relay } })
             }
             Onward::End => {
-                circuit.delivered = true;
+                let opens = !std::mem::replace(&mut circuit.delivered, true);
                 let inner = circuit.layers.inner();
                 self.counters.delivered += 1;
-                Ok(Handled::Inner { circuit: key, inner })
+                if opens {
+                    self.tell(RelayEvent::Opened { circuit: key });
+                }
+                Ok(Handled::Inner { circuit: key, inner, number: opened.number })
             }
             Onward::Severed { told, .. } => {
                 if now.saturating_duration_since(*told) >= TELL_AGAIN {

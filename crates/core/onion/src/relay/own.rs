@@ -7,6 +7,7 @@ use crate::message::{EXTEND_OVERHEAD, Reply, RequestNumber};
 use crate::parts;
 use crate::reason::Reason;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Instant;
 use wire::cell::{CellHead, CircuitId, Command};
 
@@ -66,6 +67,12 @@ impl Relay {
     /// The links for which own cells wait, in the order of their numbers.
     pub fn waiting(&self) -> impl Iterator<Item = Neighbour> + '_ {
         self.own.0.keys().copied()
+    }
+
+    /// The link with the lowest number above `after` for which own cells wait. For taking them in turn.
+    pub fn next_waiting(&self, after: Option<Neighbour>) -> Option<Neighbour> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.own.0.range((from, Bound::Unbounded)).next().map(|(neighbour, _)| *neighbour)
     }
 
     /// The next own cell for a link, if there is one: its whole region is written.

@@ -26,7 +26,9 @@ fn a_truncated_circuit_ends_at_its_new_last_hop_and_can_be_extended() {
     let circuit = net.delivered[0].1;
     net.extend(3);
     net.settle();
+    assert_eq!(net.relays[0].poll_event(), Some(RelayEvent::Opened { circuit }));
     assert_eq!(net.relays[0].poll_event(), Some(RelayEvent::NotLast { circuit }));
+    assert_eq!(net.relays[0].poll_event(), None);
     assert_eq!(net.relays[0].seal(net.now, circuit, &mut region()), Err(RelaySealError::NotLast));
     assert_eq!(net.circuit.path().collect::<Vec<_>>(), [node_id(1), node_id(3)]);
     net.say(2);
@@ -97,6 +99,7 @@ fn a_destroyed_circuit_is_forgotten_everywhere() {
     net.say(1);
     net.settle();
     let (_, circuit, _) = net.delivered[0];
+    assert_eq!(net.relays[2].poll_event(), Some(RelayEvent::Opened { circuit }));
     net.circuit.destroy(net.now);
     net.settle();
     assert_eq!(net.events, [CircuitEvent::Closed { cause: Cause::Asked }]);
@@ -366,4 +369,38 @@ fn cells_of_no_circuit_are_answered_seldom() {
     net.deliver(Cell { from: CLIENT, to: 1, head: of_link, region: region() });
     assert_eq!(net.circuits(), 1, "circuit 0 is the link's");
     assert_eq!(spec(1).node_id, node_id(1));
+}
+
+#[test]
+fn a_relay_that_has_waited_long_enough_ends_its_circuits_in_steps() {
+    let mut net = Net::built(3, 9);
+    net.say(1);
+    net.settle();
+    assert_eq!(net.relays[0].destroy_some(net.now, Reason::Draining, 0), 0);
+    assert_eq!(net.relays[0].destroy_some(net.now, Reason::Draining, 8), 1);
+    assert!(net.relays[0].is_leaving());
+    net.settle();
+    assert_eq!(net.events, [CircuitEvent::Closed { cause: Cause::Told(Reason::Draining) }]);
+    assert_eq!(net.circuits(), 0);
+    assert!(!net.relays[0].is_leaving(), "both sides know");
+}
+
+/// Both ends give a cell the same number, which feedback about legs is counted in.
+#[test]
+fn both_ends_count_cells_alike() {
+    let mut net = Net::built(3, 10);
+    let before = net.circuit.sealed();
+    for byte in 0..3 {
+        net.say(byte);
+    }
+    net.settle();
+    assert_eq!(net.circuit.sealed(), before + 3);
+    assert_eq!(net.numbers, [before, before + 1, before + 2]);
+    let (node, circuit, _) = net.delivered[0];
+    let sealed = net.relays[2].sealed(circuit).expect("it is there");
+    net.answer(node, circuit, 1);
+    net.settle();
+    assert_eq!(net.relays[2].sealed(circuit), Some(sealed + 1));
+    assert_eq!(net.numbers.last(), Some(&sealed));
+    assert_eq!(net.relays[0].circuits_of(Neighbour(0)), 1);
 }

@@ -53,6 +53,8 @@ pub(crate) struct Net {
     pub(crate) answers: Vec<u8>,
     /// What the last hops got: node, circuit, first byte of the inner part.
     pub(crate) delivered: Vec<(usize, CircuitKey, u8)>,
+    /// The numbers of all inner parts, in the order in which they came to either end.
+    pub(crate) numbers: Vec<u64>,
     /// Whatever the client dropped.
     pub(crate) dropped: Vec<onion::Dropped>,
     /// Links that orders find to be impossible.
@@ -101,6 +103,7 @@ impl Net {
             events: Vec::new(),
             answers: Vec::new(),
             delivered: Vec::new(),
+            numbers: Vec::new(),
             dropped: Vec::new(),
             unreachable: Vec::new(),
             sent: 0,
@@ -200,7 +203,10 @@ impl Net {
     pub(crate) fn deliver(&mut self, mut cell: Cell) {
         if cell.to == CLIENT {
             match self.circuit.handle_cell(self.now, cell.head.command, &mut cell.region) {
-                Received::Inner => self.answers.push(cell.region[INNER]),
+                Received::Inner { number } => {
+                    self.answers.push(cell.region[INNER]);
+                    self.numbers.push(number);
+                }
                 Received::Handled => {}
                 Received::Dropped(why) => self.dropped.push(why),
             }
@@ -209,7 +215,8 @@ impl Net {
         let relay = &mut self.relays[cell.to - 1];
         match relay.handle_cell(self.now, Neighbour(cell.from as u32), cell.head, &mut cell.region) {
             Handled::Forward { to, head } => self.send(cell.to, to.0 as usize, head, cell.region),
-            Handled::Inner { circuit, inner } => {
+            Handled::Inner { circuit, inner, number } => {
+                self.numbers.push(number);
                 let bytes = &cell.region[inner];
                 assert_eq!(bytes.len(), region().len() - INNER);
                 assert!(bytes.iter().all(|byte| *byte == bytes[0]), "an inner part came damaged");

@@ -1,7 +1,7 @@
 //! `hushwire check`: what is wrong with a file, or what it will do.
 
 use crate::args::CheckArgs;
-use crate::commands::cluster;
+use crate::commands::{cluster, relay};
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
@@ -15,6 +15,9 @@ use std::path::Path;
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
     if cluster::is_file_of_node(&args.config) {
         return cluster::check(&args.config);
+    }
+    if relay::is_file_of_relay(&args.config) {
+        return relay::check(&args.config);
     }
     let config = settings::load(&args.config)?;
     let keys = settings::keys(&config.key_file)?;

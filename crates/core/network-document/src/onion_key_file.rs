@@ -1,0 +1,165 @@
+//! The file of a relay's onion secrets, one interval a line.
+//!
+//! ```text
+//! hushwire-onion-keys 1
+//! onion-secret 7 hwso1...
+//! ```
+
+use identity::{KeyTextError, OnionSecret};
+use onion::{Interval, OnionKeys};
+use std::collections::BTreeMap;
+use std::fmt;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Secrets of a file at most: of the previous, the present and the next interval.
+pub const SECRETS_MAX: usize = 3;
+const HEADER: &str = "hushwire-onion-keys 1";
+
+/// Why a text is not an onion key file. Line numbers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OnionKeyFileError {
+    /// The first line is not the header of this version.
+    #[error("it does not begin with `{HEADER}`")]
+    Header,
+    /// A line is neither blank, nor a comment, nor a secret.
+    #[error("line {line} is not `onion-secret`, the number of an interval and a secret")]
+    Line {
+        /// Its number.
+        line: usize,
+    },
+    /// A secret is damaged.
+    #[error("the secret in line {line} is wrong: {error}")]
+    Key {
+        /// Its line.
+        line: usize,
+        /// What is wrong with it.
+        error: KeyTextError,
+    },
+    /// An interval is there twice, or there are more than [`SECRETS_MAX`].
+    #[error("line {line} is one too many: at most {SECRETS_MAX} secrets, each of another interval")]
+    TooMany {
+        /// Its number.
+        line: usize,
+    },
+}
+
+/// The onion secrets of a relay.
+#[derive(Clone, Default)]
+pub struct OnionKeyFile {
+    secrets: BTreeMap<Interval, OnionSecret>,
+}
+
+impl OnionKeyFile {
+    /// Reads a file. Blank lines and lines that begin with `#` are ignored.
+    ///
+    /// # Errors
+    /// When it is no such file.
+    pub fn parse(text: &str) -> Result<Self, OnionKeyFileError> {
+        let lines = text.lines().map(str::trim).enumerate();
+        let mut lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        if lines.next().map(|(_, line)| line) != Some(HEADER) {
+            return Err(OnionKeyFileError::Header);
+        }
+        let mut secrets = BTreeMap::new();
+        for (index, text) in lines {
+            let line = index + 1;
+            let mut words = text.split_whitespace();
+            let (Some("onion-secret"), Some(interval), Some(secret), None) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
+                return Err(OnionKeyFileError::Line { line });
+            };
+            let interval = interval.parse().map_err(|_| OnionKeyFileError::Line { line })?;
+            let secret = secret.parse().map_err(|error| OnionKeyFileError::Key { line, error })?;
+            if secrets.len() >= SECRETS_MAX || secrets.insert(Interval(interval), secret).is_some() {
+                return Err(OnionKeyFileError::TooMany { line });
+            }
+        }
+        Ok(Self { secrets })
+    }
+
+    /// The whole file. It is the secrets.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(512));
+        text.push_str(HEADER);
+        text.push_str("\n# The onion secrets of one relay. Keep this file to yourself (mode 0600).\n");
+        for (interval, secret) in &self.secrets {
+            text.push_str(&format!("onion-secret {} ", interval.0));
+            text.push_str(&secret.reveal());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The secret of an interval, made of `random` (32 bytes of a cryptographic random source) if there is none yet. What is
+    /// two intervals older or more goes, so that nobody can find it later; so does what is farther ahead than the next.
+    pub fn prepare(&mut self, interval: Interval, random: [u8; 32]) -> &OnionSecret {
+        let kept = interval.0.saturating_sub(1)..=interval.0.saturating_add(1);
+        self.secrets.retain(|of, _| kept.contains(&of.0));
+        self.secrets.entry(interval).or_insert_with(|| OnionSecret::from_bytes(random))
+    }
+
+    /// The secret of an interval.
+    pub fn of(&self, interval: Interval) -> Option<&OnionSecret> {
+        self.secrets.get(&interval)
+    }
+
+    /// What a relay answers under while `interval` is the present one; `None` without its secret.
+    pub fn keys(&self, interval: Interval) -> Option<OnionKeys> {
+        let present = self.of(interval)?.clone();
+        let before = interval.0.checked_sub(1).map(Interval);
+        let Some((before, previous)) = before.and_then(|before| Some((before, self.of(before)?.clone()))) else {
+            return Some(OnionKeys::new(interval, present));
+        };
+        let mut keys = OnionKeys::new(before, previous);
+        keys.rotate(interval, present);
+        Some(keys)
+    }
+}
+
+impl fmt::Debug for OnionKeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnionKeyFile(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_go_when_they_are_old() {
+        let mut file = OnionKeyFile::default();
+        let first = *file.prepare(Interval(7), [1; 32]).expose();
+        assert_eq!(file.prepare(Interval(7), [2; 32]).expose(), &first, "it was there");
+        file.prepare(Interval(8), [2; 32]);
+        assert!(file.of(Interval(7)).is_some() && file.keys(Interval(8)).is_some());
+        file.prepare(Interval(9), [3; 32]);
+        assert!(file.of(Interval(7)).is_none() && file.of(Interval(8)).is_some());
+        assert!(file.keys(Interval(7)).is_none() && file.keys(Interval(10)).is_none());
+        file.prepare(Interval(5), [4; 32]);
+        assert!(file.of(Interval(9)).is_none(), "what is too far ahead goes too");
+    }
+
+    #[test]
+    fn a_file_survives_a_round_trip_and_mistakes_have_a_line() {
+        let mut file = OnionKeyFile::default();
+        file.prepare(Interval(7), [1; 32]);
+        file.prepare(Interval(8), [2; 32]);
+        let text = file.reveal().to_string();
+        let again = OnionKeyFile::parse(&text).expect("a printed file");
+        assert_eq!(*again.reveal(), text);
+        let refused = |text: &str| OnionKeyFile::parse(text).expect_err("a mistake");
+        assert_eq!(refused("x"), OnionKeyFileError::Header);
+        assert_eq!(refused(&format!("{text}onion-secret x y\n")), OnionKeyFileError::Line { line: 5 });
+        let doubled = format!("{text}{}\n", text.lines().last().expect("a line"));
+        assert_eq!(refused(&doubled), OnionKeyFileError::TooMany { line: 5 });
+        let cut = text.trim_end().rsplit_once('a').map_or("", |(front, _)| front);
+        assert!(matches!(
+            refused(cut),
+            OnionKeyFileError::Key { line: 4, .. } | OnionKeyFileError::Key { line: 3, .. }
+        ));
+        assert_eq!(format!("{file:?}"), "OnionKeyFile(..)");
+    }
+}

@@ -1,0 +1,200 @@
+//! The neighbours of a relay: which link is whose, and what ends when one goes down.
+
+use super::RelayNode;
+use crate::event::NodeEvent;
+use identity::{LinkKey, NodeId};
+use link::{LinkEvent, LinkId, Now};
+use onion::{Dialled, Neighbour};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// All links that are up. As many as the endpoint may have.
+#[derive(Default)]
+pub(super) struct Links {
+    places: Vec<Option<Up>>,
+    relays: BTreeMap<NodeId, Neighbour>,
+}
+
+/// A link that is up.
+pub(super) struct Up {
+    pub(super) link: LinkId,
+    /// The relay at its other end; `None` for a client.
+    pub(super) relay: Option<NodeId>,
+    pub(super) dialled: Dialled,
+    /// When a cell of a circuit went over it last.
+    pub(super) used: Instant,
+    /// Since when the neighbour answers nothing.
+    pub(super) quiet: Option<Instant>,
+}
+
+impl Links {
+    #[inline]
+    pub(super) fn of(&mut self, neighbour: Neighbour) -> Option<&mut Up> {
+        self.places.get_mut(neighbour.0 as usize)?.as_mut()
+    }
+
+    /// The neighbour at the other end of a link.
+    #[inline]
+    pub(super) fn neighbour(&mut self, link: LinkId) -> Option<(Neighbour, &mut Up)> {
+        let up = self.places.get_mut(link.place())?.as_mut().filter(|up| up.link == link)?;
+        Some((Neighbour(link.place() as u32), up))
+    }
+
+    /// A link to this relay, who dialled it, and whether the relay answers.
+    pub(super) fn to_relay(&self, node: &NodeId) -> Option<(Neighbour, Dialled, bool)> {
+        let neighbour = *self.relays.get(node)?;
+        let up = self.places.get(neighbour.0 as usize)?.as_ref()?;
+        Some((neighbour, up.dialled, up.quiet.is_none()))
+    }
+
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
+        let up = self.places.iter().enumerate().filter(|(_, up)| up.is_some());
+        up.map(|(place, _)| Neighbour(place as u32))
+    }
+
+    fn insert(&mut self, up: Up) -> Neighbour {
+        let place = up.link.place();
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
+        }
+        let neighbour = Neighbour(place as u32);
+        if let Some(relay) = up.relay {
+            self.relays.entry(relay).or_insert(neighbour);
+        }
+        self.places[place] = Some(up);
+        neighbour
+    }
+
+    /// The neighbour whose link this was. Another link to the same relay takes its part.
+    fn remove(&mut self, link: LinkId) -> Option<Neighbour> {
+        let (neighbour, _) = self.neighbour(link)?;
+        let up = self.places[link.place()].take()?;
+        if let Some(relay) = up.relay.filter(|relay| self.relays.get(relay) == Some(&neighbour)) {
+            self.relays.remove(&relay);
+            let is_other = |up: &Option<Up>| up.as_ref().is_some_and(|up| up.relay == Some(relay));
+            if let Some(place) = self.places.iter().position(is_other) {
+                self.relays.insert(relay, Neighbour(place as u32));
+            }
+        }
+        Some(neighbour)
+    }
+
+    fn links(&self, which: impl Fn(&Up) -> bool) -> Vec<LinkId> {
+        self.places.iter().flatten().filter(|up| which(up)).map(|up| up.link).collect()
+    }
+}
+
+impl RelayNode {
+    /// What the links say.
+    #[inline]
+    pub(super) fn follow_links(&mut self, now: Now) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.follow_link(now, event);
+        }
+    }
+
+    #[cold]
+    fn follow_link(&mut self, now: Now, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { link, link_key, dialled, .. } => self.link_up(now, link, link_key, dialled),
+            LinkEvent::Down { link, .. } => self.link_down(now, link),
+            LinkEvent::Replaced { link, fresh, .. } => self.link_replaced(now, link, fresh),
+            LinkEvent::Quiet { link } => {
+                if let Some((_, up)) = self.links.neighbour(link) {
+                    up.quiet = Some(now.instant);
+                }
+            }
+            LinkEvent::Back { link } => {
+                if let Some((_, up)) = self.links.neighbour(link) {
+                    up.quiet = None;
+                }
+            }
+            LinkEvent::AcceptedEphemeral { ephemeral, day } => {
+                self.tell(NodeEvent::AcceptedEphemeral { ephemeral, day })
+            }
+            LinkEvent::SameKeyElsewhere { .. } => self.tell(NodeEvent::SameKeyElsewhere),
+            LinkEvent::Rekeyed { .. }
+            | LinkEvent::PeerAddressChanged { .. }
+            | LinkEvent::Hopped { .. }
+            | LinkEvent::Report { .. }
+            | LinkEvent::WrongVersion { .. }
+            | LinkEvent::Unanswered { .. } => {}
+        }
+    }
+
+    fn link_up(&mut self, now: Now, link: LinkId, key: LinkKey, dialled: bool) {
+        let relay = self.document.relay_of_link(&key).map(|relay| relay.node_id);
+        let dialled = if dialled { Dialled::ByUs } else { Dialled::ByThem };
+        let neighbour = self.links.insert(Up { link, relay, dialled, used: now.instant, quiet: None });
+        self.limit(neighbour);
+        self.sweep_soon(now.instant);
+        if let Some(relay) = relay {
+            self.dial_is_over(now, relay, link);
+        }
+    }
+
+    fn link_replaced(&mut self, now: Now, link: LinkId, fresh: bool) {
+        let Some((neighbour, up)) = self.links.neighbour(link) else { return };
+        up.quiet = None;
+        if fresh {
+            // The neighbour's process is another one and knows none of the circuits.
+            self.end_circuits(now, neighbour);
+            self.limit(neighbour);
+        }
+    }
+
+    /// A client may have less than a relay, behind which there are many.
+    fn limit(&mut self, neighbour: Neighbour) {
+        let limits = self.config.limits;
+        if self.links.of(neighbour).is_some_and(|up| up.relay.is_none()) {
+            self.relay.limit_neighbour(neighbour, limits.circuits_per_client, limits.handshakes_per_client);
+        }
+    }
+
+    fn link_down(&mut self, now: Now, link: LinkId) {
+        let Some(neighbour) = self.links.remove(link) else { return };
+        // Whoever needs a link dials anew.
+        self.endpoint.close(link);
+        self.end_circuits(now, neighbour);
+    }
+
+    fn end_circuits(&mut self, now: Now, neighbour: Neighbour) {
+        self.counters.dropped_link_down += self.queues.forget(neighbour);
+        self.relay.handle_link_down(now.instant, neighbour);
+        self.follow_relay(now);
+    }
+
+    /// Closes links that nobody has used for long, and those whose neighbours do not answer.
+    pub(super) fn sweep_links(&mut self, now: Now) {
+        let limits = self.config.limits;
+        let since = |at: Instant| now.instant.saturating_duration_since(at);
+        let is_dead = |up: &Up| up.quiet.is_some_and(|quiet| since(quiet) >= limits.link_dead);
+        let dead = self.links.links(is_dead);
+        // Who dialled a link decides whether it is still wanted: clients keep theirs.
+        let idle =
+            self.links.links(|up| up.dialled == Dialled::ByUs && since(up.used) >= limits.link_idle && !is_dead(up));
+        self.counters.links_dead += dead.len() as u64;
+        self.counters.links_idle += idle.len() as u64;
+        for link in dead.into_iter().chain(idle) {
+            self.endpoint.close(link);
+        }
+        self.follow_links(now);
+        if self.links.places.iter().any(Option::is_some) {
+            self.sweep_soon(now.instant);
+        }
+    }
+
+    /// Closes links to relays that the document does not have, and to clients if it is no guard any more.
+    pub(super) fn close_strangers(&mut self, now: Now) {
+        let document = &self.document;
+        let is_guard = document.relay(&self.config.node_id).is_some_and(|own| own.roles.guard);
+        let strangers = self.links.links(|up| match up.relay {
+            Some(relay) => document.relay(&relay).is_none(),
+            None => !is_guard,
+        });
+        for link in strangers {
+            self.endpoint.close(link);
+        }
+        self.follow_links(now);
+    }
+}

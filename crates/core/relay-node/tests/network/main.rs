@@ -1,0 +1,7 @@
+//! Relays, clients and the links between them on virtual time.
+
+mod endings;
+mod fairness;
+mod floods;
+mod net;
+mod way;

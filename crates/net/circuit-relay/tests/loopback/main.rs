@@ -1,0 +1,180 @@
+//! Three relays with real sockets, each in its thread, and a client made of the cores.
+
+mod client;
+
+use circuit_relay::{CircuitRelay, Handle, JoinPoint, NothingJoined, RelaySettings, StartError};
+use client::Client;
+use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
+use link::Now;
+use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
+use onion::{CircuitEvent, CircuitKey, Interval, Reason};
+use relay_node::{Limits, NodeEvent, RelayNode, RelayNodeConfig};
+use shaping::RateClass;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Interval = Interval(3);
+const SOON: Duration = Duration::from_secs(20);
+
+/// Sends back what comes out of circuits.
+struct Echo;
+
+impl JoinPoint for Echo {
+    fn handle_inner(&mut self, now: Now, circuit: CircuitKey, _: u64, inner: &[u8], node: &mut RelayNode) {
+        node.send_inner(now, circuit, inner).expect("a cell just came from there");
+    }
+
+    fn handle_event(&mut self, _: Now, _: NodeEvent, _: &mut RelayNode) {}
+
+    fn handle_timeout(&mut self, _: Now, _: &mut RelayNode) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+fn node_id(relay: u8) -> NodeId {
+    NodeSecret::from_seed([relay; 32]).node_id()
+}
+
+fn onion_keys(relay: u8) -> OnionKeyFile {
+    let mut file = OnionKeyFile::default();
+    file.prepare(INTERVAL, [relay; 32]);
+    file
+}
+
+/// Ports that were free just now.
+fn addresses(count: u8) -> Vec<SocketAddr> {
+    let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
+    sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
+}
+
+/// Relay 1 is the guard, the last one the exit.
+fn document(addresses: &[SocketAddr]) -> NetworkDocument {
+    let operator = OperatorSecret::from_seed([99; 32]);
+    let label = || Label::new("loopback", "name").expect("a label");
+    let charter = Charter::new(label(), Default::default(), vec![operator.operator_key()], 1).expect("a charter");
+    let describe = |(place, address): (usize, &SocketAddr)| {
+        let relay = place as u8 + 1;
+        let secret = NodeSecret::from_seed([relay; 32]);
+        let (guard, exit) = (place == 0, place + 1 == addresses.len());
+        let descriptor = Descriptor {
+            node_id: secret.node_id(),
+            link_key: LinkSecret::from_bytes([relay; 32]).link_key(),
+            door_key: DoorKey::from_bytes([relay; 32]),
+            onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
+            addresses: vec![*address],
+            hop_ports: None,
+            roles: Roles { guard, middle: !guard && !exit, exit },
+            operator: label(),
+            bandwidth: RateClass::FASTEST,
+        };
+        descriptor.sign(charter.network_id(), &secret).expect("a good descriptor")
+    };
+    let relays = addresses.iter().enumerate().map(describe).collect();
+    let mut draft = Draft::new(charter.clone(), INTERVAL, relays).expect("a good draft");
+    draft.sign(&operator).expect("the operator");
+    draft.finish().expect("one is enough")
+}
+
+fn settings(relay: u8, listen: SocketAddr, document: &NetworkDocument) -> RelaySettings {
+    let node = RelayNodeConfig {
+        node_id: node_id(relay),
+        link_secret: LinkSecret::from_bytes([relay; 32]),
+        door_key: DoorKey::from_bytes([relay; 32]),
+        hops: None,
+        bandwidth: None,
+        limits: Limits::default(),
+    };
+    RelaySettings {
+        listen,
+        node,
+        document: document.clone(),
+        onion_keys: onion_keys(relay),
+        replay: None,
+        drain: Duration::from_secs(1),
+        seed: [relay; 32],
+    }
+}
+
+struct Running {
+    handle: Handle,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+fn start<J: JoinPoint + Send + 'static>(settings: RelaySettings, join: J) -> Running {
+    let relay = CircuitRelay::new(settings, join).expect("a relay");
+    let handle = relay.handle();
+    Running { handle, thread: std::thread::spawn(move || relay.run()) }
+}
+
+impl Running {
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().expect("no panic").expect("its sockets held");
+    }
+}
+
+fn network() -> (NetworkDocument, [Running; 3]) {
+    let addresses = addresses(3);
+    let document = document(&addresses);
+    let relays = [
+        start(settings(1, addresses[0], &document), NothingJoined),
+        start(settings(2, addresses[1], &document), NothingJoined),
+        start(settings(3, addresses[2], &document), Echo),
+    ];
+    (document, relays)
+}
+
+#[test]
+fn cells_go_through_three_relays_and_back() {
+    let (document, relays) = network();
+    let mut client = Client::dial(document, &node_id(1), [50; 32]);
+    client.open(&[node_id(1), node_id(2), node_id(3)]);
+    assert!(client.run_until(SOON, |client| client.is_built(3)), "{:?}", client.events);
+    for byte in 0..200 {
+        client.say(byte);
+        if byte % 20 == 19 {
+            let all = usize::from(byte) + 1;
+            assert!(client.run_until(SOON, |client| client.answers.len() == all), "{} of {all}", client.answers.len());
+        }
+    }
+    assert_eq!(client.answers, (0..200).collect::<Vec<u8>>(), "loopback keeps their order, and so do relays");
+    for (place, relay) in relays.into_iter().enumerate() {
+        let handle = relay.handle.clone();
+        relay.stop();
+        let last = handle.snapshot();
+        let minimum = if place == 2 { 200 } else { 400 };
+        assert!(last.sent >= minimum && last.dropped == 0, "relay {place}: {last}");
+        assert_eq!(last.circuits, 0);
+        assert!(last.to_string().contains("0 circuits"));
+    }
+}
+
+#[test]
+fn a_relay_that_is_stopped_ends_its_circuits_by_name() {
+    let (document, [guard, middle, exit]) = network();
+    let mut client = Client::dial(document, &node_id(1), [51; 32]);
+    client.open(&[node_id(1), node_id(2), node_id(3)]);
+    assert!(client.run_until(SOON, |client| client.is_built(3)), "{:?}", client.events);
+    middle.handle.stop();
+    let severed =
+        |client: &Client| matches!(client.events.last(), Some(CircuitEvent::Severed { reason: Reason::Draining, .. }));
+    assert!(client.run_until(SOON, severed), "{:?}", client.events);
+    middle.stop();
+    guard.stop();
+    exit.stop();
+}
+
+#[test]
+fn what_keeps_a_relay_from_starting_is_said() {
+    let addresses = addresses(2);
+    let document = document(&addresses);
+    let taken = UdpSocket::bind(addresses[0]).expect("free just now");
+    let error = CircuitRelay::new(settings(1, addresses[0], &document), NothingJoined).err();
+    assert!(matches!(&error, Some(StartError::Listen { address, .. }) if *address == addresses[0]), "{error:?}");
+    drop(taken);
+    let error = CircuitRelay::new(settings(9, addresses[0], &document), NothingJoined).err();
+    assert!(matches!(&error, Some(StartError::Config(_))), "{error:?}");
+}
