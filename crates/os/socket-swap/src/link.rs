@@ -81,6 +81,8 @@ pub(crate) enum Word {
     Broken = 1184,
     /// Not 0: another process of this side has the link too, by `fork`.
     Shared = 1200,
+    /// Tick of the last look whether the socket has ended, of a read that found nothing and may not wait.
+    AskedAt = 1208,
     /// Not 0: the reset of a peer that left bytes unread was reported.
     ResetTold = 1192,
 }

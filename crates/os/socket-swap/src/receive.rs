@@ -68,14 +68,18 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
                 }
             }
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
-            Look::EmptySocket if !may_wait(&call, done > 0) && !has_changed(connection, link, call.fd) => {
-                return if done > 0 { Ok(done) } else { Err(libc::EAGAIN) };
+            Look::Empty | Look::EmptySocket => {
+                let may_wait = may_wait(connection, link, &call, done > 0);
+                let by_ring = matches!(looked, Look::Empty);
+                if !may_wait && (!by_ring || was_asked(link)) && !has_changed(link, call.fd, by_ring) {
+                    return if done > 0 { Ok(done) } else { Err(libc::EAGAIN) };
+                }
+                match wait(connection, link, &call, may_wait, &mut began) {
+                    Ok(true) => continue,
+                    Ok(false) => return end(link, connection.descriptor(call.fd), done),
+                    Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+                }
             }
-            Look::Empty | Look::EmptySocket => match wait(connection, link, &call, done > 0, &mut began) {
-                Ok(true) => continue,
-                Ok(false) => return end(link, connection.descriptor(call.fd), done),
-                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
-            },
         }
     }
 }
@@ -180,14 +184,27 @@ fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
 }
 
 /// Whether a call sleeps when there is nothing.
-fn may_wait(call: &Receiving<'_>, in_the_middle: bool) -> bool {
-    call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd))
+fn may_wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle: bool) -> bool {
+    call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(connection, link, call.fd))
 }
 
-/// Whether the other side has turned to its ring since its socket was found empty. Gives back what it wants.
-fn has_changed(connection: &Reference, link: &Link, fd: i32) -> bool {
-    plain::honour(connection, link, fd);
-    readiness::has_unread(link) || !link.theirs(Word::Mode).is_multiple_of(2)
+/// Whether the other side has turned since there was nothing, or sent. Gives back what it wants.
+fn has_changed(link: &Link, fd: i32, was_by_ring: bool) -> bool {
+    plain::honour(link, fd);
+    let is_where_it_was =
+        if was_by_ring { readiness::is_by_ring(link) } else { link.theirs(Word::Mode).is_multiple_of(2) };
+    readiness::has_unread(link) || !is_where_it_was
+}
+
+/// Whether an empty ring alone says that there is nothing: an end is announced by a peer that makes one, and the kernel is
+/// asked once per tick of the coarse clock (4 ms at most) for a peer that was killed.
+fn was_asked(link: &Link) -> bool {
+    let tick = governor::tick();
+    if !readiness::is_by_ring(link) || link.get(Word::AskedAt) != tick {
+        link.set(Word::AskedAt, tick);
+        return false;
+    }
+    true
 }
 
 /// Waits for news. `Ok(false)`: the stream has ended. `began`: when the call first waited.
@@ -195,14 +212,13 @@ fn wait(
     connection: &Reference,
     link: &Link,
     call: &Receiving<'_>,
-    in_the_middle: bool,
+    may_block: bool,
     began: &mut Option<Instant>,
 ) -> Result<bool, c_int> {
-    plain::honour(connection, link, call.fd);
+    plain::honour(link, call.fd);
     let mode = link.theirs(Word::Mode);
     // Who wants the plain socket rings only whoever has announced sleep, so it is looked for after that too.
     let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode || plain::must_give_back(link);
-    let may_block = may_wait(call, in_the_middle);
     if may_block && governor::look(link.theirs(Word::Processor), news) {
         return Ok(true);
     }
@@ -319,8 +335,10 @@ fn all_was_read(link: &Link) -> bool {
     link.get(Word::Written) == read
 }
 
-/// Whether the descriptor is non-blocking. The flag belongs to the open file, which others may share, so it is asked for.
-pub(crate) fn is_nonblocking(fd: i32) -> bool {
+/// Whether the descriptor is non-blocking. The flag belongs to the open file: where another process has it too, it is asked
+/// for each time.
+pub(crate) fn is_nonblocking(connection: &Reference, link: &Link, fd: i32) -> bool {
     // SAFETY: asks for flags.
-    unsafe { real::fcntl(fd, libc::F_GETFL, 0) & libc::O_NONBLOCK != 0 }
+    let ask = || unsafe { real::fcntl(fd, libc::F_GETFL, 0) & libc::O_NONBLOCK != 0 };
+    if link.get(Word::Shared) != 0 { ask() } else { connection.flags.is_nonblocking(ask) }
 }

@@ -66,10 +66,10 @@ pub(crate) fn send(
     if !plain::give_back(link, call.fd) {
         // What was in the ring when the other side left it must go first, and the socket is full.
         drop(held);
-        return wait_for_socket(call).and_then(|()| send(connection, link, call, kernel));
+        return wait_for_socket(connection, link, call).and_then(|()| send(connection, link, call, kernel));
     }
     begin_rest(link);
-    if !link.sends_by_ring() && !turn_to_ring(link, call) {
+    if !link.sends_by_ring() && !turn_to_ring(connection, link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
         return cancel::during(connection, false, kernel);
@@ -111,7 +111,7 @@ fn by_ring(
             if link.they(stance::WANTS_PLAIN) {
                 // It left its ring meanwhile and may not have seen this.
                 let finished = plain::give_back(link, call.fd);
-                if !finished || done == total || is_nonblocking(call.fd) || !may_block {
+                if !finished || done == total || is_nonblocking(connection, link, call.fd) || !may_block {
                     return Ok(done);
                 }
                 return rest_through_socket(connection, link, held, call, done);
@@ -120,10 +120,10 @@ fn by_ring(
         if done == total {
             return Ok(total);
         }
-        if done == 0 && (!may_block || is_nonblocking(call.fd)) {
+        if done == 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
             return spill(connection, link, held, kernel);
         }
-        if done > 0 && (!may_block || is_nonblocking(call.fd)) {
+        if done > 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
             return Ok(done);
         }
         // A reader at work makes room soon; a slow one is waited for in the socket.
@@ -156,7 +156,7 @@ fn begin_rest(link: &Link) {
 }
 
 /// Turns to the ring if everything sent through the socket was read and the other side is ready. Under the send lock.
-fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
+fn turn_to_ring(connection: &Reference, link: &Link, call: &Sending<'_>) -> bool {
     if link.get(Word::Settled) == 0 || link.get(Word::Stay) != 0 || link.get(Word::Senders) != 0 {
         return false;
     }
@@ -173,7 +173,7 @@ fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
         let turn = link.get(Word::Attempts).wrapping_add(1);
         link.set(Word::Attempts, turn);
         let may_block = call.flags & libc::MSG_DONTWAIT == 0;
-        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(call.fd) {
+        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(connection, link, call.fd) {
             return false;
         }
         if !governor::look(link.theirs(Word::Processor), || was_all_read(call.fd)) {
@@ -350,8 +350,8 @@ fn is_gone(link: &Link, fd: i32) -> bool {
     false
 }
 
-fn wait_for_socket(call: &Sending<'_>) -> Result<(), c_int> {
-    if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(call.fd) {
+fn wait_for_socket(connection: &Reference, link: &Link, call: &Sending<'_>) -> Result<(), c_int> {
+    if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(connection, link, call.fd) {
         return Err(libc::EAGAIN);
     }
     let limit = time_limit(call.fd, libc::SO_SNDTIMEO);

@@ -1,6 +1,7 @@
 //! From a descriptor to its connection, without locks.
 
 use crate::connection::{self, Connection, Stage};
+use crate::link::Link;
 use crate::{epoll, plain, reserved};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -61,6 +62,30 @@ pub(crate) fn find(fd: i32) -> Option<Reference> {
         return None;
     }
     refer(cell, entry)
+}
+
+/// The link behind a descriptor that a set of epoll watches, without a reference: two atomic changes less.
+///
+/// # Safety
+/// The caller holds the registry's lock for as long as it uses the link, and found the descriptor there. Whoever closes
+/// such a descriptor, or forgets what it leads to, takes the lock before anything is let go.
+#[inline]
+pub(crate) unsafe fn link_at(fd: i32) -> Option<&'static Link> {
+    let entry = TABLE.get(fd as usize)?.load(Ordering::Acquire);
+    if entry == 0 { None } else { connection::at(entry - 1).link() }
+}
+
+/// The flags of what a descriptor leads to may have changed.
+pub(crate) fn forget_flags(fd: i32) {
+    if let Some(found) = find(fd) {
+        found.flags.forget();
+    }
+}
+
+/// Never lets go of the connection behind a descriptor, which somebody may be using without a reference.
+#[cold]
+pub(crate) fn keep_for_ever(fd: i32) {
+    std::mem::forget(find(fd));
 }
 
 #[cold]
@@ -193,6 +218,11 @@ pub(crate) fn forget(found: &Reference) {
     if found.attempting.swap(true, Ordering::AcqRel) {
         // An attempt is under way in another thread; it will find that it is barred.
         return;
+    }
+    let watched = epoll::locked();
+    if watched.is_none() {
+        // A handler of signals that interrupted somebody who looks at the rings of a set, perhaps at this one.
+        found.0.refer();
     }
     let entry = entry_of(found);
     for cell in &TABLE[..ABOVE_HIGHEST.load(Ordering::Acquire) as usize] {
