@@ -30,6 +30,8 @@ const SPECIAL: u32 = EDGE | ONCE | EXCLUSIVE | libc::EPOLLWAKEUP as u32;
 static WATCHED: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
 /// Sets of which the kernel has yet to be told something.
 static PENDING: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
+/// Descriptors that were in a set before they were connected, which could not be kept in mind.
+static UNSEEN: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
 /// Sets that another process has too: it sees what the kernel knows, so the kernel is told at once.
 static SHARED: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
 
@@ -58,10 +60,15 @@ pub(crate) fn control(
     ask: impl Fn(c_int) -> c_int,
 ) -> c_int {
     if !table::has(fd) && !is_watched(fd) {
-        if operation == libc::EPOLL_CTL_ADD {
-            watched_by_others(fd);
+        if operation != libc::EPOLL_CTL_ADD {
+            return ask(operation);
         }
-        return ask(operation);
+        watched_by_others(fd);
+        let answer = ask(operation);
+        if answer == 0 && (table::has(fd) || may_connect(fd)) {
+            watch_before_connect(set, fd, event);
+        }
+        return answer;
     }
     let Some(mut locked) = locked() else { return ask(operation) };
     match locked.postpone(set, operation, fd, event) {
@@ -106,6 +113,38 @@ pub(crate) fn control(
         table::leave(fd);
     }
     answer
+}
+
+/// Whether this is a stream socket that may be connected later. Programs put such ones into their sets before that.
+fn may_connect(fd: c_int) -> bool {
+    let option = |name: c_int| {
+        let (mut value, mut length): (c_int, _) = (-1, size_of::<c_int>() as libc::socklen_t);
+        let at = std::ptr::from_mut(&mut value).cast();
+        let errno = real::errno();
+        // SAFETY: the option is one int.
+        let asked = unsafe { real::getsockopt(fd, libc::SOL_SOCKET, name, at, &mut length) };
+        real::set_errno(errno);
+        (asked == 0).then_some(value)
+    };
+    option(libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+        && option(libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+        && option(libc::SO_ACCEPTCONN) == Some(0)
+        && !table::is_connected(fd)
+}
+
+/// Keeps in mind that a set watches what is not a connection yet. If that cannot be, it will stay plain.
+fn watch_before_connect(set: c_int, fd: c_int, event: Option<epoll_event>) {
+    let event = event.filter(|event| event.events & EXCLUSIVE == 0);
+    let kept = event.is_some_and(|event| locked().is_some_and(|mut locked| locked.insert(set, fd, event)));
+    if !kept {
+        mark(&UNSEEN, fd, true);
+        table::leave(fd);
+    }
+}
+
+/// Whether a set watches this descriptor in a way that nobody has kept in mind: a connection must stay plain.
+pub(crate) fn is_unseen(fd: i32) -> bool {
+    is_set(&UNSEEN, fd)
 }
 
 impl Locked {
@@ -230,12 +269,12 @@ fn leave_all(set: i32) {
 /// Whether something is known of this descriptor, as a set or as one that sets watch.
 #[inline]
 pub(crate) fn concerns(fd: i32) -> bool {
-    is_followed(fd) || is_watched(fd) || is_set(&WATCHED, fd) || is_set(&SHARED, fd)
+    is_followed(fd) || is_watched(fd) || [&WATCHED, &UNSEEN, &SHARED].into_iter().any(|marks| is_set(marks, fd))
 }
 
 /// A descriptor is about to be closed: as a set, or as one that sets watch.
 pub(crate) fn closing(fd: i32) {
-    for marks in [&WATCHED, &PENDING, &SHARED] {
+    for marks in [&WATCHED, &PENDING, &UNSEEN, &SHARED] {
         mark(marks, fd, false);
     }
     if is_followed(fd)

@@ -26,11 +26,15 @@ pub(crate) struct Receiving<'a> {
     pub(crate) buffers: Buffers<'a>,
     /// `MSG_` flags.
     pub(crate) flags: c_int,
+    /// Whether the program has room for descriptors, which only its own call can receive.
+    pub(crate) with_control: bool,
 }
 
 /// What one look brought.
 enum Look {
     Done(Moved),
+    /// Bytes of the ring.
+    FromRing(usize),
     /// Nothing there, and the socket was not asked.
     Empty,
     /// Nothing there, as the kernel said.
@@ -47,6 +51,9 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
         return wait_for_any(connection, link, call);
     }
     let mut call = *call;
+    let wants_all = call.flags & libc::MSG_WAITALL != 0 && call.flags & libc::MSG_PEEK == 0;
+    // Until there is no more, or in the end waiting for it.
+    let mut reads_on = wants_all;
     let mut began = None;
     let mut done = 0;
     loop {
@@ -60,14 +67,21 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
         let looked = look(connection, link, &call, done, kernel);
         match looked {
             Look::Again => continue,
+            Look::FromRing(count) => {
+                done += count;
+                reads_on |= goes_on(link, &call);
+                if done >= total || !reads_on {
+                    return Ok(done);
+                }
+            }
             Look::Done(Ok(count)) => {
                 done += count;
-                let wants_all = call.flags & libc::MSG_WAITALL != 0 && call.flags & libc::MSG_PEEK == 0;
-                if count == 0 || done >= total || !wants_all {
+                if count == 0 || done >= total || !reads_on {
                     return Ok(done);
                 }
             }
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
+            Look::Empty | Look::EmptySocket if done > 0 && !wants_all => return Ok(done),
             Look::Empty | Look::EmptySocket => {
                 let may_wait = may_wait(connection, link, &call, done > 0);
                 let by_ring = matches!(looked, Look::Empty);
@@ -84,13 +98,19 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
     }
 }
 
+/// Whether what follows the ring's bytes may lie in the socket. Less than there was room for means to a program that there is
+/// no more for now, and one that is told of arrivals only would never come back for the rest.
+fn goes_on(link: &Link, call: &Receiving<'_>) -> bool {
+    call.flags & libc::MSG_PEEK == 0 && !call.with_control && link.theirs(Word::Mode).is_multiple_of(2)
+}
+
 /// A call without room waits for the first byte and takes none.
 fn wait_for_any(connection: &Reference, link: &Link, call: &Receiving<'_>) -> Moved {
     let mut byte = 0u8;
     let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
     let flags = call.flags | libc::MSG_PEEK;
     let parts = [part(at, 1)];
-    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags };
+    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags, with_control: false };
     // SAFETY: the byte outlives the call.
     receive(connection, link, &call, &mut |fd, more| real::outcome(unsafe { real::recv(fd, at, 1, flags | more) }))
         .map(|_| 0)
@@ -112,7 +132,7 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
                 return Look::Done(Err(libc::ECONNRESET));
             }
             Ok(0) => {}
-            Ok(unread) => return Look::Done(Ok(from_ring(link, call, done, unread))),
+            Ok(unread) => return Look::FromRing(from_ring(link, call, done, unread)),
         }
     }
     let all_drained = readiness::drain(link, call.fd);
@@ -140,8 +160,10 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
     drop(held);
     match moved {
         Err(libc::EAGAIN) => Look::EmptySocket,
-        Err(libc::ECONNRESET) => Look::Done(reset(link, done)),
-        Ok(0) if call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
+        // The next call is told.
+        Err(libc::ECONNRESET) if done > 0 => Look::Done(Ok(0)),
+        Err(libc::ECONNRESET) => Look::Done(reset(link, 0)),
+        Ok(0) if done == 0 && call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
         moved => {
             connection.reads.fetch_add(1, Ordering::Relaxed);
             Look::Done(moved)

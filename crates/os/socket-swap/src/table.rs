@@ -116,10 +116,12 @@ pub(crate) fn has(fd: i32) -> bool {
     TABLE.get(fd as usize).is_some_and(|cell| cell.load(Ordering::Acquire) != 0)
 }
 
-/// Follows a new connection.
+/// Follows a new connection, which has no entry.
 pub(crate) fn follow(fd: i32) {
-    forget_stale(fd);
     let Some(cell) = TABLE.get(fd as usize) else { return };
+    if epoll::is_unseen(fd) {
+        return;
+    }
     if is_outside(fd) {
         // Standard input and output are read and written by parts of libc that nobody stands in front of.
         return;
@@ -191,7 +193,7 @@ pub(crate) fn closing(fd: i32) {
 
 /// The kernel gave out this number, so whatever had it before was closed by means that we do not see.
 pub(crate) fn forget_stale(fd: i32) {
-    if has(fd) {
+    if has(fd) || epoll::concerns(fd) {
         closing(fd);
     }
 }
@@ -259,6 +261,19 @@ pub(crate) fn socket_inode(fd: i32) -> Option<u64> {
         let is_socket = libc::fstat(fd, &mut about) == 0 && about.st_mode & libc::S_IFMT == libc::S_IFSOCK;
         is_socket.then_some(about.st_ino)
     }
+}
+
+/// Whether a socket has a peer.
+pub(crate) fn is_connected(fd: i32) -> bool {
+    let errno = crate::real::errno();
+    // SAFETY: zeros are an address, which the call fills.
+    let asked = unsafe {
+        let mut name: libc::sockaddr_un = std::mem::zeroed();
+        let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        libc::getpeername(fd, std::ptr::from_mut(&mut name).cast(), &mut length)
+    };
+    crate::real::set_errno(errno);
+    asked == 0
 }
 
 /// Descriptors that have an entry.

@@ -18,13 +18,23 @@ pub(super) fn receiving(
     fd: c_int,
     buffers: Buffers<'_>,
     flags: c_int,
+    plain: impl FnMut(c_int, c_int) -> ssize_t,
+) -> ssize_t {
+    receiving_all(found, Receiving { fd, buffers, flags, with_control: false }, plain)
+}
+
+/// The same for any call.
+pub(super) fn receiving_all(
+    found: &Reference,
+    call: Receiving<'_>,
     mut plain: impl FnMut(c_int, c_int) -> ssize_t,
 ) -> ssize_t {
+    let fd = call.fd;
     let mut kernel = |fd: c_int, more: c_int| real::outcome(plain(fd, more));
     let moved = match found.link() {
         // Urgent bytes are in the socket or nowhere.
-        Some(_) if flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
-        Some(link) => receive::receive(found, link, &Receiving { fd, buffers, flags }, &mut kernel),
+        Some(_) if call.flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
+        Some(link) => receive::receive(found, link, &call, &mut kernel),
         None => counted(found, fd, true, cancel::during(found, false, || kernel(fd, 0))),
     };
     give(moved)
@@ -302,7 +312,7 @@ fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usi
     let at = bytes.as_mut_ptr().cast::<c_void>();
     let look = |flags: c_int, count: usize| {
         let parts = [part(at, count)];
-        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags };
+        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags, with_control: false };
         receive::receive(found, link, &call, &mut |from, more| {
             // SAFETY: the buffer is ours and as long as said.
             real::outcome(unsafe { real::recv(from, at, count, flags | more) })

@@ -33,7 +33,7 @@ impl Side {
             let at = bytes.as_mut_ptr().cast();
             let wanted = (total - all.len()).min(bytes.len());
             let parts = [part(at, wanted)];
-            let call = Receiving { fd: self.fd, buffers: Buffers::new(&parts), flags: 0 };
+            let call = Receiving { fd: self.fd, buffers: Buffers::new(&parts), flags: 0, with_control: false };
             // SAFETY: the bytes outlive the call.
             let mut kernel = |fd, more| real::outcome(unsafe { real::recv(fd, at, wanted, more) });
             let count = receive(&self.connection, &self.connection.link, &call, &mut kernel);
