@@ -4,7 +4,6 @@
 //! soon, and takes the processor from the one who would answer if it does not. Each thread keeps an account of the time that
 //! looking has saved and cost, and looks only while that is not in the red. A machine with one processor never looks.
 
-use crate::link::RESTS;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -157,11 +156,8 @@ pub(crate) fn will_look() -> bool {
 }
 
 /// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
-/// one, or 0, or [`RESTS`]. Returns whether there were any.
+/// one, or 0. Returns whether there were any.
 pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
-    if theirs == RESTS {
-        return false;
-    }
     RECORD.with(|record| {
         if !record.is_worthwhile() {
             record.count_wait();

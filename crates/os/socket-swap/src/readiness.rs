@@ -2,7 +2,7 @@
 
 #[cfg(not(loom))]
 use crate::link::CAPACITY;
-use crate::link::{Broken, Link, RESTS, Word, stance};
+use crate::link::{Broken, Link, Word, stance};
 use crate::table::Reference;
 use crate::{lock, plain, real};
 #[cfg(not(loom))]
@@ -78,7 +78,7 @@ pub(crate) fn is_by_ring(link: &Link) -> bool {
 pub(crate) fn has_room(link: &Link) -> bool {
     let unread = link.get(Word::Written).wrapping_sub(link.theirs(Word::Read));
     let left = stance::GONE | stance::WANTS_PLAIN;
-    link.sends_by_ring() && link.theirs(Word::Stance) & left == 0 && unread < CAPACITY && link.get(Word::Rest) == 0
+    link.sends_by_ring() && link.theirs(Word::Stance) & left == 0 && unread < CAPACITY
 }
 
 /// The kernel has news that are no data: the next read that finds nothing asks it.
@@ -106,7 +106,7 @@ impl Expected {
     pub(crate) fn add(&mut self, link: &Link) {
         let processor = link.theirs(Word::Processor);
         *self = match *self {
-            expected if processor == RESTS => expected,
+            expected if link.theirs(Word::Mode).is_multiple_of(2) => expected,
             Self::Nothing => Self::From(processor),
             Self::From(known) if known == processor => Self::From(known),
             Self::From(_) => Self::From(0),
@@ -116,7 +116,7 @@ impl Expected {
     /// For the governor.
     pub(crate) fn processor(self) -> u64 {
         match self {
-            Self::Nothing => RESTS,
+            Self::Nothing => 0,
             Self::From(processor) => processor,
         }
     }
@@ -164,10 +164,6 @@ pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
     let Some(link) = connection.link() else { return true };
     plain::honour(link, fd);
     if has_unread(link) {
-        return true;
-    }
-    if link.theirs(Word::Processor) == RESTS && link.theirs(Word::Rings) == link.get(Word::Drained) {
-        // The other side keeps to its socket and no doorbell is there: the kernel is right.
         return true;
     }
     {

@@ -105,15 +105,8 @@ fn counted(found: &Reference, fd: c_int, received: bool, moved: Moved) -> Moved 
 
 hooks! {
     fn read(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
-        let found = if count == 0 { None } else { table::find(fd) };
-        let Some(found) = found else {
-            // SAFETY: the program's call.
-            return unsafe { real::read(fd, to, count) };
-        };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
-            // SAFETY: the program's call, as one that takes flags.
-            unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
-        })
+        // SAFETY: the program's call.
+        unsafe { if count > 0 && table::has(fd) { read_ours(fd, to, count) } else { real::read(fd, to, count) } }
     }
 
     fn __read_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t) -> ssize_t {
@@ -122,14 +115,8 @@ hooks! {
     }
 
     fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::recv(fd, to, count, flags) };
-        };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
-            // SAFETY: the program's call.
-            unsafe { real::recv(fd, to, count, flags | more) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { recv_ours(fd, to, count, flags) } else { real::recv(fd, to, count, flags) } }
     }
 
     fn __recv_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t, flags: c_int) -> ssize_t {
@@ -206,25 +193,13 @@ hooks! {
     }
 
     fn write(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::write(fd, from, count) };
-        };
-        sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
-            // SAFETY: the program's call.
-            unsafe { real::write(fd, from, count) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { write_ours(fd, from, count) } else { real::write(fd, from, count) } }
     }
 
     fn send(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::send(fd, from, count, flags) };
-        };
-        sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
-            // SAFETY: the program's call.
-            unsafe { real::send(fd, from, count, flags) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { send_ours(fd, from, count, flags) } else { real::send(fd, from, count, flags) } }
     }
 
     fn sendto(fd: c_int, from: *const c_void, count: size_t, flags: c_int, name: *const sockaddr, length: socklen_t) -> ssize_t {
@@ -275,6 +250,65 @@ hooks! {
         }
         from_connection(from, to, from_at.is_null() && to_at.is_null() && count > 0, flags, count, plain)
     }
+}
+
+// The most frequent calls on descriptors that are mostly not ours: apart, so that those pay for a look into the table only and
+// not for the stack of the rest.
+
+/// # Safety
+/// As for `read`.
+#[inline(never)]
+unsafe fn read_ours(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::read(fd, to, count) };
+    };
+    receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
+        // SAFETY: the program's call, as one that takes flags.
+        unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
+    })
+}
+
+/// # Safety
+/// As for `recv`.
+#[inline(never)]
+unsafe fn recv_ours(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::recv(fd, to, count, flags) };
+    };
+    receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
+        // SAFETY: the program's call.
+        unsafe { real::recv(fd, to, count, flags | more) }
+    })
+}
+
+/// # Safety
+/// As for `write`.
+#[inline(never)]
+unsafe fn write_ours(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::write(fd, from, count) };
+    };
+    sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
+        // SAFETY: the program's call.
+        unsafe { real::write(fd, from, count) }
+    })
+}
+
+/// # Safety
+/// As for `send`.
+#[inline(never)]
+unsafe fn send_ours(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::send(fd, from, count, flags) };
+    };
+    sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
+        // SAFETY: the program's call.
+        unsafe { real::send(fd, from, count, flags) }
+    })
 }
 
 /// `splice` and `sendfile` out of what may be a linked connection. `is_valid`: the kernel would not refuse the arguments.
