@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Longest look: about what a sleep and a wake-up cost.
 const LOOK_MAX: Duration = Duration::from_micros(50);
 /// How long a look keeps the processor. After that it offers it to others between two looks: they may have something to do.
-const KEEP_MAX: Duration = Duration::from_micros(5);
+const KEEP_MAX: Duration = Duration::from_micros(10);
 /// Looks at the ring between two looks at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
 /// What a look that found something has saved, in nanoseconds: most of a sleep and a wake-up.
@@ -22,9 +22,9 @@ const CREDIT_MAX_NS: i64 = 200_000;
 const DEBT_MAX_NS: i64 = 400_000;
 /// Most that is owed after looks during which somebody else had the processor. On a busy machine this is what looking costs:
 /// who looks on uses up his share of the processor, and then waits for others to use theirs.
-const LATE_DEBT_MAX_NS: i64 = 4_000_000;
+const LATE_DEBT_MAX_NS: i64 = 10_000_000;
 /// Waits from one look to the next while the account is in the red. Doubled after each look in vain.
-const RETRY_MIN: u32 = 16;
+const RETRY_MIN: u32 = 4;
 const RETRY_MAX: u32 = 256;
 /// A look that took longer was interrupted by a program that has nothing to do with it.
 const LATE: Duration = Duration::from_micros(200);
@@ -59,7 +59,8 @@ impl Record {
             account
         };
         self.account_ns.set(account);
-        self.retry.set(if found { RETRY_MIN } else { (self.retry.get() * 2).min(RETRY_MAX) });
+        let in_vain = !found || took > LATE;
+        self.retry.set(if in_vain { (self.retry.get() * 2).min(RETRY_MAX) } else { RETRY_MIN });
     }
 }
 
@@ -165,7 +166,14 @@ pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
         let began = Instant::now();
-        let found = if shares { let_others(began, &mut news) } else { look_for(began, &mut news) };
+        // In the red only a short try is made, without an offer to others: they may keep the processor for long.
+        let is_try = record.account_ns.get() < 0;
+        let found = match (is_try, shares) {
+            (true, true) => false,
+            (true, false) => look_for(began, KEEP_MAX, &mut news),
+            (false, true) => let_others(began, &mut news),
+            (false, false) => look_for(began, LOOK_MAX, &mut news),
+        };
         record.settle(found, began.elapsed());
         found
     })
@@ -187,7 +195,7 @@ fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     false
 }
 
-fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
+fn look_for(began: Instant, limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if news() {
@@ -196,7 +204,7 @@ fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
             std::hint::spin_loop();
         }
         let elapsed = began.elapsed();
-        if elapsed >= LOOK_MAX {
+        if elapsed >= limit {
             return false;
         }
         if elapsed >= KEEP_MAX {
