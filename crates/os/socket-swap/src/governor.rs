@@ -166,13 +166,13 @@ pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
         let began = Instant::now();
-        // In the red only a short try is made, without an offer to others: they may keep the processor for long.
+        // In the red a try is made without an offer to others: they may keep the processor for long.
         let is_try = record.account_ns.get() < 0;
         let found = match (is_try, shares) {
             (true, true) => false,
-            (true, false) => look_for(began, KEEP_MAX, &mut news),
+            (true, false) => look_for(began, LOOK_MAX, &mut news),
             (false, true) => let_others(began, &mut news),
-            (false, false) => look_for(began, LOOK_MAX, &mut news),
+            (false, false) => look_for(began, KEEP_MAX, &mut news),
         };
         record.settle(found, began.elapsed());
         found
@@ -195,7 +195,7 @@ fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     false
 }
 
-fn look_for(began: Instant, limit: Duration, news: &mut impl FnMut() -> bool) -> bool {
+fn look_for(began: Instant, keep: Duration, news: &mut impl FnMut() -> bool) -> bool {
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if news() {
@@ -204,10 +204,10 @@ fn look_for(began: Instant, limit: Duration, news: &mut impl FnMut() -> bool) ->
             std::hint::spin_loop();
         }
         let elapsed = began.elapsed();
-        if elapsed >= limit {
+        if elapsed >= LOOK_MAX {
             return false;
         }
-        if elapsed >= KEEP_MAX {
+        if elapsed >= keep {
             // SAFETY: offers the processor to others.
             unsafe { libc::sched_yield() };
         }
