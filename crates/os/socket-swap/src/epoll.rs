@@ -60,15 +60,7 @@ pub(crate) fn control(
     ask: impl Fn(c_int) -> c_int,
 ) -> c_int {
     if !table::has(fd) && !is_watched(fd) {
-        if operation != libc::EPOLL_CTL_ADD {
-            return ask(operation);
-        }
-        watched_by_others(fd);
-        let answer = ask(operation);
-        if answer == 0 && (table::has(fd) || may_connect(fd)) {
-            watch_before_connect(set, fd, event);
-        }
-        return answer;
+        return control_other(set, operation, fd, event, ask);
     }
     let Some(mut locked) = locked() else { return ask(operation) };
     match locked.postpone(set, operation, fd, event) {
@@ -111,6 +103,25 @@ pub(crate) fn control(
     drop(locked);
     if !followed || is_set(&WATCHED, set) {
         table::leave(fd);
+    }
+    answer
+}
+
+/// `epoll_ctl` of what is not ours.
+fn control_other(
+    set: c_int,
+    operation: c_int,
+    fd: c_int,
+    event: Option<epoll_event>,
+    ask: impl Fn(c_int) -> c_int,
+) -> c_int {
+    if operation != libc::EPOLL_CTL_ADD {
+        return ask(operation);
+    }
+    watched_by_others(fd);
+    let answer = ask(operation);
+    if answer == 0 && (table::has(fd) || may_connect(fd)) {
+        watch_before_connect(set, fd, event);
     }
     answer
 }
