@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) other_inode: AtomicU64,
     /// The descriptor on which offers arrive, or -1.
     pub(crate) door: AtomicI32,
+    /// Whether the open file is non-blocking.
+    pub(crate) flags: Flags,
     /// A copy of a descriptor that was closed while a call was inside, or -1. The kernel lets a call go on with what it
     /// began with; calls of ours that sleep and look again go on with this one.
     parked: AtomicI32,
@@ -80,6 +82,7 @@ impl Connection {
         inode: AtomicU64::new(0),
         other_inode: AtomicU64::new(0),
         door: AtomicI32::new(-1),
+        flags: Flags(AtomicU32::new(0)),
         parked: AtomicI32::new(-1),
         offered: UnsafeCell::new(None),
         link: UnsafeCell::new(None),
@@ -202,6 +205,34 @@ impl Connection {
     }
 }
 
+/// Whether a descriptor is non-blocking, as the kernel said last. The low two bits: 0 unknown, 1 no, 2 yes; above them a count
+/// of changes, so that an answer from before a change is not kept.
+pub(crate) struct Flags(AtomicU32);
+
+impl Flags {
+    /// The flag, asked for if it is not known. Only where no other process can change it.
+    #[inline]
+    pub(crate) fn is_nonblocking(&self, ask: impl FnOnce() -> bool) -> bool {
+        let known = self.0.load(Ordering::Acquire);
+        match known & 3 {
+            1 => false,
+            2 => true,
+            _ => {
+                let answer = ask();
+                let told = known | if answer { 2 } else { 1 };
+                let _ = self.0.compare_exchange(known, told, Ordering::AcqRel, Ordering::Relaxed);
+                answer
+            }
+        }
+    }
+
+    /// After this process may have changed it.
+    pub(crate) fn forget(&self) {
+        let next = |known: u32| Some((known & !3).wrapping_add(4));
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+    }
+}
+
 static POOL: [Connection; CONNECTIONS_MAX] = [const { Connection::FREE }; CONNECTIONS_MAX];
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -257,6 +288,7 @@ pub(crate) fn take() -> Option<(u32, &'static Connection)> {
     connection.attempt_at.store(crate::rendezvous::FIRST_ATTEMPT, Ordering::Relaxed);
     connection.attempting.store(false, Ordering::Relaxed);
     connection.barred.store(false, Ordering::Relaxed);
+    connection.flags.forget();
     connection.inode.store(0, Ordering::Relaxed);
     connection.references.store(1, Ordering::SeqCst);
     connection.set_stage(Stage::Followed);

@@ -1,167 +1,54 @@
 //! Which descriptors of ours an epoll set watches, so that their rings are looked at before the set is waited for.
 //!
 //! The kernel keeps the set and reports doorbells, other descriptors and ends as always. What is added here: rings that can
-//! be read before sleeping, and the suppression of a doorbell whose news have been read already.
+//! be read before sleeping, and the suppression of a doorbell whose news have been read already. Programs that register
+//! anew for each message (once to write, once to read) would make several calls for it that change nothing as long as the
+//! rings alone are looked at, so the kernel is told of such changes when it is asked next.
 
-use crate::link::{Link, Word};
-use crate::table;
-use crate::{lock, readiness, real};
+mod registry;
+mod rings;
+
+pub(crate) use registry::{Locked, is_watched, locked};
+pub(crate) use rings::{Survey, announce, any_linked, any_ready, awake, filter, scan};
+
+use crate::{readiness, real, table};
 use libc::{c_int, epoll_event};
-use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use registry::{Spent, first, sets};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Registrations that a process can follow. A connection beyond it goes back to its socket.
-const REGISTRATIONS_MAX: usize = 16384;
 /// Events that can mean "there is data".
 const READABLE: u32 = (libc::EPOLLIN | libc::EPOLLRDNORM) as u32;
+/// Events that mean "there is room".
+const WRITABLE: u32 = (libc::EPOLLOUT | libc::EPOLLWRNORM) as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
 const ONCE: u32 = libc::EPOLLONESHOT as u32;
 const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
+/// With one of these a change means more to the kernel than what it says.
+const SPECIAL: u32 = EDGE | ONCE | EXCLUSIVE | libc::EPOLLWAKEUP as u32;
 
-#[derive(Clone, Copy)]
-struct Registration {
-    next: u16,
-    set: i32,
-    fd: i32,
-    events: u32,
-    data: u64,
-    /// The write position that was reported last, for edge-triggered ones.
-    reported: Option<u64>,
-    /// What was announced before the last sleep.
-    announced: u64,
-    /// Its one event was given out. `Removed`: by us, and the kernel does not have it; `Silenced`: by the kernel.
-    spent: Spent,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spent {
-    No,
-    Removed,
-    Silenced,
-}
-
-struct Registry {
-    pool: UnsafeCell<[Registration; REGISTRATIONS_MAX]>,
-    free: UnsafeCell<u16>,
-}
-
-// SAFETY: touched under `LOCK` only.
-unsafe impl Sync for Registry {}
-
-const UNUSED: Registration =
-    Registration { next: 0, set: -1, fd: -1, events: 0, data: 0, reported: None, announced: 0, spent: Spent::No };
-static REGISTRY: Registry = Registry { pool: UnsafeCell::new([UNUSED; REGISTRATIONS_MAX]), free: UnsafeCell::new(0) };
-static LOCK: AtomicU64 = AtomicU64::new(0);
-/// Places of the pool that were ever used; place 0 never is.
-static USED: AtomicU32 = AtomicU32::new(1);
-/// The first registration of the set with this descriptor, or 0.
-static HEADS: [AtomicU16; table::DESCRIPTORS_MAX] = [const { AtomicU16::new(0) }; table::DESCRIPTORS_MAX];
-/// Registrations of a descriptor.
-static COUNTS: [AtomicU16; table::DESCRIPTORS_MAX] = [const { AtomicU16::new(0) }; table::DESCRIPTORS_MAX];
 /// Descriptors that others wait for: a set among them must not have rings, which those others do not see.
 static WATCHED: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
+/// Sets of which the kernel has yet to be told something.
+static PENDING: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
+/// Descriptors that were in a set before they were connected, which could not be kept in mind.
+static UNSEEN: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
+/// Sets that another process has too: it sees what the kernel knows, so the kernel is told at once.
+static SHARED: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
 
-/// The registry, locked.
-pub(crate) struct Locked {
-    _held: lock::Held<'static>,
+fn is_set(marks: &[AtomicBool], fd: i32) -> bool {
+    marks.get(fd as usize).is_some_and(|mark| mark.load(Ordering::Relaxed))
 }
 
-/// Takes the lock. `None`: a signal handler interrupted this thread while it held it.
-pub(crate) fn locked() -> Option<Locked> {
-    Some(Locked { _held: lock::acquire(&LOCK)? })
-}
-
-impl Locked {
-    fn entry(&mut self, place: u16) -> &mut Registration {
-        // SAFETY: the lock is held for as long as the result can live, and nobody else makes references.
-        unsafe { &mut (*REGISTRY.pool.get())[place as usize % REGISTRATIONS_MAX] }
-    }
-
-    fn place_of(&mut self, set: i32, fd: i32) -> Option<u16> {
-        let mut place = HEADS.get(set as usize)?.load(Ordering::Relaxed);
-        while place != 0 {
-            let entry = *self.entry(place);
-            if entry.fd == fd {
-                return Some(place);
-            }
-            place = entry.next;
-        }
-        None
-    }
-
-    fn insert(&mut self, set: i32, fd: i32, event: epoll_event) -> bool {
-        let Some(head) = HEADS.get(set as usize) else { return false };
-        // SAFETY: under the lock.
-        let free = unsafe { &mut *REGISTRY.free.get() };
-        let place = if *free != 0 {
-            let place = *free;
-            *free = self.entry(place).next;
-            place
-        } else {
-            let fresh = USED.load(Ordering::Relaxed);
-            if fresh as usize >= REGISTRATIONS_MAX {
-                return false;
-            }
-            USED.store(fresh + 1, Ordering::Relaxed);
-            fresh as u16
-        };
-        let next = head.load(Ordering::Relaxed);
-        let (events, data) = (event.events, event.u64);
-        *self.entry(place) =
-            Registration { next, set, fd, events, data, reported: None, announced: 0, spent: Spent::No };
-        head.store(place, Ordering::Release);
-        COUNTS[fd as usize % COUNTS.len()].fetch_add(1, Ordering::AcqRel);
-        true
-    }
-
-    fn remove(&mut self, set: i32, fd: i32) {
-        let Some(head) = HEADS.get(set as usize) else { return };
-        let (mut before, mut place) = (0, head.load(Ordering::Relaxed));
-        while place != 0 {
-            let next = self.entry(place).next;
-            if self.entry(place).fd == fd {
-                if before == 0 {
-                    head.store(next, Ordering::Release);
-                } else {
-                    self.entry(before).next = next;
-                }
-                self.give(place);
-                return;
-            }
-            (before, place) = (place, next);
-        }
-    }
-
-    fn give(&mut self, place: u16) {
-        COUNTS[self.entry(place).fd as usize % COUNTS.len()].fetch_sub(1, Ordering::AcqRel);
-        // SAFETY: under the lock.
-        let free = unsafe { &mut *REGISTRY.free.get() };
-        *self.entry(place) = Registration { next: *free, ..UNUSED };
-        *free = place;
-    }
-
-    /// The only registration of the set with this data, if it is the only one.
-    fn by_data(&mut self, set: i32, data: u64) -> Option<u16> {
-        let mut found = None;
-        let mut place = HEADS.get(set as usize)?.load(Ordering::Relaxed);
-        while place != 0 {
-            let entry = *self.entry(place);
-            if entry.data == data {
-                if found.is_some() {
-                    return None;
-                }
-                found = Some(place);
-            }
-            place = entry.next;
-        }
-        found
+fn mark(marks: &[AtomicBool], fd: i32, value: bool) {
+    if let Some(mark) = marks.get(fd as usize) {
+        mark.store(value, Ordering::Relaxed);
     }
 }
 
 /// Whether a set watches descriptors of ours.
 #[inline]
 pub(crate) fn is_followed(set: i32) -> bool {
-    HEADS.get(set as usize).is_some_and(|head| head.load(Ordering::Acquire) != 0)
+    first(set) != 0
 }
 
 /// `epoll_ctl`.
@@ -173,12 +60,17 @@ pub(crate) fn control(
     ask: impl Fn(c_int) -> c_int,
 ) -> c_int {
     if !table::has(fd) && !is_watched(fd) {
-        if operation == libc::EPOLL_CTL_ADD {
-            watched_by_others(fd);
-        }
-        return ask(operation);
+        return control_other(set, operation, fd, event, ask);
     }
     let Some(mut locked) = locked() else { return ask(operation) };
+    match locked.postpone(set, operation, fd, event) {
+        Some(Ok(())) => return 0,
+        Some(Err(error)) => {
+            real::set_errno(error);
+            return -1;
+        }
+        None => locked.tell_of(set, fd),
+    }
     let place = locked.place_of(set, fd);
     let removed = place.is_some_and(|place| locked.entry(place).spent == Spent::Removed);
     // The kernel does not have what we removed after its one event; the program does not know that.
@@ -202,34 +94,176 @@ pub(crate) fn control(
         (libc::EPOLL_CTL_ADD, Some(event), _) => event.events & EXCLUSIVE == 0 && locked.insert(set, fd, event),
         (libc::EPOLL_CTL_MOD, Some(event), Some(place)) => {
             let entry = locked.entry(place);
-            (entry.events, entry.data) = (event.events, event.u64);
+            (entry.events, entry.data, entry.told) = (event.events, event.u64, (event.events, event.u64));
             (entry.reported, entry.spent) = (None, Spent::No);
             true
         }
         _ => false,
     };
     drop(locked);
-    let set_is_watched = WATCHED.get(set as usize).is_some_and(|watched| watched.load(Ordering::Relaxed));
-    if !followed || set_is_watched {
+    if !followed || is_set(&WATCHED, set) {
         table::leave(fd);
     }
     answer
 }
 
+/// `epoll_ctl` of what is not ours.
+fn control_other(
+    set: c_int,
+    operation: c_int,
+    fd: c_int,
+    event: Option<epoll_event>,
+    ask: impl Fn(c_int) -> c_int,
+) -> c_int {
+    if operation != libc::EPOLL_CTL_ADD {
+        return ask(operation);
+    }
+    watched_by_others(fd);
+    let answer = ask(operation);
+    if answer == 0 && (table::has(fd) || may_connect(fd)) {
+        watch_before_connect(set, fd, event);
+    }
+    answer
+}
+
+/// Whether this is a stream socket that may be connected later. Programs put such ones into their sets before that.
+fn may_connect(fd: c_int) -> bool {
+    let option = |name: c_int| {
+        let (mut value, mut length): (c_int, _) = (-1, size_of::<c_int>() as libc::socklen_t);
+        let at = std::ptr::from_mut(&mut value).cast();
+        let errno = real::errno();
+        // SAFETY: the option is one int.
+        let asked = unsafe { real::getsockopt(fd, libc::SOL_SOCKET, name, at, &mut length) };
+        real::set_errno(errno);
+        (asked == 0).then_some(value)
+    };
+    option(libc::SO_DOMAIN) == Some(libc::AF_UNIX)
+        && option(libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+        && option(libc::SO_ACCEPTCONN) == Some(0)
+        && !table::is_connected(fd)
+}
+
+/// Keeps in mind that a set watches what is not a connection yet. If that cannot be, it will stay plain.
+fn watch_before_connect(set: c_int, fd: c_int, event: Option<epoll_event>) {
+    let event = event.filter(|event| event.events & EXCLUSIVE == 0);
+    let kept = event.is_some_and(|event| locked().is_some_and(|mut locked| locked.insert(set, fd, event)));
+    if !kept {
+        mark(&UNSEEN, fd, true);
+        table::leave(fd);
+    }
+}
+
+/// Whether a set watches this descriptor in a way that nobody has kept in mind: a connection must stay plain.
+pub(crate) fn is_unseen(fd: i32) -> bool {
+    is_set(&UNSEEN, fd)
+}
+
+impl Locked {
+    /// Makes a change that the kernel will be told of later. `None`: it must be told now.
+    fn postpone(
+        &mut self,
+        set: c_int,
+        operation: c_int,
+        fd: c_int,
+        event: Option<epoll_event>,
+    ) -> Option<Result<(), c_int>> {
+        let place = self.place_of(set, fd)?;
+        let entry = *self.entry(place);
+        let is_special = (entry.events | event.map_or(0, |event| event.events)) & SPECIAL != 0;
+        // Whoever sleeps must be woken by what is new. It counts itself before it tells the kernel of all changes, under
+        // the lock that is held here.
+        let anybody_sees = is_set(&SHARED, set) || is_set(&WATCHED, set) || readiness::anybody_sleeps();
+        if is_special || anybody_sees || entry.spent != Spent::No || self.link_of(&entry).is_none() {
+            return None;
+        }
+        match (operation, event) {
+            (libc::EPOLL_CTL_ADD, Some(_)) if entry.is_wanted => return Some(Err(libc::EEXIST)),
+            (libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL, _) if !entry.is_wanted => return Some(Err(libc::ENOENT)),
+            (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, Some(event)) => {
+                let entry = self.entry(place);
+                (entry.events, entry.data) = (event.events, event.u64);
+                (entry.reported, entry.is_wanted) = (None, true);
+            }
+            (libc::EPOLL_CTL_DEL, _) => self.entry(place).is_wanted = false,
+            _ => return None,
+        }
+        mark(&PENDING, set, true);
+        Some(Ok(()))
+    }
+
+    /// Tells the kernel what it does not know of a registration. Returns whether the registration is still there.
+    fn tell(&mut self, place: u16) -> bool {
+        let entry = self.entry(place);
+        let wanted = (entry.events, entry.data);
+        if entry.is_wanted && (entry.told == wanted || entry.spent != Spent::No) {
+            return true;
+        }
+        let operation = if entry.is_wanted { libc::EPOLL_CTL_MOD } else { libc::EPOLL_CTL_DEL };
+        entry.told = wanted;
+        let mut event = epoll_event { events: entry.events, u64: entry.data };
+        let errno = real::errno();
+        // SAFETY: the event lives here. The kernel knows of the descriptor, or it was closed by means that we do not see.
+        unsafe { real::epoll_ctl(entry.set, operation, entry.fd, &mut event) };
+        real::set_errno(errno);
+        entry.is_wanted
+    }
+
+    /// The same for a descriptor in a set.
+    fn tell_of(&mut self, set: c_int, fd: c_int) {
+        if is_set(&PENDING, set)
+            && let Some(place) = self.place_of(set, fd)
+            && !self.tell(place)
+        {
+            self.remove(set, fd);
+        }
+    }
+}
+
+/// Tells the kernel all changes to a set that it does not know. Before each of its waits.
+pub(crate) fn tell_kernel(set: c_int) {
+    if !is_set(&PENDING, set) {
+        return;
+    }
+    let Some(mut locked) = locked() else { return };
+    mark(&PENDING, set, false);
+    let (mut before, mut place) = (0, first(set));
+    while place != 0 {
+        let next = locked.entry(place).next;
+        if locked.tell(place) {
+            before = place;
+        } else {
+            locked.unlink(set, before, place);
+        }
+        place = next;
+    }
+}
+
+/// Before another program, which may have the sets too.
+pub(crate) fn tell_kernel_of_all() {
+    sets().for_each(tell_kernel);
+}
+
+/// Before a fork: both processes will have the sets.
+pub(crate) fn share_all() {
+    for set in sets() {
+        tell_kernel(set);
+        mark(&SHARED, set, true);
+    }
+}
+
 /// Something waits for this descriptor that does not look at rings behind it. If it is a set, its connections go back.
 pub(crate) fn watched_by_others(set: i32) {
-    let Some(watched) = WATCHED.get(set as usize) else { return };
-    watched.store(true, Ordering::Relaxed);
+    mark(&WATCHED, set, true);
+    tell_kernel(set);
     leave_all(set);
 }
 
 /// All connections of a set go back to their sockets.
-pub(crate) fn leave_all(set: i32) {
-    let Some(head) = HEADS.get(set as usize) else { return };
+fn leave_all(set: i32) {
     let mut skip = 0;
-    while head.load(Ordering::Acquire) != 0 {
+    while is_followed(set) {
         let Some(mut locked) = locked() else { return };
-        let mut place = head.load(Ordering::Relaxed);
+        let mut place = first(set);
         for _ in 0..skip {
             place = locked.entry(place).next;
         }
@@ -246,31 +280,22 @@ pub(crate) fn leave_all(set: i32) {
 /// Whether something is known of this descriptor, as a set or as one that sets watch.
 #[inline]
 pub(crate) fn concerns(fd: i32) -> bool {
-    is_followed(fd) || is_watched(fd) || WATCHED.get(fd as usize).is_some_and(|watched| watched.load(Ordering::Relaxed))
+    is_followed(fd) || is_watched(fd) || [&WATCHED, &UNSEEN, &SHARED].into_iter().any(|marks| is_set(marks, fd))
 }
 
 /// A descriptor is about to be closed: as a set, or as one that sets watch.
 pub(crate) fn closing(fd: i32) {
-    let Some(head) = HEADS.get(fd as usize) else { return };
-    WATCHED[fd as usize].store(false, Ordering::Relaxed);
-    if head.load(Ordering::Acquire) != 0
+    for marks in [&WATCHED, &PENDING, &UNSEEN, &SHARED] {
+        mark(marks, fd, false);
+    }
+    if is_followed(fd)
         && let Some(mut locked) = locked()
     {
-        let mut place = head.swap(0, Ordering::AcqRel);
-        while place != 0 {
-            let next = locked.entry(place).next;
-            locked.give(place);
-            place = next;
-        }
+        locked.clear(fd);
     }
     if is_watched(fd) {
         closing_watched(fd);
     }
-}
-
-/// Whether sets watch this descriptor.
-pub(crate) fn is_watched(fd: i32) -> bool {
-    COUNTS.get(fd as usize).is_some_and(|count| count.load(Ordering::Acquire) != 0)
 }
 
 fn closing_watched(fd: i32) {
@@ -280,256 +305,14 @@ fn closing_watched(fd: i32) {
         // The kernel goes on watching for as long as another descriptor leads to the same socket.
         table::go_plain(&found, fd);
     }
-    let Some(mut locked) = locked() else { return };
-    for place in 1..USED.load(Ordering::Relaxed) as u16 {
-        if locked.entry(place).fd == fd {
-            let set = locked.entry(place).set;
-            locked.remove(set, fd);
-            if !is_watched(fd) {
-                return;
-            }
-        }
-    }
-}
-
-/// Whether any ring of the set can be read. Takes the lock only if it is free at once.
-pub(crate) fn any_ready(set: i32) -> bool {
-    for_each(set, |entry, link| entry.reported != Some(link.theirs(Word::Written)) || entry.events & EDGE == 0)
-}
-
-/// Whether any connection of the set is linked. If not, there are no rings to look at.
-pub(crate) fn any_linked(set: i32) -> bool {
-    let Some(mut locked) = locked() else { return false };
-    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
-    while place != 0 {
-        let entry = *locked.entry(place);
-        if table::find(entry.fd).is_some_and(|found| found.link().is_some()) {
-            return true;
-        }
-        place = entry.next;
-    }
-    false
-}
-
-/// The processor to expect news from through a ring of the set, as [`readiness::Expected`] tells.
-pub(crate) fn expected(set: i32) -> readiness::Expected {
-    let mut expected = readiness::Expected::Nothing;
-    let Some(mut locked) = locked() else { return expected };
-    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
-    while place != 0 {
-        let entry = *locked.entry(place);
-        if let Some(found) = table::find(entry.fd)
-            && let Some(link) = found.link()
-        {
-            expected.add(link);
-        }
-        place = entry.next;
-    }
-    expected
-}
-
-/// Says for every ring of the set that a thread is about to sleep.
-pub(crate) fn announce(set: i32) {
-    let Some(mut locked) = locked() else { return };
-    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
-    while place != 0 {
-        let entry = *locked.entry(place);
-        if entry.events & READABLE != 0
-            && let Some(found) = table::find(entry.fd)
-            && let Some(link) = found.link()
-        {
-            locked.entry(place).announced = link.announce();
-            // After it: who wants the plain socket rings whoever has announced sleep.
-            crate::plain::honour(&found, link, entry.fd);
-        }
-        place = entry.next;
-    }
-}
-
-/// Says for every ring of the set that nobody sleeps any more. Only for the last sleeper.
-pub(crate) fn awake(set: i32) {
-    let Some(mut locked) = locked() else { return };
-    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
-    while place != 0 {
-        let entry = *locked.entry(place);
-        if entry.announced != 0
-            && let Some(found) = table::find(entry.fd)
-            && let Some(link) = found.link()
-        {
-            link.awake(entry.announced);
-        }
-        place = entry.next;
-    }
-}
-
-fn for_each(set: i32, wanted: impl Fn(&Registration, &Link) -> bool) -> bool {
-    let Some(mut locked) = locked() else { return false };
-    let mut place = HEADS[set as usize].load(Ordering::Relaxed);
-    while place != 0 {
-        let entry = *locked.entry(place);
-        if entry.spent == Spent::No
-            && entry.events & READABLE != 0
-            && let Some(found) = table::find(entry.fd)
-            && let Some(link) = found.link()
-            && readiness::has_unread(link)
-            && wanted(&entry, link)
-        {
-            return true;
-        }
-        place = entry.next;
-    }
-    false
-}
-
-/// Reports rings that can be read. Returns how many events were written.
-pub(crate) fn scan(set: i32, events: &mut [epoll_event]) -> usize {
-    let Some(mut locked) = locked() else { return 0 };
-    let head = &HEADS[set as usize];
-    let (mut before, mut place) = (0, head.load(Ordering::Relaxed));
-    let (mut count, mut first_given, mut last_given) = (0, 0, 0);
-    while place != 0 && count < events.len() {
-        let entry = *locked.entry(place);
-        let next = entry.next;
-        match report(&mut locked, set, place) {
-            Some(event) => {
-                events[count] = event;
-                count += 1;
-                // Those that were reported go to the end, so that all have their turn when there is little room.
-                if before == 0 {
-                    head.store(next, Ordering::Release);
-                } else {
-                    locked.entry(before).next = next;
-                }
-                locked.entry(place).next = 0;
-                if first_given == 0 {
-                    first_given = place;
-                } else {
-                    locked.entry(last_given).next = place;
-                }
-                last_given = place;
-            }
-            None => before = place,
-        }
-        place = next;
-    }
-    while place != 0 {
-        before = place;
-        place = locked.entry(place).next;
-    }
-    if first_given != 0 {
-        if before == 0 {
-            head.store(first_given, Ordering::Release);
-        } else {
-            locked.entry(before).next = first_given;
-        }
-    }
-    count
-}
-
-fn report(locked: &mut Locked, set: i32, place: u16) -> Option<epoll_event> {
-    let entry = *locked.entry(place);
-    if entry.spent != Spent::No || entry.events & READABLE == 0 {
-        return None;
-    }
-    let found = table::find(entry.fd)?;
-    let link = found.link()?;
-    if !readiness::has_unread(link) {
-        return None;
-    }
-    let written = link.theirs(Word::Written);
-    if entry.events & EDGE != 0 && entry.reported == Some(written) {
-        return None;
-    }
-    locked.entry(place).reported = Some(written);
-    if entry.events & ONCE != 0 {
-        // SAFETY: removal needs no event.
-        if unsafe { real::epoll_ctl(set, libc::EPOLL_CTL_DEL, entry.fd, std::ptr::null_mut()) } < 0 {
-            return None;
-        }
-        locked.entry(place).spent = Spent::Removed;
-    }
-    let mut events = entry.events & READABLE;
-    let others = entry.events & !READABLE & 0xffff;
-    if others != 0 {
-        // Low bits of poll and epoll are the same.
-        let more = readiness::kernel_events(entry.fd, others as i16) as u16;
-        events |= u32::from(more) & !READABLE;
-    }
-    Some(epoll_event { events, u64: entry.data })
-}
-
-/// Takes out of the kernel's events what is only a doorbell. `scanned`: events of the same wait that [`scan`] wrote, into
-/// which further bits of the same registration are merged. Returns how many are left.
-pub(crate) fn filter(set: i32, scanned: &mut [epoll_event], events: &mut [epoll_event]) -> usize {
-    let mut kept = 0;
-    for index in 0..events.len() {
-        if let Some(event) = judge(set, scanned, events[index]) {
-            events[kept] = event;
-            kept += 1;
-        }
-    }
-    kept
-}
-
-fn judge(set: i32, scanned: &mut [epoll_event], mut event: epoll_event) -> Option<epoll_event> {
-    let data = event.u64;
-    let (place, entry) = {
-        let Some(mut locked) = locked() else { return Some(event) };
-        let Some(place) = locked.by_data(set, data) else { return Some(event) };
-        let entry = *locked.entry(place);
-        if entry.spent != Spent::No {
-            return None;
-        }
-        if entry.events & ONCE != 0 {
-            locked.entry(place).spent = Spent::Silenced;
-        }
-        (place, entry)
+    let Some(mut locked) = locked() else {
+        // A handler of signals that interrupted somebody who looks at the rings of a set, perhaps at this one.
+        table::keep_for_ever(fd);
+        return;
     };
-    let already = scanned.iter_mut().find(|scanned| scanned.u64 == data);
-    if let Some(already) = already {
-        already.events |= event.events & !READABLE;
-        return None;
-    }
-    let Some(found) = table::find(entry.fd) else { return Some(event) };
-    let Some(link) = found.link() else { return Some(event) };
-    let written = link.theirs(Word::Written);
-    let known = entry.events & EDGE != 0 && entry.reported == Some(written);
-    if event.events & READABLE == 0 {
-        // The kernel does not know what is in the ring.
-        if entry.events & READABLE != 0 && !known && readiness::has_unread(link) {
-            event.events |= entry.events & READABLE;
-            if let Some(mut locked) = locked() {
-                locked.entry(place).reported = Some(written);
-            }
-        }
-        return Some(event);
-    }
-    let true_news = readiness::is_truly_readable(&found, entry.fd);
-    let is_old = || known && readiness::kernel_events(entry.fd, libc::POLLIN) == 0;
-    if true_news && !is_old() {
-        if let Some(mut locked) = locked() {
-            locked.entry(place).reported = Some(written);
-        }
-        return Some(event);
-    }
-    event.events &= !READABLE;
-    // Being writable is news only together with something else.
-    let idle = event.events & !(libc::EPOLLOUT | libc::EPOLLWRNORM | libc::EPOLLWRBAND) as u32 == 0;
-    if event.events != 0 && !(idle && entry.events & EDGE != 0) {
-        return Some(event);
-    }
-    if entry.events & ONCE != 0 {
-        arm_again(set, place, &entry);
-    }
-    None
-}
-
-/// The kernel gave out the one event for a doorbell: it gets its registration back.
-fn arm_again(set: i32, place: u16, entry: &Registration) {
-    let Some(mut locked) = locked() else { return };
-    let mut event = epoll_event { events: entry.events, u64: entry.data };
-    // SAFETY: the event lives here.
-    if unsafe { real::epoll_ctl(set, libc::EPOLL_CTL_MOD, entry.fd, &mut event) } == 0 {
-        locked.entry(place).spent = Spent::No;
+    while is_watched(fd) {
+        let Some(set) = locked.any_set_of(fd) else { return };
+        locked.tell_of(set, fd);
+        locked.remove(set, fd);
     }
 }

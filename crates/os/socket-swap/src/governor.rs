@@ -1,10 +1,9 @@
 //! How long to look at a ring before sleeping.
 //!
 //! A wake-up costs some 30 us where the other processor has halted, so looking on for a while pays if the answer comes
-//! soon, and takes the processor from the one who would answer if it does not. Each thread keeps an average of how often
-//! looking was enough, and looks only while that is good. A machine with one processor never looks.
+//! soon, and takes the processor from the one who would answer if it does not. Each thread keeps an account of the time that
+//! looking has saved and cost, and looks only while that is not in the red. A machine with one processor never looks.
 
-use crate::link::RESTS;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,29 +11,70 @@ use std::time::{Duration, Instant};
 /// Longest look: about what a sleep and a wake-up cost.
 const LOOK_MAX: Duration = Duration::from_micros(50);
 /// How long a look keeps the processor. After that it offers it to others between two looks: they may have something to do.
-const KEEP_MAX: Duration = Duration::from_micros(5);
+const KEEP_MAX: Duration = Duration::from_micros(10);
 /// Looks at the ring between two looks at the clock.
 const LOOKS_PER_CLOCK: u32 = 32;
-/// Success, in 1/1024, below which only one wait in [`RETRY_EVERY`] looks.
-const WORTHWHILE: u32 = 358;
-const RETRY_EVERY: u32 = 64;
-/// A new outcome has this share of the average: 1/8.
-const WEIGHT_SHIFT: u32 = 3;
+/// What a look that found something has saved, in nanoseconds: most of a sleep and a wake-up.
+const SAVED_NS: i64 = 40_000;
+/// Most that is on the account: some eight looks in vain.
+const CREDIT_MAX_NS: i64 = 200_000;
+/// Most that is owed after looks in vain. They cost this processor's time, half of which nobody would have used.
+const DEBT_MAX_NS: i64 = 400_000;
+/// Most that is owed after looks during which somebody else had the processor. On a busy machine this is what looking costs:
+/// who looks on uses up his share of the processor, and then waits for others to use theirs.
+const LATE_DEBT_MAX_NS: i64 = 10_000_000;
+/// Waits from one look to the next while the account is in the red. Doubled after each look in vain.
+const RETRY_MIN: u32 = 4;
+const RETRY_MAX: u32 = 256;
+/// A look that took longer was interrupted by a program that has nothing to do with it.
+const LATE: Duration = Duration::from_micros(200);
 
 struct Record {
-    success: Cell<u32>,
+    account_ns: Cell<i64>,
     waits: Cell<u32>,
+    retry: Cell<u32>,
 }
 
 impl Record {
     fn is_worthwhile(&self) -> bool {
-        self.success.get() >= WORTHWHILE || self.waits.get().is_multiple_of(RETRY_EVERY)
+        self.account_ns.get() >= 0 || self.waits.get() >= self.retry.get()
+    }
+
+    fn count_wait(&self) {
+        self.waits.set(self.waits.get().saturating_add(1));
+    }
+
+    /// After a look.
+    fn settle(&self, found: bool, took: Duration) {
+        self.waits.set(0);
+        let account = self.account_ns.get();
+        let took_ns = i64::try_from(took.as_nanos()).unwrap_or(LATE_DEBT_MAX_NS);
+        let account = if took > LATE {
+            (account - took_ns).max(-LATE_DEBT_MAX_NS)
+        } else if !found {
+            (account - took_ns / 2).max(account.min(-DEBT_MAX_NS))
+        } else if took <= LOOK_MAX {
+            (account + SAVED_NS).min(CREDIT_MAX_NS)
+        } else {
+            account
+        };
+        self.account_ns.set(account);
+        let in_vain = !found || took > LATE;
+        self.retry.set(if in_vain { (self.retry.get() * 2).min(RETRY_MAX) } else { RETRY_MIN });
     }
 }
 
 thread_local! {
-    static RECORD: Record = const { Record { success: Cell::new(1024), waits: Cell::new(0) } };
+    static RECORD: Record = const {
+        Record { account_ns: Cell::new(CREDIT_MAX_NS), waits: Cell::new(0), retry: Cell::new(RETRY_MIN) }
+    };
 }
+
+/// Nanoseconds for which a set whose rings are busy is not asked about in the kernel. News of other descriptors in it, and of
+/// the ends of connections, come later by that.
+const UNASKED_MAX_NS: u64 = 100_000;
+/// Waits for which it is not asked about, so that a program that counts its waits sees them too.
+const UNASKED_MAX: u32 = 10;
 
 /// Microseconds between two looks at what no doorbell tells.
 const PAUSE_US: u32 = 50;
@@ -82,35 +122,59 @@ impl Patience {
     }
 }
 
+thread_local! {
+    /// The set that the kernel was asked about last, when, and waits since.
+    static ASKED: Cell<(i32, u64, u32)> = const { Cell::new((-1, 0, 0)) };
+}
+
+/// The time in nanoseconds, of no meaning but in differences.
+fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills the structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Whether it is time to ask the kernel again about a set whose rings are busy. Called once for each look at the rings.
+pub(crate) fn is_kernel_due(set: i32) -> bool {
+    let (asked, at, waits) = ASKED.get();
+    ASKED.set((asked, at, waits.saturating_add(1)));
+    asked != set || waits >= UNASKED_MAX || now_ns().wrapping_sub(at) > UNASKED_MAX_NS
+}
+
+/// The kernel is asked about a set now.
+pub(crate) fn kernel_is_asked(set: i32) {
+    ASKED.set((set, now_ns(), 0));
+}
+
 /// Whether a [`look`] of this thread would look at all. If not, this counts as one.
 pub(crate) fn will_look() -> bool {
     let will = RECORD.with(Record::is_worthwhile);
     if !will {
-        RECORD.with(|record| record.waits.set(record.waits.get().wrapping_add(1)));
+        RECORD.with(Record::count_wait);
     }
     will
 }
 
 /// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
-/// one, or 0, or [`RESTS`]. Returns whether there were any.
+/// one, or 0. Returns whether there were any.
 pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
-    if theirs == RESTS {
-        return false;
-    }
     RECORD.with(|record| {
-        let worthwhile = record.is_worthwhile();
-        record.waits.set(record.waits.get().wrapping_add(1));
-        if !worthwhile {
+        if !record.is_worthwhile() {
+            record.count_wait();
             return false;
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
         let began = Instant::now();
-        let found = if shares { let_others(began, &mut news) } else { look_for(began, &mut news) };
-        // News that came late were waited for while a third program had the processor: a sleeper would have been woken.
-        let was_worthwhile = found && began.elapsed() <= LOOK_MAX;
-        let outcome = if was_worthwhile { 1024 } else { 0 };
-        let success = record.success.get();
-        record.success.set(success - (success >> WEIGHT_SHIFT) + (outcome >> WEIGHT_SHIFT));
+        // In the red a try is made without an offer to others: they may keep the processor for long.
+        let is_try = record.account_ns.get() < 0;
+        let found = match (is_try, shares) {
+            (true, true) => false,
+            (true, false) => look_for(began, LOOK_MAX, &mut news),
+            (false, true) => let_others(began, &mut news),
+            (false, false) => look_for(began, KEEP_MAX, &mut news),
+        };
+        record.settle(found, began.elapsed());
         found
     })
 }
@@ -131,7 +195,7 @@ fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     false
 }
 
-fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
+fn look_for(began: Instant, keep: Duration, news: &mut impl FnMut() -> bool) -> bool {
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if news() {
@@ -143,7 +207,7 @@ fn look_for(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
         if elapsed >= LOOK_MAX {
             return false;
         }
-        if elapsed >= KEEP_MAX {
+        if elapsed >= keep {
             // SAFETY: offers the processor to others.
             unsafe { libc::sched_yield() };
         }

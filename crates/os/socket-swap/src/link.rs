@@ -20,9 +20,6 @@ const BYTES_AT: usize = 4096;
 /// Size of a segment.
 pub(crate) const SEGMENT_BYTES: usize = BYTES_AT + CAPACITY as usize;
 
-/// Value of [`Word::Processor`] of a side that sends through its socket for a while: looking at the ring does not help.
-pub(crate) const RESTS: u64 = u64::MAX;
-
 /// Words of a segment, by their offset.
 #[derive(Clone, Copy)]
 #[repr(usize)]
@@ -33,7 +30,7 @@ pub(crate) enum Word {
     Mode = 136,
     /// Doorbell bytes sent through the socket since it was made.
     Rings = 144,
-    /// The processor of the last call that sent, plus one, or [`RESTS`]: whether looking can help.
+    /// The processor of the last call that sent, plus one: whether looking on keeps it from answering.
     Processor = 152,
     /// Bytes read from the other side's ring.
     Read = 256,
@@ -65,10 +62,6 @@ pub(crate) enum Word {
     Attempts = 1080,
     /// Doorbells that the socket has room for without asking it again.
     BellRoom = 1088,
-    /// How many of the last sends into the ring had to ring, in 1/65,536.
-    BellShare = 1096,
-    /// Sends that are still to go through the socket, because nearly all that went into the ring had to ring.
-    Rest = 1104,
     /// Lock of the receiving direction.
     ReceiveLock = 1152,
     /// Doorbell bytes taken out of the socket.
@@ -81,6 +74,8 @@ pub(crate) enum Word {
     Broken = 1184,
     /// Not 0: another process of this side has the link too, by `fork`.
     Shared = 1200,
+    /// Tick of the last look whether the socket has ended, of a read that found nothing and may not wait.
+    AskedAt = 1208,
     /// Not 0: the reset of a peer that left bytes unread was reported.
     ResetTold = 1192,
 }

@@ -107,7 +107,8 @@ pub(crate) fn must_give_back(link: &Link) -> bool {
 }
 
 /// If the other side wants the plain socket, gives back what it has not read. Where a call may sleep or send.
-pub(crate) fn honour(_connection: &Reference, link: &Link, fd: i32) {
+#[inline]
+pub(crate) fn honour(link: &Link, fd: i32) {
     if !must_give_back(link) {
         return;
     }

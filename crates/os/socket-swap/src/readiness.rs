@@ -1,6 +1,8 @@
 //! Whether a linked connection can be read, and who sleeps.
 
-use crate::link::{Broken, Link, RESTS, Word};
+#[cfg(not(loom))]
+use crate::link::CAPACITY;
+use crate::link::{Broken, Link, Word, stance};
 use crate::table::Reference;
 use crate::{lock, plain, real};
 #[cfg(not(loom))]
@@ -40,6 +42,12 @@ impl Asleep {
     }
 }
 
+/// Whether a thread of this process sleeps until a descriptor is ready, or is about to.
+#[cfg(not(loom))]
+pub(crate) fn anybody_sleeps() -> bool {
+    sleepers().load(Ordering::SeqCst) > 0
+}
+
 /// For a thread that was cancelled while it counted as asleep.
 #[cfg(not(any(loom, panic = "unwind")))]
 pub(crate) fn forget_sleeper() {
@@ -56,6 +64,26 @@ impl Drop for Asleep {
 #[inline]
 pub(crate) fn has_unread(link: &Link) -> bool {
     !matches!(link.unread(), Ok(0)) && !plain::reads_bare(link)
+}
+
+/// Whether the other side sends by its ring and has not left: then nothing but data and doorbells has come.
+#[inline]
+pub(crate) fn is_by_ring(link: &Link) -> bool {
+    !link.theirs(Word::Mode).is_multiple_of(2) && !link.they(stance::GONE) && !plain::reads_bare(link)
+}
+
+/// Whether our ring has room. `false`: where we send by the socket, the kernel knows.
+#[inline]
+#[cfg(not(loom))]
+pub(crate) fn has_room(link: &Link) -> bool {
+    let unread = link.get(Word::Written).wrapping_sub(link.theirs(Word::Read));
+    let left = stance::GONE | stance::WANTS_PLAIN;
+    link.sends_by_ring() && link.theirs(Word::Stance) & left == 0 && unread < CAPACITY
+}
+
+/// The kernel has news that are no data: the next read that finds nothing asks it.
+pub(crate) fn ask_next(link: &Link) {
+    link.set(Word::AskedAt, 0);
 }
 
 /// The same for what may be not linked yet.
@@ -78,7 +106,7 @@ impl Expected {
     pub(crate) fn add(&mut self, link: &Link) {
         let processor = link.theirs(Word::Processor);
         *self = match *self {
-            expected if processor == RESTS => expected,
+            expected if link.theirs(Word::Mode).is_multiple_of(2) => expected,
             Self::Nothing => Self::From(processor),
             Self::From(known) if known == processor => Self::From(known),
             Self::From(_) => Self::From(0),
@@ -88,7 +116,7 @@ impl Expected {
     /// For the governor.
     pub(crate) fn processor(self) -> u64 {
         match self {
-            Self::Nothing => RESTS,
+            Self::Nothing => 0,
             Self::From(processor) => processor,
         }
     }
@@ -117,7 +145,8 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
         link.set(Word::Drained, link.get(Word::Drained).wrapping_add(drained.unsigned_abs() as u64));
     }
     // Others may sleep on the doorbell that was just taken: have it rung again for the next news.
-    if took && sleepers().load(Ordering::SeqCst) > 0 {
+    // So may another process that has this end too.
+    if took && (sleepers().load(Ordering::SeqCst) > 0 || link.get(Word::Shared) != 0) {
         link.announce();
     }
     true
@@ -133,19 +162,19 @@ pub(crate) fn kernel_events(fd: i32, events: i16) -> i16 {
 /// Whether a descriptor that the kernel calls readable is: a doorbell alone is no data.
 pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
     let Some(link) = connection.link() else { return true };
-    plain::honour(connection, link, fd);
+    plain::honour(link, fd);
     if has_unread(link) {
-        return true;
-    }
-    if link.theirs(Word::Processor) == RESTS && link.theirs(Word::Rings) == link.get(Word::Drained) {
-        // The other side keeps to its socket and no doorbell is there: the kernel is right.
         return true;
     }
     {
         let Some(_held) = lock::acquire(link.own(Word::ReceiveLock)) else { return true };
         drain(link, fd);
     }
-    has_unread(link) || kernel_events(fd, libc::POLLIN) != 0
+    if has_unread(link) {
+        return true;
+    }
+    ask_next(link);
+    kernel_events(fd, libc::POLLIN) != 0
 }
 
 /// Bytes that can be read, for FIONREAD.

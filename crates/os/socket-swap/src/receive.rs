@@ -26,11 +26,15 @@ pub(crate) struct Receiving<'a> {
     pub(crate) buffers: Buffers<'a>,
     /// `MSG_` flags.
     pub(crate) flags: c_int,
+    /// Whether the program has room for descriptors, which only its own call can receive.
+    pub(crate) with_control: bool,
 }
 
 /// What one look brought.
 enum Look {
     Done(Moved),
+    /// Bytes of the ring.
+    FromRing(usize),
     /// Nothing there, and the socket was not asked.
     Empty,
     /// Nothing there, as the kernel said.
@@ -47,6 +51,9 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
         return wait_for_any(connection, link, call);
     }
     let mut call = *call;
+    let wants_all = call.flags & libc::MSG_WAITALL != 0 && call.flags & libc::MSG_PEEK == 0;
+    // Until there is no more, or in the end waiting for it.
+    let mut reads_on = wants_all;
     let mut began = None;
     let mut done = 0;
     loop {
@@ -60,24 +67,41 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
         let looked = look(connection, link, &call, done, kernel);
         match looked {
             Look::Again => continue,
+            Look::FromRing(count) => {
+                done += count;
+                reads_on |= goes_on(link, &call);
+                if done >= total || !reads_on {
+                    return Ok(done);
+                }
+            }
             Look::Done(Ok(count)) => {
                 done += count;
-                let wants_all = call.flags & libc::MSG_WAITALL != 0 && call.flags & libc::MSG_PEEK == 0;
-                if count == 0 || done >= total || !wants_all {
+                if count == 0 || done >= total || !reads_on {
                     return Ok(done);
                 }
             }
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
-            Look::EmptySocket if !may_wait(&call, done > 0) && !has_changed(connection, link, call.fd) => {
-                return if done > 0 { Ok(done) } else { Err(libc::EAGAIN) };
+            Look::Empty | Look::EmptySocket if done > 0 && !wants_all => return Ok(done),
+            Look::Empty | Look::EmptySocket => {
+                let may_wait = may_wait(connection, link, &call, done > 0);
+                let by_ring = matches!(looked, Look::Empty);
+                if !may_wait && (!by_ring || was_asked(link)) && !has_changed(link, call.fd, by_ring) {
+                    return if done > 0 { Ok(done) } else { Err(libc::EAGAIN) };
+                }
+                match wait(connection, link, &call, may_wait, &mut began) {
+                    Ok(true) => continue,
+                    Ok(false) => return end(link, connection.descriptor(call.fd), done),
+                    Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+                }
             }
-            Look::Empty | Look::EmptySocket => match wait(connection, link, &call, done > 0, &mut began) {
-                Ok(true) => continue,
-                Ok(false) => return end(link, connection.descriptor(call.fd), done),
-                Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
-            },
         }
     }
+}
+
+/// Whether what follows the ring's bytes may lie in the socket. Less than there was room for means to a program that there is
+/// no more for now, and one that is told of arrivals only would never come back for the rest.
+fn goes_on(link: &Link, call: &Receiving<'_>) -> bool {
+    call.flags & libc::MSG_PEEK == 0 && !call.with_control && link.theirs(Word::Mode).is_multiple_of(2)
 }
 
 /// A call without room waits for the first byte and takes none.
@@ -86,7 +110,7 @@ fn wait_for_any(connection: &Reference, link: &Link, call: &Receiving<'_>) -> Mo
     let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
     let flags = call.flags | libc::MSG_PEEK;
     let parts = [part(at, 1)];
-    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags };
+    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags, with_control: false };
     // SAFETY: the byte outlives the call.
     receive(connection, link, &call, &mut |fd, more| real::outcome(unsafe { real::recv(fd, at, 1, flags | more) }))
         .map(|_| 0)
@@ -108,7 +132,7 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
                 return Look::Done(Err(libc::ECONNRESET));
             }
             Ok(0) => {}
-            Ok(unread) => return Look::Done(Ok(from_ring(link, call, done, unread))),
+            Ok(unread) => return Look::FromRing(from_ring(link, call, done, unread)),
         }
     }
     let all_drained = readiness::drain(link, call.fd);
@@ -136,8 +160,10 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
     drop(held);
     match moved {
         Err(libc::EAGAIN) => Look::EmptySocket,
-        Err(libc::ECONNRESET) => Look::Done(reset(link, done)),
-        Ok(0) if call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
+        // The next call is told.
+        Err(libc::ECONNRESET) if done > 0 => Look::Done(Ok(0)),
+        Err(libc::ECONNRESET) => Look::Done(reset(link, 0)),
+        Ok(0) if done == 0 && call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
         moved => {
             connection.reads.fetch_add(1, Ordering::Relaxed);
             Look::Done(moved)
@@ -180,14 +206,27 @@ fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
 }
 
 /// Whether a call sleeps when there is nothing.
-fn may_wait(call: &Receiving<'_>, in_the_middle: bool) -> bool {
-    call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(call.fd))
+fn may_wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle: bool) -> bool {
+    call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(connection, link, call.fd))
 }
 
-/// Whether the other side has turned to its ring since its socket was found empty. Gives back what it wants.
-fn has_changed(connection: &Reference, link: &Link, fd: i32) -> bool {
-    plain::honour(connection, link, fd);
-    readiness::has_unread(link) || !link.theirs(Word::Mode).is_multiple_of(2)
+/// Whether the other side has turned since there was nothing, or sent. Gives back what it wants.
+fn has_changed(link: &Link, fd: i32, was_by_ring: bool) -> bool {
+    plain::honour(link, fd);
+    let is_where_it_was =
+        if was_by_ring { readiness::is_by_ring(link) } else { link.theirs(Word::Mode).is_multiple_of(2) };
+    readiness::has_unread(link) || !is_where_it_was
+}
+
+/// Whether an empty ring alone says that there is nothing: an end is announced by a peer that makes one, and the kernel is
+/// asked once per tick of the coarse clock (4 ms at most) for a peer that was killed.
+fn was_asked(link: &Link) -> bool {
+    let tick = governor::tick();
+    if !readiness::is_by_ring(link) || link.get(Word::AskedAt) != tick {
+        link.set(Word::AskedAt, tick);
+        return false;
+    }
+    true
 }
 
 /// Waits for news. `Ok(false)`: the stream has ended. `began`: when the call first waited.
@@ -195,14 +234,13 @@ fn wait(
     connection: &Reference,
     link: &Link,
     call: &Receiving<'_>,
-    in_the_middle: bool,
+    may_block: bool,
     began: &mut Option<Instant>,
 ) -> Result<bool, c_int> {
-    plain::honour(connection, link, call.fd);
+    plain::honour(link, call.fd);
     let mode = link.theirs(Word::Mode);
     // Who wants the plain socket rings only whoever has announced sleep, so it is looked for after that too.
     let news = || readiness::has_unread(link) || link.theirs(Word::Mode) != mode || plain::must_give_back(link);
-    let may_block = may_wait(call, in_the_middle);
     if may_block && governor::look(link.theirs(Word::Processor), news) {
         return Ok(true);
     }
@@ -319,8 +357,10 @@ fn all_was_read(link: &Link) -> bool {
     link.get(Word::Written) == read
 }
 
-/// Whether the descriptor is non-blocking. The flag belongs to the open file, which others may share, so it is asked for.
-pub(crate) fn is_nonblocking(fd: i32) -> bool {
+/// Whether the descriptor is non-blocking. The flag belongs to the open file: where another process has it too, it is asked
+/// for each time.
+pub(crate) fn is_nonblocking(connection: &Reference, link: &Link, fd: i32) -> bool {
     // SAFETY: asks for flags.
-    unsafe { real::fcntl(fd, libc::F_GETFL, 0) & libc::O_NONBLOCK != 0 }
+    let ask = || unsafe { real::fcntl(fd, libc::F_GETFL, 0) & libc::O_NONBLOCK != 0 };
+    if link.get(Word::Shared) != 0 { ask() } else { connection.flags.is_nonblocking(ask) }
 }

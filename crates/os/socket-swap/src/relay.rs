@@ -64,7 +64,8 @@ fn prepare() {
         real::shutdown(-1, libc::SHUT_WR);
         real::poll(std::ptr::null_mut(), 0, 0);
         real::fcntl(-1, libc::F_GETFL, 0);
-        real::ioctl(-1, libc::TIOCOUTQ, 0);
+        let mut nothing: c_int = 0;
+        real::ioctl(-1, libc::TIOCOUTQ, std::ptr::from_mut(&mut nothing) as usize);
     }
 }
 
@@ -177,7 +178,7 @@ fn carry_down(connection: &Reference, link: &Link, [old, to_program]: [i32; 2]) 
     let mut bytes = [0u8; STEP_BYTES];
     let at = bytes.as_mut_ptr().cast::<c_void>();
     let parts = [buffers::part(at, STEP_BYTES)];
-    let call = Receiving { fd: old, buffers: buffers::Buffers::new(&parts), flags: 0 };
+    let call = Receiving { fd: old, buffers: buffers::Buffers::new(&parts), flags: 0, with_control: false };
     let (mut carried, mut is_rest_taken) = (0, false);
     loop {
         // SAFETY: the buffer is ours and as long as said.

@@ -1,7 +1,7 @@
 //! Sending on a linked connection.
 
 use crate::buffers::Buffers;
-use crate::link::{CAPACITY, Link, RESTS, Word, stance};
+use crate::link::{CAPACITY, Link, Word, stance};
 use crate::receive::{Moved, is_nonblocking, time_limit};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
@@ -12,15 +12,6 @@ use std::sync::atomic::Ordering;
 
 /// Blocking sends through the socket between two attempts to get the stream back to its ring.
 const SENDS_PER_ATTEMPT: u64 = 16;
-
-/// Sends through the socket after sends into the ring that nearly all had to ring: then a ring costs more than it saves.
-const REST_SENDS: u64 = 8192;
-
-/// Share of rings, in 1/65,536, above which the socket is better: three quarters.
-const BELL_SHARE_MAX: u64 = 49152;
-
-/// Each send has this share of the average: 1/64, so that a reader that tries to look now and then is seen.
-const BELL_SHIFT: u32 = 6;
 
 /// A socket that the kernel calls writable has three quarters of its buffer free: in the smallest one there is, room for so
 /// many single bytes.
@@ -66,10 +57,9 @@ pub(crate) fn send(
     if !plain::give_back(link, call.fd) {
         // What was in the ring when the other side left it must go first, and the socket is full.
         drop(held);
-        return wait_for_socket(call).and_then(|()| send(connection, link, call, kernel));
+        return wait_for_socket(connection, link, call).and_then(|()| send(connection, link, call, kernel));
     }
-    begin_rest(link);
-    if !link.sends_by_ring() && !turn_to_ring(link, call) {
+    if !link.sends_by_ring() && !turn_to_ring(connection, link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
         return cancel::during(connection, false, kernel);
@@ -101,17 +91,14 @@ fn by_ring(
         };
         if room > 0 {
             done += into_ring(link, call, done, room);
-            let rung_for = link.get(Word::RungFor);
-            let is_there = ring(link, call.fd);
-            count_bell(link, link.get(Word::RungFor) != rung_for);
-            if !is_there {
+            if !ring(link, call.fd) {
                 // The kernel says that nobody is there, and says it to the program in its own way.
                 return spill(connection, link, held, kernel);
             }
             if link.they(stance::WANTS_PLAIN) {
                 // It left its ring meanwhile and may not have seen this.
                 let finished = plain::give_back(link, call.fd);
-                if !finished || done == total || is_nonblocking(call.fd) || !may_block {
+                if !finished || done == total || is_nonblocking(connection, link, call.fd) || !may_block {
                     return Ok(done);
                 }
                 return rest_through_socket(connection, link, held, call, done);
@@ -120,10 +107,10 @@ fn by_ring(
         if done == total {
             return Ok(total);
         }
-        if done == 0 && (!may_block || is_nonblocking(call.fd)) {
+        if done == 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
             return spill(connection, link, held, kernel);
         }
-        if done > 0 && (!may_block || is_nonblocking(call.fd)) {
+        if done > 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
             return Ok(done);
         }
         // A reader at work makes room soon; a slow one is waited for in the socket.
@@ -134,33 +121,9 @@ fn by_ring(
     }
 }
 
-/// Averages how often a send has to ring.
-fn count_bell(link: &Link, rang: bool) {
-    let share = link.get(Word::BellShare);
-    let outcome = if rang { 65_536 } else { 0 };
-    let share = share - (share >> BELL_SHIFT) + (outcome >> BELL_SHIFT);
-    link.set(Word::BellShare, share);
-    if share > BELL_SHARE_MAX && link.get(Word::Rest) == 0 {
-        link.set(Word::Rest, REST_SENDS);
-    }
-}
-
-/// Turns to the socket for a while if that was decided, as soon as the ring is empty: a side that goes back then finds nothing
-/// that the other could not give it. Under the send lock.
-#[inline]
-fn begin_rest(link: &Link) {
-    if link.get(Word::Rest) != 0 && link.sends_by_ring() && link.theirs(Word::Read) == link.get(Word::Written) {
-        link.set(Word::Processor, RESTS);
-        turn_to_socket(link);
-    }
-}
-
 /// Turns to the ring if everything sent through the socket was read and the other side is ready. Under the send lock.
-fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
+fn turn_to_ring(connection: &Reference, link: &Link, call: &Sending<'_>) -> bool {
     if link.get(Word::Settled) == 0 || link.get(Word::Stay) != 0 || link.get(Word::Senders) != 0 {
-        return false;
-    }
-    if is_resting(link) {
         return false;
     }
     let their_stance = link.theirs(Word::Stance);
@@ -173,7 +136,7 @@ fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
         let turn = link.get(Word::Attempts).wrapping_add(1);
         link.set(Word::Attempts, turn);
         let may_block = call.flags & libc::MSG_DONTWAIT == 0;
-        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(call.fd) {
+        if !turn.is_multiple_of(SENDS_PER_ATTEMPT) || !may_block || is_nonblocking(connection, link, call.fd) {
             return false;
         }
         if !governor::look(link.theirs(Word::Processor), || was_all_read(call.fd)) {
@@ -187,19 +150,6 @@ fn turn_to_ring(link: &Link, call: &Sending<'_>) -> bool {
     if link.theirs(Word::Inside) != 0 {
         link.own(Word::Mode).fetch_add(1, Ordering::SeqCst);
         return false;
-    }
-    true
-}
-
-/// Whether this send is one of a rest. The last of them lets the next send try the ring.
-fn is_resting(link: &Link) -> bool {
-    let left = link.get(Word::Rest);
-    if left == 0 {
-        return false;
-    }
-    link.set(Word::Rest, left - 1);
-    if left == 1 {
-        link.set(Word::BellShare, 0);
     }
     true
 }
@@ -350,8 +300,8 @@ fn is_gone(link: &Link, fd: i32) -> bool {
     false
 }
 
-fn wait_for_socket(call: &Sending<'_>) -> Result<(), c_int> {
-    if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(call.fd) {
+fn wait_for_socket(connection: &Reference, link: &Link, call: &Sending<'_>) -> Result<(), c_int> {
+    if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(connection, link, call.fd) {
         return Err(libc::EAGAIN);
     }
     let limit = time_limit(call.fd, libc::SO_SNDTIMEO);

@@ -1,6 +1,7 @@
 //! From a descriptor to its connection, without locks.
 
 use crate::connection::{self, Connection, Stage};
+use crate::link::Link;
 use crate::{epoll, plain, reserved};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -63,6 +64,30 @@ pub(crate) fn find(fd: i32) -> Option<Reference> {
     refer(cell, entry)
 }
 
+/// The link behind a descriptor that a set of epoll watches, without a reference: two atomic changes less.
+///
+/// # Safety
+/// The caller holds the registry's lock for as long as it uses the link, and found the descriptor there. Whoever closes
+/// such a descriptor, or forgets what it leads to, takes the lock before anything is let go.
+#[inline]
+pub(crate) unsafe fn link_at(fd: i32) -> Option<&'static Link> {
+    let entry = TABLE.get(fd as usize)?.load(Ordering::Acquire);
+    if entry == 0 { None } else { connection::at(entry - 1).link() }
+}
+
+/// The flags of what a descriptor leads to may have changed.
+pub(crate) fn forget_flags(fd: i32) {
+    if let Some(found) = find(fd) {
+        found.flags.forget();
+    }
+}
+
+/// Never lets go of the connection behind a descriptor, which somebody may be using without a reference.
+#[cold]
+pub(crate) fn keep_for_ever(fd: i32) {
+    std::mem::forget(find(fd));
+}
+
 #[cold]
 #[inline(never)]
 fn retry(fd_cell: &'static AtomicU32) -> Option<Reference> {
@@ -91,10 +116,12 @@ pub(crate) fn has(fd: i32) -> bool {
     TABLE.get(fd as usize).is_some_and(|cell| cell.load(Ordering::Acquire) != 0)
 }
 
-/// Follows a new connection.
+/// Follows a new connection, which has no entry.
 pub(crate) fn follow(fd: i32) {
-    forget_stale(fd);
     let Some(cell) = TABLE.get(fd as usize) else { return };
+    if epoll::is_unseen(fd) {
+        return;
+    }
     if is_outside(fd) {
         // Standard input and output are read and written by parts of libc that nobody stands in front of.
         return;
@@ -166,7 +193,7 @@ pub(crate) fn closing(fd: i32) {
 
 /// The kernel gave out this number, so whatever had it before was closed by means that we do not see.
 pub(crate) fn forget_stale(fd: i32) {
-    if has(fd) {
+    if has(fd) || epoll::concerns(fd) {
         closing(fd);
     }
 }
@@ -193,6 +220,11 @@ pub(crate) fn forget(found: &Reference) {
     if found.attempting.swap(true, Ordering::AcqRel) {
         // An attempt is under way in another thread; it will find that it is barred.
         return;
+    }
+    let watched = epoll::locked();
+    if watched.is_none() {
+        // A handler of signals that interrupted somebody who looks at the rings of a set, perhaps at this one.
+        found.0.refer();
     }
     let entry = entry_of(found);
     for cell in &TABLE[..ABOVE_HIGHEST.load(Ordering::Acquire) as usize] {
@@ -229,6 +261,19 @@ pub(crate) fn socket_inode(fd: i32) -> Option<u64> {
         let is_socket = libc::fstat(fd, &mut about) == 0 && about.st_mode & libc::S_IFMT == libc::S_IFSOCK;
         is_socket.then_some(about.st_ino)
     }
+}
+
+/// Whether a socket has a peer.
+pub(crate) fn is_connected(fd: i32) -> bool {
+    let errno = crate::real::errno();
+    // SAFETY: zeros are an address, which the call fills.
+    let asked = unsafe {
+        let mut name: libc::sockaddr_un = std::mem::zeroed();
+        let mut length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        libc::getpeername(fd, std::ptr::from_mut(&mut name).cast(), &mut length)
+    };
+    crate::real::set_errno(errno);
+    asked == 0
 }
 
 /// Descriptors that have an entry.

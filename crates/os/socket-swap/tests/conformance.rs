@@ -5,22 +5,13 @@ mod c_programs;
 #[path = "support/preload.rs"]
 mod support;
 
-use c_programs::compile;
+use c_programs::{CONFORMANCE, compile};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Folder, library};
 
-const SOURCES: &[&str] = &[
-    "conformance/harness.c",
-    "conformance/basic.c",
-    "conformance/added.c",
-    "conformance/calls.c",
-    "conformance/limits.c",
-    "conformance/threads.c",
-    "conformance/sets.c",
-];
 /// Cases at a time. They mostly sleep.
 const AT_ONCE: usize = 6;
 /// Cases in which no end can be seen to use its ring: one that goes back to its socket at once, or is killed.
@@ -37,7 +28,7 @@ struct Seen {
 fn every_case_is_the_same_swapped_and_plain() {
     let folder = Folder::new();
     let program = folder.path("conformance");
-    compile(SOURCES, &program);
+    compile(CONFORMANCE, &program);
     let listed = Command::new(&program).arg("list").output().expect("it was compiled");
     let names = String::from_utf8(listed.stdout).expect("names are text");
     let names: Vec<&str> = names.lines().collect();

@@ -153,6 +153,9 @@ hooks! {
         }
         // SAFETY: the program's call. A command without an argument ignores what stands in its register.
         let answer = unsafe { real::fcntl(fd, command, argument) };
+        if command == libc::F_SETFL {
+            table::forget_flags(fd);
+        }
         if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
             copied(fd, answer);
         }
@@ -184,7 +187,11 @@ hooks! {
             }
         }
         // SAFETY: the program's call.
-        unsafe { real::ioctl(fd, request, argument) }
+        let answer = unsafe { real::ioctl(fd, request, argument) };
+        if request == libc::FIONBIO {
+            table::forget_flags(fd);
+        }
+        answer
     }
 
     fn shutdown(fd: c_int, how: c_int) -> c_int {

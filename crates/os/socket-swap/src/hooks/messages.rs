@@ -1,8 +1,9 @@
 //! Messages, with descriptors and without.
 
 use super::hooks;
-use super::transfers::{NameRoom, receiving, sender_name, sending, sending_plain};
+use super::transfers::{NameRoom, receiving_all, sender_name, sending, sending_plain};
 use crate::buffers::Buffers;
+use crate::receive::Receiving;
 use crate::{epoll, real, table};
 use libc::{c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 
@@ -19,7 +20,9 @@ hooks! {
             return plain(fd, 0);
         };
         let mut was_filled = false;
-        let received = receiving(&found, fd, buffers, flags, |fd, more| {
+        // SAFETY: the program's message.
+        let with_control = unsafe { (*message).msg_controllen > 0 };
+        let received = receiving_all(&found, Receiving { fd, buffers, flags, with_control }, |fd, more| {
             let received = plain(fd, more);
             was_filled |= received >= 0;
             received

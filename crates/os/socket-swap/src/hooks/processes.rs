@@ -110,6 +110,8 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
             return Some(-1);
         }
         libc::SYS_close => table::closing(a as c_int),
+        // Flags that are changed this way would not be seen.
+        libc::SYS_fcntl | libc::SYS_ioctl => table::leave(a as c_int),
         libc::SYS_execve | libc::SYS_execveat => leave_inherited(),
         libc::SYS_clone | libc::SYS_clone3 => leave_everything(),
         #[cfg(target_arch = "x86_64")]
@@ -133,6 +135,7 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
                 table::leave(fd);
             }
         }
+        libc::SYS_epoll_ctl => epoll::watched_by_others(a as c_int),
         libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => epoll::watched_by_others(a as c_int),
         libc::SYS_ppoll | libc::SYS_pselect6 => leave_everything(),
         #[cfg(target_arch = "x86_64")]
@@ -145,6 +148,7 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
 }
 
 fn leave_everything() {
+    epoll::tell_kernel_of_all();
     for fd in table::entered() {
         table::leave(fd);
     }
@@ -174,6 +178,7 @@ extern "C" fn before_fork() {
             rendezvous::abandon(&found, fd);
         }
     }
+    epoll::share_all();
     for connection in connection::all() {
         connection.holders().add();
         if let Some(link) = connection.link() {
@@ -274,6 +279,7 @@ before! {
 /// of a `vfork`, whose descriptors are not the table's, the kernel is asked which of ours they are.
 fn leave_inherited() {
     let errno = real::errno();
+    epoll::tell_kernel_of_all();
     if connection::all().next().is_some() {
         for fd in 0..table::open_descriptors_end() {
             if let Some(at) = inherited_entry(fd) {

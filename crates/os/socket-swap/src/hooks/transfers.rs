@@ -18,13 +18,23 @@ pub(super) fn receiving(
     fd: c_int,
     buffers: Buffers<'_>,
     flags: c_int,
+    plain: impl FnMut(c_int, c_int) -> ssize_t,
+) -> ssize_t {
+    receiving_all(found, Receiving { fd, buffers, flags, with_control: false }, plain)
+}
+
+/// The same for any call.
+pub(super) fn receiving_all(
+    found: &Reference,
+    call: Receiving<'_>,
     mut plain: impl FnMut(c_int, c_int) -> ssize_t,
 ) -> ssize_t {
+    let fd = call.fd;
     let mut kernel = |fd: c_int, more: c_int| real::outcome(plain(fd, more));
     let moved = match found.link() {
         // Urgent bytes are in the socket or nowhere.
-        Some(_) if flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
-        Some(link) => receive::receive(found, link, &Receiving { fd, buffers, flags }, &mut kernel),
+        Some(_) if call.flags & libc::MSG_OOB != 0 => cancel::during(found, false, || kernel(fd, 0)),
+        Some(link) => receive::receive(found, link, &call, &mut kernel),
         None => counted(found, fd, true, cancel::during(found, false, || kernel(fd, 0))),
     };
     give(moved)
@@ -95,15 +105,8 @@ fn counted(found: &Reference, fd: c_int, received: bool, moved: Moved) -> Moved 
 
 hooks! {
     fn read(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
-        let found = if count == 0 { None } else { table::find(fd) };
-        let Some(found) = found else {
-            // SAFETY: the program's call.
-            return unsafe { real::read(fd, to, count) };
-        };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
-            // SAFETY: the program's call, as one that takes flags.
-            unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
-        })
+        // SAFETY: the program's call.
+        unsafe { if count > 0 && table::has(fd) { read_ours(fd, to, count) } else { real::read(fd, to, count) } }
     }
 
     fn __read_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t) -> ssize_t {
@@ -112,14 +115,8 @@ hooks! {
     }
 
     fn recv(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::recv(fd, to, count, flags) };
-        };
-        receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
-            // SAFETY: the program's call.
-            unsafe { real::recv(fd, to, count, flags | more) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { recv_ours(fd, to, count, flags) } else { real::recv(fd, to, count, flags) } }
     }
 
     fn __recv_chk(fd: c_int, to: *mut c_void, count: size_t, _room: size_t, flags: c_int) -> ssize_t {
@@ -196,25 +193,13 @@ hooks! {
     }
 
     fn write(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::write(fd, from, count) };
-        };
-        sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
-            // SAFETY: the program's call.
-            unsafe { real::write(fd, from, count) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { write_ours(fd, from, count) } else { real::write(fd, from, count) } }
     }
 
     fn send(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
-        let Some(found) = table::find(fd) else {
-            // SAFETY: the program's call.
-            return unsafe { real::send(fd, from, count, flags) };
-        };
-        sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
-            // SAFETY: the program's call.
-            unsafe { real::send(fd, from, count, flags) }
-        })
+        // SAFETY: the program's call.
+        unsafe { if table::has(fd) { send_ours(fd, from, count, flags) } else { real::send(fd, from, count, flags) } }
     }
 
     fn sendto(fd: c_int, from: *const c_void, count: size_t, flags: c_int, name: *const sockaddr, length: socklen_t) -> ssize_t {
@@ -267,6 +252,65 @@ hooks! {
     }
 }
 
+// The most frequent calls on descriptors that are mostly not ours: apart, so that those pay for a look into the table only and
+// not for the stack of the rest.
+
+/// # Safety
+/// As for `read`.
+#[inline(never)]
+unsafe fn read_ours(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::read(fd, to, count) };
+    };
+    receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
+        // SAFETY: the program's call, as one that takes flags.
+        unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
+    })
+}
+
+/// # Safety
+/// As for `recv`.
+#[inline(never)]
+unsafe fn recv_ours(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::recv(fd, to, count, flags) };
+    };
+    receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
+        // SAFETY: the program's call.
+        unsafe { real::recv(fd, to, count, flags | more) }
+    })
+}
+
+/// # Safety
+/// As for `write`.
+#[inline(never)]
+unsafe fn write_ours(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::write(fd, from, count) };
+    };
+    sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
+        // SAFETY: the program's call.
+        unsafe { real::write(fd, from, count) }
+    })
+}
+
+/// # Safety
+/// As for `send`.
+#[inline(never)]
+unsafe fn send_ours(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
+    let Some(found) = table::find(fd) else {
+        // SAFETY: the program's call.
+        return unsafe { real::send(fd, from, count, flags) };
+    };
+    sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
+        // SAFETY: the program's call.
+        unsafe { real::send(fd, from, count, flags) }
+    })
+}
+
 /// `splice` and `sendfile` out of what may be a linked connection. `is_valid`: the kernel would not refuse the arguments.
 fn from_connection(
     from: c_int,
@@ -302,7 +346,7 @@ fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usi
     let at = bytes.as_mut_ptr().cast::<c_void>();
     let look = |flags: c_int, count: usize| {
         let parts = [part(at, count)];
-        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags };
+        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags, with_control: false };
         receive::receive(found, link, &call, &mut |from, more| {
             // SAFETY: the buffer is ours and as long as said.
             real::outcome(unsafe { real::recv(from, at, count, flags | more) })

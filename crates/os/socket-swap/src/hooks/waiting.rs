@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 
 /// Events that can mean "there is data".
 const READABLE: i16 = libc::POLLIN | libc::POLLRDNORM;
+/// Events that mean "there is room".
+const WRITABLE: i16 = libc::POLLOUT | libc::POLLWRNORM;
+/// Events that a connection whose other side sends by its ring, and has not left, does not have.
+const ENDS: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLPRI | libc::POLLRDBAND;
+/// Entries whose announcements of sleep are taken back. The other sides of further ones ring once more than they need.
+const TAKEN_BACK_MAX: usize = 64;
 
 /// How long a call may still wait.
 #[derive(Clone, Copy)]
@@ -166,11 +172,15 @@ unsafe fn wait(
     let entries = || unsafe { std::slice::from_raw_parts_mut(entries, count as usize) };
     let limit = Limit::new(limit);
     loop {
-        let any_ready = entries().iter().any(is_ready);
+        let by_rings = answer_by_rings(entries());
+        if let Some(count @ 1..) = by_rings {
+            return count;
+        }
+        let any_ready = by_rings.is_none() && entries().iter().any(is_ready);
         // Before the kernel's wait begins it looks at everything by itself.
         let expected = if any_ready { Expected::Nothing } else { expected(entries()) };
         let looks = expected != Expected::Nothing && governor::will_look();
-        if any_ready || limit.is_zero() || looks {
+        if any_ready || limit.is_zero() || looks && by_rings.is_none() {
             let found = kernel(Some(Duration::ZERO));
             if found < 0 {
                 return found;
@@ -183,12 +193,24 @@ unsafe fn wait(
         if looks && governor::look(expected.processor(), || entries().iter().any(is_ready)) {
             continue;
         }
-        let _asleep = readiness::Asleep::new();
-        entries().iter().for_each(announce);
-        if entries().iter().any(is_ready) {
+        let asleep = readiness::Asleep::new();
+        let mut announced = [0; TAKEN_BACK_MAX];
+        for (place, entry) in entries().iter().enumerate() {
+            let value = announce(entry);
+            if let Some(kept) = announced.get_mut(place) {
+                *kept = value;
+            }
+        }
+        let news = entries().iter().any(is_ready);
+        let found = if news { 0 } else { kernel(limit.left()) };
+        if asleep.was_last() {
+            for (entry, announced) in entries().iter().zip(announced).filter(|(_, announced)| *announced != 0) {
+                awake(entry, announced);
+            }
+        }
+        if news {
             continue;
         }
-        let found = kernel(limit.left());
         if found < 0 {
             return found;
         }
@@ -215,14 +237,62 @@ fn expected(entries: &[pollfd]) -> Expected {
     expected
 }
 
-fn announce(entry: &pollfd) {
+/// What the rings alone say of an entry. `None`: the kernel must be asked.
+fn answer_by_ring(entry: &pollfd) -> Option<i16> {
+    if entry.fd < 0 {
+        return Some(0);
+    }
+    let found = table::find(entry.fd)?;
+    let link = found.link()?;
+    if !readiness::is_by_ring(link) || entry.events & !(READABLE | WRITABLE | ENDS) != 0 {
+        return None;
+    }
+    let mut events = if readiness::has_unread(link) { entry.events & READABLE } else { 0 };
+    if entry.events & WRITABLE != 0 {
+        if !readiness::has_room(link) {
+            return None;
+        }
+        events |= entry.events & WRITABLE;
+    }
+    Some(events)
+}
+
+/// What the rings alone say of all entries: how many are ready, which then say how. `None`: the kernel must be asked.
+fn answer_by_rings(entries: &mut [pollfd]) -> Option<c_int> {
+    let mut count = 0;
+    for entry in entries.iter() {
+        count += c_int::from(answer_by_ring(entry)? != 0);
+    }
+    if count == 0 {
+        return Some(0);
+    }
+    count = 0;
+    for entry in entries {
+        entry.revents = answer_by_ring(entry).unwrap_or(0);
+        count += c_int::from(entry.revents != 0);
+    }
+    Some(count)
+}
+
+/// Returns what was announced, or 0.
+fn announce(entry: &pollfd) -> u64 {
     if entry.events & READABLE != 0
         && let Some(found) = table::find(entry.fd)
         && let Some(link) = found.link()
     {
-        link.announce();
+        let announced = link.announce();
         // After it: who wants the plain socket rings whoever has announced sleep.
-        plain::honour(&found, link, entry.fd);
+        plain::honour(link, entry.fd);
+        return announced;
+    }
+    0
+}
+
+fn awake(entry: &pollfd, announced: u64) {
+    if let Some(found) = table::find(entry.fd)
+        && let Some(link) = found.link()
+    {
+        link.awake(announced);
     }
 }
 
@@ -230,11 +300,16 @@ fn announce(entry: &pollfd) {
 fn merge(entries: &mut [pollfd], look_at_rings: bool) -> c_int {
     let mut count = 0;
     for entry in entries {
-        if entry.events & READABLE != 0
+        if (entry.events & READABLE != 0 || entry.revents & ENDS != 0)
             && let Some(found) = table::find(entry.fd)
         {
             if entry.revents & READABLE != 0 && !readiness::is_truly_readable(&found, entry.fd) {
                 entry.revents &= !READABLE;
+            }
+            if entry.revents & ENDS != 0
+                && let Some(link) = found.link()
+            {
+                readiness::ask_next(link);
             }
             if look_at_rings && readiness::is_ready(&found) {
                 entry.revents |= entry.events & READABLE;
@@ -295,7 +370,9 @@ impl Sets {
                 continue;
             }
             let _asleep = readiness::Asleep::new();
-            self.readers().for_each(|fd| announce(&pollfd { fd, events: libc::POLLIN, revents: 0 }));
+            self.readers().for_each(|fd| {
+                announce(&pollfd { fd, events: libc::POLLIN, revents: 0 });
+            });
             if self.any_ready() {
                 continue;
             }

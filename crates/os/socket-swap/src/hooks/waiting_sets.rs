@@ -81,16 +81,20 @@ unsafe fn wait(
                 None => continue,
             }
         }
-        let is_narrow = room.len() < 4 && epoll::any_ready(set);
+        // A call that does not wait asks about everything. Others need not ask the kernel each time while rings are busy.
+        let is_due = limit.is_zero() || governor::is_kernel_due(set);
+        let is_narrow = is_due && room.len() < 4 && epoll::any_ready(set);
         let kernel_first = is_narrow && TURNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         let for_rings = if kernel_first { 0 } else { (room.len() - room.len() / 4).max(1) };
-        let scanned = epoll::scan(set, &mut room[..for_rings]);
+        let epoll::Survey { count: scanned, expected } = epoll::scan(set, &mut room[..for_rings]);
         let (rings, rest) = room.split_at_mut(scanned);
         let mut found = scanned;
         // Before the kernel's wait begins it looks at everything by itself.
-        let expected = if scanned == 0 && !kernel_first { epoll::expected(set) } else { Expected::Nothing };
-        let looks = expected != Expected::Nothing && governor::will_look();
-        if !rest.is_empty() && (scanned > 0 || kernel_first || looks || limit.is_zero()) {
+        let may_look = scanned == 0 && !kernel_first && expected != Expected::Nothing;
+        let looks = may_look && governor::will_look();
+        if !rest.is_empty() && is_due && (scanned > 0 || kernel_first || looks || limit.is_zero()) {
+            epoll::tell_kernel(set);
+            governor::kernel_is_asked(set);
             let more = kernel(rest.as_mut_ptr(), rest.len() as c_int, Some(Duration::ZERO));
             if more < 0 && scanned == 0 {
                 return more;
@@ -120,7 +124,13 @@ fn sleep(
     let asleep = readiness::Asleep::new();
     epoll::announce(set);
     let news = epoll::any_ready(set);
-    let more = if news { 0 } else { kernel(room.as_mut_ptr(), room.len() as c_int, limit.left()) };
+    let more = if news {
+        0
+    } else {
+        // After this thread has counted itself among the sleepers, from which on changes are told at once.
+        epoll::tell_kernel(set);
+        kernel(room.as_mut_ptr(), room.len() as c_int, limit.left())
+    };
     if asleep.was_last() {
         epoll::awake(set);
     }

@@ -7,6 +7,16 @@ pub(crate) struct Reference {
     pub(crate) link: Link,
     pub(crate) reads: AtomicU32,
     pub(crate) barred: AtomicBool,
+    pub(crate) flags: Flags,
+}
+
+/// Everything blocks.
+pub(crate) struct Flags;
+
+impl Flags {
+    pub(crate) fn is_nonblocking(&self, ask: impl FnOnce() -> bool) -> bool {
+        ask()
+    }
 }
 
 impl Reference {

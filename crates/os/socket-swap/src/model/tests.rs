@@ -1,6 +1,6 @@
 //! The models. Each side is one thread with the library's own sending, receiving and going back.
 
-use super::table::Reference;
+use super::table::{Flags, Reference};
 use super::{real, segment, without_fences};
 use crate::buffers::{Buffers, part};
 use crate::link::{CAPACITY, Link, Word, stance};
@@ -33,7 +33,7 @@ impl Side {
             let at = bytes.as_mut_ptr().cast();
             let wanted = (total - all.len()).min(bytes.len());
             let parts = [part(at, wanted)];
-            let call = Receiving { fd: self.fd, buffers: Buffers::new(&parts), flags: 0 };
+            let call = Receiving { fd: self.fd, buffers: Buffers::new(&parts), flags: 0, with_control: false };
             // SAFETY: the bytes outlive the call.
             let mut kernel = |fd, more| real::outcome(unsafe { real::recv(fd, at, wanted, more) });
             let count = receive(&self.connection, &self.connection.link, &call, &mut kernel);
@@ -66,7 +66,10 @@ fn sides(first_mode: u64) -> (Side, Side) {
         link.set(Word::Stance, stance::READY);
         // The clock stands still, so nobody looks whether the other lives.
         link.set(Word::LookedAt, 1);
-        Side { fd, connection: Reference { link, reads: AtomicU32::new(2), barred: AtomicBool::new(false) } }
+        Side {
+            fd,
+            connection: Reference { link, reads: AtomicU32::new(2), barred: AtomicBool::new(false), flags: Flags },
+        }
     };
     (side(0, own_a, other_b), side(1, own_b, other_a))
 }

@@ -117,6 +117,33 @@ static void epoll_many_client(int fd) {
     tell();
 }
 
+/* As some servers: a set gets the socket before it is connected. */
+static void set_before_connect_client(int fd) {
+    char path[] = "/tmp/conformance-XXXXXX", byte = 'b';
+    if (!mkdtemp(path)) _exit(81);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/s", path);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), set = epoll_create1(EPOLL_CLOEXEC);
+    result("bind", bind(listener, (struct sockaddr *)&address, sizeof address));
+    result("listen", listen(listener, 1));
+    int end = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), late = 0;
+    struct epoll_event event = {EPOLLIN | EPOLLET, {.u64 = 5}};
+    result("add", epoll_ctl(set, EPOLL_CTL_ADD, end, &event));
+    result("connect", connect(end, (struct sockaddr *)&address, sizeof address));
+    int other = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    while (epoll_wait(set, &event, 1, 0) == 1) {}
+    for (int turn = 0; turn < 100; turn++) {
+        if (write(other, &byte, 1) != 1 || epoll_wait(set, &event, 1, 1000) != 1) late++;
+        if (read(end, &byte, 1) != 1 || write(end, &byte, 1) != 1 || read(other, &byte, 1) != 1) late++;
+    }
+    say("late %d", late);
+    close(listener);
+    unlink(address.sun_path);
+    rmdir(path);
+    (void)fd;
+    tell();
+}
+
 struct waiter {
     int set, count;
     pthread_t thread;
@@ -336,6 +363,7 @@ const struct one_case set_cases[] = {
     {"select-many", idle, select_many_client},
     {"poll-many", idle, poll_many_client},
     {"epoll-many", idle, epoll_many_client},
+    {"set-before-connect", idle, set_before_connect_client},
     {"exclusive", answer_once, exclusive_client},
     {"prefork", idle, prefork_client},
     {"edge-again", edge_again_server, edge_again_client},
