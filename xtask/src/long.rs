@@ -42,7 +42,7 @@ const RUNS: [Long; 25] = [
     },
     Long {
         name: "swap",
-        about: "swapped sockets: 10,000 connections, and a thousand seeds of random calls beside plain ones (about 3 minutes)",
+        about: "swapped sockets: 10,000 connections, a thousand seeds of random calls beside plain ones, valgrind, AddressSanitizer (about 9 minutes)",
         program: "cargo",
         arguments: &["test", "--release", "--package=socket-swap", "--tests", "--", "--ignored", "--nocapture"],
         environment: &[],
