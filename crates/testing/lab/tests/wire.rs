@@ -175,7 +175,7 @@ fn calm_lateness(grid: Grid, stalls: &Stalls, phases: &[Vec<Sighting>]) -> (Late
 fn check_counts(grid: Grid, stalls: &Stalls, direction: Direction, sightings: &[Sighting]) {
     let counts = SlotCounts::new(grid, direction, sightings);
     let times = || sightings.iter().filter(|sighting| sighting.direction == direction).map(|sighting| sighting.at);
-    let (Some(first), Some(last)) = (times().next(), times().last()) else {
+    let (Some(first), Some(last)) = (times().next(), times().next_back()) else {
         panic!("{direction}: nothing was recorded")
     };
     let dues = std::iter::successors(Some(grid.due(first) + SLOT), |due| Some(*due + SLOT));
