@@ -21,7 +21,8 @@ pub const SPARES: usize = 2;
 pub const ADDED_SPARE_MAX: usize = 2;
 /// 30 days.
 pub const PERIOD_S: u64 = 30 * DAY_S;
-/// A guard is kept for 60 to 120 days, drawn when it is added.
+/// A guard is kept for 60 to 120 days, drawn when it is added and once more when it is first used: a spare one that has to step in
+/// late would otherwise soon have to be replaced by yet another one.
 pub const LIFETIME_S: (u64, u64) = (60 * DAY_S, 120 * DAY_S);
 /// A guard that is in no document for so long is forgotten; until then it has its place back when it returns.
 pub const UNLISTED_S: u64 = 7 * DAY_S;
@@ -145,7 +146,7 @@ impl Guards {
 
     /// A guard answered: its handshake was completed. The first time it takes its place behind those that did before. Returns true
     /// when the file has to be written.
-    pub fn handle_answered(&mut self, unix_s: u64, node: &NodeId) -> bool {
+    pub fn handle_answered(&mut self, unix_s: u64, node: &NodeId, rng: &mut impl Rng) -> bool {
         let Some(place) = self.guards.iter().position(|guard| guard.node_id == *node) else { return false };
         let away = self.answered_s.is_none_or(|last| unix_s.saturating_sub(last) > NETWORK_AWAY_S);
         self.answered_s = Some(unix_s);
@@ -162,6 +163,7 @@ impl Guards {
         let last = behind.checked_sub(1).and_then(|last| self.guards[last].confirmed_s);
         // Ascending, even if the clock was put back.
         guard.confirmed_s = last.max(Some(unix_s));
+        guard.until_s = draw_until(unix_s, rng);
         self.guards.insert(behind, guard);
         true
     }
@@ -192,13 +194,12 @@ impl Guards {
             guard.until_s = guard.until_s.min(unix_s.saturating_add(LIFETIME_S.1));
             guard.retry_s = guard.retry_s.min(unix_s.saturating_add(2 * RETRY_MAX_S));
         }
-        self.guards.retain(|guard| {
-            guard.until_s > unix_s && guard.unlisted_s.is_none_or(|since| unix_s - since < UNLISTED_S)
-        });
+        self.guards
+            .retain(|guard| guard.until_s > unix_s && guard.unlisted_s.is_none_or(|since| unix_s - since < UNLISTED_S));
         while self.listed().count() < self.wanted() && self.added.len() < self.added_max() {
             let Some(node_id) = self.draw(relays, rng) else { break };
             self.make_room();
-            let until_s = unix_s.saturating_add(LIFETIME_S.0 + sample::below(LIFETIME_S.1 - LIFETIME_S.0 + 1, rng));
+            let until_s = draw_until(unix_s, rng);
             let (confirmed_s, unlisted_s, failures, retry_s) = (None, None, 0, 0);
             self.guards.push(Guard { node_id, until_s, confirmed_s, unlisted_s, failures, retry_s });
             self.added.push(unix_s);
@@ -218,6 +219,10 @@ impl Guards {
             self.guards.remove(oldest.expect("a set that is full of listed guards needs no further one"));
         }
     }
+}
+
+fn draw_until(unix_s: u64, rng: &mut impl Rng) -> u64 {
+    unix_s.saturating_add(LIFETIME_S.0 + sample::below(LIFETIME_S.1 - LIFETIME_S.0 + 1, rng))
 }
 
 impl fmt::Debug for Guards {

@@ -8,8 +8,8 @@ mod rules;
 mod weight;
 
 pub use guards::{
-    ADDED_SPARE_MAX, GUARDS_MAX, GuardStatus, Guards, GuardsFileError, LIFETIME_S, PERIOD_S, PrimariesError,
-    SPARES, UNLISTED_S,
+    ADDED_SPARE_MAX, GUARDS_MAX, GuardStatus, Guards, GuardsFileError, LIFETIME_S, PERIOD_S, PrimariesError, SPARES,
+    UNLISTED_S,
 };
 pub use paths::{Choice, GUARDS_SPARE_MAX, Path};
 pub use refusal::{Cause, Refusal, Remedy};

@@ -43,7 +43,13 @@ impl Path {
     pub fn places(&self) -> impl Iterator<Item = (NodeId, Place)> + '_ {
         let last = self.0.len() - 1;
         self.0.iter().enumerate().map(move |(number, node)| {
-            let place = if number == last { Place::Exit } else if number == 0 { Place::Guard } else { Place::Middle };
+            let place = if number == last {
+                Place::Exit
+            } else if number == 0 {
+                Place::Guard
+            } else {
+                Place::Middle
+            };
             (*node, place)
         })
     }

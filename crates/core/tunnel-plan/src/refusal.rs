@@ -24,7 +24,9 @@ pub enum Cause {
         relays: usize,
     },
     /// A path of one hop begins at its exit, so that has to answer clients.
-    #[error("a path of one hop needs a relay with the roles `guard` and `exit`, and none of the network's {exits} exits has both")]
+    #[error(
+        "a path of one hop needs a relay with the roles `guard` and `exit`, and none of the network's {exits} exits has both"
+    )]
     NoDoor {
         /// Relays with the role `exit`.
         exits: usize,
@@ -39,7 +41,9 @@ pub enum Cause {
     #[error("a further leg leads to the tunnel's exit, which is no longer an exit of the network or not allowed")]
     ExitLeft,
     /// Fewer relays with the role `guard` than legs.
-    #[error("legs never share a guard, so {needed} relays with the role `guard` are needed, and the network has {found}")]
+    #[error(
+        "legs never share a guard, so {needed} relays with the role `guard` are needed, and the network has {found}"
+    )]
     FewGuards {
         /// In the network.
         found: usize,
@@ -108,7 +112,9 @@ impl fmt::Display for Remedy {
                 match relax {
                     Some(Relaxation::SharedMiddles) => f.write_str("allow legs to share middles, ")?,
                     Some(Relaxation::SharedOperators) => {
-                        f.write_str("allow paths within one operator or subnet (its operator may then see both ends), ")?;
+                        f.write_str(
+                            "allow paths within one operator or subnet (its operator may then see both ends), ",
+                        )?;
                     }
                     Some(Relaxation::Nothing) | None => {}
                 }
@@ -122,7 +128,9 @@ impl fmt::Display for Remedy {
                 let or = if *fewer_legs { ", or ask for fewer legs" } else { "" };
                 write!(f, "check this machine's network and wait, they are tried again{or}")
             }
-            Self::AskOther => f.write_str("ask for another destination, or the operators for an exit that allows this one"),
+            Self::AskOther => {
+                f.write_str("ask for another destination, or the operators for an exit that allows this one")
+            }
             Self::NewTunnel => f.write_str("build a new tunnel"),
         }
     }

@@ -30,7 +30,9 @@ pub enum GuardsFileError {
     #[error("line 3 is not `primaries` and a number from 1 to {LEGS_MAX}")]
     Primaries,
     /// A line is neither an addition nor a guard, or is written in another way.
-    #[error("line {line} is neither `added` and a time nor `guard`, a node id and its times, each written as this program does")]
+    #[error(
+        "line {line} is neither `added` and a time nor `guard`, a node id and its times, each written as this program does"
+    )]
     Line {
         /// Its number.
         line: usize,
@@ -44,7 +46,9 @@ pub enum GuardsFileError {
         error: KeyTextError,
     },
     /// Additions ascend, then guards follow: first those that were used, each once.
-    #[error("line {line} is out of order: `added` ascending, then guards with `confirmed`, ascending, then others, each guard once")]
+    #[error(
+        "line {line} is out of order: `added` ascending, then guards with `confirmed`, ascending, then others, each guard once"
+    )]
     Order {
         /// Its number.
         line: usize,

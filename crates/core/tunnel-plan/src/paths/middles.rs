@@ -58,12 +58,7 @@ impl Choice<'_> {
 
 /// Gives a leg a middle, moving legs that have one to others if need be (augmenting paths). The depth is at most the number of
 /// legs.
-fn place(
-    leg: usize,
-    possible: &[Vec<usize>],
-    holder: &mut BTreeMap<usize, usize>,
-    seen: &mut BTreeSet<usize>,
-) -> bool {
+fn place(leg: usize, possible: &[Vec<usize>], holder: &mut BTreeMap<usize, usize>, seen: &mut BTreeSet<usize>) -> bool {
     for middle in &possible[leg] {
         if seen.insert(*middle) {
             let other = holder.get(middle).copied();

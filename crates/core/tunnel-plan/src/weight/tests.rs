@@ -25,7 +25,8 @@ fn no_operator_has_more_than_a_third() {
     assert_eq!(weights(&relays, Place::Guard), [5_400, 3_600, 9_000, 9_000]);
     let four = [rated(GUARD, 0, 60_000), rated(GUARD, 1, 10_000), rated(GUARD, 2, 10_000), rated(GUARD, 3, 10_000)];
     assert_eq!(weights(&four, Place::Guard), [15_000, 10_000, 10_000, 10_000]);
-    let two_large = [rated(GUARD, 0, 90_000), rated(GUARD, 1, 50_000), rated(GUARD, 2, 20_000), rated(GUARD, 3, 20_000)];
+    let two_large =
+        [rated(GUARD, 0, 90_000), rated(GUARD, 1, 50_000), rated(GUARD, 2, 20_000), rated(GUARD, 3, 20_000)];
     assert_eq!(weights(&two_large, Place::Guard), [40_000, 40_000, 20_000, 20_000]);
     let fair = [rated(GUARD, 0, 30_000), rated(GUARD, 1, 30_000), rated(GUARD, 2, 30_000), rated(GUARD, 3, 30_000)];
     assert_eq!(weights(&fair, Place::Guard), [30_000; 4]);

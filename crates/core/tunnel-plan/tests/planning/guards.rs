@@ -29,8 +29,8 @@ fn a_failing_guard_keeps_its_place_and_is_tried_again() {
     let order = guards.usable(NOW);
     assert_eq!((order.len(), guards.wanted(), guards.added_max()), (4, 4, 6));
     for guard in &order[..2] {
-        assert!(guards.handle_answered(NOW, guard), "first used");
-        assert!(!guards.handle_answered(NOW + 1, guard), "nothing new to write");
+        assert!(guards.handle_answered(NOW, guard, &mut rng), "first used");
+        assert!(!guards.handle_answered(NOW + 1, guard, &mut rng), "nothing new to write");
     }
     let (mut now, mut waits) = (NOW + 1, Vec::new());
     for _ in 0..12 {
@@ -45,7 +45,7 @@ fn a_failing_guard_keeps_its_place_and_is_tried_again() {
     assert!((30..=37).contains(&waits[0]) && (60..=75).contains(&waits[1]), "{waits:?}");
     assert!(waits[8..].iter().all(|wait| (1800..=2250).contains(wait)), "{waits:?}");
     assert!(!guards.handle_relays(now, &relays, &mut rng), "failing replaces nothing");
-    guards.handle_answered(now, &order[0]);
+    guards.handle_answered(now, &order[0], &mut rng);
     assert_eq!((guards.usable(now), guards.poll_retry(now)), (order, None));
 }
 
@@ -55,8 +55,8 @@ fn used_guards_come_first_and_after_an_outage_all_are_tried_at_once() {
     let mut guards = fresh(&relays);
     let order = guards.usable(NOW);
     guards.handle_failed(NOW, &order[0], &mut rng);
-    guards.handle_answered(NOW + 1, &order[2]);
-    guards.handle_answered(NOW + 2, &order[1]);
+    guards.handle_answered(NOW + 1, &order[2], &mut rng);
+    guards.handle_answered(NOW + 2, &order[1], &mut rng);
     let now_first = [order[2], order[1], order[0], order[3]];
     assert_eq!(guards.usable(NOW + 40), now_first);
     let primary: Vec<NodeId> = guards.status().filter(|guard| guard.is_primary).map(|guard| guard.node_id).collect();
@@ -68,7 +68,7 @@ fn used_guards_come_first_and_after_an_outage_all_are_tried_at_once() {
         }
     }
     let back = NOW + 7_200;
-    guards.handle_answered(back, &order[3]);
+    guards.handle_answered(back, &order[3], &mut rng);
     assert_eq!(guards.usable(back)[..2], now_first[..2], "not the one that happened to be tried first");
 }
 
@@ -91,7 +91,8 @@ fn guards_go_when_they_left_or_their_time_is_over() {
     assert!(!guards.usable(NOW + DAY + UNLISTED_S + 1).contains(&order[0]), "until it was gone for a week");
     let first = guards.status().map(|guard| guard.until_s).min().expect("guards");
     assert!((NOW + LIFETIME_S.0..=NOW + LIFETIME_S.1).contains(&first));
-    let kept: BTreeSet<NodeId> = guards.status().filter(|guard| guard.until_s > first).map(|guard| guard.node_id).collect();
+    let kept: BTreeSet<NodeId> =
+        guards.status().filter(|guard| guard.until_s > first).map(|guard| guard.node_id).collect();
     guards.handle_relays(first, &all, &mut rng);
     let after: BTreeSet<NodeId> = guards.usable(first).into_iter().collect();
     assert!(after.len() == 4 && after.is_superset(&kept), "only what is over goes");
@@ -103,8 +104,8 @@ fn a_clock_that_was_wrong_for_a_while_does_no_lasting_harm() {
     let mut guards = Guards::new(NETWORK, 2).expect("two");
     guards.handle_relays(NOW + 3_000 * DAY, &relays, &mut rng);
     let order = guards.usable(u64::MAX / 4);
-    guards.handle_answered(NOW + 3_000 * DAY, &order[1]);
-    guards.handle_answered(NOW, &order[2]);
+    guards.handle_answered(NOW + 3_000 * DAY, &order[1], &mut rng);
+    guards.handle_answered(NOW, &order[2], &mut rng);
     guards.handle_relays(NOW, &relays, &mut rng);
     assert!(guards.status().all(|guard| guard.until_s <= NOW + LIFETIME_S.1));
     assert_eq!(Guards::parse(&guards.text(), NETWORK).expect("it is good").text(), guards.text());
@@ -132,15 +133,16 @@ fn mistakes_in_the_file_have_a_line() {
     assert_eq!(refused(&format!("{text}{last}\n")), GuardsFileError::Order { line: 12 });
     assert_eq!(refused(&text.replace(last, &format!("{last} confirmed 1"))), GuardsFileError::Order { line: 11 });
     for wrong in [" confirmed", " confirmed 01", " unlisted 1 confirmed 1", " since 1", " "] {
-        assert_eq!(refused(&text.replace(last, &format!("{last}{wrong}"))), GuardsFileError::Line { line: 11 }, "{wrong}");
+        assert_eq!(
+            refused(&text.replace(last, &format!("{last}{wrong}"))),
+            GuardsFileError::Line { line: 11 },
+            "{wrong}"
+        );
     }
     assert!(matches!(refused(&text.replacen("guard hwn1", "guard hwn2", 1)), GuardsFileError::Key { line: 8, .. }));
     let many = text.replacen("added 1764374400\n", &"added 1764374400\n".repeat(18), 1);
     assert_eq!(refused(&many), GuardsFileError::TooMany { line: 24 });
-    assert_eq!(
-        refused(&many).to_string(),
-        "line 24 is one too many: there are at most 20 guards and 20 additions"
-    );
+    assert_eq!(refused(&many).to_string(), "line 24 is one too many: there are at most 20 guards and 20 additions");
 }
 
 #[derive(Debug, Clone)]
@@ -176,7 +178,7 @@ proptest! {
                 Step::Wait(time) => now += time,
                 Step::Document(first, count) => relays = network(first..first + count),
                 Step::Answered(place) => {
-                    if let Some(guard) = guards.usable(now).get(place) { guards.handle_answered(now, guard); }
+                    if let Some(guard) = guards.usable(now).get(place) { guards.handle_answered(now, guard, &mut rng); }
                 }
                 Step::Failed(place) => {
                     if let Some(guard) = guards.usable(now).get(place) { guards.handle_failed(now, guard, &mut rng); }

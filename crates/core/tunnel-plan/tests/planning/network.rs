@@ -84,7 +84,9 @@ pub(crate) fn choose(
 /// Which rule some paths break, looked up in the descriptors alone.
 pub(crate) fn broken_rule(descriptors: &[Descriptor], rules: PathRules, paths: &[Path]) -> Option<&'static str> {
     let find = |node: &NodeId| descriptors.iter().find(|relay| relay.node_id == *node);
-    if paths.len() != usize::from(rules.legs()) || paths.iter().any(|path| path.hops().len() != usize::from(rules.hops())) {
+    if paths.len() != usize::from(rules.legs())
+        || paths.iter().any(|path| path.hops().len() != usize::from(rules.hops()))
+    {
         return Some("number");
     }
     if paths.iter().any(|path| path.exit() != paths[0].exit()) {
@@ -120,7 +122,8 @@ pub(crate) fn broken_rule(descriptors: &[Descriptor], rules: PathRules, paths: &
 }
 
 fn too_near(one: &Descriptor, other: &Descriptor, relaxation: Relaxation) -> Option<&'static str> {
-    let subnets = |relay: &Descriptor| relay.addresses.iter().map(|address| Subnet::of(address.ip())).collect::<BTreeSet<_>>();
+    let subnets =
+        |relay: &Descriptor| relay.addresses.iter().map(|address| Subnet::of(address.ip())).collect::<BTreeSet<_>>();
     let strict = relaxation < Relaxation::SharedOperators;
     match () {
         () if one.node_id == other.node_id => Some("relay twice"),

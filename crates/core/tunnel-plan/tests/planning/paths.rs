@@ -122,7 +122,8 @@ fn exists(descriptors: &[Descriptor], rules: PathRules, guards: &[NodeId]) -> bo
             good.extend(names.iter().filter_map(|exit| path([*guard, *middle, *exit])));
         }
     }
-    let both = |one: &Path| good.iter().any(|other| broken_rule(descriptors, rules, &[one.clone(), other.clone()]).is_none());
+    let both =
+        |one: &Path| good.iter().any(|other| broken_rule(descriptors, rules, &[one.clone(), other.clone()]).is_none());
     if rules.legs() == 1 { !good.is_empty() } else { good.iter().any(both) }
 }
 
@@ -135,7 +136,8 @@ fn made_path(hops: [NodeId; 3], descriptors: &[Descriptor], rules: PathRules) ->
         relay.roles.middle &= relay.node_id == middle;
         relay.roles.exit &= relay.node_id == exit;
     }
-    let paths = choose(&Relays::from_descriptors(&left), rules.relaxed(Relaxation::SharedOperators), &[guard], &mut rng(1));
+    let paths =
+        choose(&Relays::from_descriptors(&left), rules.relaxed(Relaxation::SharedOperators), &[guard], &mut rng(1));
     paths.ok().filter(|paths| broken_rule(descriptors, rules, paths).is_none()).map(|mut paths| paths.remove(0))
 }
 
@@ -197,8 +199,9 @@ fn bandwidth_decides_how_often() {
     // Operators with one relay each: nothing is capped or at the floor.
     let classes: [u8; 6] = [20, 21, 22, 23, 24, 24];
     let mut relays: Vec<Descriptor> = (0..4).map(|number| relay(number, INNER)).collect();
-    let exits = classes.iter().zip(10..).map(|(class, number)| {
-        Descriptor { bandwidth: RateClass::new(*class).expect("a class"), ..relay(number, EXIT) }
+    let exits = classes.iter().zip(10..).map(|(class, number)| Descriptor {
+        bandwidth: RateClass::new(*class).expect("a class"),
+        ..relay(number, EXIT)
     });
     relays.extend(exits);
     let (index, guards) = (Relays::from_descriptors(&relays), guards_of(&relays));
@@ -206,14 +209,19 @@ fn bandwidth_decides_how_often() {
     let mut generator = rand_chacha::ChaCha20Rng::seed_from_u64(seed);
     let mut counts: BTreeMap<NodeId, u32> = BTreeMap::new();
     for _ in 0..draws {
-        *counts.entry(choose(&index, rules(3, 1), &guards, &mut generator).expect("enough")[0].exit()).or_default() += 1;
+        *counts.entry(choose(&index, rules(3, 1), &guards, &mut generator).expect("enough")[0].exit()).or_default() +=
+            1;
     }
     let total: u64 = classes.iter().map(|class| RateClass::new(*class).expect("a class").bits_per_second()).sum();
-    let chi: f64 = classes.iter().zip(10..).map(|(class, number)| {
-        let bits = RateClass::new(*class).expect("a class").bits_per_second() as f64;
-        let expected = f64::from(draws) * bits / total as f64;
-        (f64::from(counts[&id(number)]) - expected).powi(2) / expected
-    }).sum();
+    let chi: f64 = classes
+        .iter()
+        .zip(10..)
+        .map(|(class, number)| {
+            let bits = RateClass::new(*class).expect("a class").bits_per_second() as f64;
+            let expected = f64::from(draws) * bits / total as f64;
+            (f64::from(counts[&id(number)]) - expected).powi(2) / expected
+        })
+        .sum();
     // Five degrees of freedom: above 25.7 once in 10,000 seeds.
     assert!(chi < 25.7, "chi square {chi}, {counts:?}, seed {seed}");
     assert!((index.share(&id(10), Place::Exit) - 8_192_000.0 / total as f64).abs() < 1e-6);

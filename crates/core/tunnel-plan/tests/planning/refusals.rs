@@ -110,8 +110,5 @@ fn numbers() {
     assert_eq!(said(4, 1), "a path has 1 to 3 hops, not 4");
     assert_eq!(said(3, 0), "a tunnel has 1 to 8 legs, not 0");
     assert_eq!(said(3, 9), "a tunnel has 1 to 8 legs, not 9");
-    assert_eq!(
-        said(1, 2),
-        "2 legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg"
-    );
+    assert_eq!(said(1, 2), "2 legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg");
 }
