@@ -103,6 +103,22 @@ fn middles() {
     assert!(said(&four[..2], strictest, &guards_of(&four)).contains("legs"), "guards are never shared");
 }
 
+/// The table of the README.
+#[test]
+fn the_least_networks() {
+    let of = |count: u16, operators: u16| -> Vec<Descriptor> {
+        (0..count).map(|number| run_by(number % operators, relay(number, ALL))).collect()
+    };
+    let is_enough = |network: &[Descriptor], relaxation| {
+        let relays = Relays::from_descriptors(network);
+        choose(&relays, rules(3, 2).relaxed(relaxation), &guards_of(network), &mut rng(1)).is_ok()
+    };
+    let (nothing, middles, operators) = (Relaxation::Nothing, Relaxation::SharedMiddles, Relaxation::SharedOperators);
+    assert!(is_enough(&of(5, 3), nothing) && !is_enough(&of(4, 4), nothing) && !is_enough(&of(5, 2), nothing));
+    assert!(is_enough(&of(3, 3), middles) && !is_enough(&of(2, 2), middles) && !is_enough(&of(6, 2), middles));
+    assert!(is_enough(&of(3, 1), operators) && !is_enough(&of(2, 2), operators));
+}
+
 #[test]
 fn numbers() {
     let said = |hops, legs| PathRules::new(hops, legs).expect_err("no tunnel").to_string();

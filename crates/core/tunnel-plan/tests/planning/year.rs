@@ -99,8 +99,8 @@ fn fractions(mut client: impl FnMut(&mut ChaCha20Rng) -> Year) -> (f64, f64, f64
     (f64::from(bad) / clients, reached as f64 / clients, hours as f64 / (clients * 8_760.0))
 }
 
-/// 300 clients: the standard error of a fraction near 0.6 is 0.028, and the bounds leave four of them around what 300 other seeds
-/// gave (0.62, and 0.76 under attack), so that one set of seeds in 10,000 would miss one.
+/// With 300 clients the standard error of a fraction near 0.6 is 0.028. The bounds leave four of them around what these seeds give
+/// (0.62, and 0.76 under attack): about one other set of seeds in 10,000 would miss one.
 #[test]
 fn few_clients_ever_use_a_bad_guard() {
     let relays = network();
