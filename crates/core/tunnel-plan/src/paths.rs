@@ -1,0 +1,248 @@
+//! The choice of paths: guards as they come, an exit that suits them, middles that suit both.
+
+mod middles;
+
+use crate::refusal::{Cause, Refusal, Remedy};
+use crate::relays::{Place, Relays};
+use crate::rules::{PathRules, Relaxation};
+use crate::weight::draw;
+use identity::NodeId;
+use rand_chacha::rand_core::Rng;
+use std::collections::BTreeSet;
+
+/// Guards that are looked at beyond the number of new legs, in their order, when the first ones suit no exit. Those behind
+/// are left alone: the tunnel is refused.
+pub const GUARDS_SPARE_MAX: usize = 2;
+
+/// Names of relays from the client to the exit: 1 to 3.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Path(Vec<NodeId>);
+
+impl Path {
+    /// The hops, the first one first.
+    pub fn hops(&self) -> &[NodeId] {
+        &self.0
+    }
+
+    /// Next to the client.
+    pub fn first(&self) -> NodeId {
+        self.0[0]
+    }
+
+    /// The last hop.
+    pub fn exit(&self) -> NodeId {
+        self.0[self.0.len() - 1]
+    }
+
+    /// Between the two, if there is one.
+    pub fn middle(&self) -> Option<NodeId> {
+        (self.0.len() > 2).then(|| self.0[1])
+    }
+
+    /// The hops with their places. The only hop of a path is its exit.
+    pub fn places(&self) -> impl Iterator<Item = (NodeId, Place)> + '_ {
+        let last = self.0.len() - 1;
+        self.0.iter().enumerate().map(move |(number, node)| {
+            let place = if number == last {
+                Place::Exit
+            } else if number == 0 {
+                Place::Guard
+            } else {
+                Place::Middle
+            };
+            (*node, place)
+        })
+    }
+
+    /// True when every hop is in `relays` and may still be where it is.
+    pub fn is_in(&self, relays: &Relays) -> bool {
+        let door = self.0.len() > 1 || relays.has(&self.0[0], Place::Guard);
+        door && self.places().all(|(node, place)| relays.has(&node, place))
+    }
+}
+
+/// What is known when paths are chosen.
+#[derive(Clone, Copy)]
+pub struct Choice<'a> {
+    /// Of the present document.
+    pub relays: &'a Relays,
+    /// What is asked of the paths.
+    pub rules: PathRules,
+    /// The client's guards that may be used now, the preferred ones first: [`crate::Guards::usable`].
+    pub guards: &'a [NodeId],
+    /// Which exits serve the purpose. Documents have no exit policies yet; whoever knows more says so here.
+    pub allows: &'a dyn Fn(&NodeId) -> bool,
+    /// The legs that a tunnel already has; none for a new one.
+    pub legs: &'a [Path],
+}
+
+/// One exit with guards for it.
+struct Candidate {
+    /// Places in the order of guards; the last one decides first.
+    ranks: Vec<usize>,
+    guards: Vec<usize>,
+    exit: usize,
+}
+
+impl Choice<'_> {
+    /// Chooses the paths of the legs that are missing, all to one exit.
+    ///
+    /// The guards come first: the first ones that suit any exit are taken, and the exit is drawn among those that suit them. So
+    /// what is asked for moves nobody to another guard while there is an exit for the first ones. Exit and middles are drawn by
+    /// weight.
+    ///
+    /// # Errors
+    /// When the rules cannot be kept; it says which, and what helps.
+    pub fn paths(&self, rng: &mut impl Rng) -> Result<Vec<Path>, Refusal> {
+        let cause = match self.choose(rng) {
+            Ok(paths) => return Ok(paths),
+            Err(cause) => cause,
+        };
+        let all = [Relaxation::SharedMiddles, Relaxation::SharedOperators];
+        let mut weaker = all.into_iter().filter(|relaxation| *relaxation > self.rules.relaxation());
+        let relax = weaker.find(|relaxation| {
+            let relaxed = Choice { rules: self.rules.relaxed(*relaxation), ..*self };
+            relaxed.candidates().is_ok()
+        });
+        let fewer_legs = self.missing() > 1;
+        let remedy = match cause {
+            Cause::NoExit { .. } | Cause::NoDoor { .. } => Remedy::Grow { fewer_legs: false, relax: None },
+            Cause::NoneAllowed { .. } => Remedy::AskOther,
+            Cause::ExitLeft => Remedy::NewTunnel,
+            Cause::FewUsable { .. } => Remedy::Wait { fewer_legs },
+            Cause::FewGuards { .. } | Cause::GuardsNearExit { .. } | Cause::FewMiddles { .. } => {
+                Remedy::Grow { fewer_legs, relax }
+            }
+        };
+        Err(Refusal { cause, remedy })
+    }
+
+    fn choose(&self, rng: &mut impl Rng) -> Result<Vec<Path>, Cause> {
+        let candidates = self.candidates()?;
+        let best = candidates.iter().map(|each| &each.ranks).min().expect("there are candidates").clone();
+        let weighted: Vec<(usize, u64)> = (0..candidates.len())
+            .filter(|number| candidates[*number].ranks == best)
+            .map(|number| (number, self.relays.at(candidates[number].exit).weight(Place::Exit)))
+            .collect();
+        let chosen = draw(&weighted, rng).expect("exits have weight");
+        let Candidate { guards, exit, .. } = &candidates[chosen];
+        let name = |number: usize| self.relays.at(number).node_id;
+        let paths = match self.rules.hops() {
+            1 => vec![Path(vec![name(*exit)])],
+            2 => guards.iter().map(|guard| Path(vec![name(*guard), name(*exit)])).collect(),
+            _ => {
+                let middles = self.draw_middles(guards, *exit, rng);
+                let three = |(guard, middle): (&usize, usize)| Path(vec![name(*guard), name(middle), name(*exit)]);
+                guards.iter().zip(middles).map(three).collect()
+            }
+        };
+        Ok(paths)
+    }
+
+    fn missing(&self) -> usize {
+        usize::from(self.rules.legs()).saturating_sub(self.legs.len()).max(1)
+    }
+
+    /// Every exit that has guards and middles, with the first guards in their order that suit it; not empty.
+    fn candidates(&self) -> Result<Vec<Candidate>, Cause> {
+        let exits = self.exits()?;
+        if self.rules.hops() == 1 {
+            return Ok(exits.into_iter().map(|exit| Candidate { ranks: vec![], guards: vec![], exit }).collect());
+        }
+        let needed = self.missing();
+        let guards = self.free_guards(needed)?;
+        let (mut candidates, mut near, mut middles) = (Vec::new(), 0, None::<usize>);
+        for exit in exits {
+            let suits = |(_, guard): &(usize, usize)| *guard != exit && !self.too_near(*guard, exit);
+            let suitable: Vec<(usize, usize)> = guards.iter().copied().enumerate().filter(suits).collect();
+            near = near.max(suitable.len());
+            if suitable.len() < needed {
+                continue;
+            }
+            let first = &suitable[..suitable.len().min(needed + GUARDS_SPARE_MAX)];
+            for ranks in combinations(first.len(), needed) {
+                let guards: Vec<usize> = ranks.iter().map(|rank| first[*rank].1).collect();
+                let room = if self.rules.hops() == 3 { self.room(&guards, exit) } else { needed };
+                if room == needed {
+                    let ranks = ranks.iter().rev().map(|rank| first[*rank].0).collect();
+                    candidates.push(Candidate { ranks, guards, exit });
+                    break;
+                }
+                middles = middles.max(Some(room));
+            }
+        }
+        match middles {
+            _ if !candidates.is_empty() => Ok(candidates),
+            Some(found) => Err(Cause::FewMiddles { found, needed, relays: self.relays.count(Place::Middle) }),
+            None => Err(Cause::GuardsNearExit { found: near, needed }),
+        }
+    }
+
+    /// Exits that may be used; not empty.
+    fn exits(&self) -> Result<Vec<usize>, Cause> {
+        let all: Vec<usize> = self.relays.serving(Place::Exit).collect();
+        let allowed = |exit: &usize| (self.allows)(&self.relays.at(*exit).node_id);
+        if let Some(leg) = self.legs.first() {
+            let same = self.relays.find(&leg.exit()).filter(|exit| all.contains(exit) && allowed(exit));
+            return same.map(|exit| vec![exit]).ok_or(Cause::ExitLeft);
+        }
+        let (count, one_hop) = (all.len(), self.rules.hops() == 1);
+        if all.is_empty() {
+            return Err(Cause::NoExit { relays: self.relays.len() });
+        }
+        let doors: Vec<usize> =
+            all.into_iter().filter(|exit| !one_hop || self.relays.at(*exit).serves(Place::Guard)).collect();
+        if doors.is_empty() {
+            return Err(Cause::NoDoor { exits: count });
+        }
+        let exits: Vec<usize> = doors.into_iter().filter(allowed).collect();
+        if exits.is_empty() { Err(Cause::NoneAllowed { exits: count }) } else { Ok(exits) }
+    }
+
+    /// The guards that can be used and are on no leg, in their order; at least `needed`.
+    fn free_guards(&self, needed: usize) -> Result<Vec<usize>, Cause> {
+        let (found, all) = (self.relays.count(Place::Guard), needed + self.legs.len());
+        if found < all {
+            return Err(Cause::FewGuards { found, needed: all });
+        }
+        let used: BTreeSet<NodeId> = self.used(self.rules.keeps_middles_apart()).collect();
+        let (mut seen, mut guards) = (BTreeSet::new(), Vec::new());
+        for guard in self.guards.iter().filter(|guard| !used.contains(*guard)) {
+            let number = self.relays.find(guard).filter(|number| self.relays.at(*number).serves(Place::Guard));
+            guards.extend(number.filter(|number| seen.insert(*number)));
+        }
+        let found = guards.len();
+        if found < needed { Err(Cause::FewUsable { found, needed }) } else { Ok(guards) }
+    }
+
+    /// Relays of the legs that are there: all guards, and the middles if told so.
+    fn used(&self, middles: bool) -> impl Iterator<Item = NodeId> + '_ {
+        let guards = self.legs.iter().map(Path::first);
+        guards.chain(self.legs.iter().filter_map(move |leg| leg.middle().filter(|_| middles)))
+    }
+
+    /// True when two relays may not be on one path for who runs them and where they are.
+    fn too_near(&self, one: usize, other: usize) -> bool {
+        self.rules.keeps_operators_apart() && self.relays.are_near(one, other)
+    }
+}
+
+/// All ways to take `take` of `of` places, ascending inside, those that need the fewest places first.
+fn combinations(of: usize, take: usize) -> Vec<Vec<usize>> {
+    let places = |set: u32| (0..of).filter(move |place| set >> place & 1 == 1).collect::<Vec<_>>();
+    // As numbers, sets ascend by their last place, then by the one before.
+    (0..1_u32 << of).filter(|set| set.count_ones() as usize == take).map(places).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_guards_come_first() {
+        assert_eq!(combinations(3, 2), [vec![0, 1], vec![0, 2], vec![1, 2]]);
+        assert_eq!(combinations(2, 2), [vec![0, 1]]);
+        assert_eq!(combinations(10, 8).len(), 45);
+        assert_eq!(combinations(10, 8)[0], (0..8).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,72 @@
+//! Middles for several legs at once: drawn by weight, each draw only among those that leave one for every other leg.
+
+use super::Choice;
+use crate::relays::Place;
+use crate::weight::draw;
+use identity::NodeId;
+use rand_chacha::rand_core::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Choice<'_> {
+    /// How many of the legs can have a middle.
+    pub(super) fn room(&self, guards: &[usize], exit: usize) -> usize {
+        self.matched(&self.possible(guards, exit))
+    }
+
+    /// A middle for each guard. There must be room.
+    pub(super) fn draw_middles(&self, guards: &[usize], exit: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let mut possible = self.possible(guards, exit);
+        for leg in 0..guards.len() {
+            let mut left = possible[leg].clone();
+            loop {
+                let weighted: Vec<(usize, u64)> =
+                    left.iter().map(|middle| (*middle, self.relays.at(*middle).weight(Place::Middle))).collect();
+                let middle = draw(&weighted, rng).expect("there was room before this leg");
+                possible[leg] = vec![middle];
+                if self.matched(&possible) == guards.len() {
+                    break;
+                }
+                left.retain(|other| *other != middle);
+            }
+        }
+        possible.into_iter().flatten().collect()
+    }
+
+    /// For each leg, the middles that suit its guard and the exit and are nowhere else on the tunnel.
+    fn possible(&self, guards: &[usize], exit: usize) -> Vec<Vec<usize>> {
+        let apart = self.rules.keeps_middles_apart();
+        let used: BTreeSet<NodeId> = self.used(true).filter(|_| apart).collect();
+        let free = |middle: &usize| {
+            let elsewhere = apart && (guards.contains(middle) || used.contains(&self.relays.at(*middle).node_id));
+            *middle != exit && !elsewhere && !self.too_near(*middle, exit)
+        };
+        let middles: Vec<usize> = self.relays.serving(Place::Middle).filter(free).collect();
+        let suits = |guard: usize, middle: usize| middle != guard && !self.too_near(guard, middle);
+        let of = |guard: &usize| middles.iter().copied().filter(|middle| suits(*guard, *middle)).collect();
+        guards.iter().map(of).collect()
+    }
+
+    /// The most legs that can have a middle at once, each its own if they may not be shared.
+    fn matched(&self, possible: &[Vec<usize>]) -> usize {
+        if !self.rules.keeps_middles_apart() {
+            return possible.iter().filter(|middles| !middles.is_empty()).count();
+        }
+        let mut holder = BTreeMap::new();
+        (0..possible.len()).filter(|leg| place(*leg, possible, &mut holder, &mut BTreeSet::new())).count()
+    }
+}
+
+/// Gives a leg a middle, moving legs that have one to others if need be (augmenting paths). The depth is at most the number of
+/// legs.
+fn place(leg: usize, possible: &[Vec<usize>], holder: &mut BTreeMap<usize, usize>, seen: &mut BTreeSet<usize>) -> bool {
+    for middle in &possible[leg] {
+        if seen.insert(*middle) {
+            let other = holder.get(middle).copied();
+            if other.is_none_or(|other| place(other, possible, holder, seen)) {
+                holder.insert(*middle, leg);
+                return true;
+            }
+        }
+    }
+    false
+}

@@ -1,0 +1,92 @@
+//! What is asked of the paths of a tunnel.
+
+use thiserror::Error;
+
+/// Hops of a path at most, as circuits have.
+pub const HOPS_MAX: u8 = 3;
+/// Legs of a tunnel at most, as `conflux` has them.
+pub const LEGS_MAX: u8 = 8;
+
+/// Numbers that no tunnel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RulesError {
+    /// Paths have 1 to [`HOPS_MAX`] hops.
+    #[error("a path has 1 to {HOPS_MAX} hops, not {0}")]
+    Hops(u8),
+    /// Tunnels have 1 to [`LEGS_MAX`] legs.
+    #[error("a tunnel has 1 to {LEGS_MAX} legs, not {0}")]
+    Legs(u8),
+    /// The only hop is the exit, and legs share no first hop.
+    #[error("{0} legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg")]
+    OneHop(u8),
+}
+
+/// Which rules a network that is too small may break, each with all before it. Legs never share a guard, no path has a relay
+/// twice, and the exit is on it once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Relaxation {
+    /// None: relays of a path are of different operators and subnets, and no relay but the exit is on two legs.
+    #[default]
+    Nothing,
+    /// Legs may have the same middle, and one leg's middle may be another one's guard. Such a relay sees two legs of a tunnel, and
+    /// its failure ends both.
+    SharedMiddles,
+    /// Relays of a path may also be of one operator or subnet. Whoever runs a guard and the exit knows who talks to whom.
+    SharedOperators,
+}
+
+/// How long paths are, how many, and how strictly they are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PathRules {
+    hops: u8,
+    legs: u8,
+    relaxation: Relaxation,
+}
+
+impl PathRules {
+    /// `legs` paths of `hops` hops, with nothing relaxed.
+    ///
+    /// # Errors
+    /// When there is no such tunnel.
+    pub fn new(hops: u8, legs: u8) -> Result<Self, RulesError> {
+        if !(1..=HOPS_MAX).contains(&hops) {
+            return Err(RulesError::Hops(hops));
+        }
+        if !(1..=LEGS_MAX).contains(&legs) {
+            return Err(RulesError::Legs(legs));
+        }
+        if hops == 1 && legs > 1 {
+            return Err(RulesError::OneHop(legs));
+        }
+        Ok(Self { hops, legs, relaxation: Relaxation::Nothing })
+    }
+
+    /// The same with other rules relaxed.
+    #[must_use]
+    pub fn relaxed(self, relaxation: Relaxation) -> Self {
+        Self { relaxation, ..self }
+    }
+
+    /// Hops of each path.
+    pub fn hops(self) -> u8 {
+        self.hops
+    }
+
+    /// Number of paths.
+    pub fn legs(self) -> u8 {
+        self.legs
+    }
+
+    /// What is relaxed.
+    pub fn relaxation(self) -> Relaxation {
+        self.relaxation
+    }
+
+    pub(crate) fn keeps_middles_apart(self) -> bool {
+        self.relaxation < Relaxation::SharedMiddles
+    }
+
+    pub(crate) fn keeps_operators_apart(self) -> bool {
+        self.relaxation < Relaxation::SharedOperators
+    }
+}

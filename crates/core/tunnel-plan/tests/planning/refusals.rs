@@ -1,0 +1,130 @@
+//! Every refusal, word by word.
+
+use crate::network::{ALL, EXIT, INNER, choose, guards_of, id, relay, rng, run_by};
+use identity::NodeId;
+use network_document::{Descriptor, Roles};
+use tunnel_plan::{Choice, Path, PathRules, Relaxation, Relays};
+
+fn rules(hops: u8, legs: u8) -> PathRules {
+    PathRules::new(hops, legs).expect("a tunnel")
+}
+
+/// What is said when nothing can be chosen.
+fn said(descriptors: &[Descriptor], rules: PathRules, guards: &[NodeId]) -> String {
+    let refused = choose(&Relays::from_descriptors(descriptors), rules, guards, &mut rng(1));
+    refused.expect_err("too small").to_string()
+}
+
+fn chosen(descriptors: &[Descriptor], rules: PathRules) -> Vec<Path> {
+    let relays = Relays::from_descriptors(descriptors);
+    choose(&relays, rules, &guards_of(descriptors), &mut rng(1)).expect("relaxed enough")
+}
+
+#[test]
+fn exits() {
+    let inner: Vec<Descriptor> = (0..4).map(|number| relay(number, INNER)).collect();
+    let none = "a path needs a relay with the role `exit`, and of the network's 4 relays none has it; \
+                ask the network's operators for more relays";
+    assert_eq!(said(&inner, rules(3, 2), &guards_of(&inner)), none);
+    assert_eq!(
+        said(&[relay(1, EXIT)], rules(1, 1), &[]),
+        "a path of one hop needs a relay with the roles `guard` and `exit`, and none of the network's 1 exits has both; \
+         ask the network's operators for more relays"
+    );
+    assert_eq!(chosen(&[relay(1, ALL)], rules(1, 1))[0].hops(), [id(1)]);
+    let all: Vec<Descriptor> = (0..5).map(|number| relay(number, ALL)).collect();
+    let (relays, guards) = (Relays::from_descriptors(&all), guards_of(&all));
+    let mut choice = Choice { relays: &relays, rules: rules(3, 2), guards: &guards, allows: &|_| false, legs: &[] };
+    assert_eq!(
+        choice.paths(&mut rng(1)).expect_err("none is allowed").to_string(),
+        "1 exit that may be used is needed, and what was asked for allows 0 of the network's 5; \
+         ask for another destination, or the operators for an exit that allows this one"
+    );
+    let legs = &chosen(&all, rules(3, 2))[..1];
+    choice.legs = legs;
+    assert_eq!(
+        choice.paths(&mut rng(1)).expect_err("the exit is not allowed").to_string(),
+        "a further leg leads to the tunnel's exit, which is no longer an exit of the network or not allowed; build a new tunnel"
+    );
+}
+
+#[test]
+fn guards() {
+    let middle = Roles { guard: false, middle: true, exit: false };
+    let mut network = vec![relay(0, INNER), relay(1, middle), relay(2, middle), relay(3, EXIT)];
+    assert_eq!(
+        said(&network, rules(3, 2), &guards_of(&network)),
+        "legs never share a guard, so 2 relays with the role `guard` are needed, and the network has 1; \
+         ask for fewer legs, or ask the network's operators for more relays"
+    );
+    network.push(relay(4, INNER));
+    assert_eq!(
+        said(&network, rules(3, 2), &[id(0)]),
+        "legs never share a guard, so 2 of this client's guards are needed, and 1 can be used now; \
+         check this machine's network and wait, they are tried again, or ask for fewer legs"
+    );
+    assert_eq!(
+        said(&network, rules(3, 1), &[]),
+        "legs never share a guard, so 1 of this client's guards are needed, and 0 can be used now; \
+         check this machine's network and wait, they are tried again"
+    );
+    network[0] = run_by(3, relay(0, INNER));
+    let near = "a guard is not the exit, nor of its operator or subnet, so 2 guards apart from one exit are needed, and no exit \
+                has more than 1 of this client's; allow paths within one operator or subnet (its operator may then see both \
+                ends), ask for fewer legs, or ask the network's operators for more relays";
+    assert_eq!(said(&network, rules(3, 2), &guards_of(&network)), near);
+    assert_eq!(chosen(&network, rules(3, 2).relaxed(Relaxation::SharedOperators)).len(), 2);
+}
+
+#[test]
+fn middles() {
+    let four: Vec<Descriptor> = (0..4).map(|number| relay(number, ALL)).collect();
+    assert_eq!(
+        said(&four, rules(3, 2), &guards_of(&four)),
+        "2 middles are needed, of other operators and subnets than their guard and exit and each on one leg only, and of the \
+         network's 4 there is room for 1; allow legs to share middles, ask for fewer legs, or ask the network's operators for \
+         more relays"
+    );
+    let relaxed = chosen(&four, rules(3, 2).relaxed(Relaxation::SharedMiddles));
+    assert_ne!(relaxed[0].first(), relaxed[1].first());
+    // Two operators: each path has one relay too many.
+    let two: Vec<Descriptor> = (0..6).map(|number| run_by(number % 2, relay(number, ALL))).collect();
+    assert_eq!(
+        said(&two, rules(3, 1), &guards_of(&two)),
+        "1 middles are needed, of other operators and subnets than their guard and exit and each on one leg only, and of the \
+         network's 6 there is room for 0; allow paths within one operator or subnet (its operator may then see both ends), or \
+         ask the network's operators for more relays"
+    );
+    assert_eq!(chosen(&two, rules(2, 1)).len(), 1, "two hops need no middle");
+    // Nothing that may be relaxed helps two relays.
+    let pair = &two[..2];
+    assert!(said(pair, rules(3, 1), &guards_of(pair)).ends_with("for 0; ask the network's operators for more relays"));
+    let strictest = rules(3, 2).relaxed(Relaxation::SharedOperators);
+    assert!(said(&four[..2], strictest, &guards_of(&four)).contains("legs"), "guards are never shared");
+}
+
+/// The table of the README.
+#[test]
+fn the_least_networks() {
+    let of = |count: u16, operators: u16| -> Vec<Descriptor> {
+        (0..count).map(|number| run_by(number % operators, relay(number, ALL))).collect()
+    };
+    let is_enough = |network: &[Descriptor], relaxation| {
+        let relays = Relays::from_descriptors(network);
+        choose(&relays, rules(3, 2).relaxed(relaxation), &guards_of(network), &mut rng(1)).is_ok()
+    };
+    let (nothing, middles, operators) = (Relaxation::Nothing, Relaxation::SharedMiddles, Relaxation::SharedOperators);
+    assert!(is_enough(&of(5, 3), nothing) && !is_enough(&of(4, 4), nothing) && !is_enough(&of(5, 2), nothing));
+    assert!(is_enough(&of(3, 3), middles) && !is_enough(&of(2, 2), middles) && !is_enough(&of(6, 2), middles));
+    assert!(is_enough(&of(3, 1), operators) && !is_enough(&of(2, 2), operators));
+}
+
+#[test]
+fn numbers() {
+    let said = |hops, legs| PathRules::new(hops, legs).expect_err("no tunnel").to_string();
+    assert_eq!(said(0, 1), "a path has 1 to 3 hops, not 0");
+    assert_eq!(said(4, 1), "a path has 1 to 3 hops, not 4");
+    assert_eq!(said(3, 0), "a tunnel has 1 to 8 legs, not 0");
+    assert_eq!(said(3, 9), "a tunnel has 1 to 8 legs, not 9");
+    assert_eq!(said(1, 2), "2 legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg");
+}
