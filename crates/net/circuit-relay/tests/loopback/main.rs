@@ -1,20 +1,19 @@
 //! Three relays with real sockets, each in its thread, and a client made of the cores.
 
 mod client;
+mod rig;
 
 use circuit_relay::{CircuitRelay, Handle, JoinPoint, NothingJoined, RelaySettings, StartError};
 use client::Client;
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::Now;
-use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
-use onion::{CircuitEvent, CircuitKey, Interval, Reason};
-use relay_node::{Limits, NodeEvent, RelayNode, RelayNodeConfig};
-use shaping::RateClass;
-use std::net::{SocketAddr, UdpSocket};
+use network_document::NetworkDocument;
+use onion::{CircuitEvent, CircuitKey, Reason};
+use relay_node::{NodeEvent, RelayNode};
+use rig::{addresses, document, node_id, settings};
+use std::net::UdpSocket;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const INTERVAL: Interval = Interval(3);
 const SOON: Duration = Duration::from_secs(20);
 
 /// Sends back what comes out of circuits.
@@ -31,70 +30,6 @@ impl JoinPoint for Echo {
 
     fn poll_timeout(&self) -> Option<Instant> {
         None
-    }
-}
-
-fn node_id(relay: u8) -> NodeId {
-    NodeSecret::from_seed([relay; 32]).node_id()
-}
-
-fn onion_keys(relay: u8) -> OnionKeyFile {
-    let mut file = OnionKeyFile::default();
-    file.prepare(INTERVAL, [relay; 32]);
-    file
-}
-
-/// Ports that were free just now.
-fn addresses(count: u8) -> Vec<SocketAddr> {
-    let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
-}
-
-/// Relay 1 is the guard, the last one the exit.
-fn document(addresses: &[SocketAddr]) -> NetworkDocument {
-    let operator = OperatorSecret::from_seed([99; 32]);
-    let label = || Label::new("loopback", "name").expect("a label");
-    let charter = Charter::new(label(), Default::default(), vec![operator.operator_key()], 1).expect("a charter");
-    let describe = |(place, address): (usize, &SocketAddr)| {
-        let relay = place as u8 + 1;
-        let secret = NodeSecret::from_seed([relay; 32]);
-        let (guard, exit) = (place == 0, place + 1 == addresses.len());
-        let descriptor = Descriptor {
-            node_id: secret.node_id(),
-            link_key: LinkSecret::from_bytes([relay; 32]).link_key(),
-            door_key: DoorKey::from_bytes([relay; 32]),
-            onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
-            addresses: vec![*address],
-            hop_ports: None,
-            roles: Roles { guard, middle: !guard && !exit, exit },
-            operator: label(),
-            bandwidth: RateClass::FASTEST,
-        };
-        descriptor.sign(charter.network_id(), &secret).expect("a good descriptor")
-    };
-    let relays = addresses.iter().enumerate().map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), INTERVAL, relays).expect("a good draft");
-    draft.sign(&operator).expect("the operator");
-    draft.finish().expect("one is enough")
-}
-
-fn settings(relay: u8, listen: SocketAddr, document: &NetworkDocument) -> RelaySettings {
-    let node = RelayNodeConfig {
-        node_id: node_id(relay),
-        link_secret: LinkSecret::from_bytes([relay; 32]),
-        door_key: DoorKey::from_bytes([relay; 32]),
-        hops: None,
-        bandwidth: None,
-        limits: Limits::default(),
-    };
-    RelaySettings {
-        listen,
-        node,
-        document: document.clone(),
-        onion_keys: onion_keys(relay),
-        replay: None,
-        drain: Duration::from_secs(1),
-        seed: [relay; 32],
     }
 }
 
