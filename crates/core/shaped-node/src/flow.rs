@@ -7,6 +7,13 @@ use session::FlowId;
 use wire::flow::{FlowKind, Syn};
 use wire::local::QueueRef;
 
+/// Whose tunnel carries a flow: a name that outlives the tunnel, so that flows can wait for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// A link to the other node of a pair.
+    Link(LinkId),
+}
+
 /// Where the session side of a flow stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Far {
@@ -22,8 +29,7 @@ pub(crate) enum Far {
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) queue: QueueRef,
-    /// The link whose tunnel carries the flow.
-    pub(crate) owner: LinkId,
+    pub(crate) owner: Owner,
     pub(crate) client: u64,
     pub(crate) kind: FlowKind,
     pub(crate) far: Far,
@@ -47,7 +53,7 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(queue: QueueRef, owner: LinkId, client: u64, kind: FlowKind, far: Far) -> Self {
+    pub(crate) fn new(queue: QueueRef, owner: Owner, client: u64, kind: FlowKind, far: Far) -> Self {
         Self {
             queue,
             owner,

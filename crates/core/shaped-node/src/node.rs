@@ -1,6 +1,7 @@
 //! The node: links, their tunnels, and the near side, wired together.
 
-use crate::flow::Far;
+use crate::direct::Direct;
+use crate::flow::{Far, Owner};
 use crate::near::Near;
 use crate::pacing::{Ceilings, Grounds, Pacing, PacingConfig};
 use crate::parameters::{Mode, Parameters};
@@ -134,7 +135,7 @@ pub(crate) struct PeerLink {
     pub(crate) node: NodeId,
     /// Place of the link's packets in every slot plan.
     pub(crate) lane: usize,
-    pub(crate) tunnel: Option<Tunnel>,
+    pub(crate) direct: Option<Direct>,
     pub(crate) pacing: Pacing,
     /// Bytes of session packets that left since a rule last looked.
     pub(crate) sent_bytes: u64,
@@ -250,7 +251,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let peer = PeerLink {
             node,
             lane,
-            tunnel: None,
+            direct: None,
             pacing: Pacing::new(&self.config.pacing, grounds),
             sent_bytes: 0,
             up: false,
@@ -312,17 +313,17 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         // The packet that brought a link up may carry its first cell.
         self.settle_links(now);
         self.accept_circuit(now, link, head.circuit);
-        let known = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
-        match known.filter(|tunnel| tunnel.circuit == head.circuit) {
-            Some(tunnel) => tunnel.handle_cell(now.instant, &header, packet),
+        let known = self.peers.get_mut(&link).and_then(|peer| peer.direct.as_mut());
+        match known.filter(|direct| direct.circuit == head.circuit) {
+            Some(direct) => direct.handle_cell(now.instant, &header, packet),
             None => self.counters.unknown_circuit += 1,
         }
     }
 
     fn handle_destroy(&mut self, link: LinkId, head: CellHead) {
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        if let Some(mut tunnel) = peer.tunnel.take_if(|tunnel| tunnel.circuit == head.circuit) {
-            tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+        if let Some(mut direct) = peer.direct.take_if(|direct| direct.circuit == head.circuit) {
+            direct.tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
         }
     }
 
@@ -344,10 +345,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Lets time pass for links and sessions.
     pub fn handle_timeout(&mut self, now: Now) {
         self.endpoint.handle_timeout(now);
-        for peer in self.peers.values_mut() {
-            if let Some(tunnel) = &mut peer.tunnel {
-                tunnel.session.handle_timeout(now.instant);
-            }
+        for tunnel in self.tunnels_mut() {
+            tunnel.session.handle_timeout(now.instant);
         }
         self.expire_waiting_flows(now.instant);
         self.settle(now);
@@ -408,8 +407,14 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
     pub(crate) fn admit(&mut self, index: u16) -> bool {
         let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
-        let Some(peer) = self.peers.get_mut(&owner) else { return false };
+        let Owner::Link(link) = owner;
+        let Some(peer) = self.peers.get_mut(&link) else { return false };
         self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+    }
+
+    /// All tunnels that there are.
+    fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut Tunnel> {
+        self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel))
     }
 
     pub(crate) fn with_tunnel_of<T>(
@@ -417,9 +422,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         index: u16,
         act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
     ) -> Option<T> {
-        let owner = self.near.table.at(index)?.owner;
-        let tunnel = self.peers.get_mut(&owner)?.tunnel.as_mut()?;
-        Some(act(tunnel, &mut self.near))
+        let Owner::Link(link) = self.near.table.at(index)?.owner;
+        let direct = self.peers.get_mut(&link)?.direct.as_mut()?;
+        Some(act(&mut direct.tunnel, &mut self.near))
     }
 
     /// [`ShapedNode::handle_timeout`] if its time has come.
@@ -451,17 +456,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Passes leave for the other direction on to the exit (entry). It is spent whatever comes of it; false if it
     /// could not be sent.
     pub fn grant_other(&mut self, grant: Grant) -> bool {
-        let tunnels = self.peers.values_mut().filter_map(|peer| peer.tunnel.as_mut());
-        tunnels.map(|tunnel| tunnel.session.grant(grant)).fold(false, |sent, one| sent | one)
+        self.tunnels_mut().map(|tunnel| tunnel.session.grant(grant)).fold(false, |sent, one| sent | one)
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards the other node.
     pub fn attach_queues(&mut self, now: Now, queues: Q) {
-        for peer in self.peers.values_mut() {
-            if let Some(tunnel) = &mut peer.tunnel {
-                tunnel.reset_all(ResetReason::TunnelLost);
-            }
-        }
+        self.tunnels_mut().for_each(|tunnel| tunnel.reset_all(ResetReason::TunnelLost));
         self.near.attach(queues);
         self.flow_deadlines.clear();
         self.settle(now);
@@ -469,11 +469,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// Ends all sessions so that the other nodes learn of it. Give it slots to say so.
     pub fn close(&mut self, now: Now) {
-        for peer in self.peers.values_mut() {
-            if let Some(tunnel) = &mut peer.tunnel {
-                tunnel.session.close(now.instant, EndReason::Stopping);
-            }
-        }
+        self.tunnels_mut().for_each(|tunnel| tunnel.session.close(now.instant, EndReason::Stopping));
         self.settle(now);
     }
 
@@ -486,11 +482,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             self.settle_tunnel(now, link);
         }
         if let Some(fault) = self.near.take_fault() {
-            for peer in self.peers.values_mut() {
-                if let Some(tunnel) = &mut peer.tunnel {
-                    tunnel.reset_all(ResetReason::TunnelLost);
-                }
-            }
+            self.tunnels_mut().for_each(|tunnel| tunnel.reset_all(ResetReason::TunnelLost));
             self.note(NodeEvent::QueuesFailed(fault));
         }
         if let Some(queues) = self.near.queues() {
@@ -506,7 +498,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     fn settle_tunnel(&mut self, now: Now, link: LinkId) {
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        if let Some(tunnel) = &mut peer.tunnel {
+        if let Some(Direct { tunnel, .. }) = &mut peer.direct {
             let event = tunnel.settle(now.instant, &mut self.near);
             for grant in tunnel.take_granted() {
                 peer.pacing.handle_grant(grant);
@@ -541,9 +533,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let off = self.config.mode == Mode::Off;
         let sessions = self.peers.values_mut().filter_map(|peer| {
-            let tunnel = peer.tunnel.as_mut();
-            let session = tunnel.and_then(|tunnel| {
-                let owed = tunnel.leg.feedback_due().filter(|_| off);
+            let session = peer.direct.as_mut().and_then(|Direct { tunnel, leg, .. }| {
+                let owed = leg.feedback_due().filter(|_| off);
                 tunnel.session.poll_timeout().into_iter().chain(owed).chain(tunnel.arrivals_due()).min()
             });
             session.into_iter().chain(peer.session_at).min()

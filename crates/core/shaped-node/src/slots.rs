@@ -75,8 +75,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut packet = std::mem::take(&mut self.scratch);
         packet.clear();
         let peer = self.peers.get_mut(&link)?;
+        let direct = peer.direct.as_mut();
         let pulled =
-            peer.tunnel.as_mut().and_then(|tunnel| tunnel.pull(now.instant, &mut self.near, portions, &mut packet));
+            direct.and_then(|direct| direct.tunnel.pull(now.instant, &mut self.near, portions, &mut packet));
         let to = match pulled {
             Some(_) => self.seal_data(now, link, &packet, out),
             None => {
@@ -94,21 +95,21 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Seals one session packet as a data cell.
     pub(crate) fn seal_data(&mut self, now: Now, link: LinkId, packet: &[u8], out: &mut Vec<u8>) -> Option<Route> {
         let peer = self.peers.get_mut(&link)?;
-        let tunnel = peer.tunnel.as_mut()?;
+        let direct = peer.direct.as_mut()?;
         peer.sent_bytes += packet.len() as u64;
-        let header = tunnel.leg.data_header(now.instant, packet.len() as u16);
+        let header = direct.leg.data_header(now.instant, packet.len() as u16);
         self.counters.data_cells += 1;
-        let head = CellHead { circuit: tunnel.circuit, command: Command::Relay };
+        let head = CellHead { circuit: direct.circuit, command: Command::Relay };
         self.seal(now, link, head, &header, packet, out)
     }
 
     /// Seals a cell without a session packet.
     pub(crate) fn seal_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
         self.counters.cover_cells += 1;
-        match self.peers.get_mut(&link)?.tunnel.as_mut() {
-            Some(tunnel) => {
-                let header = tunnel.leg.cover_header(now.instant);
-                let head = CellHead { circuit: tunnel.circuit, command: Command::Relay };
+        match self.peers.get_mut(&link)?.direct.as_mut() {
+            Some(direct) => {
+                let header = direct.leg.cover_header(now.instant);
+                let head = CellHead { circuit: direct.circuit, command: Command::Relay };
                 self.seal(now, link, head, &header, &[], out)
             }
             None => {
@@ -166,8 +167,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let waits = self
             .peers
             .get(&link)
-            .and_then(|peer| peer.tunnel.as_ref())
-            .is_some_and(|tunnel| tunnel.has_waiting_flows());
+            .and_then(|peer| peer.direct.as_ref())
+            .is_some_and(|direct| direct.tunnel.has_waiting_flows());
         self.counters.empty_while_waiting += u64::from(waits);
     }
 }

@@ -111,8 +111,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let links = self.peers.values().map(|peer| LinkStatus {
             peer: peer.node.to_string(),
             up: peer.up,
-            session_up: peer.tunnel.as_ref().is_some_and(|tunnel| tunnel.is_up()),
-            rtt_us: peer.tunnel.as_ref().map_or(peer.rtt, |tunnel| tunnel.session.stats().rtt).as_micros() as u64,
+            session_up: peer.direct.as_ref().is_some_and(|direct| direct.tunnel.is_up()),
+            rtt_us: peer.direct.as_ref().map_or(peer.rtt, |direct| direct.tunnel.session.stats().rtt).as_micros() as u64,
             loss_per_mille: peer.loss_per_mille,
             rate_bits_per_second: if shaped { peer.pacing.class().bits_per_second() } else { 0 },
             configured_bits_per_second: if shaped { peer.pacing.breaker.configured().bits_per_second() } else { 0 },
@@ -122,7 +122,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             releases: peer.pacing.figures().map(release_status),
         });
         let memory =
-            self.peers.values().filter_map(|peer| peer.tunnel.as_ref()).map(|tunnel| tunnel.session.memory_max_bytes());
+            self.peers.values().filter_map(|peer| peer.direct.as_ref()).map(|direct| direct.tunnel.session.memory_max_bytes());
         NodeStatus {
             mode: self.config.mode.name().to_owned(),
             links: links.collect(),

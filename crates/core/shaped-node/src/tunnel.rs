@@ -1,4 +1,4 @@
-//! One tunnel: a session, its only leg, and the flows that it carries.
+//! One tunnel's session and the flows that it carries. What carries the session's packets is not known here.
 //!
 //! Bytes are bound to packets at the last moment: [`Tunnel::pull`] first lets the flows whose turn it is
 //! put just enough into the session for one packet, then takes that packet. So a byte that arrives now is
@@ -6,20 +6,16 @@
 
 use self::arrivals::Arrivals;
 use crate::fair::FairQueue;
-use crate::flow::{Far, Flow};
+use crate::flow::{Far, Flow, Owner};
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use conflux::OnlyLeg;
-use link::LinkId;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{FlowId, PacketBatch, Session, SessionEvent};
 use std::collections::BTreeMap;
 use std::time::Instant;
-use wire::cell::CircuitId;
 use wire::flow::{FlowKind, ResetReason, Syn};
 use wire::grant::Grant;
-use wire::leg::{LegHeader, LegKind};
 use wire::local::LocalMessage;
 
 mod arrivals;
@@ -49,10 +45,8 @@ pub(crate) enum TunnelEvent {
 }
 
 pub(crate) struct Tunnel {
-    link: LinkId,
-    pub(crate) circuit: CircuitId,
+    owner: Owner,
     pub(crate) session: Session,
-    pub(crate) leg: OnlyLeg,
     fair: FairQueue,
     by_far: BTreeMap<FlowId, u16>,
     arrivals: Arrivals,
@@ -64,12 +58,10 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(link: LinkId, circuit: CircuitId, session: Session, client_secret: [u8; 32]) -> Self {
+    pub(crate) fn new(owner: Owner, session: Session, client_secret: [u8; 32]) -> Self {
         Self {
-            link,
-            circuit,
+            owner,
             session,
-            leg: OnlyLeg::new(),
             fair: FairQueue::default(),
             by_far: BTreeMap::new(),
             arrivals: Arrivals::default(),
@@ -102,12 +94,10 @@ impl Tunnel {
         stream.next_u64()
     }
 
-    /// Takes what stands behind a leg header: a session packet, or nothing.
-    pub(crate) fn handle_cell(&mut self, now: Instant, header: &LegHeader, packet: &[u8]) {
-        if self.leg.handle_cell(now, header) && header.kind == LegKind::Data {
-            self.heard = true;
-            self.session.handle_packet(now, packet);
-        }
+    /// Takes a session packet, and what may follow it.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        self.heard = true;
+        self.session.handle_packet(now, packet);
     }
 
     /// The next session packet, or none; appended to `out`.
@@ -188,7 +178,7 @@ impl Tunnel {
 
     /// The unshaped process opened a flow.
     pub(crate) fn handle_syn<Q: FlowQueues>(&mut self, queue: wire::local::QueueRef, syn: Syn, near: &mut Near<Q>) {
-        let flow = Flow::new(queue, self.link, syn.client, syn.kind, Far::Waiting(syn));
+        let flow = Flow::new(queue, self.owner, syn.client, syn.kind, Far::Waiting(syn));
         if near.insert(flow) && self.up {
             self.open(queue.index, near);
         }
@@ -202,7 +192,7 @@ impl Tunnel {
 
     /// Opens the session side of a waiting flow.
     fn open<Q: FlowQueues>(&mut self, index: u16, near: &mut Near<Q>) {
-        let Some(flow) = near.table.at(index).filter(|flow| flow.owner == self.link) else { return };
+        let Some(flow) = near.table.at(index).filter(|flow| flow.owner == self.owner) else { return };
         let Far::Waiting(syn) = &flow.far else { return };
         let mut syn = syn.clone();
         syn.client = self.client_number(syn.client);
@@ -255,7 +245,7 @@ impl Tunnel {
     /// Ends every flow of this tunnel towards the unshaped process.
     pub(crate) fn abandon<Q: FlowQueues>(&mut self, reason: ResetReason, near: &mut Near<Q>) {
         for index in near.table.indices() {
-            if near.table.at(index).is_some_and(|flow| flow.owner == self.link) {
+            if near.table.at(index).is_some_and(|flow| flow.owner == self.owner) {
                 near.reset(index, reason);
             }
         }

@@ -1,12 +1,12 @@
 //! The far side: what links and sessions do, and when a tunnel is made or given up.
 
 use super::{NodeEvent, SESSION_WAIT, Side};
-use crate::flow::{Far, Flow};
+use crate::direct::Direct;
+use crate::flow::{Far, Flow, Owner};
 use crate::node::ShapedNode;
 use crate::pacing::{Ceilings, Traffic};
 use crate::parameters::Parameters;
 use crate::queues::FlowQueues;
-use crate::tunnel::Tunnel;
 use link::{LinkEvent, LinkId, Now};
 use rand_chacha::rand_core::Rng;
 use session::{Session, SessionConfig, stream_window_for};
@@ -74,8 +74,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         peer.rtt = rtt;
         if fresh {
             peer.newest_circuit = 0;
-            if let Some(mut tunnel) = peer.tunnel.take() {
-                tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+            if let Some(mut direct) = peer.direct.take() {
+                direct.tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
                 self.note(NodeEvent::PeerRestarted(link));
             }
         }
@@ -88,9 +88,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         // A session that began while nothing passed repeats its first packet ever more rarely, and a ping would not
         // change that: another one takes its place, at once.
-        peer.tunnel.take_if(|tunnel| dials && !tunnel.has_heard());
-        match &mut peer.tunnel {
-            Some(tunnel) if !tunnel.session.is_closed() => tunnel.session.ping(now.instant),
+        peer.direct.take_if(|direct| dials && !direct.tunnel.has_heard());
+        match &mut peer.direct {
+            Some(Direct { tunnel, .. }) if !tunnel.session.is_closed() => tunnel.session.ping(now.instant),
             Some(_) | None => peer.session_at = Some(now.instant),
         }
     }
@@ -98,8 +98,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     fn link_down(&mut self, link: LinkId) {
         if let Some(peer) = self.peers.get_mut(&link) {
             peer.up = false;
-            if let Some(mut tunnel) = peer.tunnel.take() {
-                tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
+            if let Some(mut direct) = peer.direct.take() {
+                direct.tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
             }
         }
         if matches!(self.config.side, Side::Exit { .. }) {
@@ -111,7 +111,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// An entry makes a session when its link is up and it has none.
     pub(super) fn start_session_if_due(&mut self, now: Now, link: LinkId) {
         let Some(peer) = self.peers.get_mut(&link) else { return };
-        let without = peer.tunnel.as_ref().is_none_or(|tunnel| tunnel.session.is_closed());
+        let without = peer.direct.as_ref().is_none_or(|direct| direct.tunnel.session.is_closed());
         let due = peer.up && without && peer.session_at.is_some_and(|at| at <= now.instant);
         if !due {
             return;
@@ -136,8 +136,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         peer.newest_circuit = number;
         // The session is here: nothing is due any more.
         peer.session_at = None;
-        if let Some(mut old) = peer.tunnel.take() {
-            old.abandon(ResetReason::TunnelLost, &mut self.near);
+        if let Some(mut old) = peer.direct.take() {
+            old.tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
         }
         self.add_tunnel(now, link, circuit, false);
     }
@@ -165,7 +165,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         };
         let made = if client { Session::client(config, now.instant) } else { Session::server(config, now.instant) };
         match made {
-            Ok(session) => peer.tunnel = Some(Tunnel::new(link, circuit, session, client_secret)),
+            Ok(session) => peer.direct = Some(Direct::new(link, circuit, session, client_secret)),
             Err(_) => self.counters.session_failures += 1,
         }
     }
@@ -177,10 +177,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             self.counters.stale_messages += 1;
             return;
         };
-        match &mut peer.tunnel {
-            Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
+        match &mut peer.direct {
+            Some(Direct { tunnel, .. }) => tunnel.handle_syn(queue, syn, &mut self.near),
             None => {
-                let flow = Flow::new(queue, link, syn.client, syn.kind, Far::Waiting(syn));
+                let flow = Flow::new(queue, Owner::Link(link), syn.client, syn.kind, Far::Waiting(syn));
                 self.near.insert(flow);
             }
         }
@@ -223,10 +223,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             return Traffic::default();
         };
         let sent = std::mem::take(&mut peer.sent_bytes);
-        let unsent = peer.tunnel.as_ref().map_or(0, |tunnel| tunnel.session.unsent_bytes());
+        let unsent = peer.direct.as_ref().map_or(0, |direct| direct.tunnel.session.unsent_bytes());
         let mut backlog = unsent;
         for index in self.near.table.indices() {
-            if self.near.table.at(index).is_some_and(|flow| flow.owner == link) {
+            if self.near.table.at(index).is_some_and(|flow| flow.owner == Owner::Link(link)) {
                 backlog += self.near.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
             }
         }
@@ -236,7 +236,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// A new epoch has begun: bytes that the old one's quota held back may ask again.
     fn admit_again(&mut self, now: Now, link: LinkId) {
         for index in self.near.table.indices() {
-            if self.near.table.at(index).is_some_and(|flow| flow.owner == link) && self.admit(index) {
+            if self.near.table.at(index).is_some_and(|flow| flow.owner == Owner::Link(link)) && self.admit(index) {
                 self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
             }
         }

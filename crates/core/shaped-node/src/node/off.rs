@@ -32,12 +32,13 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let portions = Portions { ahead: AHEAD, turn: TURN };
         let mut packets = std::mem::take(&mut self.scratch);
         packets.clear();
-        let tunnel = self.peers.get_mut(&link).and_then(|peer| peer.tunnel.as_mut());
-        let batch =
-            tunnel.and_then(|tunnel| tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
+        let direct = self.peers.get_mut(&link).and_then(|peer| peer.direct.as_mut());
+        let batch = direct.and_then(|direct| {
+            direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets)
+        });
         if batch.is_none() {
-            let tunnel = self.peers.get(&link).and_then(|peer| peer.tunnel.as_ref());
-            let is_held_back = tunnel.is_some_and(|tunnel| tunnel.session.is_held_back());
+            let direct = self.peers.get(&link).and_then(|peer| peer.direct.as_ref());
+            let is_held_back = direct.is_some_and(|direct| direct.tunnel.session.is_held_back());
             self.endpoint.note_demand(link, is_held_back);
         }
         let mut destination = None;
@@ -60,8 +61,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// A feedback cell when one is owed and no data cell carried it.
     fn owed_cover(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
-        let tunnel = self.peers.get_mut(&link)?.tunnel.as_mut()?;
-        if tunnel.leg.feedback_due().is_none_or(|at| at > now.instant) {
+        let direct = self.peers.get_mut(&link)?.direct.as_mut()?;
+        if direct.leg.feedback_due().is_none_or(|at| at > now.instant) {
             return None;
         }
         self.seal_cover(now, link, out)

@@ -70,7 +70,7 @@ impl Tunnel {
     }
 
     fn take_in<Q: FlowQueues>(&mut self, now: Instant, far: FlowId, queue: QueueRef, syn: Syn, near: &mut Near<Q>) {
-        let flow = Flow::new(queue, self.link, syn.client, syn.kind, Far::Open(far));
+        let flow = Flow::new(queue, self.owner, syn.client, syn.kind, Far::Open(far));
         if !near.insert(flow) {
             self.session.reset(far, ResetReason::TooManyFlows);
             return;
