@@ -85,7 +85,8 @@ impl RelayNode {
         };
         let (network, limits) = (document.charter().network(), config.limits);
         let relay = RelayConfig {
-            features: Features::default(),
+            // Only an exit joins anything to circuits.
+            features: if descriptor.roles.exit { Features::LINKING } else { Features::default() },
             circuits_max: limits.circuits,
             circuits_per_neighbour: limits.circuits_per_relay,
             handshakes_per_second: limits.handshakes_per_second,

@@ -18,6 +18,14 @@ const VERSION_MAX: u8 = 1;
 pub struct Features(pub u32);
 
 impl Features {
+    /// Circuits that end at the hop can be linked into tunnels: `docs/spec/linking.md`.
+    pub const LINKING: Self = Self(1);
+
+    /// True when it has all of these.
+    pub fn has(self, others: Self) -> bool {
+        self.common(others) == others
+    }
+
     /// Those that both have.
     pub fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
