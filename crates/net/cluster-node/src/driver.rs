@@ -23,6 +23,9 @@ use tokio::time::timeout_at;
 pub const INPUTS_MAX: usize = 4_096;
 /// Inputs of one turn. More would make a sync cheaper for each and everybody wait longer for it.
 const INPUTS_PER_TURN: usize = 1_024;
+/// Tasks between a socket and here that hand on to each other (the QUIC endpoint, its connection, the stream, the pump), and some
+/// to spare. Each has its turn once for each time that this one waits for all.
+const TASKS_ON_THE_WAY: usize = 6;
 /// Terms that are kept beside the present one.
 const TERMS_KEPT: usize = 16;
 
@@ -81,9 +84,6 @@ pub enum StartError {
     /// What is in it.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No thread.
-    #[error("no thread for the node: {0}")]
-    Thread(#[source] std::io::Error),
 }
 
 /// Why a node ended.
@@ -184,15 +184,12 @@ pub fn start(
         applied: 0,
     };
     driver.peers.set_members(driver.node.members());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
-    let thread = std::thread::Builder::new().name("cluster".to_owned());
-    let body = move || {
-        let Err(why) = runtime.block_on(driver.run(waiting));
+    tokio::spawn(async move {
+        let Err(why) = driver.run(waiting).await;
         // Whoever hears of the end may open the folder again.
         drop(driver);
         ended(why);
-    };
-    thread.spawn(body).map_err(StartError::Thread)?;
+    });
     Ok(Running { inputs, history, view })
 }
 
@@ -229,6 +226,11 @@ type Never = std::convert::Infallible;
 impl<P: Peers> Driver<P> {
     async fn run(&mut self, mut inputs: mpsc::Receiver<Input>) -> Result<Never, Stopped> {
         loop {
+            // What came while the disk was syncing is heard first: it shares the turn, and a heartbeat that lay in the socket
+            // is not missed when the engine's clock steps.
+            for _ in 0..TASKS_ON_THE_WAY {
+                tokio::task::yield_now().await;
+            }
             let deadline =
                 self.node.poll_deadline().map_or(self.clock + Duration::from_secs(3_600), |at| self.clock + at);
             let first = timeout_at(deadline.into(), inputs.recv()).await;
