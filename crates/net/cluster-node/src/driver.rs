@@ -26,6 +26,8 @@ const INPUTS_PER_TURN: usize = 1_024;
 /// Tasks between a socket and here that hand on to each other (the QUIC endpoint, its connection, the stream, the pump), and some
 /// to spare. Each has its turn once for each time that this one waits for all.
 const TASKS_ON_THE_WAY: usize = 6;
+/// A sync that takes this long is told: at the usual election time-out the node may have missed a round.
+const SLOW_SYNC: Duration = Duration::from_millis(100);
 /// Terms that are kept beside the present one.
 const TERMS_KEPT: usize = 16;
 
@@ -320,7 +322,11 @@ impl<P: Peers> Driver<P> {
         if sync {
             let begun = Instant::now();
             self.folder.sync()?;
-            self.syncs.count(begun.elapsed());
+            let took = begun.elapsed();
+            self.syncs.count(took);
+            if took >= SLOW_SYNC {
+                tracing::warn!(took_ms = took.as_millis(), "slow disk: a sync of the log held this node up");
+            }
         }
         let released = self.node.handle_saved(unsynced);
         released.frames.into_iter().for_each(|frame| self.peers.send(frame));

@@ -46,11 +46,15 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     let mut nodes = Nodes::start()?;
     let kills = plan.rounds * KILLS_PER_ROUND;
     let (mut first, mut last, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    let mut beside_slow_disk = Vec::new();
     for kill in 1..=kills {
         progress(&format!("failover, kill {kill} of {kills}"));
-        let back = one_kill(&mut nodes, kill, &mut messages)?;
+        let Failover { back, slow_syncs } = one_kill(&mut nodes, kill, &mut messages)?;
         first.extend(back.iter().min());
         last.extend(back.iter().max());
+        if slow_syncs > 0 {
+            beside_slow_disk.extend(back.iter().min());
+        }
     }
     let pipe = nodes.pipe(nodes.leader()?);
     let told = told(&pipe)?;
@@ -71,12 +75,27 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
         table.row(&[name.to_owned(), format!("{median:.0}"), format!("{p99:.0}"), format!("{most:.0}"), verdict]);
     }
     text += &table.finish();
+    let slow: Vec<String> = beside_slow_disk.iter().map(|time| format!("{:.0}", milliseconds(*time))).collect();
+    text += &format!(
+        "\nKills around which a sync of a log took 100 ms or more: {} ({} ms until the first client was answered).\n",
+        slow.len(),
+        if slow.is_empty() { "none".to_owned() } else { slow.join(", ") }
+    );
     Ok(text)
 }
 
-/// Kills the leader and starts it again; says after how long each client was answered again.
-fn one_kill(nodes: &mut Nodes, kill: u32, messages: &mut Vec<String>) -> anyhow::Result<Vec<Duration>> {
-    let leader = nodes.leader()?;
+/// What came of a kill.
+struct Failover {
+    /// After how long each client was answered again.
+    back: Vec<Duration>,
+    /// Syncs that the nodes called slow meanwhile.
+    slow_syncs: usize,
+}
+
+/// Kills the leader and starts it again.
+fn one_kill(nodes: &mut Nodes, kill: u32, messages: &mut Vec<String>) -> anyhow::Result<Failover> {
+    let leader = nodes.settled_leader()?;
+    let slow_before = nodes.slow_syncs()?;
     let pipes: Vec<PathBuf> = (0..COUNT).filter(|node| *node != leader).map(|node| nodes.pipe(node)).collect();
     let is_over = Arc::new(AtomicBool::new(false));
     let flag = is_over.clone();
@@ -87,11 +106,12 @@ fn one_kill(nodes: &mut Nodes, kill: u32, messages: &mut Vec<String>) -> anyhow:
     is_over.store(true, Ordering::Relaxed);
     let clients = clients.join().map_err(|_| anyhow::anyhow!("the clients' thread panicked"))?;
     let clients = clients.with_context(|| nodes.logs())?;
+    let slow_syncs = nodes.slow_syncs()? - slow_before;
     nodes.start_one(leader)?;
     nodes.wait_until_level()?;
     let back = clients.iter().map(|client| end_of_silence(client, killed)).collect();
     messages.extend(clients.into_iter().flatten().map(|one| one.text));
-    Ok(back)
+    Ok(Failover { back, slow_syncs })
 }
 
 /// How long after the kill the longest silence of a client ended.

@@ -20,6 +20,8 @@ pub(super) const COUNT: usize = 3;
 const FILES_WITHIN: Duration = Duration::from_secs(60);
 /// How long nodes may take until one leads and all know it.
 const LED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a leader leads before it is settled.
+const SETTLED_AFTER: Duration = Duration::from_millis(300);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -88,6 +90,30 @@ impl Nodes {
     pub(super) fn leader(&self) -> anyhow::Result<usize> {
         let leads = |node: &usize| self.status(*node).is_some_and(|status| status.leads);
         (0..COUNT).find(leads).context("no node leads")
+    }
+
+    /// Who leads, once that has not changed for a while: members that have just started may choose twice.
+    pub(super) fn settled_leader(&self) -> anyhow::Result<usize> {
+        let deadline = Instant::now() + LED_WITHIN;
+        let (mut leader, mut since) = (self.leader()?, Instant::now());
+        while since.elapsed() < SETTLED_AFTER {
+            anyhow::ensure!(Instant::now() < deadline, "the leader changes all the time:\n{}", self.logs());
+            std::thread::sleep(LOOK);
+            let now = self.leader().unwrap_or(leader);
+            if now != leader {
+                (leader, since) = (now, Instant::now());
+            }
+        }
+        Ok(leader)
+    }
+
+    /// Syncs that the nodes called slow in their logs.
+    pub(super) fn slow_syncs(&self) -> anyhow::Result<usize> {
+        let count = |node| -> anyhow::Result<usize> {
+            let text = std::fs::read(self.file(node, "lab.log"))?;
+            Ok(String::from_utf8_lossy(&text).matches("slow disk").count())
+        };
+        (0..COUNT).map(count).sum()
     }
 
     /// Waits until one leads and every other knows it and has applied what the leader had when it was asked.
