@@ -3,8 +3,8 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, ExitTunnels, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
-    SCHEMA_VERSION, Schedule, Severity, Status, Warning,
+    Counters, Edges, ExitTunnels, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate,
+    Role as AdminRole, SCHEMA_VERSION, Schedule, Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};

@@ -225,7 +225,9 @@ pub enum Problem {
     #[error("with `network.file` the network's document says this, or it means nothing")]
     NotOverCircuits,
     /// A shaped mode over circuits.
-    #[error("mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing")]
+    #[error(
+        "mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing"
+    )]
     ModeOverCircuits(&'static str),
     /// Ports that cannot be offered.
     #[error("{0}")]
@@ -393,7 +395,9 @@ impl Problem {
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
-            Self::ModeOverCircuits(_) => "write shaping.mode = \"off\", which hides neither when nor how much is sent".into(),
+            Self::ModeOverCircuits(_) => {
+                "write shaping.mode = \"off\", which hides neither when nor how much is sent".into()
+            }
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

@@ -61,7 +61,12 @@ pub(super) struct ExitJoin {
 }
 
 impl ExitJoin {
-    pub(super) fn new(mut exit: CircuitExit<QueueSide>, queues: QueueSide, channel: Channel, geometry: Geometry) -> Self {
+    pub(super) fn new(
+        mut exit: CircuitExit<QueueSide>,
+        queues: QueueSide,
+        channel: Channel,
+        geometry: Geometry,
+    ) -> Self {
         exit.attach_queues(crate::relay::now(), queues);
         Self { exit, channel, geometry, confinement: None, asks_bell: false, stop: None, over_at: None }
     }
