@@ -17,6 +17,8 @@ const OPTIONAL: &[&str] = &[
     "unix",
     "to",
     "public_address",
+    "file",
+    "onion_key_file",
     "shaped_core",
     "unshaped_core",
     "window_epsilon",
@@ -24,6 +26,9 @@ const OPTIONAL: &[&str] = &[
     "window_bits",
     "lifetime_bits",
 ];
+
+/// Keys that make another kind of node of it, so that they are not written out together with the others.
+const OTHER_KIND: &[&str] = &["file", "onion_key_file"];
 
 /// One `key = value` of an example.
 struct Key<'e> {
@@ -58,7 +63,8 @@ fn keys(example: &str) -> Vec<Key<'_>> {
 
 /// The example with every default written out, and a peer that is one.
 fn spelled_out(example: &str) -> String {
-    let names: BTreeSet<&str> = keys(example).iter().map(|key| key.name).collect();
+    let names =
+        keys(example).iter().map(|key| key.name).filter(|name| !OTHER_KIND.contains(name)).collect::<BTreeSet<_>>();
     let mut text = String::new();
     for line in example.lines() {
         let key =
@@ -112,6 +118,26 @@ fn the_values_of_the_examples_are_the_defaults() {
             assert!(limits.iter().all(|limit| limit.window_epsilon.is_some() && limit.lifetime_epsilon.is_some()));
         }
         assert_eq!(short, long);
+    }
+}
+
+#[test]
+fn an_exit_of_a_network_needs_two_files_and_no_peers() {
+    let text = "role = \"exit\"\nkey_file = \"k\"\n[network]\nbind = \"0.0.0.0:4433\"\nfile = \"network.document\"\n\
+                onion_key_file = \"o\"\n[shaping]\nmode = \"off\"\n[limits]\ntunnels = 7\n";
+    let config = parsed(text);
+    let Role::Exit(exit) = &config.role else { panic!("it says that it is an exit") };
+    let folder = Path::new("/etc/hushwire");
+    let network = exit.network.as_ref().expect("it names a document");
+    assert_eq!([&network.file, &network.onion_key_file], [&folder.join("network.document"), &folder.join("o")]);
+    assert_eq!(network.tunnels, 7);
+    assert_eq!(config.warnings(), [config::Warning::ModeOffOverCircuits], "nobody has to be told of it");
+    for file in ["file = \"network.document\"\n", "onion_key_file = \"o\"\n"] {
+        let problems = config::parse(&text.replace(file, ""), folder).expect_err("they go together");
+        assert!(
+            problems.iter().any(|problem| file.starts_with(problem.key.trim_start_matches("network."))),
+            "{problems:?}"
+        );
     }
 }
 
