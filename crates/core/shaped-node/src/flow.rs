@@ -12,6 +12,8 @@ use wire::local::QueueRef;
 pub(crate) enum Owner {
     /// A link to the other node of a pair.
     Link(LinkId),
+    /// The entry's tunnel over circuits.
+    Circuits,
 }
 
 /// Where the session side of a flow stands.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod circuits;
 mod direct;
 mod fair;
 mod flow;
@@ -14,6 +15,7 @@ mod slots;
 mod status;
 mod tunnel;
 
+pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
 pub use pacing::PacingConfig;

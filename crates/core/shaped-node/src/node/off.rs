@@ -6,9 +6,9 @@ use crate::tunnel::Portions;
 use link::{LinkId, Now, Route};
 
 /// Unsent bytes kept in a session: several batches of packets, so that no poll finds it empty.
-const AHEAD: u64 = 192 * 1024;
+pub(super) const AHEAD: u64 = 192 * 1024;
 /// Bytes of one flow's turn: enough for the cost of a turn to vanish, few enough for flows to mix.
-const TURN: usize = 16 * 1024;
+pub(super) const TURN: usize = 16 * 1024;
 
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// Appends up to `max` packets, all for one route, and returns it. `None`: nothing may be sent now.
@@ -16,6 +16,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         if let Some((to, packet)) = self.held.pop_front() {
             out.extend_from_slice(&packet);
             return Some(to);
+        }
+        if self.circuits.is_some() {
+            return self.poll_circuits(now, max, out);
         }
         if let Some(to) = self.endpoint.poll_door_packet(now, out) {
             return Some(to);
