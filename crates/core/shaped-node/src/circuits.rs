@@ -18,6 +18,7 @@ pub(crate) use receive::Took;
 pub use status::{CircuitsStatus, LegStatus};
 pub(crate) use transmit::Outlet;
 
+use crate::flow::Owner;
 use crate::node::NodeEvent;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
@@ -45,6 +46,9 @@ const AVOID_FOR: Duration = Duration::from_secs(60);
 const TUNNEL_RETRY: Duration = Duration::from_secs(1);
 /// How often the guards are looked through for those whose time is over.
 const GUARDS_LOOK: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose flows they are. They wait for the next tunnel, so all have one name.
+pub(crate) const OWNER: Owner = Owner::Tunnel(0);
 
 /// What an entry over circuits is told at its start.
 #[derive(Debug)]

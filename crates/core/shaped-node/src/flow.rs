@@ -12,8 +12,8 @@ use wire::local::QueueRef;
 pub(crate) enum Owner {
     /// A link to the other node of a pair.
     Link(LinkId),
-    /// The entry's tunnel over circuits.
-    Circuits,
+    /// A tunnel over circuits, by its number. An entry has one at a time, which is always number 0.
+    Tunnel(u64),
 }
 
 /// Where the session side of a flow stands.

@@ -2,6 +2,7 @@
 
 mod circuits;
 mod direct;
+mod exit;
 mod fair;
 mod flow;
 mod minute;
@@ -16,6 +17,10 @@ mod status;
 mod tunnel;
 
 pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
+pub use exit::{
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX, LINGER,
+    TunnelOver,
+};
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
 pub use pacing::PacingConfig;

@@ -455,7 +455,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     ) -> Option<T> {
         let tunnel = match self.near.table.at(index)?.owner {
             Owner::Link(link) => &mut self.peers.get_mut(&link)?.direct.as_mut()?.tunnel,
-            Owner::Circuits => self.circuits.as_mut()?.tunnel_mut()?,
+            Owner::Tunnel(_) => self.circuits.as_mut()?.tunnel_mut()?,
         };
         Some(act(tunnel, &mut self.near))
     }

@@ -5,7 +5,6 @@ use super::{Circuits, Stage};
 use link::Now;
 use onion::{CircuitEvent, Features, Position};
 use std::time::{Duration, Instant};
-use tunnel_plan::Path;
 
 /// How long one hop may take. A relay that accepts and does not answer costs this much.
 pub(super) const HOP_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,8 +1,7 @@
 //! The tunnel: its legs, and the session over them.
 
 use super::carrier::Carrier;
-use super::{Circuits, TUNNEL_RETRY};
-use crate::flow::Owner;
+use super::{Circuits, OWNER, TUNNEL_RETRY};
 use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::queues::FlowQueues;
@@ -52,11 +51,6 @@ impl Joined {
                 tunnel.handle_packet(now, &packet);
             }
         }
-    }
-
-    /// Legs that are linked and answer.
-    pub(super) fn answering(&self) -> usize {
-        self.legs.legs().filter(|leg| leg.state == LegState::Linked).count()
     }
 }
 
@@ -215,7 +209,7 @@ impl Circuits {
             ..SessionConfig::new(setting.packet_max, own, joined.exit, seed)
         };
         match Session::client(config, now) {
-            Ok(session) => joined.tunnel = Some(Tunnel::new(Owner::Circuits, session, client_secret)),
+            Ok(session) => joined.tunnel = Some(Tunnel::new(OWNER, session, client_secret)),
             Err(_) => self.session_failures += 1,
         }
     }

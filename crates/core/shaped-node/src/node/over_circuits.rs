@@ -2,8 +2,8 @@
 
 use super::off::{AHEAD, TURN};
 use super::{NodeConfig, ShapedNode, Side};
-use crate::circuits::{Circuits, Outlet, SessionSetting, Took};
-use crate::flow::{Far, Flow, Owner};
+use crate::circuits::{Circuits, OWNER, Outlet, SessionSetting, Took};
+use crate::flow::{Far, Flow};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
 use identity::{DoorKey, LinkSecret, NodeSecret};
@@ -63,7 +63,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         match self.circuits.as_mut().and_then(Circuits::tunnel_mut) {
             Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
             None => {
-                let flow = Flow::new(queue, Owner::Circuits, syn.client, syn.kind, Far::Waiting(syn));
+                let flow = Flow::new(queue, OWNER, syn.client, syn.kind, Far::Waiting(syn));
                 self.near.insert(flow);
             }
         }
