@@ -114,11 +114,11 @@ fn relay_address(relay: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, relay as u8 + 10, 1], 4433))
 }
 
-/// A document of so many relays, of which the last ones are exits.
+/// A document of so many relays and exits; clients come to exits only over others, unless those have doors.
 ///
 /// # Panics
 /// Never: all of it is in order.
-pub fn document(relays: usize, exits: usize) -> NetworkDocument {
+pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([200; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("test"), PacketSize::DEFAULT, vec![operator.operator_key()], 1);
@@ -134,7 +134,7 @@ pub fn document(relays: usize, exits: usize) -> NetworkDocument {
             onion_keys: vec![(INTERVAL, onion_key)],
             addresses: vec![relay_address(relay)],
             hop_ports: None,
-            roles: Roles { guard: !is_exit, middle: !is_exit, exit: is_exit },
+            roles: Roles { guard: !is_exit || exits_have_doors, middle: !is_exit, exit: is_exit },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::SLOWEST,
         };
@@ -155,7 +155,7 @@ impl World {
         let mut network = Network::new(Seed::new(setting.seed));
         let start = network.now();
         let now = Now { instant: start, unix_s: UNIX_START_S };
-        let document = document(setting.relays, setting.exits);
+        let document = document(setting.relays, setting.exits, setting.hops == 1);
         let all = 0..setting.relays + setting.exits;
         let host = |relay, network: &mut Network| {
             let place = network.add_node();
@@ -237,8 +237,9 @@ impl World {
             self.act();
             turns = if self.network.now() == at { turns + 1 } else { 0 };
             at = self.network.now();
-            assert!(turns < TURNS_MAX, "seed {}: something stays due: {:?}", self.setting.seed, self.deadlines());
-            let deadline = self.deadlines().into_iter().flatten().chain([self.next_app_step, end]).min();
+            let due = self.deadlines();
+            assert!(turns < TURNS_MAX, "seed {}: something stays due: {due:?}", self.setting.seed);
+            let deadline = due.into_iter().flatten().chain([self.next_app_step, end]).min();
             if let Step::Delivered(packet) = self.network.step(deadline) {
                 self.deliver(packet);
             }

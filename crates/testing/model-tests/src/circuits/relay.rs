@@ -101,9 +101,7 @@ impl RelayHost {
             };
             let mut exit = CircuitExit::new(config);
             let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
-            #[expect(clippy::disallowed_methods, reason = "attaching looks at no time")]
-            let now = Now { instant: Instant::now(), unix_s: 0 };
-            exit.attach_queues(now, shaped);
+            exit.attach_queues(shaped);
             (exit, Unshaped::new(unshaped, false))
         });
         Self { node, health: Health::Well, exit, address, place, generation }
