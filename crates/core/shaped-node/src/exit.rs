@@ -100,6 +100,9 @@ pub struct CircuitExit<Q> {
     counters: Counters,
     scratch: Vec<u8>,
     is_closing: bool,
+    /// The newest time that was told, and whether a tunnel got its turn since the last [`CircuitExit::pump`].
+    now: Option<Instant>,
+    is_woken: bool,
 }
 
 impl<Q> fmt::Debug for CircuitExit<Q> {
@@ -129,6 +132,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             counters: Counters::default(),
             scratch: Vec::new(),
             is_closing: false,
+            now: None,
+            is_woken: false,
         }
     }
 
@@ -148,13 +153,15 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards their clients.
-    pub fn attach_queues(&mut self, queues: Q) {
+    pub fn attach_queues(&mut self, now: Now, queues: Q) {
+        self.now = Some(now.instant);
         self.reset_flows();
         self.near.attach(queues);
     }
 
     /// Ends all sessions so that their clients learn of it, and takes no new tunnel from now on.
     pub fn close(&mut self, now: Now) {
+        self.now = Some(now.instant);
         self.is_closing = true;
         for joined in self.tunnels.values_mut() {
             joined.tunnel.session.close(now.instant, EndReason::Stopping);
@@ -164,6 +171,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
 
     /// Lets time pass for the tunnels whose time has come.
     pub fn handle_timeout(&mut self, now: Now, circuits: &mut impl Circuits) {
+        self.now = Some(now.instant);
         while let Some((_, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now.instant) {
             self.deadlines.pop_first();
             let Some(joined) = self.tunnels.get_mut(&id) else { continue };
@@ -179,7 +187,9 @@ impl<Q: FlowQueues> CircuitExit<Q> {
 
     /// When [`CircuitExit::handle_timeout`] and [`CircuitExit::pump`] have something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.leaving.next()).min()
+        let at_once = self.now.filter(|_| self.is_woken);
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        [at_once, deadline, self.leaving.next()].into_iter().flatten().min()
     }
 
     /// The next event, oldest first.
@@ -201,6 +211,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         {
             self.turns.push_back(id);
         }
+        self.is_woken = true;
     }
 
     fn wake_all(&mut self) {

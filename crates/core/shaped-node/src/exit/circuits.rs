@@ -74,6 +74,7 @@ impl Leaving {
 impl<Q: FlowQueues> CircuitExit<Q> {
     /// A circuit is over.
     pub fn handle_circuit_gone(&mut self, now: Now, circuit: CircuitKey, circuits: &mut impl Circuits) {
+        self.now = Some(now.instant);
         if let Some(Place::Leg(id, leg)) = self.places.remove(&circuit)
             && let Some(joined) = self.tunnels.get_mut(&id)
         {
@@ -85,6 +86,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
 
     /// A circuit goes on to another relay, which no honest client lets a leg do.
     pub fn handle_circuit_extended(&mut self, now: Now, circuit: CircuitKey, circuits: &mut impl Circuits) {
+        self.now = Some(now.instant);
         if let Some(Place::Leg(id, leg)) = self.places.get(&circuit).copied()
             && let Some(joined) = self.tunnels.get_mut(&id)
         {

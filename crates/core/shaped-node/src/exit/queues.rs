@@ -14,6 +14,7 @@ const MESSAGES_PER_CALL_MAX: usize = 4096;
 impl<Q: FlowQueues> CircuitExit<Q> {
     /// Reads what the unshaped process wrote.
     pub fn handle_queues(&mut self, now: Now) {
+        self.now = Some(now.instant);
         for _ in 0..MESSAGES_PER_CALL_MAX {
             let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
             self.handle_message(now, message);
@@ -23,6 +24,11 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
             self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
         }
+        self.follow_fault();
+    }
+
+    /// Ends all flows if the unshaped process broke the protocol of the queues.
+    pub(super) fn follow_fault(&mut self) {
         if let Some(fault) = self.near.take_fault() {
             self.reset_flows();
             self.note(ExitEvent::QueuesFailed(fault));

@@ -28,6 +28,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         inner: &[u8],
         circuits: &mut impl Circuits,
     ) {
+        self.now = Some(now.instant);
         match self.places.get(&circuit).copied() {
             None => self.handle_first(now, circuit, number, inner, circuits),
             Some(Place::Leaving) => {}

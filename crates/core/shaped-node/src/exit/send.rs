@@ -58,6 +58,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     /// Sends what may leave now, and lets sessions and flows go on. To be called in each turn of the shell's loop, before
     /// the relay is asked for packets.
     pub fn pump(&mut self, now: Now, circuits: &mut impl Circuits) {
+        self.now = Some(now.instant);
         let (mut cells, mut blocked) = (0, 0);
         // Once all that have a turn are blocked, another round brings nothing.
         while cells < CELLS_A_PUMP_MAX && blocked < self.turns.len() {
@@ -67,10 +68,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             blocked = if after == After::Blocked { blocked + 1 } else { 0 };
         }
         self.feed(now);
-        if let Some(fault) = self.near.take_fault() {
-            self.reset_flows();
-            self.note(ExitEvent::QueuesFailed(fault));
-        }
+        self.is_woken = false;
+        self.follow_fault();
         if let Some(queues) = self.near.queues() {
             queues.flush();
         }
