@@ -18,8 +18,8 @@ mod tunnel;
 
 pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
 pub use exit::{
-    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX, LINGER,
-    TunnelOver,
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
+    LINGER, TunnelOver,
 };
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};

@@ -116,7 +116,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             peer: peer.node.to_string(),
             up: peer.up,
             session_up: peer.direct.as_ref().is_some_and(|direct| direct.tunnel.is_up()),
-            rtt_us: peer.direct.as_ref().map_or(peer.rtt, |direct| direct.tunnel.session.stats().rtt).as_micros() as u64,
+            rtt_us: peer.direct.as_ref().map_or(peer.rtt, |direct| direct.tunnel.session.stats().rtt).as_micros()
+                as u64,
             loss_per_mille: peer.loss_per_mille,
             rate_bits_per_second: if shaped { peer.pacing.class().bits_per_second() } else { 0 },
             configured_bits_per_second: if shaped { peer.pacing.breaker.configured().bits_per_second() } else { 0 },
@@ -125,8 +126,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             steps_down: peer.pacing.breaker.steps_down(),
             releases: peer.pacing.figures().map(release_status),
         });
-        let memory =
-            self.peers.values().filter_map(|peer| peer.direct.as_ref()).map(|direct| direct.tunnel.session.memory_max_bytes());
+        let memory = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.direct.as_ref())
+            .map(|direct| direct.tunnel.session.memory_max_bytes());
         NodeStatus {
             mode: self.config.mode.name().to_owned(),
             links: links.chain(self.circuits.iter().flat_map(Circuits::link_statuses)).collect(),

@@ -11,10 +11,12 @@ use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::{Now, Route};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
+use relay_node::Limits;
 use session::CongestionControl;
 use shaped_node::{CircuitsConfig, CircuitsStatus, Mode, NodeConfig, NodeEvent, PacingConfig, ShapedNode, Side};
 use shaping::{RateClass, SlotLength};
-use simnet::{Network, Path, Seed, Step};
+use simnet::{Loss, Network, Path, Seed, Step};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, PathRules, Relaxation};
@@ -160,7 +162,8 @@ impl World {
         let host = |relay, network: &mut Network| {
             let place = network.add_node();
             network.bind(place, relay_address(relay));
-            RelayHost::new(relay, &document, relay >= setting.relays, place, relay_address(relay), 1)
+            let limits = Limits::default();
+            RelayHost::new(relay, &document, relay >= setting.relays, (place, relay_address(relay)), (1, now), limits)
         };
         let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
         let entry = EntryHost::new(&setting, &document, now, network.add_node(), None);
@@ -198,10 +201,36 @@ impl World {
 
     /// Another process of the exit's or relay's node, with nothing of the old one.
     pub fn restart(&mut self, relay: usize) {
+        self.restart_with(relay, Limits::default());
+    }
+
+    /// The same, but it drops what asks it to be a hop.
+    pub fn mute(&mut self, relay: usize) {
+        self.restart_with(relay, Limits { handshakes_per_second: 0, ..Limits::default() });
+    }
+
+    fn restart_with(&mut self, relay: usize, limits: Limits) {
         let is_exit = relay >= self.setting.relays;
-        let old = &self.relays[relay];
-        let made = RelayHost::new(relay, &self.document, is_exit, old.place, old.address, old.generation + 1);
-        self.relays[relay] = made;
+        let (now, old) = (self.now(), &self.relays[relay]);
+        let (place, process) = ((old.place, old.address), (old.generation + 1, now));
+        self.relays[relay] = RelayHost::new(relay, &self.document, is_exit, place, process, limits);
+    }
+
+    /// Cuts the entry off, or mends it.
+    pub fn set_outage(&mut self, is_cut: bool) {
+        self.relays.iter().for_each(|host| self.network.set_cut(self.entry.place, host.place, is_cut));
+    }
+
+    /// Between two relays, in both directions, so much is lost.
+    pub fn set_loss(&mut self, one: usize, other: usize, part: f64) {
+        let path = self.setting.path.clone().with_loss(Loss::Independent(part));
+        self.network.set_paths(self.relays[one].place, self.relays[other].place, path);
+    }
+
+    /// Relays that have had a packet of the entry's.
+    pub fn guards_seen(&self) -> usize {
+        let of_entry = self.network.recording().records().iter().filter(|record| record.from == self.entry.address);
+        of_entry.map(|record| record.to).collect::<BTreeSet<_>>().len()
     }
 
     /// Another process of the entry, with the guards' file of the old one.

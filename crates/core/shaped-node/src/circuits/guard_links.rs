@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a guard may be silent, or not answer its first handshake, before another one is looked for.
-pub(super) const GUARD_PATIENCE: Duration = Duration::from_secs(4);
+const GUARD_PATIENCE: Duration = Duration::from_secs(4);
+/// The same when several guards are in use and none is heard: then it is this node's own network that is away, and others would
+/// be shown to it for nothing. Less than sessions live without a leg, so that something is tried before they end.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(16);
 
 /// A link to a guard.
 pub(super) struct GuardLink {
@@ -20,14 +23,15 @@ pub(super) struct GuardLink {
     pub(super) silent_since: Option<Instant>,
 }
 
-impl GuardLink {
-    /// When another guard is looked for.
-    pub(super) fn patience_ends(&self) -> Option<Instant> {
-        self.silent_since.map(|since| since + GUARD_PATIENCE)
-    }
-}
-
 impl Circuits {
+    /// When another guard is looked for in place of one that is silent.
+    pub(super) fn patience_ends(&self, guard: &GuardLink) -> Option<Instant> {
+        let in_use = self.links.values().filter(|guard| guard.up);
+        let is_outage = in_use.clone().count() > 1 && in_use.clone().all(|guard| guard.silent_since.is_some());
+        let patience = if is_outage { OUTAGE_PATIENCE } else { GUARD_PATIENCE };
+        guard.silent_since.map(|since| since + patience)
+    }
+
     pub(super) fn is_up(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|link| link.up)
     }
@@ -69,6 +73,7 @@ impl Circuits {
                 if let Some(guard) = self.links.get_mut(&link).filter(|guard| guard.up) {
                     guard.silent_since = None;
                 }
+                self.hear_again(now.instant, link);
                 self.events.push(NodeEvent::LinkBack(link));
             }
             LinkEvent::Down { link, .. } => {
@@ -103,10 +108,22 @@ impl Circuits {
         if fresh {
             self.lose_circuits(now.instant, link);
         }
+        self.hear_again(now.instant, link);
         // A place that had found no guard may find this one.
         for place in &mut self.places {
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
                 *until = now.instant.min(*until);
+            }
+        }
+    }
+
+    /// Legs that fell silent with their link have their time from now on.
+    fn hear_again(&mut self, now: Instant, link: LinkId) {
+        for place in &mut self.places {
+            if let Stage::Joined { link: of, silent_since: Some(since), .. } = &mut place.stage
+                && *of == link
+            {
+                *since = now;
             }
         }
     }
@@ -128,7 +145,7 @@ impl Circuits {
     /// Guards that were silent for too long are written down as failed, and their places move to others, if the rules know any.
     /// If not, they are waited for: whoever is not heard may be heard again, and their dial goes on.
     pub(super) fn give_up_silent_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
-        let is_over = |guard: &GuardLink| guard.patience_ends().is_some_and(|at| at <= now.instant);
+        let is_over = |guard: &GuardLink| self.patience_ends(guard).is_some_and(|at| at <= now.instant);
         let silent: Vec<(LinkId, NodeId)> =
             self.links.iter().filter(|(_, guard)| is_over(guard)).map(|(link, guard)| (*link, guard.node)).collect();
         for (link, node) in silent {

@@ -86,12 +86,7 @@ impl Circuits {
     }
 
     /// Paths of `wanted` further legs, beside those of all places but `instead_of`.
-    pub(super) fn choose(
-        &mut self,
-        now: Now,
-        wanted: usize,
-        instead_of: Option<usize>,
-    ) -> Result<Vec<Path>, Refusal> {
+    pub(super) fn choose(&mut self, now: Now, wanted: usize, instead_of: Option<usize>) -> Result<Vec<Path>, Refusal> {
         let seed = self.random();
         let others = self.places.iter().enumerate().filter(|(number, _)| Some(*number) != instead_of);
         let legs: Vec<Path> = others.filter_map(|(_, place)| place.stage.path().cloned()).collect();
@@ -112,12 +107,7 @@ impl Circuits {
     }
 
     /// Draws until no relay behind a guard is one that is avoided.
-    fn draw_paths(
-        &self,
-        now: Now,
-        choice: &Choice<'_>,
-        rng: &mut ChaCha20Rng,
-    ) -> Result<Vec<Path>, Refusal> {
+    fn draw_paths(&self, now: Now, choice: &Choice<'_>, rng: &mut ChaCha20Rng) -> Result<Vec<Path>, Refusal> {
         let mut paths = choice.paths(rng)?;
         for _ in 1..DRAWS_MAX {
             let middles = || paths.iter().filter_map(Path::middle);

@@ -1,7 +1,6 @@
 //! What time brings, and when.
 
 use super::build::HOP_PATIENCE;
-use super::guard_links::GuardLink;
 use super::{Circuits, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
@@ -107,15 +106,15 @@ impl Circuits {
     /// When [`Circuits::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let places = (0..self.places.len()).filter_map(|number| self.place_timeout(number)).min();
-        let guards = self.links.values().filter(|_| !self.stopping).filter_map(GuardLink::patience_ends).min();
+        let guards = self.links.values().filter(|_| !self.stopping);
+        let guards = guards.filter_map(|guard| self.patience_ends(guard)).min();
         let ending = self.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
         let keep_alive = self.next_keep_alive().map(|(at, _)| at);
         let several = self.routes.len() > 1;
         let tunnel = self.joined.as_mut().and_then(|joined| {
             let session = joined.tunnel.as_mut();
-            let session = session.and_then(|tunnel| {
-                tunnel.session.poll_timeout().into_iter().chain(tunnel.arrivals_due()).min()
-            });
+            let session =
+                session.and_then(|tunnel| tunnel.session.poll_timeout().into_iter().chain(tunnel.arrivals_due()).min());
             let loss = several.then_some(self.next_loss_look);
             [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
         });

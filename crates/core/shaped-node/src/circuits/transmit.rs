@@ -75,8 +75,9 @@ impl Circuits {
             Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Joined { .. } => None,
         });
         let ending = self.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
-        let mut region = vec![0; self.region];
+        let mut region = Vec::new();
         for (link, circuit) in building.chain(ending) {
+            region.resize(self.region, 0);
             while *left > 0
                 && let Some(head) = circuit.poll_cell(now.instant, &mut region)
             {

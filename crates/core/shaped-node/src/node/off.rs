@@ -36,9 +36,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut packets = std::mem::take(&mut self.scratch);
         packets.clear();
         let direct = self.peers.get_mut(&link).and_then(|peer| peer.direct.as_mut());
-        let batch = direct.and_then(|direct| {
-            direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets)
-        });
+        let batch = direct
+            .and_then(|direct| direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
         if batch.is_none() {
             let direct = self.peers.get(&link).and_then(|peer| peer.direct.as_ref());
             let is_held_back = direct.is_some_and(|direct| direct.tunnel.session.is_held_back());

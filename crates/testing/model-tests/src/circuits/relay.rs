@@ -75,9 +75,9 @@ impl RelayHost {
         relay: usize,
         document: &NetworkDocument,
         is_exit: bool,
-        place: simnet::NodeId,
-        address: SocketAddr,
-        generation: u8,
+        (place, address): (simnet::NodeId, SocketAddr),
+        (generation, now): (u8, Now),
+        limits: Limits,
     ) -> Self {
         let config = RelayNodeConfig {
             node_id: node_id(relay),
@@ -85,7 +85,7 @@ impl RelayHost {
             door_key: DoorKey::from_bytes(secret(relay)),
             hops: None,
             bandwidth: None,
-            limits: Limits::default(),
+            limits,
         };
         let seed = [generation.wrapping_mul(31) ^ relay as u8; 32];
         let node = RelayNode::new(config, document.clone(), &onion_keys(relay), seed).expect("the document has it");
@@ -101,7 +101,7 @@ impl RelayHost {
             };
             let mut exit = CircuitExit::new(config);
             let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
-            exit.attach_queues(shaped);
+            exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
         });
         Self { node, health: Health::Well, exit, address, place, generation }
