@@ -67,6 +67,7 @@ impl Circuits {
                 if let Some(guard) = self.links.get_mut(&link) {
                     guard.silent_since = Some(now.instant);
                 }
+                self.ask_others(now.instant, link);
                 self.events.push(NodeEvent::LinkQuiet(link));
             }
             LinkEvent::Back { link } => {
@@ -113,6 +114,16 @@ impl Circuits {
         for place in &mut self.places {
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
                 *until = now.instant.min(*until);
+            }
+        }
+    }
+
+    /// One guard is silent: whether the others are as well is to be known before it is given up.
+    fn ask_others(&mut self, now: Instant, silent: LinkId) {
+        let Some(joined) = &mut self.joined else { return };
+        for ((link, _), leg) in &self.routes {
+            if let Some(carrier) = joined.legs.carrier_mut(*leg).filter(|_| *link != silent) {
+                carrier.ask(now);
             }
         }
     }

@@ -137,7 +137,7 @@ impl Circuits {
     pub(super) fn next_keep_alive(&self) -> Option<(Instant, LegId)> {
         let joined = self.joined.as_ref()?;
         let legs = joined.legs.legs().filter(|leg| matches!(leg.state, LegState::Linked | LegState::Silent));
-        let sent = legs.filter_map(|leg| Some((joined.legs.carrier(leg.leg)?.sent_at()? + KEEP_ALIVE, leg.leg)));
+        let sent = legs.filter_map(|leg| Some((joined.legs.carrier(leg.leg)?.cover_at()?, leg.leg)));
         sent.min()
     }
 }
