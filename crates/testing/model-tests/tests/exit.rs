@@ -3,7 +3,7 @@
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, QUEUES, World};
-use onion::{Cause, Features, Reason};
+use onion::{Features, Reason};
 use shaped_node::{ExitEvent, TunnelOver};
 use std::time::Duration;
 
@@ -80,6 +80,7 @@ fn many_tunnels_share_the_exit_evenly() {
     let (least, most) = (received.iter().min(), received.iter().max());
     assert!(least > Some(&MEGABYTE), "{received:?}");
     assert!(most.copied() < least.map(|least| least * 2), "{received:?}");
+    assert_eq!(world.dropped_at_exit(), 0, "what the relay has no room for stays in the sessions");
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn a_closing_exit_tells_its_clients_and_takes_no_more() {
     world.clients[late].open(now, &document, &ONE, true);
     world.run_for(Duration::from_secs(3));
     assert!(!world.clients[late].is_connected() && world.exit.is_empty());
-    assert_eq!(world.clients[late].closed, [Cause::Told(Reason::Draining)]);
+    assert_eq!(world.clients[late].severed, [Reason::Draining]);
 }
 
 #[test]
@@ -128,7 +129,7 @@ fn a_client_without_the_feature_is_cut_off() {
         let now = world.now;
         world.clients[client].open(now, &document, &ONE, true);
         world.run_for(Duration::from_secs(3));
-        assert_eq!(world.clients[client].closed, [Cause::Told(Reason::Protocol)]);
+        assert_eq!(world.clients[client].severed, [Reason::Protocol]);
         assert_eq!(world.exit.status().tunnels, 0);
     }
     assert_eq!(world.exit.status().counters["bad_cells"], 2);
@@ -149,10 +150,10 @@ fn data_or_nonsense_on_a_circuit_that_is_no_leg_closes_it() {
         // A cover cell changes nothing.
         world.say(client, circuit, &[0; 40]);
         world.run_for(Duration::from_secs(1));
-        assert!(world.clients[client].closed.is_empty());
+        assert!(world.clients[client].severed.is_empty());
         world.say(client, circuit, &inner);
         world.run_for(Duration::from_secs(1));
-        assert_eq!(world.clients[client].closed, [Cause::Told(Reason::Protocol)]);
+        assert_eq!(world.clients[client].severed, [Reason::Protocol]);
     }
 }
 
@@ -182,6 +183,35 @@ fn a_full_exit_says_so_by_name() {
     assert_eq!(world.clients[client].ended, [LegEnd::Refused(Refusal::Full)]);
     assert_eq!((world.exit.status().tunnels, world.exit.status().counters["legs_refused"]), (2, 1));
     assert_eq!(world.circuits_at_exit(), 2, "the refused circuit is gone");
+}
+
+/// The inner part of a LINK for a tunnel of its own.
+fn link_cell(tunnel: u32) -> Vec<u8> {
+    let header = [&[2 << 4, 0, 38][..], &[0; 16]].concat();
+    let nonce = [&tunnel.to_be_bytes()[..], &[0; 28]].concat();
+    [&header[..], &[1, 0, 1, 0, 0, 0], &nonce].concat()
+}
+
+#[test]
+fn a_flood_of_links_is_bounded() {
+    const CIRCUITS: u32 = 1_100;
+    let mut world = World::new(15, 8);
+    let document = world.document.clone();
+    let client = world.add_client(Features::LINKING);
+    let now = world.now;
+    let circuits = (0..CIRCUITS).map(|_| world.clients[client].open(now, &document, &[0, EXIT], false));
+    let circuits: Vec<u32> = circuits.collect();
+    let built = |world: &World| circuits.iter().all(|circuit| world.clients[client].is_built(*circuit));
+    assert!(world.run_until(SOON, built));
+    for circuit in &circuits {
+        world.say(client, *circuit, &link_cell(*circuit));
+    }
+    world.run_for(Duration::from_millis(200));
+    let status = world.exit.status();
+    assert_eq!((status.tunnels, status.counters["links_dropped"]), (8, 100), "a thousand are looked at in a second");
+    assert_eq!(status.counters["legs_refused"], 992);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(world.circuits_at_exit(), 108, "refused circuits are gone, those whose LINK was dropped may say it again");
 }
 
 #[test]
