@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod circuits;
 mod direct;
 mod exit;
 mod fair;
@@ -15,6 +16,7 @@ mod slots;
 mod status;
 mod tunnel;
 
+pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
     LINGER, TunnelOver,

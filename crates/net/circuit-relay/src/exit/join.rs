@@ -165,6 +165,7 @@ impl ExitJoin {
                 counters,
                 session_memory_max: tunnels.session_memory_max,
                 last_minute: None,
+                circuits: None,
             },
             hops: Vec::new(),
             slots: None,
