@@ -80,7 +80,7 @@ impl LocalNetwork {
             let name = if is_exit { EXIT.to_owned() } else { format!("relay-{number}") };
             let address =
                 socket.local_addr().map_err(|source| WriteError::Port { address: loopback(number), source })?;
-            let text = if is_exit { Plan::exit(address) } else { plan.relay(&name, address) };
+            let text = if is_exit { plan.exit(address) } else { plan.relay(&name, address) };
             let operator = Label::new(&format!("operator-{number}"), "operator")?;
             let place = Place { name, address, roles: roles(plan.shape, is_exit), operator, rate: rate(plan, is_exit) };
             made.push(place.write(folder, charter.network, &text)?);

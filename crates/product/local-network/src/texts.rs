@@ -15,6 +15,8 @@ pub struct Plan {
     pub forwards: Vec<Forward>,
     /// What each relay but the exit sends at most; without it as fast as it can.
     pub max_rate: Option<RateClass>,
+    /// How long entry and exit wait for each other, in seconds, before flows are reset: 1 to 600.
+    pub session_timeout_s: u16,
 }
 
 /// A port of the entry that leads to one destination.
@@ -27,9 +29,9 @@ pub struct Forward {
 }
 
 impl Plan {
-    /// A network without forwards and limits.
+    /// A network without forwards and limits, and with the usual time-out.
     pub fn new(shape: Shape, proxy: SocketAddr) -> Self {
-        Self { shape, proxy, forwards: Vec::new(), max_rate: None }
+        Self { shape, proxy, forwards: Vec::new(), max_rate: None, session_timeout_s: 30 }
     }
 
     pub(crate) fn relay(&self, name: &str, listen: SocketAddr) -> String {
@@ -40,9 +42,10 @@ impl Plan {
         )
     }
 
-    pub(crate) fn exit(listen: SocketAddr) -> String {
+    pub(crate) fn exit(&self, listen: SocketAddr) -> String {
+        let timeout = self.session_timeout_s;
         format!(
-            "role = \"exit\"\nkey_file = \"{EXIT}.keys\"\n\n[network]\nfile = \"{DOCUMENT}\"\n\
+            "role = \"exit\"\nkey_file = \"{EXIT}.keys\"\nsession_timeout_s = {timeout}\n\n[network]\nfile = \"{DOCUMENT}\"\n\
              onion_key_file = \"{EXIT}.onion-keys\"\nbind = \"{listen}\"\n\n[shaping]\nmode = \"off\"\n\n\
              [exit_policy]\nrules = [\"allow 127.0.0.0/8\"]\n"
         )
@@ -50,8 +53,9 @@ impl Plan {
 
     pub(crate) fn entry(&self) -> String {
         let Shape { hops, legs, .. } = self.shape;
+        let timeout = self.session_timeout_s;
         let mut text = format!(
-            "role = \"entry\"\nkey_file = \"{ENTRY}.keys\"\n\n[network]\nfile = \"{DOCUMENT}\"\nguards_file = \"{ENTRY}.guards\"\n\
+            "role = \"entry\"\nkey_file = \"{ENTRY}.keys\"\nsession_timeout_s = {timeout}\n\n[network]\nfile = \"{DOCUMENT}\"\nguards_file = \"{ENTRY}.guards\"\n\
              hops = {hops}\nlegs = {legs}\nbind = \"127.0.0.1:0\"\n\n[shaping]\nmode = \"off\"\n\n\
              [[listen]]\nkind = \"proxy\"\naddress = \"{}\"\n",
             self.proxy
