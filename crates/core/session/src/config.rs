@@ -36,6 +36,9 @@ pub enum ConfigError {
     /// See [`SessionConfig::session_timeout`].
     #[error("a session timeout of {0:?} is outside 1 second..=1 day")]
     Timeout(Duration),
+    /// A client that would take any server.
+    #[error("a client has to name its server")]
+    NoServer,
     /// The TLS library does not take this node's key.
     #[error("the TLS library does not take this node's key")]
     OwnKey,
@@ -59,6 +62,21 @@ impl Paths {
     }
 }
 
+/// Who the other end may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedPeer {
+    /// This node alone.
+    Node(NodeId),
+    /// Whoever shows an Ed25519 key, such as a client that made its key for this session. Only a server may expect that.
+    Anyone,
+}
+
+impl From<NodeId> for ExpectedPeer {
+    fn from(node: NodeId) -> Self {
+        Self::Node(node)
+    }
+}
+
 /// What a session is made from. [`SessionConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -66,8 +84,9 @@ pub struct SessionConfig {
     pub packet_max: usize,
     /// This node's key.
     pub own: NodeSecret,
-    /// The only node that the other end may be. A server takes the node that the link has authenticated.
-    pub peer: NodeId,
+    /// Who the other end may be. A client names its server. A server of a pair takes the node that the link has
+    /// authenticated; one whose clients come over circuits, and so without a name, takes anyone.
+    pub peer: ExpectedPeer,
     /// The controller that brakes while the session is not wide open. Default BBR: on 100 Mbit/s and 40 ms it keeps
     /// 73 to 87 at up to 7 % loss, where Cubic falls to 7 at 0.1 %. Cubic is better on a path without loss whose
     /// queue is much smaller than its delay.
@@ -97,11 +116,11 @@ pub struct SessionConfig {
 
 impl SessionConfig {
     /// A configuration with all defaults.
-    pub fn new(packet_max: usize, own: NodeSecret, peer: NodeId, seed: [u8; 32]) -> Self {
+    pub fn new(packet_max: usize, own: NodeSecret, peer: impl Into<ExpectedPeer>, seed: [u8; 32]) -> Self {
         Self {
             packet_max,
             own,
-            peer,
+            peer: peer.into(),
             congestion: CongestionControl::Bbr,
             wide_open: true,
             stream_window: 1024 * 1024,

@@ -1,6 +1,6 @@
 //! The session: one QUIC connection, pulled packet by packet.
 
-use crate::config::{ConfigError, SessionConfig};
+use crate::config::{ConfigError, ExpectedPeer, SessionConfig};
 use crate::control::ControlDecoder;
 use crate::datagram::{Early, Reassembly};
 use crate::event::{CloseReason, EndReason, SessionEvent, Violation};
@@ -86,6 +86,9 @@ impl Session {
     /// The side that begins: its first packets are ready at once.
     pub fn client(config: SessionConfig, now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
+        if config.peer == ExpectedPeer::Anyone {
+            return Err(ConfigError::NoServer);
+        }
         let shared = Shared::default();
         let mut random = transport::random(&config);
         let endpoint = transport::endpoint(&config, &mut random)?;

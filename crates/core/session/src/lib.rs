@@ -20,7 +20,8 @@ mod tls;
 mod transport;
 
 pub use config::{
-    ConfigError, PACKET_MAX, PACKET_MIN, Paths, STREAM_WINDOW_MAX, STREAM_WINDOW_MIN, SessionConfig, stream_window_for,
+    ConfigError, ExpectedPeer, PACKET_MAX, PACKET_MIN, Paths, STREAM_WINDOW_MAX, STREAM_WINDOW_MIN, SessionConfig,
+    stream_window_for,
 };
 pub use connection::{PacketBatch, Session};
 pub use control::{ControlDecoder, ControlMessage, MESSAGE_MAX};

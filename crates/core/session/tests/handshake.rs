@@ -5,7 +5,7 @@
 #[path = "support/pair.rs"]
 mod support;
 
-use session::{CloseReason, EndReason, SessionConfig};
+use session::{CloseReason, ConfigError, EndReason, ExpectedPeer, Session, SessionConfig};
 use std::time::Duration;
 use support::{PACKET_MAX, Pair, Path, Seeded, Who, client_config, secret, server_config};
 
@@ -30,7 +30,7 @@ fn a_handshake_takes_two_packets_each_way_and_one_round_trip() {
 
 #[test]
 fn a_client_refuses_another_server() {
-    let expects_another = SessionConfig { peer: secret(3).node_id(), ..client_config() };
+    let expects_another = SessionConfig { peer: secret(3).node_id().into(), ..client_config() };
     let mut pair = Pair::new(expects_another, server_config(), Path::default(), 1);
     pair.run_for(Duration::from_secs(5));
     assert_eq!(pair.client.closed, Some(CloseReason::WrongPeer));
@@ -40,12 +40,34 @@ fn a_client_refuses_another_server() {
 
 #[test]
 fn a_server_refuses_another_client() {
-    let expects_another = SessionConfig { peer: secret(3).node_id(), ..server_config() };
+    let expects_another = SessionConfig { peer: secret(3).node_id().into(), ..server_config() };
     let mut pair = Pair::new(client_config(), expects_another, Path::default(), 1);
     pair.run_for(Duration::from_secs(5));
     assert_eq!(pair.server.closed, Some(CloseReason::WrongPeer));
     assert!(matches!(pair.client.closed, Some(CloseReason::Refused(_))), "{:?}", pair.client.closed);
     assert!(!pair.server.connected);
+}
+
+#[test]
+fn a_server_for_anyone_takes_clients_with_any_key_and_they_still_name_it() {
+    let open = || SessionConfig { peer: ExpectedPeer::Anyone, ..server_config() };
+    for key in [1, 7] {
+        let client = SessionConfig { own: secret(key), ..client_config() };
+        let pair = Pair::connected(client, open(), Path::default(), 1);
+        assert!(pair.client.session.is_connected() && pair.server.session.is_connected());
+    }
+    let expects_another = SessionConfig { peer: secret(3).node_id().into(), ..client_config() };
+    let mut pair = Pair::new(expects_another, open(), Path::default(), 1);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.client.closed, Some(CloseReason::WrongPeer));
+    assert!(!pair.client.connected && !pair.server.connected);
+}
+
+#[test]
+fn a_client_names_its_server() {
+    let now = Pair::usual().now;
+    let for_anyone = SessionConfig { peer: ExpectedPeer::Anyone, ..client_config() };
+    assert_eq!(Session::client(for_anyone, now).err(), Some(ConfigError::NoServer));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use wire::local::QueueRef;
 pub(crate) enum Owner {
     /// A link to the other node of a pair.
     Link(LinkId),
+    /// A tunnel over circuits, by its number.
+    Tunnel(u64),
 }
 
 /// Where the session side of a flow stands.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod direct;
+mod exit;
 mod fair;
 mod flow;
 mod minute;
@@ -14,6 +15,10 @@ mod slots;
 mod status;
 mod tunnel;
 
+pub use exit::{
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX, LINGER,
+    TunnelOver,
+};
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};
 pub use pacing::PacingConfig;

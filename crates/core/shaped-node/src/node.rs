@@ -407,7 +407,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
     pub(crate) fn admit(&mut self, index: u16) -> bool {
         let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
-        let Owner::Link(link) = owner;
+        let Owner::Link(link) = owner else { return false };
         let Some(peer) = self.peers.get_mut(&link) else { return false };
         self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
     }
@@ -422,7 +422,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         index: u16,
         act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
     ) -> Option<T> {
-        let Owner::Link(link) = self.near.table.at(index)?.owner;
+        let Owner::Link(link) = self.near.table.at(index)?.owner else { return None };
         let direct = self.peers.get_mut(&link)?.direct.as_mut()?;
         Some(act(&mut direct.tunnel, &mut self.near))
     }

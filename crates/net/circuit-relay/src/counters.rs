@@ -21,11 +21,15 @@ pub struct Snapshot {
     pub refused: u64,
     /// Packets that the system did not take.
     pub send_failed: u64,
+    /// Packets that the system took.
+    pub packets_sent: u64,
+    /// Packets that came and belonged to a link.
+    pub received: u64,
 }
 
 impl Snapshot {
     /// What a relay says of itself now.
-    pub(crate) fn of(node: &relay_node::RelayNode, send_failed: u64) -> Self {
+    pub(crate) fn of(node: &relay_node::RelayNode, packets_sent: u64, send_failed: u64) -> Self {
         let counters = node.counters();
         let dropped = counters.dropped_circuit_full
             + counters.dropped_neighbour_full
@@ -41,13 +45,15 @@ impl Snapshot {
             handshakes: node.onion_counters().handshakes,
             refused: node.link_counters().drops().map(|(_, count)| count).sum(),
             send_failed,
+            packets_sent,
+            received: node.link_counters().opened,
         }
     }
 }
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { links, circuits, waiting, sent, dropped, handshakes, refused, send_failed } = self;
+        let Self { links, circuits, waiting, sent, dropped, handshakes, refused, send_failed, .. } = self;
         write!(
             f,
             "{links} links, {circuits} circuits, {waiting} cells waiting; {sent} cells sent, {dropped} dropped, \

@@ -1,9 +1,11 @@
 //! What is joined to circuits that end at an exit.
 
+use crate::counters::Snapshot;
 use link::Now;
 use onion::CircuitKey;
 use relay_node::{NodeEvent, RelayNode};
-use std::time::Instant;
+use rustix::event::PollFd;
+use std::time::{Duration, Instant};
 
 /// The far end of tunnels: gets what comes out of circuits and puts cells into them, with [`RelayNode::send_inner`]. It runs in
 /// the relay's loop and must not wait; what it cannot take it drops.
@@ -19,6 +21,36 @@ pub trait JoinPoint {
 
     /// When [`JoinPoint::handle_timeout`] is to be called.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// In each turn of the loop, before packets leave: it looks at what else it has to look at, and puts cells into circuits.
+    fn pump(&mut self, _now: Now, _node: &mut RelayNode) {}
+
+    /// The relay's sums, about once a second.
+    fn handle_snapshot(&mut self, _snapshot: &Snapshot, _node: &RelayNode) {}
+
+    /// The relay is to stop gently, and ends circuits that are left after this time; said once.
+    fn poll_stop(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// The loop is to end now, whatever is left.
+    fn is_over(&self, _now: Now) -> bool {
+        false
+    }
+
+    /// The loop is about to sleep until one of [`JoinPoint::watched`] can be read, among other things. False: there is
+    /// something to do already.
+    fn prepare_sleep(&mut self) -> bool {
+        true
+    }
+
+    /// What wakes the loop beside packets, time and its handle.
+    fn watched(&self) -> Vec<PollFd<'_>> {
+        Vec::new()
+    }
+
+    /// The loop has slept, whatever woke it.
+    fn handle_woken(&mut self) {}
 }
 
 /// For a relay that is no exit: nothing comes out of circuits, and nothing is put in.

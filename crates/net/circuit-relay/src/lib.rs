@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod counters;
+mod exit;
 mod handle;
 mod join;
 mod outbox;
@@ -9,6 +10,7 @@ mod replay;
 mod sockets;
 
 pub use counters::Snapshot;
+pub use exit::{ExitBoot, ExitError, run_exit};
 pub use handle::Handle;
 pub use join::{JoinPoint, NothingJoined};
-pub use relay::{CircuitRelay, RelaySettings, StartError};
+pub use relay::{CircuitRelay, Door, RelaySettings, StartError};

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn packets_of_one_way_keep_their_order_and_all_ways_are_served() -> std::io::Result<()> {
         let local = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into());
-        let (sockets, peers) = (Sockets::open((Ipv4Addr::LOCALHOST, 0).into())?, [local()?, local()?]);
+        let (sockets, peers) = (Sockets::new(local()?)?, [local()?, local()?]);
         let mut outbox = Outbox::new(100);
         for number in 0..20u8 {
             for peer in &peers {

@@ -10,7 +10,7 @@ use link::{Now, Route};
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::Interval;
 use os_net::clock::unix_time;
-use os_net::udp::RecvBuffers;
+use os_net::udp::{RecvBuffers, UdpSocket};
 use relay_node::{Came, ConfigError, NodeEvent, RelayNode, RelayNodeConfig};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
@@ -26,10 +26,18 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// From one publication of the counters to the next.
 const PUBLISH: Duration = Duration::from_secs(1);
 
+/// Where the socket of a relay's door comes from.
+pub enum Door {
+    /// It is opened at this address.
+    Listen(SocketAddr),
+    /// It is open already: handed over by whoever keeps the address taken while the process is restarted.
+    Open(UdpSocket),
+}
+
 /// What a relay is started with.
 pub struct RelaySettings {
     /// Where its door is.
-    pub listen: SocketAddr,
+    pub door: Door,
     /// The relay itself.
     pub node: RelayNodeConfig,
     /// Its network.
@@ -79,11 +87,12 @@ pub struct CircuitRelay<J> {
     is_draining: bool,
     is_hurried: bool,
     handle: Handle,
+    packets_sent: u64,
     send_failed: u64,
     next_publication: Instant,
 }
 
-fn now() -> Now {
+pub(crate) fn now() -> Now {
     Now { instant: Instant::now(), unix_s: unix_time().as_secs() }
 }
 
@@ -93,10 +102,16 @@ impl<J: JoinPoint> CircuitRelay<J> {
     /// # Errors
     /// When the document does not have the relay as its keys are, or the system refuses something.
     pub fn new(settings: RelaySettings, join: J) -> Result<Self, StartError> {
-        let RelaySettings { listen, node, document, onion_keys, replay, drain, seed } = settings;
+        let RelaySettings { door, node, document, onion_keys, replay, drain, seed } = settings;
         let packet_bytes = document.charter().packet_size().packet();
         let mut node = RelayNode::new(node, document, &onion_keys, seed)?;
-        let sockets = Sockets::open(listen).map_err(|source| StartError::Listen { address: listen, source })?;
+        let sockets = match door {
+            Door::Listen(address) => {
+                let listen_failed = |source| StartError::Listen { address, source };
+                UdpSocket::bind(address).and_then(Sockets::new).map_err(listen_failed)?
+            }
+            Door::Open(socket) => Sockets::new(socket).map_err(StartError::System)?,
+        };
         let mut replay = replay.map(ReplayFile::new);
         if let Some(file) = &mut replay {
             node.remember_ephemerals(file.read().map_err(StartError::Replay)?);
@@ -114,9 +129,15 @@ impl<J: JoinPoint> CircuitRelay<J> {
             is_draining: false,
             is_hurried: false,
             handle,
+            packets_sent: 0,
             send_failed: 0,
             next_publication: Instant::now(),
         })
+    }
+
+    /// What is joined to circuits.
+    pub(crate) fn join_mut(&mut self) -> &mut J {
+        &mut self.join
     }
 
     /// Reaches the relay while it runs.
@@ -161,14 +182,20 @@ impl<J: JoinPoint> CircuitRelay<J> {
             }
             self.follow_sockets(now);
             self.follow_events(now);
+            self.join.pump(now, &mut self.node);
             let sent = self.send(now);
             self.stop_if_asked(now);
             if now.instant >= self.next_publication {
                 self.next_publication = now.instant + PUBLISH;
-                self.handle.publish(Snapshot::of(&self.node, self.send_failed));
+                let snapshot = Snapshot::of(&self.node, self.packets_sent, self.send_failed);
+                self.join.handle_snapshot(&snapshot, &self.node);
+                self.handle.publish(snapshot);
+            }
+            if self.join.is_over(now) {
+                return Ok(());
             }
             if self.is_draining && self.node.is_drained() && self.outbox.is_empty() {
-                self.handle.publish(Snapshot::of(&self.node, self.send_failed));
+                self.handle.publish(Snapshot::of(&self.node, self.packets_sent, self.send_failed));
                 return Ok(());
             }
             if received == 0 && !sent {
@@ -212,6 +239,7 @@ impl<J: JoinPoint> CircuitRelay<J> {
             own += 1;
         }
         let flushed = self.outbox.flush(&self.sockets);
+        self.packets_sent += flushed.sent;
         self.send_failed += flushed.failed;
         for (route, packets) in flushed.refused {
             self.node.handle_send_refused(now, route, packets);
@@ -253,10 +281,11 @@ impl<J: JoinPoint> CircuitRelay<J> {
     }
 
     fn stop_if_asked(&mut self, now: Now) {
-        if self.handle.is_stopping() && !self.is_draining {
+        let asked = self.join.poll_stop().or_else(|| self.handle.is_stopping().then_some(self.drain));
+        if let Some(wait) = asked.filter(|_| !self.is_draining) {
             self.is_draining = true;
             tracing::info!(circuits = self.node.circuits(), "stopping: new circuits are refused");
-            self.node.drain(now, self.drain);
+            self.node.drain(now, wait);
         }
         if self.handle.is_stopping_now() && !self.is_hurried {
             self.is_hurried = true;
@@ -266,6 +295,15 @@ impl<J: JoinPoint> CircuitRelay<J> {
 
     /// Sleeps until a packet, room to send, somebody's word or a time-out.
     fn sleep(&mut self) -> io::Result<()> {
+        if !self.join.prepare_sleep() {
+            return Ok(());
+        }
+        let slept = self.wait();
+        self.join.handle_woken();
+        slept
+    }
+
+    fn wait(&self) -> io::Result<()> {
         let now = now();
         let next = self.node.poll_timeout(now).into_iter().chain(self.join.poll_timeout()).min();
         let until = next.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now.instant)).min(SLEEP_MAX);
@@ -273,6 +311,7 @@ impl<J: JoinPoint> CircuitRelay<J> {
         let flags = if self.outbox.is_blocked() { PollFlags::OUT } else { PollFlags::IN };
         let mut watched = self.sockets.watched(flags);
         watched.push(PollFd::new(self.handle.bell(), PollFlags::IN));
+        watched.extend(self.join.watched());
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

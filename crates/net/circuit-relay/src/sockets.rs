@@ -15,9 +15,8 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn open(door: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(door)?;
-        Ok(Self { address: door.ip(), open: BTreeMap::from([(Via::DOOR, socket)]) })
+    pub(crate) fn new(door: UdpSocket) -> io::Result<Self> {
+        Ok(Self { address: door.local_addr()?.ip(), open: BTreeMap::from([(Via::DOOR, door)]) })
     }
 
     /// Opens or closes what the links want; the address of what was opened.

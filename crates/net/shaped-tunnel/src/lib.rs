@@ -14,4 +14,4 @@ pub use boot::{Boot, BootDp, BootError, BootHops, BootPacing, BootQueue, BootSid
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
 pub use shaped_node::HopFigures;
-pub use status::ShapedStatus;
+pub use status::{ExitFigures, ShapedStatus};

@@ -4,7 +4,7 @@ use os_net::confine::Confinement;
 use os_net::slot_sender::Statistics;
 use os_net::udp::SendError;
 use serde::{Deserialize, Serialize};
-use shaped_node::{HopFigures, NodeStatus};
+use shaped_node::{ExitStatus, HopFigures, NodeStatus};
 use std::time::{Duration, Instant};
 
 /// Time between two reports.
@@ -30,6 +30,22 @@ pub struct ShapedStatus {
     pub last_send_failure: Option<String>,
     /// What the process has given up.
     pub confinement: Option<Confinement>,
+    /// At an exit over circuits: the relay and its tunnels.
+    #[serde(default)]
+    pub exit: Option<ExitFigures>,
+}
+
+/// An exit over circuits in numbers, and nothing about anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitFigures {
+    /// Links, half-open ones included.
+    pub links: usize,
+    /// Circuits, those that go on to others included.
+    pub circuits: u32,
+    /// Cells that wait for the relay's rate.
+    pub waiting: usize,
+    /// Tunnels that end here.
+    pub tunnels: ExitStatus,
 }
 
 /// Collects what a report needs.
@@ -91,6 +107,7 @@ impl Reporter {
             too_narrow: self.slots.as_ref().map_or(self.too_narrow, |slots| slots.too_narrow),
             last_send_failure: self.last_send_failure.map(|error| error.to_string()),
             confinement: self.confinement.clone(),
+            exit: None,
         };
         serde_json::to_value(status).unwrap_or(serde_json::Value::Null)
     }

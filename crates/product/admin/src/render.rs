@@ -4,7 +4,7 @@ mod hops;
 mod privacy;
 
 use crate::status::{
-    Counters, Flows, LastMinute, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status,
+    Counters, ExitTunnels, Flows, LastMinute, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status,
 };
 use std::fmt::Write;
 
@@ -25,8 +25,10 @@ pub fn screen(status: &Status, colour: bool) -> String {
             row(&mut out, "hops", &hops::text(hops));
         }
     }
-    if status.links.is_empty() {
-        row(&mut out, "link", "none");
+    match &status.exit {
+        Some(exit) => exit_rows(&mut out, exit),
+        None if status.links.is_empty() => row(&mut out, "link", "none"),
+        None => {}
     }
     if status.mode != Some(Mode::Off) {
         schedule(&mut out, &status.schedule);
@@ -101,6 +103,12 @@ fn link_text(link: &Link) -> String {
     let rtt = optional(link.rtt_us, |us| format!("{:.1} ms", us as f64 / 1000.0));
     let loss = optional(link.loss_per_mille, |loss| format!("{:.1} %", f64::from(loss) / 10.0));
     format!("{} {state}, round trip {rtt}, loss {loss}", printable(&link.peer))
+}
+
+fn exit_rows(out: &mut String, exit: &ExitTunnels) {
+    let ExitTunnels { links, circuits, tunnels, sessions, legs } = exit;
+    row(out, "relay", &format!("{links} links, {circuits} circuits"));
+    row(out, "tunnels", &format!("{tunnels} end here, with {legs} legs; {sessions} sessions are up"));
 }
 
 fn schedule(out: &mut String, schedule: &Schedule) {
@@ -268,6 +276,7 @@ pub(crate) mod tests {
                 application_bytes_out: Some(12_345_678),
                 drops: [("replayed".into(), 3), ("stranger".into(), 0)].into(),
             },
+            exit: None,
             flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
             processes: vec![Process {
                 name: "shaped-client".into(),
@@ -308,6 +317,17 @@ pub(crate) mod tests {
         assert!(!shown.contains("packets/s"), "no schedule is shown where there is none:\n{shown}");
         let last = shown.lines().last().unwrap_or_default();
         assert!(last.contains("ALARM"), "{last}");
+        assert!(shown.lines().count() <= 24, "one screen:\n{shown}");
+    }
+
+    #[test]
+    fn an_exit_over_circuits_shows_counts_in_place_of_links() {
+        let exit = ExitTunnels { links: 3, circuits: 9, tunnels: 2, sessions: 1, legs: 4 };
+        let status = Status { mode: Some(Mode::Off), links: Vec::new(), exit: Some(exit), ..full() };
+        let shown = screen(&status, false);
+        assert!(shown.contains("3 links, 9 circuits"), "{shown}");
+        assert!(shown.contains("2 end here, with 4 legs; 1 sessions are up"), "{shown}");
+        assert!(!shown.contains("none"), "{shown}");
         assert!(shown.lines().count() <= 24, "one screen:\n{shown}");
     }
 

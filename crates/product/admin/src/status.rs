@@ -33,6 +33,8 @@ pub struct Status {
     pub privacy: Option<Privacy>,
     /// Since the start of the present processes.
     pub counters: Counters,
+    /// What goes through and ends here, at an exit over circuits; none at another node.
+    pub exit: Option<ExitTunnels>,
     /// Flows of applications.
     pub flows: Flows,
     /// The processes of the node, the supervisor first.
@@ -41,6 +43,22 @@ pub struct Status {
     pub memory: Memory,
     /// What an operator should know, most important last.
     pub warnings: Vec<Warning>,
+}
+
+/// An exit over circuits in counts. Nothing says whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExitTunnels {
+    /// Links to clients and relays.
+    pub links: u64,
+    /// Circuits, those that go on to other relays included.
+    pub circuits: u64,
+    /// Tunnels that end here.
+    pub tunnels: u64,
+    /// Those whose session is up.
+    pub sessions: u64,
+    /// Legs in use, of all tunnels.
+    pub legs: u64,
 }
 
 /// What a node is.

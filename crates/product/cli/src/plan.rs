@@ -1,5 +1,7 @@
 //! From a parsed configuration to what the supervisor opens and starts.
 
+pub(crate) mod exit_network;
+
 use crate::failure::{Code, Failure};
 use crate::settings;
 use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Pacing, Role};
@@ -19,6 +21,8 @@ pub(crate) mod names {
     pub(crate) const SHAPED_CLIENT: &str = "shaped-client";
     pub(crate) const SHAPED_SERVER: &str = "shaped-server";
     pub(crate) const UNSHAPED_CLIENT: &str = "unshaped-client";
+    /// The shaped process of an exit over circuits.
+    pub(crate) const SHAPED_RELAY: &str = "shaped-relay";
 }
 
 /// Where every role's boot message has the generation of its queues (RFC 6901).
@@ -55,7 +59,12 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         NodeRole::Exit => names::SHAPED_SERVER,
     };
     // The shaped process pins itself, once its threads are there.
-    let shaped = process(name, &shaped(config, &keys, side, geometry), None)?;
+    let shaped = match &config.role {
+        Role::Exit(Exit { network: Some(exit), .. }) => {
+            process(names::SHAPED_RELAY, &exit_network::boot(config, exit, &keys, geometry)?, None)?
+        }
+        Role::Entry(_) | Role::Exit(_) => process(name, &shaped(config, &keys, side, geometry), None)?,
+    };
     Ok(NodePlan {
         role,
         queues: geometry,
@@ -94,10 +103,7 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
     shaped_tunnel::Boot {
         side,
         pacing: pacing(config),
-        congestion: match config.shaping.congestion {
-            Congestion::Cubic => CongestionName::Cubic,
-            Congestion::Bbr => CongestionName::Bbr,
-        },
+        congestion: congestion(config),
         packet_size: config.network.packet_size.packet() as u32,
         slot_ms: config.shaping.slot.as_millis(),
         lead_us: micros(config.shaping.lead),
@@ -112,6 +118,13 @@ fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> 
         core: config.process.shaped_core.map(usize::from),
         hops: hops(config),
         confine: true,
+    }
+}
+
+fn congestion(config: &Config) -> CongestionName {
+    match config.shaping.congestion {
+        Congestion::Cubic => CongestionName::Cubic,
+        Congestion::Bbr => CongestionName::Bbr,
     }
 }
 

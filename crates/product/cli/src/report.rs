@@ -3,14 +3,14 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
+    Counters, Edges, ExitTunnels, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
     SCHEMA_VERSION, Schedule, Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{HopFigures, ShapedStatus};
+use shaped_tunnel::{ExitFigures, HopFigures, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -146,6 +146,7 @@ impl Reporter {
             last_minute: shaped.as_ref().and_then(|shaped| self.last_minute(shaped)),
             privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
+            exit: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(exit_tunnels),
             flows: self.flows(node),
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
@@ -334,6 +335,16 @@ impl Reporter {
             warn(Severity::Alarm, sentence);
         }
         warnings
+    }
+}
+
+fn exit_tunnels(exit: &ExitFigures) -> ExitTunnels {
+    ExitTunnels {
+        links: exit.links as u64,
+        circuits: u64::from(exit.circuits),
+        tunnels: exit.tunnels.tunnels as u64,
+        sessions: exit.tunnels.sessions as u64,
+        legs: exit.tunnels.legs as u64,
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) const ROLES: &[Role] = &[
     // The shaped processes confine themselves, once the sender thread has its priority.
     Role { name: names::SHAPED_CLIENT, needs: |_| None, run: shaped },
     Role { name: names::SHAPED_SERVER, needs: |_| None, run: shaped },
+    Role { name: names::SHAPED_RELAY, needs: |_| None, run: shaped_relay },
     Role { name: names::UNSHAPED_CLIENT, needs: |_| Some(Needs::egress()), run: unshaped_client },
 ];
 
@@ -29,6 +30,10 @@ fn unshaped_client(boot: serde_json::Value, channel: Channel, descriptors: Vec<O
 
 fn shaped(boot: serde_json::Value, channel: Channel, descriptors: Vec<OwnedFd>) -> Outcome {
     Ok(shaped_tunnel::run(read(boot)?, channel, descriptors)?)
+}
+
+fn shaped_relay(boot: serde_json::Value, channel: Channel, descriptors: Vec<OwnedFd>) -> Outcome {
+    Ok(circuit_relay::run_exit(read(boot)?, channel, descriptors)?)
 }
 
 fn read<T: DeserializeOwned>(boot: serde_json::Value) -> Result<T, serde_json::Error> {

@@ -6,7 +6,7 @@ mod client;
 #[path = "scratch/folder.rs"]
 mod folder;
 
-use circuit_relay::{CircuitRelay, Handle, JoinPoint, RelaySettings};
+use circuit_relay::{Door, CircuitRelay, Handle, JoinPoint, RelaySettings};
 use client::Client;
 use folder::Folder;
 use identity::{KeyFile, NodeId};
@@ -155,7 +155,7 @@ fn start_exit(folder: &Folder, listen: SocketAddr, document: &NetworkDocument) -
         limits: Limits::default(),
     };
     let settings = RelaySettings {
-        listen,
+        door: Door::Listen(listen),
         node,
         document: document.clone(),
         onion_keys: OnionKeyFile::parse(&onion).expect("onion secrets"),

@@ -221,6 +221,12 @@ pub enum Problem {
     /// IPv6 addresses to hop between, and a socket of IPv4.
     #[error("`bind` is of IPv4, so packets to IPv6 addresses would not come in")]
     HopAddressesOfOtherFamily,
+    /// A key of a pair in the file of a node over circuits.
+    #[error("with `network.file` the network's document says this, or it means nothing")]
+    NotOverCircuits,
+    /// A shaped mode over circuits.
+    #[error("mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing")]
+    ModeOverCircuits(&'static str),
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
@@ -386,6 +392,8 @@ impl Problem {
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
+            Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
+            Self::ModeOverCircuits(_) => "write shaping.mode = \"off\", which hides neither when nor how much is sent".into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

@@ -1,5 +1,6 @@
 //! Keys that only an exit has.
 
+use crate::circuits;
 use crate::diagnostic::{Problem, Report};
 use crate::hops;
 use crate::reader::Section;
@@ -11,11 +12,15 @@ use port_hopping::targets::TargetAddress;
 use proxy_protocols::exit_policy::ExitPolicy;
 use shaping::RateClass;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeValue;
 
 /// Most entries of one exit; each needs its own schedule.
 pub const PEERS_MAX: usize = 1024;
+
+/// Most tunnels of an exit over circuits.
+const TUNNELS_MAX: u64 = 65_536;
 
 /// What an exit has beside the common tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,19 @@ pub struct Exit {
     pub connect_timeout: Duration,
     /// How long a UDP association may be silent.
     pub udp_idle_timeout: Duration,
+    /// The network of an exit over circuits; none: it answers the entries that it knows.
+    pub network: Option<ExitNetwork>,
+}
+
+/// What makes a node an exit over circuits: a relay of a network, at which tunnels of anybody end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitNetwork {
+    /// The network's document, which has the node with its keys.
+    pub file: PathBuf,
+    /// Secrets of the node's onion keys.
+    pub onion_key_file: PathBuf,
+    /// Tunnels of clients at a time; the next one is refused.
+    pub tunnels: u32,
 }
 
 /// Reads `peers`, `[exit_policy]`, `[limits]` and the exit's keys of `[shaping]` and `[network]`.
@@ -45,8 +63,10 @@ pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
     network: &mut Section<'_>,
+    folder: &Path,
     report: &mut Report,
 ) -> Option<Exit> {
+    let is_over_circuits = circuits::is_wanted(network);
     let mut peers: Vec<PeerString> = Vec::new();
     let read = |value: &DeValue<'_>| value::text(value)?.parse::<PeerString>().map_err(Problem::Peer);
     for peer in root.list(report, "peers", read) {
@@ -69,7 +89,16 @@ pub(crate) fn read(
     let mut limits = root.section(report, "limits");
     let connect_timeout = limits.or(report, "connect_timeout_s", Duration::from_secs(15), value::seconds(300));
     let udp_idle_timeout = limits.or(report, "udp_idle_timeout_s", Duration::from_secs(60), value::seconds(3600));
+    let tunnels = limits.or(report, "tunnels", 1_024, value::integer(1, TUNNELS_MAX, "tunnels"));
     limits.finish(report);
+    let files = circuits::files(network, folder, "onion_key_file", report);
+    if is_over_circuits {
+        root.refuse_present(report, "peers", Problem::NotOverCircuits);
+        for key in ["packet_size", "public_address", "hop_ports", "hop_addresses"] {
+            network.refuse_present(report, key, Problem::NotOverCircuits);
+        }
+        shaping.refuse_present(report, "max_rate", Problem::NotOverCircuits);
+    }
     Some(Exit {
         peers,
         max_rate,
@@ -80,6 +109,7 @@ pub(crate) fn read(
         source_addresses,
         connect_timeout,
         udp_idle_timeout,
+        network: files.map(|[file, onion_key_file]| ExitNetwork { file, onion_key_file, tunnels: tunnels as u32 }),
     })
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod budget;
+mod circuits;
 mod cluster;
 mod diagnostic;
 mod entry;
@@ -22,7 +23,7 @@ pub use budget::{Allowance, Budget};
 pub use cluster::{Cluster, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::Entry;
-pub use exit::{Exit, PEERS_MAX};
+pub use exit::{Exit, ExitNetwork, PEERS_MAX};
 pub use files::{
     SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
 };
@@ -172,11 +173,14 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let mut shaping = root.section(report, "shaping");
     let role = match role_name {
         "entry" => entry::read(&mut root, &mut shaping, folder, report).map(Role::Entry),
-        _ => exit::read(&mut root, &mut shaping, &mut network, report).map(Role::Exit),
+        _ => exit::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Exit),
     };
+    let is_over_circuits = circuits::is_wanted(&network);
+    let mode_place = shaping.place_of("mode");
     let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
+    circuits::check_mode(is_over_circuits, shaping.mode, mode_place, report);
     let queues = sections::queues(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);

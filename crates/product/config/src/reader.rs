@@ -235,6 +235,13 @@ impl<'d> Section<'d> {
         report.add(self.path_of(key), self.place_of(key), problem);
     }
 
+    /// The same, if the key is in the file.
+    pub(crate) fn refuse_present(&self, report: &mut Report, key: &'static str, problem: Problem) {
+        if self.has(key) {
+            self.refuse(report, key, problem);
+        }
+    }
+
     /// Whether the key is in the file.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))

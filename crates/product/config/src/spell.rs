@@ -11,8 +11,10 @@ const EXIT_KEYS: &[&str] = &[
     "network.source_addresses",
     "network.hop_ports",
     "network.hop_addresses",
+    "network.onion_key_file",
     "limits.connect_timeout_s",
     "limits.udp_idle_timeout_s",
+    "limits.tunnels",
 ];
 
 /// The role that has this key, if it is not `role`.

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum Warning {
     /// `shaping.mode = "off"`.
     ModeOff,
+    /// The same over circuits, where there is no other mode yet.
+    ModeOffOverCircuits,
     /// An exit without peers.
     NoPeers,
     /// An exit that cannot tell where it is.
@@ -29,7 +31,7 @@ impl Warning {
     /// The key that it is about.
     pub fn key(self) -> &'static str {
         match self {
-            Self::ModeOff => "shaping.mode",
+            Self::ModeOff | Self::ModeOffOverCircuits => "shaping.mode",
             Self::NoPeers => "peers",
             Self::NoPublicAddress => "network.public_address",
             Self::OpenProxy => "listen",
@@ -42,7 +44,7 @@ impl Warning {
 
     /// Whether the node then does not do what it is for.
     pub fn is_alarm(self) -> bool {
-        self == Self::ModeOff
+        matches!(self, Self::ModeOff | Self::ModeOffOverCircuits)
     }
 }
 
@@ -52,6 +54,10 @@ impl fmt::Display for Warning {
             Self::ModeOff => {
                 "nothing hides when and how much is sent; an observer sees every burst. \
                  Use \"constant\" unless you only measure"
+            }
+            Self::ModeOffOverCircuits => {
+                "nothing hides when and how much is sent; whoever sees both ends of a circuit can tell that they belong \
+                 together. There is no other mode over circuits yet"
             }
             Self::NoPeers => "no entry is answered; add the line that the entry's `hushwire keys show` prints",
             Self::NoPublicAddress => "`hushwire keys show` prints a line without an address, which no entry can dial",
@@ -96,6 +102,8 @@ impl Config {
                     Some(_) | None => {}
                 }
             }
+            // Its address and its clients are the business of its network.
+            Role::Exit(exit) if exit.network.is_some() => {}
             Role::Exit(exit) => {
                 if exit.public_address.is_none() {
                     warnings.push(Warning::NoPublicAddress);
@@ -109,7 +117,8 @@ impl Config {
             }
         }
         if self.shaping.mode == Mode::Off {
-            warnings.push(Warning::ModeOff);
+            let is_over_circuits = matches!(&self.role, Role::Exit(exit) if exit.network.is_some());
+            warnings.push(if is_over_circuits { Warning::ModeOffOverCircuits } else { Warning::ModeOff });
         }
         warnings
     }

@@ -17,6 +17,8 @@ const OPTIONAL: &[&str] = &[
     "unix",
     "to",
     "public_address",
+    "file",
+    "onion_key_file",
     "shaped_core",
     "unshaped_core",
     "window_epsilon",
@@ -24,6 +26,9 @@ const OPTIONAL: &[&str] = &[
     "window_bits",
     "lifetime_bits",
 ];
+
+/// Keys that make another kind of node of it, so that they are not written out together with the others.
+const OTHER_KIND: &[&str] = &["file", "onion_key_file"];
 
 /// One `key = value` of an example.
 struct Key<'e> {
@@ -58,7 +63,7 @@ fn keys(example: &str) -> Vec<Key<'_>> {
 
 /// The example with every default written out, and a peer that is one.
 fn spelled_out(example: &str) -> String {
-    let names: BTreeSet<&str> = keys(example).iter().map(|key| key.name).collect();
+    let names = keys(example).iter().map(|key| key.name).filter(|name| !OTHER_KIND.contains(name)).collect::<BTreeSet<_>>();
     let mut text = String::new();
     for line in example.lines() {
         let key =

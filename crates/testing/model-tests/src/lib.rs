@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod cluster;
+pub mod exit_world;
 pub mod leaks;
 pub mod legs;
 pub mod memory_queues;

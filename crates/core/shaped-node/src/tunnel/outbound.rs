@@ -23,7 +23,7 @@ impl Tunnel {
     /// Lets flows take turns until the session holds `portions.ahead` unsent bytes or nothing waits.
     ///
     /// Bound: each turn either moves at least one byte towards `ahead` or takes its flow out of the queue.
-    pub(super) fn top_up<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>, portions: Portions) {
+    pub(crate) fn top_up<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>, portions: Portions) {
         if !self.up {
             return;
         }

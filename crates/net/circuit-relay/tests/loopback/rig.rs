@@ -1,6 +1,6 @@
 //! A network of relays on loopback, for the tests and the benchmark.
 
-use circuit_relay::RelaySettings;
+use circuit_relay::{Door, RelaySettings};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
 use onion::Interval;
@@ -65,7 +65,7 @@ pub(crate) fn settings(relay: u8, listen: SocketAddr, document: &NetworkDocument
         limits: Limits::default(),
     };
     RelaySettings {
-        listen,
+        door: Door::Listen(listen),
         node,
         document: document.clone(),
         onion_keys: onion_keys(relay),

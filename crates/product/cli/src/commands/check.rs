@@ -4,9 +4,10 @@ use crate::args::CheckArgs;
 use crate::commands::{cluster, relay};
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
+use crate::plan::exit_network;
 use crate::settings;
 use crate::terminal;
-use config::{Config, ListenKind, Role};
+use config::{Config, Exit, ExitNetwork, ListenKind, Role};
 use port_hopping::ports::PortSet;
 use port_hopping::targets::TargetAddress;
 use std::fmt::Write;
@@ -35,7 +36,11 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
         )
         .remedy("put in the line of the other node"));
     }
-    terminal::say(&report(&args.config, &config));
+    let network = match &config.role {
+        Role::Exit(Exit { network: Some(exit), .. }) => Some(exit_network::files(exit, &keys)?),
+        Role::Entry(_) | Role::Exit(_) => None,
+    };
+    terminal::say(&report(&args.config, &config, network.as_ref()));
     Ok(())
 }
 
@@ -53,7 +58,7 @@ fn check_users(config: &Config) -> Outcome {
     Ok(())
 }
 
-fn report(path: &Path, config: &Config) -> String {
+fn report(path: &Path, config: &Config, network: Option<&exit_network::Files>) -> String {
     let mut text =
         format!("{} is good: an {} in mode {}.\n", path.display(), config.role.name(), config.shaping.mode.name());
     let cost = |class| cost::describe(class, config.shaping.slot, config.network.packet_size);
@@ -63,6 +68,7 @@ fn report(path: &Path, config: &Config) -> String {
             let _ = writeln!(text, "  down      {}", cost(entry.down));
         }
         Role::Entry(_) => {}
+        Role::Exit(Exit { network: Some(exit), .. }) => over_circuits(&mut text, exit, network),
         Role::Exit(exit) => {
             let _ = writeln!(text, "  at most   {}, for each entry and direction", cost(exit.max_rate));
             let _ = writeln!(text, "  peers     {}", exit.peers.len());
@@ -97,6 +103,15 @@ fn report(path: &Path, config: &Config) -> String {
         let _ = writeln!(text, "{warning}");
     }
     text
+}
+
+/// The network of an exit over circuits, and how many tunnels end there.
+fn over_circuits(text: &mut String, exit: &ExitNetwork, files: Option<&exit_network::Files>) {
+    if let Some(exit_network::Files { document, .. }) = files {
+        let (name, interval) = (document.charter().name(), document.interval().0);
+        let _ = writeln!(text, "  network   `{name}`, interval {interval}, with {} relays", document.relays().len());
+    }
+    let _ = writeln!(text, "  tunnels   at most {}, of any client", exit.tunnels);
 }
 
 /// What addresses are offered, and what each prefix needs: a route that makes all of its addresses this machine's.

@@ -8,7 +8,7 @@ use crate::local::stop::{StopSignals, input_end};
 use crate::logging;
 use crate::settings;
 use crate::terminal;
-use circuit_relay::{CircuitRelay, Handle, NothingJoined, RelaySettings, StartError};
+use circuit_relay::{CircuitRelay, Door, Handle, NothingJoined, RelaySettings, StartError};
 use config::{Log, LogFormat, LogLevel, Relay};
 use relay_node::{Limits, RelayNode, RelayNodeConfig};
 use std::fmt::Write;
@@ -64,7 +64,7 @@ fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
         limits,
     };
     Ok(RelaySettings {
-        listen: file.listen,
+        door: Door::Listen(file.listen),
         node,
         document: network::document(&file.network_file)?,
         onion_keys: network::onion_keys(&file.onion_key_file)?,

@@ -2,6 +2,7 @@
 
 use crate::args::{NodeArgs, ProcessArgs, RoleArg};
 use crate::budget::{Budget, Payer, Shared};
+use crate::commands::network;
 use crate::failure::{Code, Failure, Outcome};
 use crate::logging;
 use crate::plan::node_plan;
@@ -11,7 +12,7 @@ use crate::settings;
 use admin::protocol::{Request, Response};
 use admin::server::{BindError, Server};
 use admin::status::SCHEMA_VERSION;
-use config::{Config, Role};
+use config::{Config, Exit, Role};
 use node::{Beside, NodeError, StatusSource, StopHandle};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,8 +33,12 @@ pub(crate) fn process(args: &ProcessArgs) -> ExitCode {
 }
 
 fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
-    let config = load(args, role)?;
+    let mut config = load(args, role)?;
     let mut plan = node_plan(&config)?;
+    if let Role::Exit(Exit { network: Some(exit), .. }) = &config.role {
+        // The network says it, not the file.
+        config.network.packet_size = network::document(&exit.file)?.charter().packet_size();
+    }
     logging::pass_on(&config.log, &mut plan.launch.environment);
     logging::start(&config.log);
     let server = Server::bind(&config.admin.socket).map_err(|error| admin_socket(&error))?;

@@ -1,0 +1,78 @@
+//! One tunnel at the exit: its legs, and its session with the flows.
+
+use crate::near::Near;
+use crate::queues::FlowQueues;
+use crate::tunnel::{Tunnel, TunnelEvent};
+use conflux::LegId;
+use onion::CircuitKey;
+use session::CloseReason;
+use std::fmt;
+use std::time::Instant;
+use wire::flow::ResetReason;
+
+/// A tunnel and where it stands.
+pub(super) struct Joined {
+    pub(super) legs: conflux::Tunnel<CircuitKey>,
+    pub(super) tunnel: Tunnel,
+    /// It is among those that have a turn.
+    pub(super) has_turn: bool,
+    /// When it is to be looked at.
+    pub(super) deadline: Option<Instant>,
+    /// The session is over. It may have a packet left, its farewell.
+    pub(super) lost: Option<CloseReason>,
+    /// The session has come up and nobody was told.
+    pub(super) came_up: bool,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joined").field("legs", &self.legs.linked()).finish_non_exhaustive()
+    }
+}
+
+impl Joined {
+    pub(super) fn new(legs: conflux::Tunnel<CircuitKey>, tunnel: Tunnel) -> Self {
+        Self { legs, tunnel, has_turn: false, deadline: None, lost: None, came_up: false }
+    }
+
+    /// Takes a cell of a leg, and gives the session what is in order now.
+    pub(super) fn handle_cell(&mut self, now: Instant, leg: LegId, number: u64, inner: &[u8]) {
+        self.legs.handle_cell(now, leg, number, inner);
+        self.take_packets(now);
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.legs.handle_timeout(now);
+        self.take_packets(now);
+        if self.tunnel.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.tunnel.session.handle_timeout(now);
+        }
+    }
+
+    fn take_packets(&mut self, now: Instant) {
+        while let Some(packet) = self.legs.poll_packet(now) {
+            self.tunnel.handle_packet(now, &packet);
+        }
+    }
+
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        let session = self.tunnel.session.poll_timeout();
+        [self.legs.poll_timeout(), session, self.tunnel.arrivals_due()].into_iter().flatten().min()
+    }
+
+    /// Handles what the session has to say.
+    pub(super) fn settle<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>) {
+        // Each of the two comes once, and nothing after `Lost`.
+        while let Some(event) = self.tunnel.settle(now, near) {
+            match event {
+                TunnelEvent::Up => self.came_up = true,
+                TunnelEvent::Lost(reason) => {
+                    self.tunnel.abandon(ResetReason::TunnelLost, near);
+                    self.lost = Some(reason);
+                }
+            }
+        }
+        // Leave to release measurements means nothing where nothing is measured.
+        self.tunnel.take_granted();
+    }
+}

@@ -1,0 +1,66 @@
+//! What an exit says about its tunnels: counts, and nothing about anybody.
+
+use super::CircuitExit;
+use crate::queues::FlowQueues;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) data_cells: u64,
+    pub(super) own_cells: u64,
+    pub(super) refused: u64,
+    pub(super) faults: u64,
+    pub(super) packets_lost: u64,
+    pub(super) stale_messages: u64,
+    pub(super) session_failures: u64,
+}
+
+/// The exit's end of tunnels in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// Tunnels.
+    pub tunnels: usize,
+    /// Tunnels whose session is up.
+    pub sessions: usize,
+    /// Legs that are in use, of all tunnels.
+    pub legs: usize,
+    /// Open flows.
+    pub flows: usize,
+    /// Most bytes that sessions may hold for slow readers.
+    pub session_memory_max: u64,
+    /// What was done and refused, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+impl<Q: FlowQueues> CircuitExit<Q> {
+    /// What `status` shows.
+    pub fn status(&self) -> ExitStatus {
+        let joined = || self.tunnels.values();
+        ExitStatus {
+            tunnels: joined().count(),
+            sessions: joined().filter(|joined| joined.tunnel.is_up()).count(),
+            legs: joined().map(|joined| joined.legs.linked()).sum(),
+            flows: self.near.table.len(),
+            session_memory_max: joined().map(|joined| joined.tunnel.session.memory_max_bytes()).sum(),
+            counters: self.counter_map(),
+        }
+    }
+
+    fn counter_map(&self) -> BTreeMap<String, u64> {
+        let counters = &self.counters;
+        let own = [
+            ("data_cells_sent", counters.data_cells),
+            ("cover_cells_sent", counters.own_cells),
+            ("legs_refused", counters.refused),
+            ("bad_cells", counters.faults),
+            ("links_dropped", self.join_point.dropped_links()),
+            ("packets_lost", counters.packets_lost),
+            ("stale_messages", counters.stale_messages),
+            ("session_failures", counters.session_failures),
+            ("datagrams_dropped", self.near.datagrams_dropped),
+        ];
+        own.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+}

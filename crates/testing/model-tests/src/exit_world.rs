@@ -1,0 +1,308 @@
+//! A small network of real relays on virtual time, the last of which has the exit's end of tunnels joined to it, and clients
+//! made of the cores: links, circuits, tunnels, sessions.
+
+mod client;
+mod network;
+
+pub use client::{Client, Download};
+
+use crate::apps::Unshaped;
+use crate::memory_queues::{self, MemoryQueues};
+use link::Now;
+use network::{DOCUMENT_SEED, document, node_secret, relay};
+use network_document::NetworkDocument;
+use onion::{CircuitKey, Features, Reason};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use relay_node::{Came, NodeEvent, RelayNode};
+use session::CongestionControl;
+use shaped_node::{CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Each way between any two hosts.
+pub const LATENCY: Duration = Duration::from_millis(5);
+/// Relays 0 and 1 are guards, 2 and 3 middles.
+pub const EXIT: usize = 4;
+/// Queue pairs of the exit.
+pub const QUEUES: u16 = 16;
+/// Bytes of a ring.
+const RING: usize = 64 * 1024;
+/// How often the servers behind the exit act.
+const SERVER_STEP: Duration = Duration::from_millis(2);
+/// Turns without progress of time before a run is given up.
+const STANDSTILL_MAX: u32 = 1_000;
+
+pub(crate) struct Packet {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A relay as the exit's end of tunnels sees it.
+struct Node<'a>(&'a mut RelayNode);
+
+impl Circuits for Node<'_> {
+    fn can_link(&self, circuit: CircuitKey) -> bool {
+        self.0.features(circuit).is_some_and(|both| both.has(Features::LINKING))
+    }
+
+    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
+        self.0.sealed(circuit)
+    }
+
+    fn room(&self, circuit: CircuitKey) -> usize {
+        self.0.room(circuit)
+    }
+
+    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
+        self.0.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
+    }
+
+    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
+        self.0.destroy(now, circuit, reason);
+    }
+}
+
+struct RelayHost {
+    node: RelayNode,
+    address: SocketAddr,
+}
+
+/// Everything.
+pub struct World {
+    /// The time.
+    pub now: Now,
+    /// Who is in the network.
+    pub document: NetworkDocument,
+    relays: Vec<RelayHost>,
+    /// The exit's end of tunnels.
+    pub exit: CircuitExit<MemoryQueues>,
+    /// The servers behind it.
+    pub servers: Unshaped,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// What the exit told its shell.
+    pub events: Vec<ExitEvent>,
+    /// Packets lost in a thousand.
+    pub lost_per_mille: u32,
+    under_way: BTreeMap<(Instant, u64), Packet>,
+    serial: u64,
+    servers_at: Instant,
+    random: ChaCha20Rng,
+}
+
+impl World {
+    /// Five relays and nobody else. `tunnels_max`: what the exit takes.
+    pub fn new(seed: u64, tunnels_max: usize) -> Self {
+        println!("seed {seed}");
+        #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
+        let instant = Instant::now();
+        let now = Now { instant, unix_s: 1_800_000_000 };
+        let document = document();
+        let relays = (0..=EXIT).map(|number| RelayHost {
+            node: relay(number, &document),
+            address: network::address(number),
+        });
+        let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
+        let mut exit = CircuitExit::new(ExitConfig {
+            packet_size: document.charter().packet_size(),
+            node_secret: node_secret(EXIT),
+            session_timeout: Duration::from_secs(10),
+            congestion: CongestionControl::Bbr,
+            tunnels_max,
+            flows_per_tunnel: QUEUES / 2,
+            seed: [DOCUMENT_SEED; 32],
+        });
+        exit.attach_queues(now, shaped);
+        Self {
+            now,
+            relays: relays.collect(),
+            document,
+            exit,
+            servers: Unshaped::new(unshaped, false),
+            clients: Vec::new(),
+            events: Vec::new(),
+            lost_per_mille: 0,
+            under_way: BTreeMap::new(),
+            serial: 0,
+            servers_at: instant,
+            random: ChaCha20Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// A client with links to both guards and no circuit. Its number.
+    pub fn add_client(&mut self, features: Features) -> usize {
+        let mut seed = [0; 32];
+        self.random.fill_bytes(&mut seed);
+        let number = self.clients.len();
+        let address = SocketAddr::from(([198, 51, (number >> 8) as u8, number as u8], 5000));
+        self.clients.push(Client::new(self.now, &self.document, address, features, seed));
+        number
+    }
+
+    /// A client whose session is up over one leg for each of these paths.
+    ///
+    /// # Panics
+    /// When that takes longer than it should.
+    pub fn connected(&mut self, paths: &[[usize; 3]]) -> usize {
+        let client = self.add_client(Features::LINKING);
+        for path in paths {
+            self.clients[client].open(self.now, &self.document, path, true);
+        }
+        let legs = paths.len();
+        let up = self.run_until(Duration::from_secs(5), |world| {
+            world.clients[client].is_connected() && world.clients[client].tunnel.linked() == legs
+        });
+        assert!(up, "{:?}", self.clients[client].tunnel);
+        client
+    }
+
+    /// Runs for that long.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(time, |_| false);
+    }
+
+    /// Runs until `done`, or for that long. Says whether it is done.
+    ///
+    /// # Panics
+    /// When somebody names a time in the past again and again.
+    pub fn run_until(&mut self, longest: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now.instant + longest;
+        let (mut stood, mut stood_at) = (0, self.now.instant);
+        loop {
+            stood = if self.now.instant > stood_at { 0 } else { stood + 1 };
+            stood_at = self.now.instant;
+            assert!(stood < STANDSTILL_MAX, "a deadline lies in the past and stays there");
+            self.pump();
+            if done(self) {
+                return true;
+            }
+            let next = self.next_time();
+            if next > end {
+                self.now.instant = end;
+                return done(self);
+            }
+            self.now.instant = self.now.instant.max(next);
+            self.deliver();
+        }
+    }
+
+    fn next_time(&mut self) -> Instant {
+        let now = self.now;
+        let relays = self.relays.iter().filter_map(|host| host.node.poll_timeout(now)).min();
+        let clients = self.clients.iter_mut().filter_map(Client::poll_timeout).min();
+        let arrival = self.under_way.keys().next().map(|(at, _)| *at);
+        let next = [relays, clients, arrival, self.exit.poll_timeout()].into_iter().flatten().min();
+        next.map_or(self.servers_at, |at| at.min(self.servers_at))
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        while let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= now.instant) {
+            let mut packet = entry.remove();
+            let Some(place) = self.relays.iter().position(|host| host.address == packet.to) else {
+                if let Some(client) = self.clients.iter_mut().find(|client| client.address == packet.to) {
+                    client.handle_packet(now, packet.from, &mut packet.bytes);
+                }
+                continue;
+            };
+            let host = &mut self.relays[place];
+            match host.node.handle_packet(now, packet.from, false, &mut packet.bytes) {
+                Came::Send { to } => {
+                    let from = host.address;
+                    self.send(Packet { from, to: to.to, bytes: packet.bytes });
+                }
+                Came::Inner { circuit, inner, number } => {
+                    let inner = &packet.bytes[inner];
+                    self.exit.handle_inner(now, circuit, number, inner, &mut Node(&mut host.node));
+                }
+                Came::Handled | Came::Dropped => {}
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        let now = self.now;
+        if self.servers_at <= now.instant {
+            self.servers_at = now.instant + SERVER_STEP;
+            self.servers.step().expect("the shaped side keeps the protocol");
+        }
+        let mut out = Vec::new();
+        for host in &mut self.relays {
+            if host.node.poll_timeout(now).is_some_and(|at| at <= now.instant) {
+                host.node.handle_timeout(now);
+            }
+        }
+        self.pump_exit();
+        for host in &mut self.relays {
+            let mut bytes = Vec::new();
+            while let Some(route) = host.node.poll_packet(now, &mut bytes) {
+                out.push(Packet { from: host.address, to: route.to, bytes: std::mem::take(&mut bytes) });
+            }
+        }
+        for client in &mut self.clients {
+            client.pump(now, &self.document, &mut out);
+        }
+        for packet in out {
+            self.send(packet);
+        }
+    }
+
+    /// What the shell of the exit does in each turn.
+    fn pump_exit(&mut self) {
+        let now = self.now;
+        for number in 0..self.relays.len() {
+            let node = &mut self.relays[number].node;
+            while let Some(event) = node.poll_event() {
+                match event {
+                    NodeEvent::NotLast { circuit } => {
+                        self.exit.handle_circuit_extended(now, circuit, &mut Node(&mut *node));
+                    }
+                    NodeEvent::Closed { circuit, .. } => {
+                        self.exit.handle_circuit_gone(now, circuit, &mut Node(&mut *node));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let node = &mut self.relays[EXIT].node;
+        if self.exit.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.exit.handle_timeout(now, &mut Node(&mut *node));
+        }
+        self.exit.handle_queues(now);
+        self.exit.pump(now, &mut Node(node));
+        self.events.extend(std::iter::from_fn(|| self.exit.poll_event()));
+    }
+
+    fn send(&mut self, packet: Packet) {
+        if self.lost_per_mille > 0 && self.random.next_u32() % 1_000 < self.lost_per_mille {
+            return;
+        }
+        self.serial += 1;
+        self.under_way.insert((self.now.instant + LATENCY, self.serial), packet);
+    }
+
+    /// A client puts a cell on one of its circuits.
+    pub fn say(&mut self, client: usize, circuit: u32, inner: &[u8]) {
+        let now = self.now;
+        let client = &mut self.clients[client];
+        let from = client.address;
+        if let Some((to, bytes)) = client.seal(now, circuit, inner) {
+            self.send(Packet { from, to, bytes });
+        }
+    }
+
+    /// The unshaped process of the exit is another one.
+    pub fn replace_queues(&mut self) {
+        let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
+        self.servers = Unshaped::new(unshaped, false);
+        self.exit.attach_queues(self.now, shaped);
+    }
+
+    /// Circuits that the exit's relay has.
+    pub fn circuits_at_exit(&self) -> u32 {
+        self.relays[EXIT].node.circuits()
+    }
+}
