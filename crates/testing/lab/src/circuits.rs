@@ -14,6 +14,8 @@ use crate::pair::{Role, hushwire, status_of};
 use crate::process::Running;
 use crate::scratch::{Scratch, free_tcp_address};
 
+mod built;
+
 /// How long a tunnel may take, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What `status` says of a leg that carries cells.
@@ -273,6 +275,16 @@ impl CircuitNet {
             self.relays().iter().position(is_it).with_context(|| format!("no relay is called {guard}"))
         };
         self.legs()?.into_iter().map(guard_of).collect()
+    }
+
+    /// How long the entry's last start took from the process with the links to a session over all legs.
+    ///
+    /// # Errors
+    /// If its log does not say so.
+    pub fn build_time(&self) -> anyhow::Result<Duration> {
+        let log = std::fs::read_to_string(self.log_file(Role::Entry.name()))?;
+        let legs = self.plan.shape.legs.into();
+        built::built(&log, legs).with_context(|| format!("the entry's log says nothing of {legs} legs"))
     }
 
     /// Ends all processes, and keeps the folder for as long as the value that is returned.

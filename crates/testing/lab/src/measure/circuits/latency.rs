@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::system::{Own, SILENCE, Servers, System};
+use super::system::{Own, Servers, System};
 use super::tor::TorNet;
 use super::{HOPS, profile_note};
 use crate::circuits::NetConfig;
@@ -48,7 +48,8 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
         progress(&format!("first bytes and builds, round {round} of {}", plan.rounds));
         let mut own = Own::start(&NetConfig::new(HOPS, 2))?;
         first[0].push(own.name(), &first_bytes(&own, servers)?);
-        built[0].push(own.name(), &builds(&mut own)?);
+        let times = builds(&mut own)?;
+        built[0].push(own.name(), &times);
         drop(own);
         if let Some(tor) = &tor {
             let client = tor.client(2)?;
@@ -58,9 +59,8 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     }
     let mut text = format!(
         "## First bytes and builds\n\n{}Milliseconds, median (range) of {} rounds. First byte: from the connection to the proxy to the \
-         first byte of an answer of 1 kB, {REQUESTS} requests one after another over a tunnel that stands. Build: what the entry says of a \
-         tunnel of two legs of {HOPS} hops, {BUILDS} times, from its first packet to its last leg; of C-tor one circuit over connections \
-         that stand.\n\n",
+         first byte of an answer of 1 kB, {REQUESTS} requests one after another over a tunnel that stands. Build: from an entry that has no link yet to \
+         the session over two legs of {HOPS} hops, by its log, {BUILDS} times; of C-tor one circuit over connections that stand.\n\n",
         profile_note(),
         plan.rounds
     );

@@ -94,9 +94,10 @@ fn make_folder(path: &Path) -> Result<PathBuf, Failure> {
 
 fn refused(error: WriteError) -> Failure {
     match error {
-        WriteError::Shape(ShapeError::Few { legs, hops, least, .. }) => {
+        WriteError::Shape(ShapeError::Few { relays, legs, hops, least }) => {
             let fewer = if legs > 1 { format!(", or fewer legs than {legs}") } else { String::new() };
-            let shorter = if hops > 2 { ", or `--hops 2`" } else { "" };
+            let is_enough_for_two = Shape { relays, hops: 2, legs }.rules().is_ok();
+            let shorter = if hops > 2 && is_enough_for_two { ", or `--hops 2`" } else { "" };
             Failure::from_error(Code::Usage, &error).remedy(format!("ask for `--relays {least}`{fewer}{shorter}"))
         }
         WriteError::Shape(_) => Failure::from_error(Code::Usage, &error),

@@ -5,7 +5,7 @@ use crate::args::RoleArg;
 use crate::failure::{Code, Failure, Outcome};
 use crate::local::pair::Node;
 use crate::local::part::Part;
-use admin::status::{LinkState, Status};
+use admin::status::Status;
 use local_network::LocalRelay;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -27,6 +27,8 @@ pub(super) struct Parts {
     entry: Node,
     exit: Node,
     relays: Vec<Relay>,
+    /// Legs that the tunnel is to have.
+    legs: usize,
 }
 
 /// A relay that is not the exit.
@@ -48,7 +50,7 @@ impl Parts {
         }
         let exit = Node::spawn(RoleArg::Exit, home.folder())?;
         let entry = Node::spawn(RoleArg::Entry, home.folder())?;
-        Ok(Self { entry, exit, relays })
+        Ok(Self { entry, exit, relays, legs: home.shape().legs.into() })
     }
 
     pub(super) fn relays(&self) -> impl Iterator<Item = &Relay> {
@@ -73,7 +75,7 @@ impl Parts {
             self.look()?;
             // Until the socket is there, the question itself fails.
             if let Ok(status) = self.entry.status().await
-                && status.links.iter().any(|link| link.state == Some(LinkState::Up))
+                && super::live::is_whole(&status, self.legs)
             {
                 return Ok(());
             }
