@@ -80,7 +80,8 @@ pub enum Pace {
 pub enum Sharing {
     /// The exit, and no other: what a tunnel should have.
     ExitOnly,
-    /// Middles as well: for networks too small for anything else. Never the guard.
+    /// Middles as well, and a leg's middle may be another one's guard: for networks too small for anything else. Two legs never
+    /// have the same guard.
     MiddlesToo,
 }
 
@@ -139,7 +140,7 @@ pub enum AddLegError {
     /// It ends at another exit.
     #[error("the circuit ends at another exit")]
     OtherExit,
-    /// It shares a guard with a leg, or has a leg's guard or middle at another place.
+    /// It shares a guard with a leg, or has a leg's guard or middle at another place where that is not allowed.
     #[error("the circuit shares a guard with a leg")]
     SharedGuard,
     /// It shares a middle with a leg.
@@ -462,7 +463,8 @@ fn check_paths(one: &[NodeId], other: &[NodeId], sharing: Sharing) -> Result<(),
     else {
         return Ok(());
     };
-    if theirs.contains(guard) || before.contains(their_guard) {
+    let is_elsewhere = sharing == Sharing::ExitOnly && (theirs.contains(guard) || before.contains(their_guard));
+    if guard == their_guard || is_elsewhere {
         return Err(AddLegError::SharedGuard);
     }
     if sharing == Sharing::ExitOnly && middles.iter().any(|middle| their_middles.contains(middle)) {

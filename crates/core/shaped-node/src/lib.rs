@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod circuits;
 mod direct;
 mod exit;
 mod fair;
@@ -15,9 +16,10 @@ mod slots;
 mod status;
 mod tunnel;
 
+pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
 pub use exit::{
-    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX, LINGER,
-    TunnelOver,
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
+    LINGER, TunnelOver,
 };
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};

@@ -1,5 +1,6 @@
 //! The node: links, their tunnels, and the near side, wired together.
 
+use crate::circuits::{Circuits, CircuitsConfig};
 use crate::direct::Direct;
 use crate::flow::{Far, Owner};
 use crate::near::Near;
@@ -29,6 +30,7 @@ use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, PacketSize, TAG_LEN};
 
 mod far;
 mod off;
+mod over_circuits;
 
 /// Most control messages taken from the queues in one call; the rest waits for the next.
 const MESSAGES_PER_CALL_MAX: usize = 4096;
@@ -53,6 +55,10 @@ pub enum Side {
         /// Rate asked of the exit.
         down: RateClass,
     },
+    /// Flows come in here and go to an exit over circuits of a network. Only in mode `off`.
+    ///
+    /// None once the node has taken it.
+    Circuits(Option<Box<CircuitsConfig>>),
     /// Flows go out here. It answers the entries that it knows.
     Exit {
         /// Entries that are answered.
@@ -128,6 +134,20 @@ pub enum NodeEvent {
     SameKeyElsewhere(LinkId),
     /// The unshaped process broke the queue protocol; all flows were reset.
     QueuesFailed(QueueFault),
+    /// The guards have changed: the text of their file, to be stored for the next start.
+    GuardsChanged(String),
+    /// There is no path for a leg. Said once for each reason.
+    NoPath(tunnel_plan::Refusal),
+    /// A leg of the tunnel is in use; its number.
+    LegUp(u8),
+    /// A leg of the tunnel is out of use; another one is built.
+    LegDown(u8, conflux::LegEnd),
+    /// The session over circuits is up.
+    TunnelUp,
+    /// The session over circuits is over.
+    TunnelLost(session::CloseReason),
+    /// The tunnel over circuits is over; another one is built.
+    TunnelEnded(conflux::TunnelEnd),
 }
 
 /// One neighbour.
@@ -152,10 +172,12 @@ pub struct ShapedNode<Q> {
     pub(crate) endpoint: Endpoint,
     pub(crate) near: Near<Q>,
     pub(crate) peers: BTreeMap<LinkId, PeerLink>,
+    /// At an entry over circuits.
+    pub(crate) circuits: Option<Circuits>,
     pub(crate) counters: Counters,
     pub(crate) scratch: Vec<u8>,
     pub(crate) spares: Vec<SpareOf>,
-    /// Sealed packets for another address than the batch that they were made in, at most one batch.
+    /// Sealed packets for another address than the batch that they were made in, at most one batch for each link.
     held: VecDeque<(Route, Vec<u8>)>,
     rng: ChaCha20Rng,
     noise: Box<dyn ReadyNoise + Send>,
@@ -168,7 +190,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Makes the node; an entry starts to dial. `remembered`: ephemerals accepted before a restart. `noise`: where ready
     /// samples are taken, for rules that release measurements; others never look there.
     pub fn new(
-        config: NodeConfig,
+        mut config: NodeConfig,
         now: Now,
         remembered: impl IntoIterator<Item = ([u8; 32], u32)>,
         noise: Box<dyn ReadyNoise + Send>,
@@ -177,11 +199,12 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut endpoint_seed = [0; 32];
         rng.fill_bytes(&mut endpoint_seed);
         let accept = match &config.side {
-            Side::Entry { .. } => Accept::Nobody,
+            Side::Entry { .. } | Side::Circuits(_) => Accept::Nobody,
             Side::Exit { entries, .. } => {
                 Accept::Only(entries.iter().map(|entry| (entry.link_key, entry.node_id)).collect())
             }
         };
+        let circuits = over_circuits::circuits_of(&mut config, now, &mut rng);
         let link_config = EndpointConfig {
             packet_size: config.packet_size,
             network_id: config.network_id,
@@ -201,6 +224,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             endpoint,
             near: Near::new(assigns, measures, shaped),
             peers: BTreeMap::new(),
+            circuits,
             counters: Counters::default(),
             scratch: Vec::new(),
             spares: Vec::new(),
@@ -229,7 +253,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Most neighbours that this node can have at a time; each has a lane in every slot plan.
     pub fn lanes(&self) -> usize {
         match &self.config.side {
-            Side::Entry { .. } => 1,
+            Side::Entry { .. } | Side::Circuits(_) => 1,
             Side::Exit { entries, .. } => entries.len().max(1),
         }
     }
@@ -283,7 +307,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     pub fn handle_packet(&mut self, now: Now, from: impl Into<Route>, ce: bool, packet: &mut [u8]) {
         let Received::Cell { link, head } = self.endpoint.handle_packet(now, from, ce, packet) else { return };
         let region = packet.len() - TAG_LEN;
-        let region = &packet[HEADER_LEN + CELL_HEAD_LEN..region];
+        let region = &mut packet[HEADER_LEN + CELL_HEAD_LEN..region];
+        if self.circuits.is_some() {
+            return self.handle_circuit_cell(now, link, head, region);
+        }
         match head.command {
             Command::Relay => self.handle_relay(now, link, head, region),
             Command::Destroy => self.handle_destroy(link, head),
@@ -347,6 +374,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.endpoint.handle_timeout(now);
         for tunnel in self.tunnels_mut() {
             tunnel.session.handle_timeout(now.instant);
+        }
+        if let Some(circuits) = &mut self.circuits {
+            circuits.handle_timeout(now, &mut self.near);
         }
         self.expire_waiting_flows(now.instant);
         self.settle(now);
@@ -414,7 +444,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// All tunnels that there are.
     fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut Tunnel> {
-        self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel))
+        let pairs = self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel));
+        pairs.chain(self.circuits.as_mut().and_then(Circuits::tunnel_mut))
     }
 
     pub(crate) fn with_tunnel_of<T>(
@@ -422,9 +453,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         index: u16,
         act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
     ) -> Option<T> {
-        let Owner::Link(link) = self.near.table.at(index)?.owner else { return None };
-        let direct = self.peers.get_mut(&link)?.direct.as_mut()?;
-        Some(act(&mut direct.tunnel, &mut self.near))
+        let tunnel = match self.near.table.at(index)?.owner {
+            Owner::Link(link) => &mut self.peers.get_mut(&link)?.direct.as_mut()?.tunnel,
+            Owner::Tunnel(_) => self.circuits.as_mut()?.tunnel_mut()?,
+        };
+        Some(act(tunnel, &mut self.near))
     }
 
     /// [`ShapedNode::handle_timeout`] if its time has come.
@@ -470,6 +503,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Ends all sessions so that the other nodes learn of it. Give it slots to say so.
     pub fn close(&mut self, now: Now) {
         self.tunnels_mut().for_each(|tunnel| tunnel.session.close(now.instant, EndReason::Stopping));
+        self.circuits.iter_mut().for_each(Circuits::stop);
         self.settle(now);
     }
 
@@ -481,6 +515,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         for link in links {
             self.settle_tunnel(now, link);
         }
+        self.advance_circuits(now);
         if let Some(fault) = self.near.take_fault() {
             self.tunnels_mut().for_each(|tunnel| tunnel.reset_all(ResetReason::TunnelLost));
             self.note(NodeEvent::QueuesFailed(fault));
@@ -540,7 +575,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             session.into_iter().chain(peer.session_at).min()
         });
         let flows = self.flow_deadlines.front().map(|(deadline, _)| *deadline);
-        sessions.chain(self.endpoint.poll_timeout()).chain(flows).min()
+        let circuits = self.circuits.as_mut().and_then(Circuits::poll_timeout);
+        sessions.chain(circuits).chain(self.endpoint.poll_timeout()).chain(flows).min()
     }
 }
 
@@ -548,6 +584,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 fn parameters(config: &NodeConfig) -> Parameters {
     let (own, asked) = match &config.side {
         Side::Entry { up, down, .. } => (*up, *down),
+        // Guards are dialled without any: a relay has no use for them.
+        Side::Circuits(_) => (RateClass::SLOWEST, RateClass::SLOWEST),
         Side::Exit { fastest, .. } => (*fastest, *fastest),
     };
     Parameters { mode: config.mode, own, asked }

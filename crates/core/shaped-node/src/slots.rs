@@ -76,8 +76,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         packet.clear();
         let peer = self.peers.get_mut(&link)?;
         let direct = peer.direct.as_mut();
-        let pulled =
-            direct.and_then(|direct| direct.tunnel.pull(now.instant, &mut self.near, portions, &mut packet));
+        let pulled = direct.and_then(|direct| direct.tunnel.pull(now.instant, &mut self.near, portions, &mut packet));
         let to = match pulled {
             Some(_) => self.seal_data(now, link, &packet, out),
             None => {

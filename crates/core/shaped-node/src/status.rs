@@ -1,5 +1,6 @@
 //! What a node says about itself. Nothing here names a destination or a client.
 
+use crate::circuits::{Circuits, CircuitsStatus};
 use crate::minute::MinuteStatus;
 use crate::node::ShapedNode;
 use crate::pacing::ReleaseFigures;
@@ -37,6 +38,9 @@ pub struct NodeStatus {
     pub session_memory_max: u64,
     /// What the schedule cost in the last minute; none in mode `off`.
     pub last_minute: Option<MinuteStatus>,
+    /// At an entry over circuits: its tunnel.
+    #[serde(default)]
+    pub circuits: Option<CircuitsStatus>,
 }
 
 /// State of one link.
@@ -112,7 +116,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             peer: peer.node.to_string(),
             up: peer.up,
             session_up: peer.direct.as_ref().is_some_and(|direct| direct.tunnel.is_up()),
-            rtt_us: peer.direct.as_ref().map_or(peer.rtt, |direct| direct.tunnel.session.stats().rtt).as_micros() as u64,
+            rtt_us: peer.direct.as_ref().map_or(peer.rtt, |direct| direct.tunnel.session.stats().rtt).as_micros()
+                as u64,
             loss_per_mille: peer.loss_per_mille,
             rate_bits_per_second: if shaped { peer.pacing.class().bits_per_second() } else { 0 },
             configured_bits_per_second: if shaped { peer.pacing.breaker.configured().bits_per_second() } else { 0 },
@@ -121,15 +126,19 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             steps_down: peer.pacing.breaker.steps_down(),
             releases: peer.pacing.figures().map(release_status),
         });
-        let memory =
-            self.peers.values().filter_map(|peer| peer.direct.as_ref()).map(|direct| direct.tunnel.session.memory_max_bytes());
+        let memory = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.direct.as_ref())
+            .map(|direct| direct.tunnel.session.memory_max_bytes());
         NodeStatus {
             mode: self.config.mode.name().to_owned(),
-            links: links.collect(),
+            links: links.chain(self.circuits.iter().flat_map(Circuits::link_statuses)).collect(),
             flows: self.near.table.len(),
             counters: self.counter_map(),
             session_memory_max: memory.sum(),
             last_minute: shaped.then(|| self.near.minute.status()),
+            circuits: self.circuits.as_ref().map(Circuits::status),
         }
     }
 
@@ -148,10 +157,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                 blocked: status.blocked.iter().map(|(port, _)| *port).collect(),
             })
         };
-        self.peers.keys().map(of).collect()
+        self.peers.keys().chain(self.circuits.iter().flat_map(Circuits::links)).map(of).collect()
     }
 
     fn counter_map(&self) -> BTreeMap<String, u64> {
+        let over_circuits = self.circuits.as_ref().map_or(0, Circuits::session_failures);
         let own = [
             ("data_cells_sent", self.counters.data_cells),
             ("cover_cells_sent", self.counters.cover_cells),
@@ -161,7 +171,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             ("unknown_circuit", self.counters.unknown_circuit),
             ("stale_messages", self.counters.stale_messages),
             ("empty_while_waiting", self.counters.empty_while_waiting),
-            ("session_failures", self.counters.session_failures),
+            ("session_failures", self.counters.session_failures + over_circuits),
             ("datagrams_dropped", self.near.datagrams_dropped),
         ];
         let own = own.into_iter().map(|(name, count)| (name.to_owned(), count));

@@ -3,8 +3,8 @@
 mod boot;
 mod join;
 
-pub use boot::ExitBoot;
 use boot::BootError;
+pub use boot::ExitBoot;
 
 use crate::relay::{CircuitRelay, Door, RelaySettings, StartError};
 use flow_queue::{QueueSide, Side};

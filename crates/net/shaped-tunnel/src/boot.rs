@@ -3,11 +3,12 @@
 use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
 use link::{HopConfig, HopOffer, Peer};
+use network_document::NetworkDocument;
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{Mode, NodeConfig, PacingConfig, Side};
+use shaped_node::{CircuitsConfig, Mode, NodeConfig, PacingConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
@@ -16,6 +17,7 @@ use shaping::{
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
+use tunnel_plan::{Guards, PathRules, Relaxation};
 use wire::packet::PacketSize;
 
 /// Which end of a pair the process serves.
@@ -33,6 +35,8 @@ pub enum BootSide {
         /// Rate class asked of the exit.
         down_class: u8,
     },
+    /// `ShapedClient` over circuits.
+    Circuits(BootCircuits),
     /// `ShapedServer`.
     Exit {
         /// Peer strings of the entries that are answered.
@@ -40,6 +44,35 @@ pub enum BootSide {
         /// Fastest rate class that an entry may ask for.
         fastest_class: u8,
     },
+}
+
+/// Settings of an entry over circuits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootCircuits {
+    /// The network's document, as its file has it.
+    pub document: String,
+    /// The guards of the last run, as their file has them; none: there was none. The process gives a newer text to
+    /// the supervisor when it changes.
+    pub guards: Option<String>,
+    /// Hops of each leg, 1..=3.
+    pub hops: u8,
+    /// Legs, 1..=8.
+    pub legs: u8,
+    /// What paths may do that they should not.
+    pub relax: BootRelaxation,
+    /// Text form of the only exit's node id; none: any.
+    pub exit: Option<String>,
+}
+
+/// What a network that is too small may do, as [`tunnel_plan::Relaxation`] has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is documented where it is used")]
+pub enum BootRelaxation {
+    Nothing,
+    SharedMiddles,
+    SharedOperators,
 }
 
 /// How the process paces its own direction.
@@ -173,6 +206,15 @@ pub enum BootError {
     /// A number is out of range.
     #[error("the boot message has a {0} out of range")]
     Range(&'static str),
+    /// The network's document cannot be used.
+    #[error("the network's document cannot be used: {0}")]
+    Document(#[from] network_document::DocumentError),
+    /// The guards' file cannot be used.
+    #[error("the guards' file cannot be used: {0}; move it away, and new guards are drawn")]
+    Guards(#[from] tunnel_plan::GuardsFileError),
+    /// There is no such tunnel.
+    #[error("there is no such tunnel: {0}")]
+    Rules(#[from] tunnel_plan::RulesError),
 }
 
 impl Boot {
@@ -256,8 +298,8 @@ impl Boot {
         Ok(Some(HopConfig { offer, door_port, timers }))
     }
 
-    /// The node that this describes, with a door at this port.
-    pub(crate) fn node_config(&self, door_port: u16) -> Result<NodeConfig, BootError> {
+    /// The node that this describes, with a socket at this address.
+    pub(crate) fn node_config(&self, bound: SocketAddr) -> Result<NodeConfig, BootError> {
         let side = match &self.side {
             BootSide::Entry { peer, address, up_class, down_class } => Side::Entry {
                 peer: parse_peer(peer)?,
@@ -265,6 +307,7 @@ impl Boot {
                 up: class(*up_class)?,
                 down: class(*down_class)?,
             },
+            BootSide::Circuits(circuits) => Side::Circuits(Some(Box::new(circuits.config(bound.is_ipv4())?))),
             BootSide::Exit { entries, fastest_class } => Side::Exit {
                 entries: entries.iter().map(|entry| parse_peer(entry)).collect::<Result<_, _>>()?,
                 fastest: class(*fastest_class)?,
@@ -289,9 +332,29 @@ impl Boot {
                 CongestionName::Cubic => CongestionControl::Cubic,
                 CongestionName::Bbr => CongestionControl::Bbr,
             },
-            hops: self.hops(door_port)?,
+            hops: self.hops(bound.port())?,
             seed,
         })
+    }
+}
+
+impl BootCircuits {
+    fn config(&self, ipv4: bool) -> Result<CircuitsConfig, BootError> {
+        let document = NetworkDocument::parse(self.document.as_bytes())?;
+        let network = document.network_id();
+        let mut guards = match &self.guards {
+            Some(text) => Guards::parse(text, network)?,
+            None => Guards::new(network, self.legs).map_err(|_| BootError::Range("number of legs"))?,
+        };
+        guards.set_primaries(self.legs).map_err(|_| BootError::Range("number of legs"))?;
+        let relaxation = match self.relax {
+            BootRelaxation::Nothing => Relaxation::Nothing,
+            BootRelaxation::SharedMiddles => Relaxation::SharedMiddles,
+            BootRelaxation::SharedOperators => Relaxation::SharedOperators,
+        };
+        let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation);
+        let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4 })
     }
 }
 

@@ -10,8 +10,10 @@ mod shaped;
 mod sockets;
 mod status;
 
-pub use boot::{Boot, BootDp, BootError, BootHops, BootPacing, BootQueue, BootSide, CongestionName};
+pub use boot::{
+    Boot, BootCircuits, BootDp, BootError, BootHops, BootPacing, BootQueue, BootRelaxation, BootSide, CongestionName,
+};
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
-pub use shaped_node::HopFigures;
+pub use shaped_node::{CircuitsStatus, HopFigures};
 pub use status::{ExitFigures, ShapedStatus};

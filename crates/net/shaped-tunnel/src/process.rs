@@ -57,6 +57,8 @@ pub(crate) struct Shell {
     geometry: Geometry,
     assigns: bool,
     stop_at: Option<Instant>,
+    /// Text that the supervisor is to keep and has not taken yet.
+    unkept: Option<String>,
 }
 
 /// Whether a loop goes on.
@@ -109,7 +111,7 @@ impl Shell {
         let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
         let mut replay = ReplayFile::new(replay);
         let remembered = replay.read().map_err(RunError::Setup)?;
-        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?.port())?;
+        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?)?;
         let packet_bytes = config.packet_size.packet();
         let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
             Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
@@ -128,6 +130,7 @@ impl Shell {
             geometry,
             assigns,
             stop_at: None,
+            unkept: None,
         })
     }
 
@@ -327,7 +330,33 @@ impl Shell {
                         format!("the unshaped process broke the queue protocol ({fault}); its flows were reset");
                     self.tell(&FromProcess::Fault { sentence });
                 }
+                event => self.note_over_circuits(event),
             }
+        }
+        self.hand_over_kept_text();
+    }
+
+    /// The same for what only an entry over circuits says. No relay is named.
+    fn note_over_circuits(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::GuardsChanged(text) => self.unkept = Some(text),
+            NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
+            NodeEvent::LegUp(leg) => info!(leg, "a leg is in use"),
+            NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
+            NodeEvent::TunnelUp => info!("session up"),
+            NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
+            NodeEvent::TunnelEnded(why) => info!(%why, "the tunnel is over; another one is built"),
+            _ => {}
+        }
+    }
+
+    /// What the supervisor has no room for now it is given later: without it a restart would take other guards.
+    fn hand_over_kept_text(&mut self) {
+        if let Some(text) = self.unkept.take()
+            && let Err(error) = self.channel.send(&FromProcess::Keep { text: text.clone() }, &[])
+        {
+            debug!(%error, "the supervisor does not take what is to be kept; it is tried again");
+            self.unkept = Some(text);
         }
     }
 

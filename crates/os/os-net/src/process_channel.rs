@@ -87,6 +87,11 @@ pub enum FromProcess {
         /// Whether another port will do if this one is taken.
         any_other: bool,
     },
+    /// Text that is to be there at the next start of this role, after a crash too. The last one counts.
+    Keep {
+        /// The whole text.
+        text: String,
+    },
     /// What the process has given up, sent once after its start.
     Confined {
         /// What is in force.

@@ -1,7 +1,10 @@
 //! One screen for a person. Problems come last, where they are not scrolled away.
 
+mod circuits;
 mod hops;
 mod privacy;
+
+pub use circuits::{list as circuit_list, show as circuit_show};
 
 use crate::status::{
     Counters, ExitTunnels, Flows, LastMinute, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status,
@@ -25,9 +28,12 @@ pub fn screen(status: &Status, colour: bool) -> String {
             row(&mut out, "hops", &hops::text(hops));
         }
     }
+    if let Some(tunnel) = &status.circuits {
+        circuits::rows(&mut out, tunnel);
+    }
     match &status.exit {
         Some(exit) => exit_rows(&mut out, exit),
-        None if status.links.is_empty() => row(&mut out, "link", "none"),
+        None if status.links.is_empty() && status.circuits.is_none() => row(&mut out, "link", "none"),
         None => {}
     }
     if status.mode != Some(Mode::Off) {
@@ -277,6 +283,7 @@ pub(crate) mod tests {
                 drops: [("replayed".into(), 3), ("stranger".into(), 0)].into(),
             },
             exit: None,
+            circuits: None,
             flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
             processes: vec![Process {
                 name: "shaped-client".into(),

@@ -35,6 +35,8 @@ pub struct Status {
     pub counters: Counters,
     /// What goes through and ends here, at an exit over circuits; none at another node.
     pub exit: Option<ExitTunnels>,
+    /// The tunnel of an entry over circuits; none at another node.
+    pub circuits: Option<EntryTunnel>,
     /// Flows of applications.
     pub flows: Flows,
     /// The processes of the node, the supervisor first.
@@ -43,6 +45,46 @@ pub struct Status {
     pub memory: Memory,
     /// What an operator should know, most important last.
     pub warnings: Vec<Warning>,
+}
+
+/// The tunnel of an entry over circuits. It is the user's own, so its relays are named.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EntryTunnel {
+    /// Tunnels since the shaped process started, this one included.
+    pub tunnels: u64,
+    /// Whether the session is up.
+    pub session_up: bool,
+    /// Smoothed round trip of the session.
+    pub rtt_us: Option<u64>,
+    /// How often a data cell went on another leg than the one before.
+    pub switches: u64,
+    /// The legs that are asked for, and those on their way out behind them.
+    pub legs: Vec<Leg>,
+    /// Why a leg has no path, in one sentence.
+    pub refusal: Option<String>,
+}
+
+/// A leg of the tunnel, or what is to become one.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Leg {
+    /// Its number in the tunnel; none before it is a leg.
+    pub number: Option<u8>,
+    /// `waiting`, `dialling`, `building`, `linking`, `linked`, `silent` or `draining`.
+    pub state: String,
+    /// Node ids of its relays, the exit last.
+    pub path: Vec<String>,
+    /// Smoothed round trip.
+    pub rtt_us: Option<u64>,
+    /// Its part of the data cells that this node sent on the present legs, 0..=1.
+    pub share: Option<f64>,
+    /// Data cells sent on it.
+    pub data_cells: u64,
+    /// Cells received on it, of all kinds.
+    pub received: u64,
+    /// Loss of the last seconds, in thousandths.
+    pub loss_per_mille: Option<u32>,
 }
 
 /// An exit over circuits in counts. Nothing says whose they are.

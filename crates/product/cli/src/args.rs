@@ -1,5 +1,6 @@
 //! The command line, defined once: help, completions and man pages come from here.
 
+pub(crate) mod circuit;
 pub(crate) mod cluster;
 pub(crate) mod hop;
 pub(crate) mod network;
@@ -43,7 +44,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "network", "ledger", "check"]),
-    ("Run", &["entry", "exit", "relay", "status", "cluster"]),
+    ("Run", &["entry", "exit", "relay", "status", "circuit", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Relay(network::RelayArgs),
     /// Show what a running node does
     Status(StatusArgs),
+    /// Show the legs of an entry's tunnel over circuits
+    Circuit(circuit::CircuitArgs),
     /// A replicated log: what local programs say, in one order on every node
     Cluster(cluster::ClusterArgs),
     /// Carry any UDP program over ports that change, without a node

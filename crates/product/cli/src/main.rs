@@ -57,6 +57,7 @@ fn run(command: Command) -> Outcome {
         Command::Check(args) => commands::check::run(&args),
         Command::Entry(args) => commands::run::entry(&args),
         Command::Exit(args) => commands::run::exit(&args),
+        Command::Circuit(args) => commands::circuit::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cluster(args) => commands::cluster::run(args.command),
         Command::Hop(args) => commands::hop::run(args.command),

@@ -1,5 +1,6 @@
 //! From a parsed configuration to what the supervisor opens and starts.
 
+pub(crate) mod entry_network;
 pub(crate) mod exit_network;
 
 use crate::failure::{Code, Failure};
@@ -74,6 +75,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         hop_ports: hop_ports(config),
         listeners,
         replay_path: config.replay_file.clone(),
+        kept: entry_network::kept(config),
         stop_deadline: STOP_DEADLINE_DEFAULT,
         restart: RestartPlan::default(),
         launch: LaunchPlan::own_program(),
@@ -198,11 +200,14 @@ fn pacing(config: &Config) -> BootPacing {
 }
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<BootSide, Failure> {
-    let Some(address) = &entry.peer.address else {
+    if let Some(network) = &entry.network {
+        return entry_network::side(network);
+    }
+    let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {
         return Err(Failure::new(Code::Configuration, "`peer` has no address"));
     };
     Ok(BootSide::Entry {
-        peer: entry.peer.reveal().to_string(),
+        peer: peer.reveal().to_string(),
         address: resolve(address, config.network.bind)?,
         up_class: entry.up.number(),
         down_class: entry.down.number(),

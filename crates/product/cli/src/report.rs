@@ -3,14 +3,14 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, ExitTunnels, Flows, Hops, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate, Role as AdminRole,
-    SCHEMA_VERSION, Schedule, Severity, Status, Warning,
+    Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, LastMinute, Leg, Link, LinkState, Memory, Mode, Privacy,
+    Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Severity, Status, Warning,
 };
 use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{ExitFigures, HopFigures, ShapedStatus};
+use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,10 @@ use wire::packet::PacketSize;
 const PEER_LETTERS: usize = 12;
 /// Causes of hops and blocked ports that are shown.
 const HOPS_SHOWN: usize = 8;
+/// Legs that are shown: eight, and as many on their way out.
+const LEGS_SHOWN: usize = 16;
+/// Relays of a leg that are shown.
+const HOPS_OF_LEG: usize = 3;
 /// Header bytes before a packet on IPv4.
 const IPV4_AND_UDP: usize = 28;
 /// Header bytes before a packet on IPv6.
@@ -92,7 +96,7 @@ impl Reporter {
     /// called every second. Returns whether a session is up.
     pub(crate) fn observe(&self, node: &NodeStatus) -> bool {
         let shaped = shaped_status(node);
-        if let Some(shaped) = &shaped {
+        if let Some(shaped) = shaped.as_ref().filter(|shaped| shaped.node.circuits.is_none()) {
             self.update_links(shaped);
         }
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,6 +151,7 @@ impl Reporter {
             privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             exit: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(exit_tunnels),
+            circuits: shaped.as_ref().and_then(|shaped| shaped.node.circuits.as_ref()).map(entry_tunnel),
             flows: self.flows(node),
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
@@ -209,6 +214,10 @@ impl Reporter {
     }
 
     fn links(&self, shaped: &ShapedStatus) -> Vec<Link> {
+        if shaped.node.circuits.is_some() {
+            // Guards come and go; they are shown as parts of legs.
+            return Vec::new();
+        }
         let seen = self.update_links(shaped);
         let hops = shaped.hops.iter().map(|hops| hops.as_ref().map(hop_row)).chain(std::iter::repeat(None));
         let links = shaped.node.links.iter().zip(seen).zip(hops);
@@ -331,10 +340,37 @@ impl Reporter {
                 Some(LinkState::Up) | None => {}
             }
         }
+        if let Some(circuits) = shaped.and_then(|shaped| shaped.node.circuits.as_ref()) {
+            if let Some(refusal) = &circuits.refusal {
+                warn(Severity::Alarm, format!("there is no path for a leg: {refusal}"));
+            }
+        }
         if let Some(sentence) = narrow {
             warn(Severity::Alarm, sentence);
         }
         warnings
+    }
+}
+
+fn entry_tunnel(circuits: &CircuitsStatus) -> EntryTunnel {
+    let total = circuits.legs.iter().fold(0_u64, |sum, leg| sum.saturating_add(leg.data_cells));
+    let legs = circuits.legs.iter().take(LEGS_SHOWN).map(|leg| Leg {
+        number: leg.leg,
+        state: leg.state.clone(),
+        path: leg.path.iter().take(HOPS_OF_LEG).cloned().collect(),
+        rtt_us: leg.rtt_us,
+        share: (leg.leg.is_some() && total > 0).then(|| leg.data_cells as f64 / total as f64),
+        data_cells: leg.data_cells,
+        received: leg.received,
+        loss_per_mille: leg.loss_per_mille,
+    });
+    EntryTunnel {
+        tunnels: circuits.tunnels,
+        session_up: circuits.session_up,
+        rtt_us: (circuits.session_rtt_us > 0).then_some(circuits.session_rtt_us),
+        switches: circuits.switches,
+        legs: legs.collect(),
+        refusal: circuits.refusal.clone(),
     }
 }
 

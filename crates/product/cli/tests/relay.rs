@@ -6,7 +6,7 @@ mod client;
 #[path = "scratch/folder.rs"]
 mod folder;
 
-use circuit_relay::{Door, CircuitRelay, Handle, JoinPoint, RelaySettings};
+use circuit_relay::{CircuitRelay, Door, Handle, JoinPoint, RelaySettings};
 use client::Client;
 use folder::Folder;
 use identity::{KeyFile, NodeId};

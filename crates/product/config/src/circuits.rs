@@ -1,11 +1,13 @@
 //! What makes a node one over circuits: `network.file`, and what goes with it.
 
 use crate::diagnostic::{Problem, Report};
+use crate::entry::EntryNetwork;
 use crate::reader::Section;
 use crate::sections::Mode;
 use crate::value;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use tunnel_plan::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation};
 
 /// The key that says so.
 const FILE: &str = "file";
@@ -30,6 +32,37 @@ pub(crate) fn files(
     // They are keys all the same.
     let _ = [FILE, other].map(|key| network.optional(report, key, value::path(folder)));
     None
+}
+
+/// Reads what an entry over circuits has in `[network]`; none: it is a node of a pair.
+pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option<EntryNetwork> {
+    const RELAX: &[&str] = &["nothing", "shared-middles", "shared-operators"];
+    let is_there = is_wanted(network);
+    let file = network.optional(report, FILE, value::path(folder));
+    let guards_file = network.or(report, "guards_file", folder.join("guards"), value::path(folder));
+    let hops = network.or(report, "hops", 3, value::integer(1, HOPS_MAX.into(), "hops"));
+    let legs = network.or(report, "legs", 2, value::integer(1, LEGS_MAX.into(), "legs"));
+    let exit = network.optional(report, "exit", |value| value::text(value)?.parse().map_err(Problem::NodeId));
+    let relax = network.or(report, "relax", "nothing", value::one_of(RELAX));
+    let relaxation = match relax {
+        "shared-middles" => Relaxation::SharedMiddles,
+        "shared-operators" => Relaxation::SharedOperators,
+        _ => Relaxation::Nothing,
+    };
+    if !is_there {
+        for key in ["guards_file", "hops", "legs", "exit", "relax"] {
+            network.refuse_present(report, key, Problem::OnlyOverCircuits);
+        }
+        return None;
+    }
+    // Both are within their ranges.
+    match PathRules::new(hops as u8, legs as u8) {
+        Ok(rules) => Some(EntryNetwork { file: file?, guards_file, rules: rules.relaxed(relaxation), exit }),
+        Err(error) => {
+            network.refuse(report, "legs", Problem::Paths(error));
+            None
+        }
+    }
 }
 
 /// Over circuits there is only mode `off` yet.

@@ -224,8 +224,16 @@ pub enum Problem {
     /// A key of a pair in the file of a node over circuits.
     #[error("with `network.file` the network's document says this, or it means nothing")]
     NotOverCircuits,
+    /// A key of an entry over circuits in the file of a pair.
+    #[error("without `network.file` there are no circuits, so this means nothing")]
+    OnlyOverCircuits,
+    /// Hops and legs that no tunnel has.
+    #[error("{0}")]
+    Paths(tunnel_plan::RulesError),
     /// A shaped mode over circuits.
-    #[error("mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing")]
+    #[error(
+        "mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing"
+    )]
     ModeOverCircuits(&'static str),
     /// Ports that cannot be offered.
     #[error("{0}")]
@@ -393,7 +401,11 @@ impl Problem {
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
-            Self::ModeOverCircuits(_) => "write shaping.mode = \"off\", which hides neither when nor how much is sent".into(),
+            Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
+            Self::Paths(_) => "write network.legs = 1, or network.hops = 3".into(),
+            Self::ModeOverCircuits(_) => {
+                "write shaping.mode = \"off\", which hides neither when nor how much is sent".into()
+            }
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

@@ -1,22 +1,26 @@
 //! Keys that only an entry has.
 
 use crate::budget::Budget;
+use crate::circuits;
 use crate::diagnostic::{Problem, Report};
 use crate::hops::{self, Hops};
 use crate::listener::{self, Listener};
 use crate::reader::Section;
 use crate::units::parse_rate;
 use crate::value;
-use identity::PeerString;
+use identity::{NodeId, PeerString};
 use shaping::RateClass;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tunnel_plan::PathRules;
 
 /// What an entry has beside the common tables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The exit.
-    pub peer: PeerString,
+    /// The exit of a pair; none: the entry is one over circuits. There is always one of the two.
+    pub peer: Option<PeerString>,
+    /// The network of an entry over circuits; none: it is one of a pair.
+    pub network: Option<EntryNetwork>,
     /// Rate from this entry to the exit.
     pub up: RateClass,
     /// Rate from the exit to this entry.
@@ -31,17 +35,37 @@ pub struct Entry {
     pub budget: Box<Budget>,
 }
 
+/// What makes a node an entry over circuits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryNetwork {
+    /// The network's document.
+    pub file: PathBuf,
+    /// Where the node's guards are written down.
+    pub guards_file: PathBuf,
+    /// How long paths are, how many there are, and what they may share.
+    pub rules: PathRules,
+    /// The only exit, if it is not left to chance.
+    pub exit: Option<NodeId>,
+}
+
 /// Reads `peer`, `[[listen]]`, `[limits]`, `[hops]`, `[budget]` and the entry's keys of `[shaping]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
+    network: &mut Section<'_>,
     folder: &Path,
     report: &mut Report,
 ) -> Option<Entry> {
-    let peer = root.required(report, "peer", |value| {
+    let is_over_circuits = circuits::is_wanted(network);
+    let peer_string = |value: &toml::de::DeValue<'_>| {
         let peer: PeerString = value::text(value)?.parse().map_err(Problem::Peer)?;
         if peer.address.is_none() { Err(Problem::PeerWithoutAddress) } else { Ok(peer) }
-    });
+    };
+    let peer = if is_over_circuits {
+        root.optional(report, "peer", peer_string)
+    } else {
+        root.required(report, "peer", peer_string)
+    };
     let rate = |value: &toml::de::DeValue<'_>| parse_rate(value::text(value)?);
     let up = shaping.or(report, "up", RateClass::SLOWEST, rate);
     let down = shaping.or(report, "down", RateClass::SLOWEST, rate);
@@ -51,5 +75,13 @@ pub(crate) fn read(
     limits.finish(report);
     let hops = hops::read(root, report);
     let budget = Box::new(Budget::read(root, folder, report));
-    Some(Entry { peer: peer?, up, down, listeners, handshake_timeout, hops, budget })
+    let over_circuits = circuits::entry(network, folder, report);
+    if is_over_circuits {
+        root.refuse_present(report, "peer", Problem::NotOverCircuits);
+        network.refuse_present(report, "packet_size", Problem::NotOverCircuits);
+        for key in ["up", "down"] {
+            shaping.refuse_present(report, key, Problem::NotOverCircuits);
+        }
+    }
+    Some(Entry { peer, network: over_circuits, up, down, listeners, handshake_timeout, hops, budget })
 }

@@ -22,7 +22,7 @@ mod warning;
 pub use budget::{Allowance, Budget};
 pub use cluster::{Cluster, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
-pub use entry::Entry;
+pub use entry::{Entry, EntryNetwork};
 pub use exit::{Exit, ExitNetwork, PEERS_MAX};
 pub use files::{
     SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
@@ -172,7 +172,7 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let mut network = root.section(report, "network");
     let mut shaping = root.section(report, "shaping");
     let role = match role_name {
-        "entry" => entry::read(&mut root, &mut shaping, folder, report).map(Role::Entry),
+        "entry" => entry::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Entry),
         _ => exit::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Exit),
     };
     let is_over_circuits = circuits::is_wanted(&network);

@@ -117,7 +117,10 @@ impl Config {
             }
         }
         if self.shaping.mode == Mode::Off {
-            let is_over_circuits = matches!(&self.role, Role::Exit(exit) if exit.network.is_some());
+            let is_over_circuits = match &self.role {
+                Role::Entry(entry) => entry.network.is_some(),
+                Role::Exit(exit) => exit.network.is_some(),
+            };
             warnings.push(if is_over_circuits { Warning::ModeOffOverCircuits } else { Warning::ModeOff });
         }
         warnings

@@ -19,6 +19,7 @@ const OPTIONAL: &[&str] = &[
     "public_address",
     "file",
     "onion_key_file",
+    "exit",
     "shaped_core",
     "unshaped_core",
     "window_epsilon",
@@ -28,7 +29,7 @@ const OPTIONAL: &[&str] = &[
 ];
 
 /// Keys that make another kind of node of it, so that they are not written out together with the others.
-const OTHER_KIND: &[&str] = &["file", "onion_key_file"];
+const OTHER_KIND: &[&str] = &["file", "onion_key_file", "guards_file", "hops", "legs", "exit", "relax"];
 
 /// One `key = value` of an example.
 struct Key<'e> {
@@ -63,7 +64,8 @@ fn keys(example: &str) -> Vec<Key<'_>> {
 
 /// The example with every default written out, and a peer that is one.
 fn spelled_out(example: &str) -> String {
-    let names = keys(example).iter().map(|key| key.name).filter(|name| !OTHER_KIND.contains(name)).collect::<BTreeSet<_>>();
+    let names =
+        keys(example).iter().map(|key| key.name).filter(|name| !OTHER_KIND.contains(name)).collect::<BTreeSet<_>>();
     let mut text = String::new();
     for line in example.lines() {
         let key =

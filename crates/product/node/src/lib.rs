@@ -18,7 +18,7 @@ mod supervisor;
 pub use backoff::{Backoff, CRASH_LOOP_DEATHS, RestartPlan};
 pub use error::NodeError;
 pub use orders::{OrderHandle, OrderRefused};
-pub use plan::{HopPorts, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
+pub use plan::{HopPorts, KeptText, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
 pub use process_entry::{Role, RunRole, process_main};
 pub use status::{NodeStatus, ProcessState, ProcessStatus, StatusSource};
 pub use stop::StopHandle;

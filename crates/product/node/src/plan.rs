@@ -46,12 +46,23 @@ pub struct NodePlan {
     pub listeners: Vec<ListenerPlan>,
     /// File in which the shaped process remembers handshakes over a restart.
     pub replay_path: PathBuf,
+    /// What the shaped process may keep over a restart, if anything.
+    pub kept: Option<KeptText>,
     /// How long a stopping node waits for its flows before it kills its processes.
     pub stop_deadline: Duration,
     /// How a process that died is started again.
     pub restart: RestartPlan,
     /// How the two processes are started.
     pub launch: LaunchPlan,
+}
+
+/// A file that only the supervisor writes, with what the shaped process gives it to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptText {
+    /// The file. A new one takes its place in one step, with mode 0600.
+    pub path: PathBuf,
+    /// Where the process's boot message has the text (RFC 6901), so that a later start gets the last one.
+    pub pointer: String,
 }
 
 /// Ports for hops.
@@ -137,6 +148,12 @@ impl NodePlan {
 }
 
 impl ProcessPlan {
+    /// Puts text where the boot message has it, for later starts. False: the pointer leads nowhere.
+    pub(crate) fn set_text(&mut self, pointer: &str, text: &str) -> bool {
+        let place = self.boot.pointer_mut(pointer);
+        place.map(|place| *place = text.into()).is_some()
+    }
+
     /// The boot message's configuration for queues of a generation. `None`: the pointer leads nowhere.
     pub(crate) fn boot_for(&self, generation: u64) -> Option<serde_json::Value> {
         let mut boot = self.boot.clone();
@@ -164,6 +181,15 @@ mod tests {
         let flat = json!({ "queues": { "generation": 0, "max_flows": 8 }, "generation": 7 });
         assert_eq!(plan("/generation").boot_for(7), Some(flat));
         assert_eq!(plan("/nothing/here").boot_for(7), None);
+    }
+
+    #[test]
+    fn kept_text_is_in_the_next_boot_message() {
+        let boot = json!({ "side": { "guards": null }, "generation": 0 });
+        let (name, generation_pointer) = ("dummy".to_owned(), "/generation".to_owned());
+        let mut plan = ProcessPlan { name, boot, generation_pointer, core: None };
+        assert!(plan.set_text("/side/guards", "text") && !plan.set_text("/nothing/here", "text"));
+        assert_eq!(plan.boot_for(1), Some(json!({ "side": { "guards": "text" }, "generation": 1 })));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn keep(bytes: &[u8], today: u64) -> Vec<u8> {
 }
 
 /// Puts a new file in place of the old one: after a crash there is one or the other.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let fresh = Path::new(&name);

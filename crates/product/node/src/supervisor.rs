@@ -20,6 +20,7 @@ use crate::error::NodeError;
 use crate::generations::Generations;
 use crate::orders::{OrderHandle, orders};
 use crate::plan::{NodePlan, ProcessPlan};
+use crate::replay_file;
 use crate::resources::{self, Resources};
 use crate::service::Service;
 use crate::status::{ProcessState, StatusSource};
@@ -343,6 +344,7 @@ impl Supervisor {
                 self.status.note_body(side, body);
             }
             FromProcess::OpenSocket { number, port, any_other } => self.hand_socket(side, number, port, any_other),
+            FromProcess::Keep { text } => self.keep(side, &text),
             FromProcess::Confined { confinement } => {
                 self.status.update_process(side, |process| process.confinement = Some(confinement));
             }
@@ -351,6 +353,21 @@ impl Supervisor {
                 self.status.update_process(side, |process| process.last_fault = Some(sentence.clone()));
                 self.side(side).last_fault = Some(sentence);
             }
+        }
+    }
+
+    /// Keeps what the shaped process wants to find at its next start, in the file and for a restart by this supervisor.
+    fn keep(&mut self, side: Side, text: &str) {
+        let Some(kept) = self.plan.kept.as_ref().filter(|_| side == Side::Shaped) else {
+            return tracing::warn!("a process gives text to keep that has no place");
+        };
+        if !self.plan.shaped.set_text(&kept.pointer, text) {
+            tracing::warn!("the boot message has no place for kept text");
+        }
+        if let Err(error) = replay_file::replace(&kept.path, text.as_bytes()) {
+            let sentence = format!("{} cannot be written: {error}", kept.path.display());
+            tracing::error!("{sentence}; after a restart of the node it will be missing or old");
+            self.status.update_process(side, |process| process.last_fault = Some(sentence));
         }
     }
 

@@ -101,10 +101,8 @@ impl World {
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };
         let document = document();
-        let relays = (0..=EXIT).map(|number| RelayHost {
-            node: relay(number, &document),
-            address: network::address(number),
-        });
+        let relays =
+            (0..=EXIT).map(|number| RelayHost { node: relay(number, &document), address: network::address(number) });
         let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
         let mut exit = CircuitExit::new(ExitConfig {
             packet_size: document.charter().packet_size(),

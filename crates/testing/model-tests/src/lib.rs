@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod apps;
+pub mod circuits;
 pub mod cluster;
 pub mod exit_world;
 pub mod leaks;

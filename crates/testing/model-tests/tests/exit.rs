@@ -15,9 +15,8 @@ const SOON: Duration = Duration::from_secs(20);
 fn moves_a_megabyte_both_ways(world: &mut World, client: usize) {
     let echo = world.clients[client].start(port::ECHO, MEGABYTE);
     let download = world.clients[client].start(port::MEGABYTE, 1);
-    let done = world.run_until(SOON, |world| {
-        [echo, download].iter().all(|flow| world.clients[client].flow(*flow).is_finished)
-    });
+    let done = world
+        .run_until(SOON, |world| [echo, download].iter().all(|flow| world.clients[client].flow(*flow).is_finished));
     let [echoed, loaded] = [echo, download].map(|flow| world.clients[client].flow(flow));
     assert!(done, "{echoed:?} {loaded:?} {:?}", world.exit.status());
     assert_eq!([echoed.received, loaded.received], [MEGABYTE; 2]);

@@ -7,8 +7,7 @@ use crate::flow::Owner;
 use crate::queues::FlowQueues;
 use crate::tunnel::Tunnel;
 use conflux::{
-    Accepted, First, Fresh, LegEnd, LegId, Message, NotAccepted, TunnelConfig, TunnelEnd, TunnelEvent,
-    TunnelId,
+    Accepted, First, Fresh, LegEnd, LegId, Message, NotAccepted, TunnelConfig, TunnelEnd, TunnelEvent, TunnelId,
 };
 use link::Now;
 use onion::{CircuitKey, Reason};
@@ -42,14 +41,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     }
 
     /// A cell of a circuit that has brought nothing but cover cells: it may become a leg.
-    fn handle_first(
-        &mut self,
-        now: Now,
-        circuit: CircuitKey,
-        number: u64,
-        inner: &[u8],
-        circuits: &mut impl Circuits,
-    ) {
+    fn handle_first(&mut self, now: Now, circuit: CircuitKey, number: u64, inner: &[u8], circuits: &mut impl Circuits) {
         let can_link = circuits.can_link(circuit);
         match self.join_point.handle_first(now.instant, Fresh::new(circuit), can_link, number, inner) {
             First::Nothing(_) => {}

@@ -10,6 +10,7 @@ use crate::queues::FlowQueues;
 use link::{LinkEvent, LinkId, Now};
 use rand_chacha::rand_core::Rng;
 use session::{Session, SessionConfig, stream_window_for};
+use shaping::RateClass;
 use std::time::{Duration, Instant};
 use wire::cell::CircuitId;
 use wire::flow::{ResetReason, Syn};
@@ -20,6 +21,9 @@ const INITIAL_RTT_MIN: Duration = Duration::from_millis(20);
 
 impl<Q: FlowQueues> ShapedNode<Q> {
     pub(super) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
+        if let Some(circuits) = &mut self.circuits {
+            return circuits.handle_link_event(now, event);
+        }
         match event {
             LinkEvent::Up { link, link_key: _, node_id, parameters, rtt, fresh, dialled: _ } => {
                 let (Ok(parameters), Some(node)) = (Parameters::decode(&parameters), node_id) else {
@@ -63,6 +67,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     fn ceilings_for(&self, parameters: &Parameters) -> Ceilings {
         match &self.config.side {
             Side::Entry { up, down, .. } => Ceilings { own: *up, other: *down },
+            Side::Circuits(_) => Ceilings { own: RateClass::SLOWEST, other: RateClass::SLOWEST },
             Side::Exit { fastest, .. } => Ceilings { own: parameters.asked.min(*fastest), other: parameters.own },
         }
     }
@@ -172,6 +177,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// The unshaped process opened a flow (entry).
     pub(super) fn handle_syn(&mut self, now: Now, queue: QueueRef, syn: Syn) {
+        if self.circuits.is_some() {
+            return self.handle_syn_over_circuits(now, queue, syn);
+        }
         let entry = matches!(self.config.side, Side::Entry { .. });
         let Some((&link, peer)) = self.peers.iter_mut().next().filter(|_| entry) else {
             self.counters.stale_messages += 1;
@@ -184,6 +192,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                 self.near.insert(flow);
             }
         }
+        self.note_if_waiting(now, queue);
+    }
+
+    /// A flow that waits for a session does not wait for ever.
+    pub(super) fn note_if_waiting(&mut self, now: Now, queue: QueueRef) {
         let waits = self.near.table.of(queue).is_some_and(|flow| matches!(flow.far, Far::Waiting(_)));
         if waits {
             self.flow_deadlines.push_back((now.instant + SESSION_WAIT, queue));

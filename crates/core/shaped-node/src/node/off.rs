@@ -6,9 +6,9 @@ use crate::tunnel::Portions;
 use link::{LinkId, Now, Route};
 
 /// Unsent bytes kept in a session: several batches of packets, so that no poll finds it empty.
-const AHEAD: u64 = 192 * 1024;
+pub(super) const AHEAD: u64 = 192 * 1024;
 /// Bytes of one flow's turn: enough for the cost of a turn to vanish, few enough for flows to mix.
-const TURN: usize = 16 * 1024;
+pub(super) const TURN: usize = 16 * 1024;
 
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// Appends up to `max` packets, all for one route, and returns it. `None`: nothing may be sent now.
@@ -16,6 +16,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         if let Some((to, packet)) = self.held.pop_front() {
             out.extend_from_slice(&packet);
             return Some(to);
+        }
+        if self.circuits.is_some() {
+            return self.poll_circuits(now, max, out);
         }
         if let Some(to) = self.endpoint.poll_door_packet(now, out) {
             return Some(to);
@@ -33,9 +36,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut packets = std::mem::take(&mut self.scratch);
         packets.clear();
         let direct = self.peers.get_mut(&link).and_then(|peer| peer.direct.as_mut());
-        let batch = direct.and_then(|direct| {
-            direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets)
-        });
+        let batch = direct
+            .and_then(|direct| direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
         if batch.is_none() {
             let direct = self.peers.get(&link).and_then(|peer| peer.direct.as_ref());
             let is_held_back = direct.is_some_and(|direct| direct.tunnel.session.is_held_back());

@@ -61,7 +61,12 @@ pub(super) struct ExitJoin {
 }
 
 impl ExitJoin {
-    pub(super) fn new(mut exit: CircuitExit<QueueSide>, queues: QueueSide, channel: Channel, geometry: Geometry) -> Self {
+    pub(super) fn new(
+        mut exit: CircuitExit<QueueSide>,
+        queues: QueueSide,
+        channel: Channel,
+        geometry: Geometry,
+    ) -> Self {
         exit.attach_queues(crate::relay::now(), queues);
         Self { exit, channel, geometry, confinement: None, asks_bell: false, stop: None, over_at: None }
     }
@@ -160,6 +165,7 @@ impl ExitJoin {
                 counters,
                 session_memory_max: tunnels.session_memory_max,
                 last_minute: None,
+                circuits: None,
             },
             hops: Vec::new(),
             slots: None,

@@ -4,10 +4,10 @@ use crate::args::CheckArgs;
 use crate::commands::{cluster, relay};
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
-use crate::plan::exit_network;
+use crate::plan::{entry_network, exit_network};
 use crate::settings;
 use crate::terminal;
-use config::{Config, Exit, ExitNetwork, ListenKind, Role};
+use config::{Config, Entry, EntryNetwork, Exit, ExitNetwork, ListenKind, Role};
 use port_hopping::ports::PortSet;
 use port_hopping::targets::TargetAddress;
 use std::fmt::Write;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
     check_users(&config)?;
     let me = keys.node_secret.node_id();
     let peers = match &config.role {
-        Role::Entry(entry) => std::slice::from_ref(&entry.peer),
+        Role::Entry(entry) => entry.peer.as_slice(),
         Role::Exit(exit) => exit.peers.as_slice(),
     };
     if peers.iter().any(|peer| peer.node_id == me) {
@@ -40,7 +40,13 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
         Role::Exit(Exit { network: Some(exit), .. }) => Some(exit_network::files(exit, &keys)?),
         Role::Entry(_) | Role::Exit(_) => None,
     };
-    terminal::say(&report(&args.config, &config, network.as_ref()));
+    let mut text = report(&args.config, &config, network.as_ref());
+    if let Role::Entry(Entry { network: Some(entry), .. }) = &config.role {
+        let line = entry_over_circuits(entry, &entry_network::files(entry)?);
+        let first = text.find('\n').map_or(text.len(), |end| end + 1);
+        text.insert_str(first, &line);
+    }
+    terminal::say(&text);
     Ok(())
 }
 
@@ -103,6 +109,22 @@ fn report(path: &Path, config: &Config, network: Option<&exit_network::Files>) -
         let _ = writeln!(text, "{warning}");
     }
     text
+}
+
+/// The network of an entry over circuits, and what its paths are.
+fn entry_over_circuits(entry: &EntryNetwork, files: &entry_network::Files) -> String {
+    let document = &files.document;
+    let (name, interval, relays) = (document.charter().name(), document.interval().0, document.relays().len());
+    let (legs, hops) = (entry.rules.legs(), entry.rules.hops());
+    let guards = match files.guards {
+        Some(_) => format!("those of {}", entry.guards_file.display()),
+        None => format!("drawn at the start, and written to {}", entry.guards_file.display()),
+    };
+    let exit = entry.exit.map_or("drawn".to_owned(), |exit| exit.to_string());
+    format!(
+        "  network   `{name}`, interval {interval}, with {relays} relays\n  paths     {legs} legs of {hops} hops\n  guards    \
+         {guards}\n  exit      {exit}\n"
+    )
 }
 
 /// The network of an exit over circuits, and how many tunnels end there.

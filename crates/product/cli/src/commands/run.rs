@@ -12,8 +12,9 @@ use crate::settings;
 use admin::protocol::{Request, Response};
 use admin::server::{BindError, Server};
 use admin::status::SCHEMA_VERSION;
-use config::{Config, Exit, Role};
+use config::{Config, Role};
 use node::{Beside, NodeError, StatusSource, StopHandle};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +33,20 @@ pub(crate) fn process(args: &ProcessArgs) -> ExitCode {
     node::process_main(&args.role, ROLES)
 }
 
+/// The document of a node over circuits.
+fn document(config: &Config) -> Option<&Path> {
+    match &config.role {
+        Role::Entry(entry) => entry.network.as_ref().map(|network| network.file.as_path()),
+        Role::Exit(exit) => exit.network.as_ref().map(|network| network.file.as_path()),
+    }
+}
+
 fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     let mut config = load(args, role)?;
     let mut plan = node_plan(&config)?;
-    if let Role::Exit(Exit { network: Some(exit), .. }) = &config.role {
+    if let Some(document) = document(&config) {
         // The network says it, not the file.
-        config.network.packet_size = network::document(&exit.file)?.charter().packet_size();
+        config.network.packet_size = network::document(document)?.charter().packet_size();
     }
     logging::pass_on(&config.log, &mut plan.launch.environment);
     logging::start(&config.log);

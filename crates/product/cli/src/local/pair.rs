@@ -225,9 +225,12 @@ mod tests {
             panic!("one of each");
         };
         let id = |config: &config::Config| config::read_keys(&config.key_file).map(|keys| keys.node_secret.node_id());
-        assert_eq!(id(&exit).ok(), Some(in_role.peer.node_id));
+        assert_eq!(id(&exit).ok(), Some(in_role.peer.as_ref().expect("a pair").node_id));
         assert_eq!(id(&entry).ok(), out_role.peers.first().map(|peer| peer.node_id));
-        assert_eq!(in_role.peer.address.as_ref().map(|address| address.port), Some(exit.network.bind.port()));
+        assert_eq!(
+            in_role.peer.as_ref().and_then(|peer| peer.address.as_ref()).map(|address| address.port),
+            Some(exit.network.bind.port())
+        );
         assert!(in_role.up <= out_role.max_rate);
     }
 }

@@ -35,8 +35,9 @@ pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure
         .map_err(|error| Failure::from_error(Code::Configuration, &error))?;
     if !relay.is_exit() {
         let sentence = format!("{} does not have this node as an exit", exit.file.display());
-        return Err(Failure::new(Code::Configuration, sentence)
-            .remedy("describe it with `hushwire network describe --role exit` and give that to the network's operators"));
+        return Err(Failure::new(Code::Configuration, sentence).remedy(
+            "describe it with `hushwire network describe --role exit` and give that to the network's operators",
+        ));
     }
     let bytes = document.as_draft().text().len();
     if bytes > DOCUMENT_MAX {
@@ -48,12 +49,7 @@ pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure
 }
 
 /// The boot message of its shaped process.
-pub(super) fn boot(
-    config: &Config,
-    exit: &ExitNetwork,
-    keys: &KeyFile,
-    queues: Geometry,
-) -> Result<ExitBoot, Failure> {
+pub(super) fn boot(config: &Config, exit: &ExitNetwork, keys: &KeyFile, queues: Geometry) -> Result<ExitBoot, Failure> {
     let Files { document, onion_keys } = files(exit, keys)?;
     Ok(ExitBoot {
         document: document.as_draft().text(),

@@ -57,6 +57,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
         hop_ports: HopPorts::None,
         listeners: vec![ListenerPlan::Tcp(any_port), unix],
         replay_path: directory.0.join("replay"),
+        kept: None,
         stop_deadline: Duration::from_secs(2),
         restart: RestartPlan { steady_after: Duration::ZERO, ..RestartPlan::default() },
         launch: LaunchPlan::own_program(),

@@ -123,6 +123,10 @@ fn a_circuit_that_does_not_fit_comes_back_unchanged() {
     small.tunnel.add_leg(now, built(0, &[1, 2, 3])).expect("the first fits");
     small.tunnel.add_leg(now, built(1, &[4, 2, 3])).expect("a middle may be shared");
     assert_eq!(refused(&mut small, &[5, 2, 3]), AddLegError::TooMany);
+    let mut smaller = End::new(Tunnel::client(now, relaxed, nonce(), [1; 32]));
+    smaller.tunnel.add_leg(now, built(0, &[1, 2, 3])).expect("the first fits");
+    assert_eq!(refused(&mut smaller, &[1, 4, 3]), AddLegError::SharedGuard);
+    smaller.tunnel.add_leg(now, built(1, &[2, 1, 3])).expect("each is the guard of one and the middle of the other");
     // Two lines to one exit, without relays.
     relaxed.sharing = Sharing::ExitOnly;
     let mut direct = End::new(Tunnel::client(now, relaxed, nonce(), [1; 32]));

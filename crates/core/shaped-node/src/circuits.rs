@@ -1,0 +1,268 @@
+//! A tunnel over circuits, at the entry: links to guards, circuits that are built and kept, and the session over them.
+//!
+//! One tunnel at a time. It has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
+//! and begins again when it loses what it had. Everything happens by timers and by what comes, never by what flows want.
+
+mod build;
+mod carrier;
+mod guard_links;
+mod joined;
+mod places;
+mod plan;
+mod receive;
+mod status;
+mod timing;
+mod transmit;
+
+pub(crate) use receive::Took;
+pub use status::{CircuitsStatus, LegStatus};
+pub(crate) use transmit::Outlet;
+
+use crate::flow::Owner;
+use crate::node::NodeEvent;
+use carrier::{Carrier, OnionCircuit};
+use conflux::{Building, LegId};
+use guard_links::GuardLink;
+use identity::NodeId;
+use joined::Joined;
+use link::{LinkId, Now};
+use network_document::NetworkDocument;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use session::CongestionControl;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays};
+use wire::cell::CircuitId;
+
+/// Circuits that are being taken down. When there are more, the oldest is forgotten: its relays take it down when it was idle
+/// for long.
+const ENDING_MAX: usize = 32;
+/// Relays that are avoided for a while. When there are more, the one that was named first is forgiven.
+const AVOIDED_MAX: usize = 64;
+/// How long a relay is avoided that failed a circuit, as far as there are others.
+const AVOID_FOR: Duration = Duration::from_secs(60);
+/// How long a tunnel lives at least, and how long a lost session has for its farewell.
+const TUNNEL_RETRY: Duration = Duration::from_secs(1);
+/// How often the guards are looked through for those whose time is over.
+const GUARDS_LOOK: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose flows they are. They wait for the next tunnel, so all have one name.
+pub(crate) const OWNER: Owner = Owner::Tunnel(0);
+
+/// What an entry over circuits is told at its start.
+#[derive(Debug)]
+pub struct CircuitsConfig {
+    /// The network.
+    pub document: NetworkDocument,
+    /// The guards of the last run, or none yet.
+    pub guards: Guards,
+    /// Hops and legs, and what may be relaxed.
+    pub rules: PathRules,
+    /// The only exit that is used, if it is not left to chance.
+    pub exit: Option<NodeId>,
+    /// Whether the socket is one of IPv4: guards are dialled at addresses of its family.
+    pub ipv4: bool,
+}
+
+/// What sessions are made from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionSetting {
+    pub(crate) packet_max: usize,
+    pub(crate) max_flows: u16,
+    pub(crate) timeout: Duration,
+    pub(crate) congestion: CongestionControl,
+}
+
+/// Where one of the wanted legs stands.
+enum Stage {
+    /// A path is chosen at this time; sooner, when there was none, if a guard answers.
+    Waiting { until: Instant, refused: bool },
+    /// The guard's link is not up.
+    Dialling { path: Path, link: LinkId },
+    /// The circuit is being built; since when its present hop is asked for.
+    Building { path: Path, link: LinkId, circuit: Box<Building<OnionCircuit>>, since: Instant },
+    /// It is a leg of the tunnel.
+    Joined { path: Path, link: LinkId, leg: LegId, since: Instant, silent_since: Option<Instant> },
+}
+
+impl Stage {
+    fn at(until: Instant) -> Self {
+        Self::Waiting { until, refused: false }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Waiting { .. } => None,
+            Self::Dialling { path, .. } | Self::Building { path, .. } | Self::Joined { path, .. } => Some(path),
+        }
+    }
+
+    fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::Waiting { .. } => None,
+            Self::Dialling { link, .. } | Self::Building { link, .. } | Self::Joined { link, .. } => Some(*link),
+        }
+    }
+}
+
+/// One of the wanted legs.
+struct Place {
+    stage: Stage,
+    /// Failures since it had a leg.
+    failures: u32,
+}
+
+/// A circuit that is being taken down.
+struct Ending {
+    link: LinkId,
+    circuit: onion::Circuit,
+}
+
+/// Everything of an entry over circuits but its endpoint and its flows.
+pub(crate) struct Circuits {
+    document: NetworkDocument,
+    relays: Relays,
+    rules: PathRules,
+    only_exit: Option<NodeId>,
+    ipv4: bool,
+    guards: Guards,
+    session: SessionSetting,
+    rng: ChaCha20Rng,
+    links: BTreeMap<LinkId, GuardLink>,
+    places: Vec<Place>,
+    /// Where the present tunnel leads.
+    exit: Option<NodeId>,
+    joined: Option<Joined>,
+    routes: BTreeMap<(LinkId, CircuitId), LegId>,
+    ending: VecDeque<Ending>,
+    avoided: BTreeMap<NodeId, Instant>,
+    newest_circuit: u32,
+    refusal: Option<Refusal>,
+    look_at: Instant,
+    next_loss_look: Instant,
+    tunnels: u64,
+    /// The leg of the newest data cell, and how often that was another one than before.
+    last_leg: Option<LegId>,
+    switches: u64,
+    session_failures: u64,
+    stopping: bool,
+    /// Bytes of a cell's region.
+    region: usize,
+    /// A session packet on its way into a cell.
+    body: Vec<u8>,
+    events: Vec<NodeEvent>,
+}
+
+impl Circuits {
+    /// Nothing is dialled before [`Circuits::advance`].
+    pub(crate) fn new(now: Now, config: CircuitsConfig, session: SessionSetting, seed: [u8; 32]) -> Self {
+        let CircuitsConfig { document, guards, rules, exit, ipv4 } = config;
+        let region = document.charter().packet_size().region();
+        let place = || Place { stage: Stage::at(now.instant), failures: 0 };
+        let mut circuits = Self {
+            relays: Relays::new(&document),
+            document,
+            rules,
+            only_exit: exit,
+            ipv4,
+            guards,
+            session,
+            rng: ChaCha20Rng::from_seed(seed),
+            links: BTreeMap::new(),
+            places: std::iter::repeat_with(place).take(usize::from(rules.legs())).collect(),
+            exit: None,
+            joined: None,
+            routes: BTreeMap::new(),
+            ending: VecDeque::new(),
+            avoided: BTreeMap::new(),
+            newest_circuit: 0,
+            refusal: None,
+            look_at: now.instant,
+            next_loss_look: now.instant,
+            tunnels: 0,
+            last_leg: None,
+            switches: 0,
+            session_failures: 0,
+            stopping: false,
+            region,
+            body: Vec::new(),
+            events: Vec::new(),
+        };
+        circuits.look_through_guards(now);
+        circuits
+    }
+
+    /// What the caller may want to log or store, oldest first. There are a few for each call.
+    pub(crate) fn take_events(&mut self) -> Vec<NodeEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The session and its flows, if there is a session.
+    pub(crate) fn tunnel_mut(&mut self) -> Option<&mut crate::tunnel::Tunnel> {
+        self.joined.as_mut()?.tunnel.as_mut()
+    }
+
+    /// The session has been closed: nothing is built any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Links to guards.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &LinkId> {
+        self.links.keys()
+    }
+
+    /// Sessions that could not be made.
+    pub(crate) fn session_failures(&self) -> u64 {
+        self.session_failures
+    }
+
+    fn look_through_guards(&mut self, now: Now) {
+        self.look_at = now.instant + GUARDS_LOOK;
+        if self.guards.handle_relays(now.unix_s, &self.relays, &mut self.rng) {
+            self.store_guards();
+        }
+    }
+
+    fn store_guards(&mut self) {
+        self.events.push(NodeEvent::GuardsChanged(self.guards.text()));
+    }
+
+    fn random(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A time in the first `span`, at random.
+    fn draw(&mut self, span: Duration) -> Duration {
+        span.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX))
+    }
+
+    fn avoid(&mut self, now: Instant, relay: NodeId) {
+        self.avoided.retain(|_, until| *until > now);
+        if self.avoided.len() >= AVOIDED_MAX
+            && let Some(first) = self.avoided.iter().min_by_key(|(_, until)| **until).map(|(relay, _)| *relay)
+        {
+            self.avoided.remove(&first);
+        }
+        self.avoided.insert(relay, now + AVOID_FOR);
+    }
+
+    fn is_avoided(&self, now: Instant, relay: &NodeId) -> bool {
+        self.avoided.get(relay).is_some_and(|until| *until > now)
+    }
+
+    /// Takes a circuit down. Over a link that is down nobody is told.
+    fn end_circuit(&mut self, now: Instant, link: LinkId, mut circuit: onion::Circuit) {
+        if !self.is_up(link) {
+            return;
+        }
+        circuit.destroy(now);
+        if self.ending.len() >= ENDING_MAX {
+            self.ending.pop_front();
+        }
+        self.ending.push_back(Ending { link, circuit });
+    }
+}

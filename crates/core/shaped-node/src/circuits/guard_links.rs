@@ -1,0 +1,184 @@
+//! Links to guards: dialled when a path needs one, given up when another guard takes its place.
+
+use super::{Circuits, Stage};
+use crate::node::NodeEvent;
+use identity::NodeId;
+use link::{Endpoint, LinkEvent, LinkId, Now, Peer};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long a guard may be silent, or not answer its first handshake, before another one is looked for.
+const GUARD_PATIENCE: Duration = Duration::from_secs(4);
+/// The same when several guards are in use and none is heard: then it is this node's own network that is away, and others would
+/// be shown to it for nothing. Less than sessions live without a leg, so that something is tried before they end.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(16);
+
+/// A link to a guard.
+pub(super) struct GuardLink {
+    pub(super) node: NodeId,
+    pub(super) up: bool,
+    pub(super) rtt: Duration,
+    pub(super) loss_per_mille: u16,
+    /// Since when it is dialled or silent, or was last found so.
+    pub(super) silent_since: Option<Instant>,
+}
+
+impl Circuits {
+    /// When another guard is looked for in place of one that is silent.
+    pub(super) fn patience_ends(&self, guard: &GuardLink) -> Option<Instant> {
+        let in_use = self.links.values().filter(|guard| guard.up);
+        let is_outage = in_use.clone().count() > 1 && in_use.clone().all(|guard| guard.silent_since.is_some());
+        let patience = if is_outage { OUTAGE_PATIENCE } else { GUARD_PATIENCE };
+        guard.silent_since.map(|since| since + patience)
+    }
+
+    pub(super) fn is_up(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.up)
+    }
+
+    /// The address at which a relay is dialled.
+    pub(super) fn address_of(&self, relay: &NodeId) -> Option<SocketAddr> {
+        let addresses = &self.document.relay(relay)?.addresses;
+        addresses.iter().copied().find(|address| address.is_ipv4() == self.ipv4)
+    }
+
+    /// The link to a guard, which is dialled unless it is there.
+    pub(super) fn link_to(&mut self, now: Now, endpoint: &mut Endpoint, guard: NodeId) -> Option<LinkId> {
+        if let Some((link, _)) = self.links.iter().find(|(_, link)| link.node == guard) {
+            return Some(*link);
+        }
+        let address = self.address_of(&guard)?;
+        let relay = self.document.relay(&guard)?;
+        let peer = Peer { node_id: guard, link_key: relay.link_key, door_key: relay.door_key.clone() };
+        let link = endpoint.dial(now, &peer, address, [0; link::PARAMETERS_LEN]).ok()?;
+        let silent_since = Some(now.instant);
+        let guard = GuardLink { node: guard, up: false, rtt: Duration::ZERO, loss_per_mille: 0, silent_since };
+        self.links.insert(link, guard);
+        Some(link)
+    }
+
+    pub(crate) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { link, rtt, fresh, .. } | LinkEvent::Replaced { link, rtt, fresh, .. } => {
+                self.handle_up(now, link, rtt, fresh);
+                self.events.push(NodeEvent::LinkUp(link, rtt));
+            }
+            LinkEvent::Quiet { link } => {
+                if let Some(guard) = self.links.get_mut(&link) {
+                    guard.silent_since = Some(now.instant);
+                }
+                self.events.push(NodeEvent::LinkQuiet(link));
+            }
+            LinkEvent::Back { link } => {
+                if let Some(guard) = self.links.get_mut(&link).filter(|guard| guard.up) {
+                    guard.silent_since = None;
+                }
+                self.hear_again(now.instant, link);
+                self.events.push(NodeEvent::LinkBack(link));
+            }
+            LinkEvent::Down { link, .. } => {
+                if let Some(guard) = self.links.get_mut(&link) {
+                    (guard.up, guard.silent_since) = (false, Some(now.instant));
+                }
+                self.lose_circuits(now.instant, link);
+                self.events.push(NodeEvent::LinkDown(link));
+            }
+            LinkEvent::Report { link, figures } => {
+                if let Some(guard) = self.links.get_mut(&link) {
+                    guard.loss_per_mille = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
+                }
+            }
+            LinkEvent::WrongVersion { link, .. } => self.events.push(NodeEvent::PeerIncompatible(link)),
+            LinkEvent::Unanswered { link } => self.events.push(NodeEvent::Unanswered(link)),
+            LinkEvent::Hopped { link, index, cause } => self.events.push(NodeEvent::Hopped(link, index, cause)),
+            // An entry has no door, and its link key is its own.
+            LinkEvent::AcceptedEphemeral { .. } | LinkEvent::SameKeyElsewhere { .. } => {}
+            LinkEvent::Rekeyed { .. } | LinkEvent::PeerAddressChanged { .. } => {}
+        }
+    }
+
+    /// Keys are agreed. `fresh`: with another process than before, which has none of the circuits.
+    fn handle_up(&mut self, now: Now, link: LinkId, rtt: Duration, fresh: bool) {
+        let Some(guard) = self.links.get_mut(&link) else { return };
+        (guard.up, guard.rtt, guard.silent_since) = (true, rtt, None);
+        let node = guard.node;
+        if self.guards.handle_answered(now.unix_s, &node, &mut self.rng) {
+            self.store_guards();
+        }
+        if fresh {
+            self.lose_circuits(now.instant, link);
+        }
+        self.hear_again(now.instant, link);
+        // A place that had found no guard may find this one.
+        for place in &mut self.places {
+            if let Stage::Waiting { until, refused: true } = &mut place.stage {
+                *until = now.instant.min(*until);
+            }
+        }
+    }
+
+    /// Legs that fell silent with their link have their time from now on.
+    fn hear_again(&mut self, now: Instant, link: LinkId) {
+        for place in &mut self.places {
+            if let Stage::Joined { link: of, silent_since: Some(since), .. } = &mut place.stage
+                && *of == link
+            {
+                *since = now;
+            }
+        }
+    }
+
+    /// All circuits over a link are gone.
+    fn lose_circuits(&mut self, now: Instant, link: LinkId) {
+        let legs: Vec<_> = self.routes.iter().filter(|((of, _), _)| *of == link).map(|(_, leg)| *leg).collect();
+        if let Some(joined) = &mut self.joined {
+            legs.into_iter().for_each(|leg| joined.legs.handle_circuit_gone(now, leg));
+        }
+        self.ending.retain(|ending| ending.link != link);
+        for place in &mut self.places {
+            if matches!(&place.stage, Stage::Building { link: of, .. } if *of == link) {
+                place.stage = Stage::at(now);
+            }
+        }
+    }
+
+    /// Guards that were silent for too long are written down as failed, and their places move to others, if the rules know any.
+    /// If not, they are waited for: whoever is not heard may be heard again, and their dial goes on.
+    pub(super) fn give_up_silent_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
+        let is_over = |guard: &GuardLink| self.patience_ends(guard).is_some_and(|at| at <= now.instant);
+        let silent: Vec<(LinkId, NodeId)> =
+            self.links.iter().filter(|(_, guard)| is_over(guard)).map(|(link, guard)| (*link, guard.node)).collect();
+        for (link, node) in silent {
+            self.guards.handle_failed(now.unix_s, &node, &mut self.rng);
+            if let Some(guard) = self.links.get_mut(&link) {
+                guard.silent_since = Some(now.instant);
+            }
+            let of_link = |place: &super::Place| place.stage.link() == Some(link);
+            for number in (0..self.places.len()).filter(|number| of_link(&self.places[*number])).collect::<Vec<_>>() {
+                let Ok(mut paths) = self.choose(now, 1, Some(number)) else { continue };
+                if let Some(path) = paths.pop().filter(|path| path.first() != node) {
+                    self.vacate(now.instant, number, false);
+                    self.set_out(now, endpoint, number, path);
+                }
+            }
+        }
+    }
+
+    /// Closes links that no path needs, once every place has one.
+    pub(super) fn close_unused_links(&mut self, now: Instant, endpoint: &mut Endpoint) {
+        if self.places.iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
+            return;
+        }
+        let is_used = |link: &LinkId| {
+            self.places.iter().any(|place| place.stage.link() == Some(*link))
+                || self.routes.keys().any(|(of, _)| of == link)
+                || self.ending.iter().any(|ending| ending.link == *link)
+        };
+        let unused: Vec<LinkId> = self.links.keys().copied().filter(|link| !is_used(link)).collect();
+        for link in unused {
+            self.lose_circuits(now, link);
+            self.links.remove(&link);
+            endpoint.close(link);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The tunnel: its legs, and the session over them.
+
+use super::carrier::Carrier;
+use super::{Circuits, OWNER, TUNNEL_RETRY};
+use crate::near::Near;
+use crate::node::NodeEvent;
+use crate::queues::FlowQueues;
+use crate::tunnel::{Tunnel, TunnelEvent as FlowsEvent};
+use conflux::{LegEnd, LegId, LegState, Nonce, Refusal, Sharing, TunnelConfig, TunnelEnd, TunnelEvent};
+use identity::{NodeId, NodeSecret};
+use link::Now;
+use session::{Paths, Session, SessionConfig, stream_window_for};
+use std::time::{Duration, Instant};
+use tunnel_plan::{PathRules, Relaxation};
+use wire::flow::ResetReason;
+
+/// A session's first estimate of its round trip is at least this.
+const INITIAL_RTT_MIN: Duration = Duration::from_millis(20);
+
+/// One tunnel.
+pub(super) struct Joined {
+    pub(super) legs: conflux::Tunnel<Carrier>,
+    /// From the first leg on.
+    pub(super) tunnel: Option<Tunnel>,
+    pub(super) exit: NodeId,
+    pub(super) began: Instant,
+    /// The session is lost: when the legs go as well.
+    pub(super) over_at: Option<Instant>,
+}
+
+impl Joined {
+    pub(super) fn new(
+        now: Instant,
+        exit: NodeId,
+        rules: PathRules,
+        orphan_after: Duration,
+        nonce: [u8; 32],
+        random: [u8; 32],
+    ) -> Self {
+        let shares = rules.relaxation() >= Relaxation::SharedMiddles;
+        let sharing = if shares { Sharing::MiddlesToo } else { Sharing::ExitOnly };
+        let config = TunnelConfig { sharing, orphan_after, ..TunnelConfig::default() };
+        let legs = conflux::Tunnel::client(now, config, Nonce::new(nonce), random);
+        Self { legs, tunnel: None, exit, began: now, over_at: None }
+    }
+
+    /// Gives the session what the legs have brought.
+    pub(super) fn take_packets(&mut self, now: Instant) {
+        while let Some(packet) = self.legs.poll_packet(now) {
+            if let Some(tunnel) = &mut self.tunnel {
+                tunnel.handle_packet(now, &packet);
+            }
+        }
+    }
+}
+
+impl Circuits {
+    /// Handles what legs and session have to say.
+    pub(super) fn settle_tunnel<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+        self.find_broken_legs(now.instant);
+        let mut ended = None;
+        while let Some(event) = self.joined.as_mut().and_then(|joined| joined.legs.poll_event()) {
+            match event {
+                TunnelEvent::LegLinked(leg, rtt) => self.handle_linked(now, leg, rtt),
+                TunnelEvent::LegSilent(leg) => self.note_silence(leg, Some(now.instant)),
+                TunnelEvent::LegBack(leg) => {
+                    self.note_silence(leg, None);
+                    self.wake_session(now.instant);
+                }
+                TunnelEvent::LegEnded(leg, why) => self.handle_ended(now, leg, why),
+                TunnelEvent::Ended(why) => ended = Some(why),
+            }
+        }
+        self.take_released(now.instant);
+        if let Some(why) = ended {
+            return self.end_tunnel(now.instant, why, near);
+        }
+        self.settle_session(now, near);
+    }
+
+    fn settle_session<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+        let Some(Joined { tunnel: Some(tunnel), over_at, .. }) = &mut self.joined else { return };
+        match tunnel.settle(now.instant, near) {
+            Some(FlowsEvent::Up) => self.events.push(NodeEvent::TunnelUp),
+            Some(FlowsEvent::Lost(reason)) => {
+                // The legs stay for a moment: the session may have one packet left, its farewell.
+                tunnel.abandon(ResetReason::TunnelLost, near);
+                over_at.get_or_insert(now.instant + TUNNEL_RETRY);
+                self.events.push(NodeEvent::TunnelLost(reason));
+            }
+            None => {}
+        }
+        // An entry gives leave and gets none.
+        tunnel.take_granted();
+    }
+
+    /// Ends the tunnel whose session was lost, when its farewell has had its time.
+    pub(super) fn end_lost_tunnel<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>) {
+        let Some(joined) = self.joined.as_mut().filter(|joined| joined.over_at.is_some_and(|at| at <= now)) else {
+            return;
+        };
+        joined.legs.close(now);
+        self.end_tunnel(now, TunnelEnd::Closed, near);
+    }
+
+    fn end_tunnel<Q: FlowQueues>(&mut self, now: Instant, why: TunnelEnd, near: &mut Near<Q>) {
+        for number in 0..self.places.len() {
+            self.vacate(now, number, false);
+        }
+        self.take_released(now);
+        let Some(mut joined) = self.joined.take() else { return };
+        // Flows that no session has carried yet wait for the next one.
+        if let Some(tunnel) = joined.tunnel.as_mut().filter(|tunnel| tunnel.is_up()) {
+            tunnel.abandon(ResetReason::TunnelLost, near);
+        }
+        self.routes.clear();
+        self.exit = None;
+        if why == TunnelEnd::Orphaned {
+            self.avoid(now, joined.exit);
+        }
+        let until = now.max(joined.began + TUNNEL_RETRY);
+        for place in &mut self.places {
+            *place = super::Place { stage: super::Stage::at(until), failures: place.failures };
+        }
+        self.events.push(NodeEvent::TunnelEnded(why));
+    }
+
+    /// Circuits of legs that were cut, taken down or worn out.
+    fn find_broken_legs(&mut self, now: Instant) {
+        let Some(joined) = &mut self.joined else { return };
+        for leg in self.routes.values() {
+            if joined.legs.carrier_mut(*leg).is_some_and(Carrier::is_broken) {
+                joined.legs.handle_circuit_gone(now, *leg);
+            }
+        }
+    }
+
+    /// Takes down the circuits of legs that are out of use.
+    fn take_released(&mut self, now: Instant) {
+        while let Some(released) = self.joined.as_mut().and_then(|joined| joined.legs.poll_released()) {
+            let (link, id) = (released.carrier.link(), released.carrier.id());
+            self.routes.remove(&(link, id));
+            self.end_circuit(now, link, released.carrier.into_circuit());
+        }
+    }
+
+    fn handle_linked(&mut self, now: Now, leg: LegId, rtt: Option<Duration>) {
+        if let Some(number) = self.place_of(leg) {
+            self.places[number].failures = 0;
+        }
+        self.events.push(NodeEvent::LegUp(leg.number()));
+        if self.joined.as_ref().is_some_and(|joined| joined.tunnel.is_none()) {
+            self.start_session(now.instant, rtt.unwrap_or_default());
+        } else {
+            self.wake_session(now.instant);
+        }
+    }
+
+    fn note_silence(&mut self, leg: LegId, since: Option<Instant>) {
+        if let Some(number) = self.place_of(leg)
+            && let super::Stage::Joined { silent_since, .. } = &mut self.places[number].stage
+        {
+            *silent_since = since;
+        }
+    }
+
+    /// A leg answers after none did: the session need not wait out its back-off.
+    fn wake_session(&mut self, now: Instant) {
+        if let Some(Joined { legs, tunnel: Some(tunnel), .. }) = &mut self.joined
+            && legs.legs().filter(|leg| leg.state == LegState::Linked).count() == 1
+        {
+            tunnel.session.ping(now);
+        }
+    }
+
+    fn handle_ended(&mut self, now: Now, leg: LegId, why: LegEnd) {
+        self.events.push(NodeEvent::LegDown(leg.number(), why));
+        let Some(number) = self.place_of(leg) else { return };
+        let path = self.places[number].stage.path().cloned();
+        self.fail(now.instant, number);
+        let Some(path) = path else { return };
+        match why {
+            LegEnd::LinkTimedOut | LegEnd::Refused(Refusal::Full | Refusal::TooManyLegs | Refusal::Version) => {
+                self.avoid(now.instant, path.exit());
+            }
+            LegEnd::CircuitGone | LegEnd::Fault(_) | LegEnd::RemovedByPeer => {
+                if let Some(middle) = path.middle() {
+                    self.avoid(now.instant, middle);
+                }
+            }
+            LegEnd::Removed | LegEnd::TunnelClosed | LegEnd::Refused(_) => {}
+        }
+    }
+
+    /// The first leg is there. The client is nobody: its key is made for this session.
+    fn start_session(&mut self, now: Instant, rtt: Duration) {
+        let (own, seed, client_secret) = (NodeSecret::from_seed(self.random()), self.random(), self.random());
+        let Some(joined) = &mut self.joined else { return };
+        let setting = self.session;
+        let config = SessionConfig {
+            stream_window: stream_window_for(u64::MAX, rtt),
+            initial_rtt: rtt.max(INITIAL_RTT_MIN),
+            // Each leg has a controller of its own, and two over each other fill no path.
+            wide_open: true,
+            congestion: setting.congestion,
+            max_flows: setting.max_flows,
+            session_timeout: setting.timeout,
+            paths: if self.rules.legs() > 1 { Paths::Several } else { Paths::One },
+            ..SessionConfig::new(setting.packet_max, own, joined.exit, seed)
+        };
+        match Session::client(config, now) {
+            Ok(session) => joined.tunnel = Some(Tunnel::new(OWNER, session, client_secret)),
+            Err(_) => self.session_failures += 1,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Cells that come over links to guards.
+
+use super::{Circuits, Stage};
+use crate::slots::INNER_OFFSET;
+use link::{LinkId, Now};
+use onion::Received;
+use wire::cell::{CellHead, Command};
+
+/// What became of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Took {
+    /// It was for a circuit of ours.
+    Known,
+    /// There is no such circuit.
+    Unknown,
+    /// A layer did not open, or it makes no sense.
+    Bad,
+}
+
+impl Circuits {
+    /// Takes a cell with its region, which is opened in place.
+    pub(crate) fn handle_cell(&mut self, now: Now, link: LinkId, head: CellHead, region: &mut [u8]) -> Took {
+        match head.command {
+            Command::Relay | Command::Created | Command::Destroy | Command::Destroyed => {}
+            // The link's own, or what only a relay is sent.
+            _ => return Took::Known,
+        }
+        if let Some(&leg) = self.routes.get(&(link, head.circuit))
+            && let Some(joined) = &mut self.joined
+            && let Some(carrier) = joined.legs.carrier_mut(leg)
+        {
+            return match carrier.handle_cell(now.instant, head.command, region) {
+                Received::Inner { number } => {
+                    joined.legs.handle_cell(now.instant, leg, number, &region[INNER_OFFSET..]);
+                    joined.take_packets(now.instant);
+                    Took::Known
+                }
+                Received::Handled => Took::Known,
+                Received::Dropped(_) => Took::Bad,
+            };
+        }
+        let building = self.places.iter_mut().find_map(|place| match &mut place.stage {
+            Stage::Building { link: of, circuit, .. } if *of == link => {
+                Some(&mut circuit.circuit_mut().circuit).filter(|circuit| circuit.id() == head.circuit)
+            }
+            _ => None,
+        });
+        let mut ending = self.ending.iter_mut().filter(|ending| ending.link == link).map(|ending| &mut ending.circuit);
+        let circuit = building.or_else(|| ending.find(|circuit| circuit.id() == head.circuit));
+        match circuit.map(|circuit| circuit.handle_cell(now.instant, head.command, region)) {
+            Some(Received::Dropped(_)) => Took::Bad,
+            // A circuit that is not linked carries nothing.
+            Some(Received::Handled | Received::Inner { .. }) => Took::Known,
+            None => Took::Unknown,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What is told of circuits to their own user.
+
+use super::{Circuits, Stage};
+use crate::status::LinkStatus;
+use conflux::{LegId, LegState};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The tunnel and its legs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitsStatus {
+    /// Tunnels since the start, the present one included.
+    pub tunnels: u64,
+    /// The session is up.
+    pub session_up: bool,
+    /// Round trip of the session in microseconds; 0 before there is one.
+    pub session_rtt_us: u64,
+    /// Legs, in the order in which they were asked for; those that are on their way out come last.
+    pub legs: Vec<LegStatus>,
+    /// Why a path is missing, in one sentence.
+    pub refusal: Option<String>,
+    /// How often a data cell went on another leg than the one before.
+    pub switches: u64,
+}
+
+/// One of the wanted legs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegStatus {
+    /// Number of the leg in the tunnel; none before it is one.
+    pub leg: Option<u8>,
+    /// `waiting`, `dialling`, `building`, `linking`, `linked`, `silent` or `draining`.
+    pub state: String,
+    /// Node ids of its relays, the exit last. For the node's own user alone: it never reaches a log.
+    pub path: Vec<String>,
+    /// Smoothed round trip in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Data cells that were sent on it.
+    pub data_cells: u64,
+    /// Cells of all kinds that came on it.
+    pub received: u64,
+    /// Cells lost of a thousand lately.
+    pub loss_per_mille: Option<u32>,
+}
+
+impl Circuits {
+    /// What `status` shows.
+    pub(crate) fn status(&self) -> CircuitsStatus {
+        let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
+        let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
+        let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
+        let leaving = self.routes.values().filter(|leg| !held.contains(leg));
+        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
+        CircuitsStatus {
+            tunnels: self.tunnels,
+            session_up: session.is_some_and(crate::tunnel::Tunnel::is_up),
+            session_rtt_us: rtt.map_or(0, micros),
+            legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
+            refusal: self.refusal.map(|refusal| refusal.to_string()),
+            switches: self.switches,
+        }
+    }
+
+    /// Each guard's link.
+    pub(crate) fn link_statuses(&self) -> impl Iterator<Item = LinkStatus> + '_ {
+        let session_up = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref()).is_some_and(|it| it.is_up());
+        self.links.values().map(move |guard| LinkStatus {
+            peer: guard.node.to_string(),
+            up: guard.up,
+            session_up: guard.up && session_up,
+            rtt_us: micros(guard.rtt),
+            loss_per_mille: guard.loss_per_mille,
+            rate_bits_per_second: 0,
+            configured_bits_per_second: 0,
+            allowed_bits_per_second: 0,
+            cells_per_second: 0,
+            steps_down: 0,
+            releases: None,
+        })
+    }
+
+    fn leg_status(&self, stage: &Stage) -> LegStatus {
+        let state = match stage {
+            Stage::Waiting { .. } => "waiting",
+            Stage::Dialling { .. } => "dialling",
+            Stage::Building { .. } => "building",
+            Stage::Joined { leg, .. } => match self.figures(*leg) {
+                Some(figures) => return figures,
+                None => "waiting",
+            },
+        };
+        let path = stage.path().map(|path| path.hops().iter().map(ToString::to_string).collect());
+        LegStatus {
+            leg: None,
+            state: state.to_owned(),
+            path: path.unwrap_or_default(),
+            rtt_us: None,
+            data_cells: 0,
+            received: 0,
+            loss_per_mille: None,
+        }
+    }
+
+    fn figures(&self, leg: LegId) -> Option<LegStatus> {
+        let figures = self.joined.as_ref()?.legs.leg(leg)?;
+        let state = match figures.state {
+            LegState::Linking => "linking",
+            LegState::Linked => "linked",
+            LegState::Silent => "silent",
+            LegState::Draining => "draining",
+        };
+        Some(LegStatus {
+            leg: Some(leg.number()),
+            state: state.to_owned(),
+            path: figures.path.iter().map(ToString::to_string).collect(),
+            rtt_us: figures.rtt.map(micros),
+            data_cells: figures.outbound.data_sent,
+            received: figures.received,
+            loss_per_mille: figures.loss_per_mille,
+        })
+    }
+}
+
+fn leg_of(stage: &Stage) -> Option<LegId> {
+    match stage {
+        Stage::Joined { leg, .. } => Some(*leg),
+        Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Building { .. } => None,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

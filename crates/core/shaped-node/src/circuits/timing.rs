@@ -1,0 +1,151 @@
+//! What time brings, and when.
+
+use super::build::HOP_PATIENCE;
+use super::{Circuits, Stage};
+use crate::near::Near;
+use crate::queues::FlowQueues;
+use conflux::{LegFigures, LegId, LegState};
+use link::{Endpoint, Now};
+use std::time::{Duration, Instant};
+
+/// How long a leg may be silent while its guard is heard, before its circuit is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How often legs are compared.
+const LOSS_LOOK: Duration = Duration::from_secs(5);
+/// A leg that loses so much of a thousand cells, and four times as much as the best of its sisters, is replaced.
+const LOSS_ABNORMAL: u32 = 50;
+/// A leg is not replaced for its loss before it is so old. With one at a time, that many are built at most.
+const LEG_LIFE_MIN: Duration = Duration::from_secs(60);
+/// A leg on which nothing left for so long gets a cover cell: relays forget circuits of whose client they hear nothing for ten
+/// minutes.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+impl Circuits {
+    /// Lets time pass for circuits, legs and session. [`Circuits::advance`] is to follow.
+    pub(crate) fn handle_timeout<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+        if self.look_at <= now.instant {
+            self.look_through_guards(now);
+        }
+        for place in &mut self.places {
+            if let Stage::Building { circuit, .. } = &mut place.stage {
+                circuit.circuit_mut().circuit.handle_timeout(now.instant);
+            }
+        }
+        self.ending.iter_mut().for_each(|ending| ending.circuit.handle_timeout(now.instant));
+        if let Some(joined) = &mut self.joined {
+            joined.legs.handle_timeout(now.instant);
+            joined.take_packets(now.instant);
+            if let Some(tunnel) = &mut joined.tunnel {
+                tunnel.session.handle_timeout(now.instant);
+            }
+        }
+        self.replace_silent_legs(now.instant);
+        if self.next_loss_look <= now.instant {
+            self.next_loss_look = now.instant + LOSS_LOOK;
+            self.retire_lossy_leg(now.instant);
+        }
+        self.end_lost_tunnel(now.instant, near);
+    }
+
+    /// Goes on with everything: what has happened is taken in, and what can be begun is begun.
+    pub(crate) fn advance<Q: FlowQueues>(&mut self, now: Now, endpoint: &mut Endpoint, near: &mut Near<Q>) {
+        self.ending.retain(|ending| !ending.circuit.is_finished());
+        self.begin_circuits(now);
+        self.follow_builds(now);
+        self.settle_tunnel(now, near);
+        if !self.stopping {
+            self.give_up_silent_guards(now, endpoint);
+            self.plan(now, endpoint);
+        }
+        self.close_unused_links(now.instant, endpoint);
+    }
+
+    /// Legs of which nothing comes although their guard is heard: a relay behind it is gone and nobody has said so.
+    fn replace_silent_legs(&mut self, now: Instant) {
+        for number in 0..self.places.len() {
+            if self.silent_leg_ends(number).is_some_and(|at| at <= now) {
+                self.avoid_middle(now, number);
+                self.vacate(now, number, false);
+            }
+        }
+    }
+
+    fn silent_leg_ends(&self, number: usize) -> Option<Instant> {
+        let Stage::Joined { link, silent_since: Some(since), .. } = &self.places[number].stage else { return None };
+        let heard = self.links.get(link).is_some_and(|guard| guard.up && guard.silent_since.is_none());
+        heard.then_some(*since + SILENCE_MAX)
+    }
+
+    fn avoid_middle(&mut self, now: Instant, number: usize) {
+        if let Some(middle) = self.places[number].stage.path().and_then(tunnel_plan::Path::middle) {
+            self.avoid(now, middle);
+        }
+    }
+
+    /// A leg that loses much more than its sisters is replaced through the same guard: one at a time, and only when all are
+    /// there.
+    fn retire_lossy_leg(&mut self, now: Instant) {
+        let Some(joined) = &self.joined else { return };
+        let figures: Vec<LegFigures> = joined.legs.legs().collect();
+        if figures.len() < self.places.len().max(2) || figures.iter().any(|leg| leg.state != LegState::Linked) {
+            return;
+        }
+        let old_enough = |leg: LegId| {
+            self.place_of(leg).is_some_and(|number| {
+                matches!(self.places[number].stage, Stage::Joined { since, .. } if since + LEG_LIFE_MIN <= now)
+            })
+        };
+        if let Some(leg) = worst(&figures).filter(|leg| old_enough(*leg))
+            && let Some(number) = self.place_of(leg)
+        {
+            self.avoid_middle(now, number);
+            self.vacate(now, number, true);
+        }
+    }
+
+    /// When [`Circuits::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let places = (0..self.places.len()).filter_map(|number| self.place_timeout(number)).min();
+        let guards = self.links.values().filter(|_| !self.stopping);
+        let guards = guards.filter_map(|guard| self.patience_ends(guard)).min();
+        let ending = self.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
+        let keep_alive = self.next_keep_alive().map(|(at, _)| at);
+        let several = self.routes.len() > 1;
+        let tunnel = self.joined.as_mut().and_then(|joined| {
+            let session = joined.tunnel.as_mut();
+            let session =
+                session.and_then(|tunnel| tunnel.session.poll_timeout().into_iter().chain(tunnel.arrivals_due()).min());
+            let loss = several.then_some(self.next_loss_look);
+            [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
+        });
+        [places, guards, ending, keep_alive, tunnel, Some(self.look_at)].into_iter().flatten().min()
+    }
+
+    fn place_timeout(&self, number: usize) -> Option<Instant> {
+        match &self.places[number].stage {
+            Stage::Waiting { until, .. } if !self.stopping => Some(*until),
+            Stage::Waiting { .. } | Stage::Dialling { .. } => None,
+            Stage::Building { circuit, since, .. } => {
+                let own = circuit.circuit().circuit.poll_timeout();
+                own.into_iter().chain([*since + HOP_PATIENCE]).min()
+            }
+            Stage::Joined { .. } => self.silent_leg_ends(number),
+        }
+    }
+
+    /// When a leg is to be kept alive next, and which.
+    pub(super) fn next_keep_alive(&self) -> Option<(Instant, LegId)> {
+        let joined = self.joined.as_ref()?;
+        let legs = joined.legs.legs().filter(|leg| matches!(leg.state, LegState::Linked | LegState::Silent));
+        let sent = legs.filter_map(|leg| Some((joined.legs.carrier(leg.leg)?.sent_at()? + KEEP_ALIVE, leg.leg)));
+        sent.min()
+    }
+}
+
+/// The leg that loses most, if it loses abnormally much.
+fn worst(legs: &[LegFigures]) -> Option<LegId> {
+    let loss = |leg: &LegFigures| leg.loss_per_mille;
+    let best = legs.iter().filter_map(loss).min()?;
+    let (worst, leg) = legs.iter().filter_map(|leg| Some((loss(leg)?, leg.leg))).max()?;
+    (legs.iter().all(|leg| loss(leg).is_some()) && worst >= LOSS_ABNORMAL && worst >= 4 * best).then_some(leg)
+}

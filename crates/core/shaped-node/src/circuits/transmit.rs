@@ -1,0 +1,161 @@
+//! Cells that leave: links' own, circuits' own, the tunnel's own, then data. Cells of one call that go the same way are put
+//! together, so that the kernel takes them as one.
+
+use super::{Circuits, Stage};
+use crate::near::Near;
+use crate::queues::FlowQueues;
+use crate::slots::INNER_OFFSET;
+use crate::tunnel::Portions;
+use conflux::LegId;
+use link::{Endpoint, LinkId, Now, Route};
+use std::collections::VecDeque;
+use wire::leg::LegHeader;
+use wire::packet::LEG_HEADER_LEN;
+
+/// What was sealed, by the way that it goes: at most one batch for each link.
+pub(crate) type Ready = VecDeque<(Route, Vec<u8>)>;
+
+/// What leaves and what is counted.
+pub(crate) struct Outlet<'a> {
+    pub(crate) endpoint: &'a mut Endpoint,
+    pub(crate) ready: &'a mut Ready,
+    pub(crate) scratch: &'a mut Vec<u8>,
+    pub(crate) data_cells: &'a mut u64,
+    pub(crate) cover_cells: &'a mut u64,
+    pub(crate) link_cells: &'a mut u64,
+}
+
+impl Outlet<'_> {
+    /// Where the next packet of a way is put.
+    fn put(&mut self, seal: impl FnOnce(&mut Endpoint, &mut Vec<u8>) -> Option<Route>) -> bool {
+        let mut packet = std::mem::take(self.scratch);
+        packet.clear();
+        let route = seal(self.endpoint, &mut packet);
+        if let Some(route) = route {
+            match self.ready.iter_mut().find(|(to, _)| *to == route) {
+                Some((_, batch)) => batch.extend_from_slice(&packet),
+                None => self.ready.push_back((route, packet.clone())),
+            }
+        }
+        *self.scratch = packet;
+        route.is_some()
+    }
+}
+
+impl Circuits {
+    /// Seals up to `max` cells.
+    pub(crate) fn fill<Q: FlowQueues>(
+        &mut self,
+        now: Now,
+        near: &mut Near<Q>,
+        portions: Portions,
+        max: usize,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let mut left = max;
+        self.fill_links(now, &mut left, outlet);
+        self.fill_circuits(now, &mut left, outlet);
+        self.fill_own(now, &mut left, outlet);
+        self.fill_data(now, near, portions, &mut left, outlet);
+    }
+
+    fn fill_links(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
+        for link in self.links.keys() {
+            while *left > 0 && outlet.put(|endpoint, packet| endpoint.poll_own_packet(now, *link, packet)) {
+                *outlet.link_cells += 1;
+                *left -= 1;
+            }
+        }
+    }
+
+    /// Cells of circuits that are being built or taken down.
+    fn fill_circuits(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
+        let building = self.places.iter_mut().filter_map(|place| match &mut place.stage {
+            Stage::Building { link, circuit, .. } => Some((*link, &mut circuit.circuit_mut().circuit)),
+            Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Joined { .. } => None,
+        });
+        let ending = self.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
+        let mut region = Vec::new();
+        for (link, circuit) in building.chain(ending) {
+            region.resize(self.region, 0);
+            while *left > 0
+                && let Some(head) = circuit.poll_cell(now.instant, &mut region)
+            {
+                let fill = |out: &mut [u8]| out.copy_from_slice(&region);
+                outlet.put(|endpoint, packet| endpoint.seal_cell(now, link, head, fill, packet).ok());
+                *outlet.cover_cells += 1;
+                *left -= 1;
+            }
+        }
+    }
+
+    /// Messages about legs, feedback that is owed, tries of silent legs, and what keeps idle ones alive.
+    fn fill_own(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
+        let mut message = Vec::new();
+        while *left > 0 {
+            let own = self.joined.as_mut().and_then(|joined| joined.legs.poll_own(now.instant));
+            let idle = || self.next_keep_alive().filter(|(at, _)| *at <= now.instant).map(|(_, leg)| leg);
+            let Some(leg) = own.or_else(idle) else { return };
+            let Some(joined) = &mut self.joined else { return };
+            let Some(number) = joined.legs.carrier(leg).map(super::Carrier::sealed) else { return };
+            let Some(header) = joined.legs.own_header(now.instant, leg, number, &mut message) else { return };
+            self.seal(now, leg, &header, &message, outlet);
+            *outlet.cover_cells += 1;
+            *left -= 1;
+        }
+    }
+
+    fn fill_data<Q: FlowQueues>(
+        &mut self,
+        now: Now,
+        near: &mut Near<Q>,
+        portions: Portions,
+        left: &mut usize,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let mut body = std::mem::take(&mut self.body);
+        let mut held_back = false;
+        while *left > 0 {
+            let Some(super::Joined { legs, tunnel: Some(tunnel), .. }) = &mut self.joined else { break };
+            tunnel.top_up(now.instant, near, portions);
+            let waiting = tunnel.session.unsent_bytes() / self.session.packet_max as u64;
+            let Some(leg) = legs.poll_data(now.instant, waiting) else {
+                held_back = waiting > 0;
+                break;
+            };
+            body.clear();
+            if tunnel.session.poll_packet(now.instant, &mut body).is_none() {
+                legs.handle_idle(now.instant);
+                break;
+            }
+            let Some(number) = legs.carrier(leg).map(super::Carrier::sealed) else { break };
+            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+            let Some(header) = legs.data_header(now.instant, leg, number, length) else { break };
+            self.switches += u64::from(self.last_leg.replace(leg).is_some_and(|last| last != leg));
+            self.seal(now, leg, &header, &body, outlet);
+            *outlet.data_cells += 1;
+            *left -= 1;
+        }
+        self.body = body;
+        for link in self.links.keys() {
+            outlet.endpoint.note_demand(*link, held_back);
+        }
+    }
+
+    fn seal(&mut self, now: Now, leg: LegId, header: &LegHeader, body: &[u8], outlet: &mut Outlet<'_>) {
+        let Some(carrier) = self.joined.as_mut().and_then(|joined| joined.legs.carrier_mut(leg)) else { return };
+        let (link, head): (LinkId, _) = (carrier.link(), carrier.head());
+        outlet.put(|endpoint, packet| {
+            let mut sealed = false;
+            let fill = |region: &mut [u8]| {
+                let inner = &mut region[INNER_OFFSET..];
+                inner[..LEG_HEADER_LEN].copy_from_slice(&header.encode());
+                inner[LEG_HEADER_LEN..LEG_HEADER_LEN + body.len()].copy_from_slice(body);
+                sealed = carrier.seal(now.instant, region).is_ok();
+            };
+            let route = endpoint.seal_cell(now, link, head, fill, packet).ok();
+            // A circuit that is cut or worn out takes no cell; its leg ends when that is looked at next.
+            route.filter(|_| sealed)
+        });
+    }
+}

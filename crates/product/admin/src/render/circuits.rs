@@ -1,0 +1,125 @@
+//! The tunnel of an entry over circuits: a row for it and one for each leg; and the listing of circuits.
+
+use super::{optional, printable, row};
+use crate::status::{EntryTunnel, Leg};
+use std::fmt::Write;
+
+/// Letters of a node id that are shown on the screen.
+const NAME_LETTERS: usize = 12;
+
+/// The rows of the screen.
+pub(super) fn rows(out: &mut String, tunnel: &EntryTunnel) {
+    let state = if tunnel.session_up { "up" } else { "not up" };
+    let rtt = optional(tunnel.rtt_us, millis);
+    row(out, "tunnel", &format!("{state}, round trip {rtt}, number {}, {} switches", tunnel.tunnels, tunnel.switches));
+    for leg in &tunnel.legs {
+        row(out, "leg", &leg_text(leg));
+    }
+}
+
+fn leg_text(leg: &Leg) -> String {
+    let number = leg.number.map_or("-".to_owned(), |number| number.to_string());
+    let path: Vec<String> = leg.path.iter().map(|name| short(name)).collect();
+    let mut text = format!("{number} {}, {}", printable(&leg.state), path.join(" > "));
+    if leg.number.is_some() {
+        let (rtt, share) =
+            (optional(leg.rtt_us, millis), optional(leg.share, |share| format!("{:.0} %", share * 100.0)));
+        let loss = optional(leg.loss_per_mille, |loss| format!("{:.1} %", f64::from(loss) / 10.0));
+        let _ = write!(text, ", round trip {rtt}, loss {loss}, {share} of data");
+    }
+    text
+}
+
+fn short(name: &str) -> String {
+    printable(name).chars().take(NAME_LETTERS).collect()
+}
+
+fn millis(us: u64) -> String {
+    format!("{:.1} ms", us as f64 / 1000.0)
+}
+
+/// One line for each leg: `hushwire circuit list`.
+pub fn list(tunnel: &EntryTunnel) -> String {
+    let mut text = String::new();
+    for (place, leg) in tunnel.legs.iter().enumerate() {
+        let _ = writeln!(text, "{place}  {}", leg_text(leg));
+    }
+    text
+}
+
+/// All that is known of one leg: `hushwire circuit show`.
+pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
+    let leg = tunnel.legs.get(place)?;
+    let mut text = String::new();
+    let _ = writeln!(text, "state         {}", printable(&leg.state));
+    for (hop, name) in leg.path.iter().enumerate() {
+        let role = if hop + 1 == leg.path.len() {
+            "exit"
+        } else if hop == 0 {
+            "guard"
+        } else {
+            "middle"
+        };
+        let _ = writeln!(text, "{role:13} {}", printable(name));
+    }
+    let _ = writeln!(text, "round trip    {}", optional(leg.rtt_us, millis));
+    let _ = writeln!(
+        text,
+        "loss          {}",
+        optional(leg.loss_per_mille, |loss| format!("{:.1} %", f64::from(loss) / 10.0))
+    );
+    let _ = writeln!(
+        text,
+        "data sent     {} cells, {} of all",
+        leg.data_cells,
+        optional(leg.share, |share| format!("{:.0} %", share * 100.0))
+    );
+    let _ = writeln!(text, "received      {} cells", leg.received);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{screen, tests::full};
+    use crate::status::Status;
+
+    fn tunnel() -> EntryTunnel {
+        let leg = |number: u8, share| Leg {
+            number: Some(number),
+            state: "linked".into(),
+            path: [1, 2, 3].map(|hop| format!("hwn1relay{hop}of{number}long")).to_vec(),
+            rtt_us: Some(42_000),
+            share: Some(share),
+            data_cells: 100,
+            received: 200,
+            loss_per_mille: Some(3),
+        };
+        let waiting = Leg { state: "waiting".into(), ..Leg::default() };
+        let refusal = Some("2 guards are needed".to_owned());
+        let legs = vec![leg(0, 0.25), leg(1, 0.75), waiting];
+        EntryTunnel { tunnels: 2, session_up: true, rtt_us: Some(40_000), switches: 17, legs, refusal }
+    }
+
+    #[test]
+    fn the_screen_has_the_tunnel_and_each_leg() {
+        let status = Status { links: Vec::new(), circuits: Some(tunnel()), ..full() };
+        let shown = screen(&status, false);
+        for part in ["up, round trip 40.0 ms", "17 switches", "1 linked", "75 % of data", "- waiting"] {
+            assert!(shown.contains(part), "{part}:\n{shown}");
+        }
+        assert!(!shown.contains("hwn1relay1of0long"), "names are cut:\n{shown}");
+    }
+
+    #[test]
+    fn circuits_are_listed_and_shown_by_their_place() {
+        let tunnel = tunnel();
+        assert_eq!(list(&tunnel).lines().count(), 3);
+        let shown = show(&tunnel, 1).expect("the second");
+        assert!(
+            shown.contains("guard         hwn1relay1of1long") && shown.contains("exit          hwn1relay3of1long"),
+            "{shown}"
+        );
+        assert_eq!(show(&tunnel, 3), None);
+    }
+}

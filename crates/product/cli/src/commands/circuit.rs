@@ -1,0 +1,52 @@
+//! `hushwire circuit`: the legs of an entry's tunnel, from the same answer as `hushwire status`.
+
+use crate::args::circuit::{CircuitArgs, CircuitCommand, CircuitNode};
+use crate::commands::status;
+use crate::failure::{Code, Failure, Outcome};
+use crate::settings;
+use crate::terminal;
+use admin::render;
+use admin::status::EntryTunnel;
+use serde::Serialize;
+
+pub(crate) fn run(args: &CircuitArgs) -> Outcome {
+    let text = match &args.command {
+        CircuitCommand::List(node) => {
+            let tunnel = tunnel(node)?;
+            if node.json { json(&tunnel)? } else { render::circuit_list(&tunnel) }
+        }
+        CircuitCommand::Show(show) => {
+            let tunnel = tunnel(&show.node)?;
+            let shown = render::circuit_show(&tunnel, show.leg);
+            let (leg, Some(text)) = (tunnel.legs.get(show.leg), shown) else {
+                let sentence = format!("there is no leg {}; the tunnel has {}", show.leg, tunnel.legs.len());
+                return Err(Failure::new(Code::Usage, sentence).remedy("`hushwire circuit list` shows them"));
+            };
+            if show.node.json { json(&leg)? } else { text }
+        }
+    };
+    terminal::say(&text);
+    Ok(())
+}
+
+fn tunnel(node: &CircuitNode) -> Result<EntryTunnel, Failure> {
+    let socket = match &node.socket {
+        Some(socket) => socket.clone(),
+        None => settings::load(&node.config)?.admin.socket,
+    };
+    let answer = status::runtime()?.block_on(admin::client::status(&socket));
+    let answer = answer.map_err(|error| status::not_answered(&error))?;
+    answer.circuits.ok_or_else(|| {
+        Failure::new(
+            Code::Unavailable,
+            "this node has no tunnel over circuits, or its process has not said anything yet",
+        )
+        .remedy("`hushwire status` shows what it has")
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Code::Software, format!("circuits cannot be written as JSON: {error}")))?;
+    Ok(text + "\n")
+}

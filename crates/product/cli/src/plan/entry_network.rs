@@ -1,0 +1,106 @@
+//! An entry over circuits: the network's document, the guards' file, and what is asked of paths.
+
+use crate::commands::network;
+use crate::failure::{Code, Failure};
+use crate::settings;
+use config::{Config, Entry, EntryNetwork, Role, SecretFileError};
+use identity::NodeId;
+use network_document::NetworkDocument;
+use node::KeptText;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide};
+use std::io::ErrorKind;
+use tunnel_plan::{Choice, Guards, Place, Relaxation, Relays};
+
+/// Bytes of a document that the shaped process can be told: it comes in a message of at most 256 KiB, with other things.
+const DOCUMENT_MAX: usize = 200 << 10;
+/// Where the boot message has the text of the guards' file (RFC 6901).
+const GUARDS: &str = "/side/circuits/guards";
+
+/// What an entry's files say, checked against each other and against what is asked for.
+pub(crate) struct Files {
+    pub(crate) document: NetworkDocument,
+    /// The guards' file, if it is there.
+    pub(crate) guards: Option<String>,
+}
+
+/// Reads the files of an entry, and checks that the network has paths as they are asked for.
+pub(crate) fn files(entry: &EntryNetwork) -> Result<Files, Failure> {
+    let document = network::document(&entry.file)?;
+    let bytes = document.as_draft().text().len();
+    if bytes > DOCUMENT_MAX {
+        let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", entry.file.display());
+        return Err(Failure::new(Code::Configuration, sentence).remedy("use a smaller network: some 250 relays fit"));
+    }
+    let guards = guards(entry, &document)?;
+    check_paths(entry, &document, guards.as_ref())?;
+    let guards = guards.map(|guards| guards.text());
+    Ok(Files { document, guards })
+}
+
+fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Guards>, Failure> {
+    let path = &entry.guards_file;
+    let text = match config::read_secret_file(path) {
+        Ok(text) => text,
+        Err(SecretFileError::System { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(settings::secret(&error)),
+    };
+    Guards::parse(&text, document.network_id()).map(Some).map_err(|error| {
+        Failure::new(Code::Data, format!("{} is no file of guards of this network: {error}", path.display())).remedy(
+            "name another `network.guards_file`, or move this one away: then new guards are drawn, which shows this node to \
+             more relays",
+        )
+    })
+}
+
+/// Whether the document has paths for this entry. Guards that do not answer today are no matter of the file.
+fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<&Guards>) -> Result<(), Failure> {
+    let failed = |sentence: String| Failure::new(Code::Configuration, sentence);
+    let relays = Relays::new(document);
+    let mut guards = match stored {
+        Some(guards) => guards.clone(),
+        None => Guards::new(document.network_id(), entry.rules.legs())
+            .map_err(|error| Failure::from_error(Code::Configuration, &error))?,
+    };
+    let _ = guards.set_primaries(entry.rules.legs());
+    // Only to see whether there are paths: what is drawn here is thrown away.
+    let rng = &mut ChaCha20Rng::from_seed(settings::random()?);
+    let unix_s = os_net::clock::unix_time().as_secs();
+    guards.handle_relays(unix_s, &relays, rng);
+    if let Some(exit) = entry.exit.filter(|exit| !relays.has(exit, Place::Exit)) {
+        let sentence = format!("{} has no exit {exit}, which `network.exit` names", entry.file.display());
+        return Err(failed(sentence).remedy("remove `network.exit`, or name one of its exits"));
+    }
+    let allows = |candidate: &NodeId| entry.exit.is_none_or(|exit| exit == *candidate);
+    let usable = guards.usable(unix_s);
+    let choice = Choice { relays: &relays, rules: entry.rules, guards: &usable, allows: &allows, legs: &[] };
+    choice.paths(rng).map(|_| ()).map_err(|refusal| {
+        let (hops, legs) = (entry.rules.hops(), entry.rules.legs());
+        failed(format!("{} has no paths for {legs} legs of {hops} hops: {}", entry.file.display(), refusal.cause))
+            .remedy(format!("{} (`network.relax`, `network.legs`, `network.hops`)", refusal.remedy))
+    })
+}
+
+/// What the shaped process is told.
+pub(super) fn side(entry: &EntryNetwork) -> Result<BootSide, Failure> {
+    let Files { document, guards } = files(entry)?;
+    Ok(BootSide::Circuits(BootCircuits {
+        document: document.as_draft().text(),
+        guards,
+        hops: entry.rules.hops(),
+        legs: entry.rules.legs(),
+        relax: match entry.rules.relaxation() {
+            Relaxation::Nothing => BootRelaxation::Nothing,
+            Relaxation::SharedMiddles => BootRelaxation::SharedMiddles,
+            Relaxation::SharedOperators => BootRelaxation::SharedOperators,
+        },
+        exit: entry.exit.map(|exit| exit.to_string()),
+    }))
+}
+
+/// Where the supervisor keeps the guards.
+pub(super) fn kept(config: &Config) -> Option<KeptText> {
+    let Role::Entry(Entry { network: Some(entry), .. }) = &config.role else { return None };
+    Some(KeptText { path: entry.guards_file.clone(), pointer: GUARDS.to_owned() })
+}

@@ -1,0 +1,179 @@
+//! A relay, and behind it at an exit the end of tunnels with its servers.
+
+use super::{FLOWS, INTERVAL, RING, node_id, secret};
+use crate::apps::Unshaped;
+use crate::memory_queues::{self, MemoryQueues};
+use identity::{DoorKey, LinkSecret, NodeSecret};
+use link::Now;
+use network_document::{NetworkDocument, OnionKeyFile};
+use onion::{CircuitKey, Features, Interval, Reason};
+use relay_node::{Came, Limits, NodeEvent, RelayNode, RelayNodeConfig};
+use session::CongestionControl;
+use shaped_node::{CircuitExit, CircuitGone, Circuits, ExitConfig};
+use simnet::Network;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What a relay does to cells on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// Nothing.
+    #[default]
+    Well,
+    /// It is dead: nothing comes in or out, and nobody is told.
+    Dead,
+}
+
+/// One relay with its driver's state.
+pub struct RelayHost {
+    /// The relay.
+    pub node: RelayNode,
+    /// Whether it does its work.
+    pub health: Health,
+    /// The exit behind it, with its servers.
+    exit: Option<(CircuitExit<MemoryQueues>, Unshaped)>,
+    pub(super) address: SocketAddr,
+    pub(super) place: simnet::NodeId,
+    pub(super) generation: u8,
+}
+
+/// The relay's side of circuits.
+struct OfRelay<'a>(&'a mut RelayNode);
+
+impl Circuits for OfRelay<'_> {
+    fn can_link(&self, circuit: CircuitKey) -> bool {
+        self.0.features(circuit).is_some_and(|features| features.has(Features::LINKING))
+    }
+
+    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
+        self.0.sealed(circuit)
+    }
+
+    fn room(&self, circuit: CircuitKey) -> usize {
+        self.0.room(circuit)
+    }
+
+    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
+        self.0.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
+    }
+
+    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
+        self.0.destroy(now, circuit, reason);
+    }
+}
+
+pub(super) fn onion_keys(relay: usize) -> OnionKeyFile {
+    let mut file = OnionKeyFile::default();
+    for number in INTERVAL.0 - 1..=INTERVAL.0 {
+        file.prepare(Interval(number), [relay as u8 * 8 + number as u8; 32]);
+    }
+    file
+}
+
+impl RelayHost {
+    pub(super) fn new(
+        relay: usize,
+        document: &NetworkDocument,
+        is_exit: bool,
+        (place, address): (simnet::NodeId, SocketAddr),
+        (generation, now): (u8, Now),
+        limits: Limits,
+    ) -> Self {
+        let config = RelayNodeConfig {
+            node_id: node_id(relay),
+            link_secret: LinkSecret::from_bytes(secret(relay)),
+            door_key: DoorKey::from_bytes(secret(relay)),
+            hops: None,
+            bandwidth: None,
+            limits,
+        };
+        let seed = [generation.wrapping_mul(31) ^ relay as u8; 32];
+        let node = RelayNode::new(config, document.clone(), &onion_keys(relay), seed).expect("the document has it");
+        let exit = is_exit.then(|| {
+            let config = ExitConfig {
+                packet_size: document.charter().packet_size(),
+                node_secret: NodeSecret::from_seed(secret(relay)),
+                session_timeout: Duration::from_secs(30),
+                congestion: CongestionControl::Bbr,
+                tunnels_max: 64,
+                flows_per_tunnel: FLOWS,
+                seed: [generation.wrapping_mul(37) ^ relay as u8; 32],
+            };
+            let mut exit = CircuitExit::new(config);
+            let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
+            exit.attach_queues(now, shaped);
+            (exit, Unshaped::new(unshaped, false))
+        });
+        Self { node, health: Health::Well, exit, address, place, generation }
+    }
+
+    pub(super) fn unshaped_mut(&mut self) -> Option<&mut Unshaped> {
+        self.exit.as_mut().map(|(_, unshaped)| unshaped)
+    }
+
+    /// Flows that are open at an exit's servers.
+    pub fn flows(&self) -> usize {
+        self.exit.as_ref().map_or(0, |(_, unshaped)| unshaped.open_count())
+    }
+
+    pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
+        if self.health == Health::Dead {
+            return None;
+        }
+        let exit = self.exit.as_ref().and_then(|(exit, _)| exit.poll_timeout());
+        self.node.poll_timeout(now).into_iter().chain(exit).min()
+    }
+
+    pub(super) fn handle_packet(&mut self, now: Now, from: SocketAddr, packet: &mut [u8], network: &mut Network) {
+        if self.health == Health::Dead {
+            return;
+        }
+        match self.node.handle_packet(now, from, false, packet) {
+            Came::Send { to } => {
+                network.send(self.address, to.to, packet);
+            }
+            Came::Inner { circuit, inner, number } => {
+                if let Some((exit, _)) = &mut self.exit {
+                    exit.handle_inner(now, circuit, number, &packet[inner], &mut OfRelay(&mut self.node));
+                }
+            }
+            Came::Handled | Came::Dropped => {}
+        }
+    }
+
+    pub(super) fn act(&mut self, now: Now, network: &mut Network) {
+        if self.health == Health::Dead {
+            return;
+        }
+        if self.node.poll_timeout(now).is_some_and(|at| at <= now.instant) {
+            self.node.handle_timeout(now);
+        }
+        let mut circuits = OfRelay(&mut self.node);
+        if let Some((exit, _)) = &mut self.exit {
+            if exit.poll_timeout().is_some_and(|at| at <= now.instant) {
+                exit.handle_timeout(now, &mut circuits);
+            }
+            exit.handle_queues(now);
+        }
+        while let Some(event) = circuits.0.poll_event() {
+            match (event, &mut self.exit) {
+                (NodeEvent::Closed { circuit, .. }, Some((exit, _))) => {
+                    exit.handle_circuit_gone(now, circuit, &mut circuits);
+                }
+                (NodeEvent::NotLast { circuit }, Some((exit, _))) => {
+                    exit.handle_circuit_extended(now, circuit, &mut circuits);
+                }
+                _ => {}
+            }
+        }
+        if let Some((exit, _)) = &mut self.exit {
+            exit.pump(now, &mut circuits);
+            while exit.poll_event().is_some() {}
+        }
+        let mut bytes = Vec::new();
+        while let Some(route) = self.node.poll_packet(now, &mut bytes) {
+            network.send(self.address, route.to, &bytes);
+            bytes.clear();
+        }
+    }
+}
