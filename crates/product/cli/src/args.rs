@@ -102,7 +102,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off"
+    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off\n  hushwire demo --relays 6 --legs 2"
 )]
 pub(crate) struct DemoArgs {
     /// End after so many seconds instead of at Ctrl-C
@@ -117,6 +117,18 @@ pub(crate) struct DemoArgs {
     /// Port of the proxy on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
+    /// Put circuits between the nodes: a network of so many relays on this machine, the exit among them
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["mode", "rate"])]
+    pub(crate) relays: Option<usize>,
+    /// Circuits that carry one tunnel together
+    #[arg(long, value_name = "COUNT", default_value_t = 2, requires = "relays")]
+    pub(crate) legs: u8,
+    /// Relays of each circuit, the exit among them
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "relays")]
+    pub(crate) hops: u8,
+    /// Leave all files in this folder, which is made, and say how to run the parts by hand
+    #[arg(long, value_name = "FOLDER", requires = "relays")]
+    pub(crate) keep: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

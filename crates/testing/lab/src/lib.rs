@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod attempts;
+pub mod circuits;
 pub mod downloads;
 pub mod goodput;
 pub mod load;
@@ -16,6 +17,7 @@ pub mod recording;
 pub mod relay;
 pub mod scratch;
 pub mod servers;
+pub mod socks;
 pub mod strangers;
 pub mod udp_load;
 pub mod witness;

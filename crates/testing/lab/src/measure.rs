@@ -1,11 +1,12 @@
 //! Measures a pair of nodes beside the plain proxy pair of [`crate::plain`] in one run, and writes the figures as Markdown;
-//! and a cluster beside etcd.
+//! a cluster beside etcd; and circuits beside C-tor.
 //!
 //! What is compared runs in turns, round after round, so that a busy machine slows both; medians and ranges of the
 //! rounds are shown. Everything runs on loopback, with all processes and both ends of every connection on one machine.
 
 use anyhow::Context;
 
+mod circuits;
 mod cluster;
 mod constant;
 mod flows;
@@ -41,6 +42,16 @@ pub enum Part {
     ClusterFailover,
     /// Memory of a node of a cluster with a million messages, and its restarts.
     ClusterMemory,
+    /// Throughput over circuits with one and two legs, and processor time, beside C-tor.
+    Circuits,
+    /// The same over relays of 20 Mbit/s.
+    CircuitsLimited,
+    /// A guard that is killed or stands still in a download, beside C-tor.
+    CircuitsFailures,
+    /// First bytes over circuits, and how long a tunnel takes to build, beside C-tor.
+    CircuitsLatency,
+    /// What an idle client of circuits costs.
+    CircuitsIdle,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -74,6 +85,11 @@ pub fn section(part: Part, plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Resu
         Part::Cluster => ("the cluster", cluster::section(plan, progress)),
         Part::ClusterFailover => ("failover", cluster::failover(plan, progress)),
         Part::ClusterMemory => ("the cluster's memory", cluster::memory(plan, progress)),
+        Part::Circuits => ("circuits", circuits::unlimited(plan, progress)),
+        Part::CircuitsLimited => ("circuits with a limit", circuits::limited(plan, progress)),
+        Part::CircuitsFailures => ("failing guards", circuits::failures(plan, progress)),
+        Part::CircuitsLatency => ("first bytes over circuits", circuits::latency(plan, progress)),
+        Part::CircuitsIdle => ("idle circuits", circuits::idle(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))

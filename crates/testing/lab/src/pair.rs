@@ -268,9 +268,7 @@ impl Pair {
     /// # Errors
     /// If the node does not answer.
     pub fn status(&self, role: Role) -> anyhow::Result<Status> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let socket = self.folder.join(&format!("{}.admin", role.name()));
-        Ok(runtime.block_on(admin::client::status(&socket))?)
+        status_of(&self.folder.join(&format!("{}.admin", role.name())))
     }
 
     /// The process ids of a node's processes by name, the supervisor's included.
@@ -439,6 +437,15 @@ fn make_private(file: &Path) -> std::io::Result<()> {
 
 fn are_up(links: &[Link]) -> bool {
     !links.is_empty() && links.iter().all(|link| link.state == Some(LinkState::Up))
+}
+
+/// What the node behind an admin socket says about itself.
+///
+/// # Errors
+/// If it does not answer.
+pub fn status_of(socket: &Path) -> anyhow::Result<Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(admin::client::status(socket))?)
 }
 
 /// The binary under test, built first: the tests of this crate would else use one of another state of the source.

@@ -16,6 +16,9 @@ pub(crate) struct RelayArgs {
     /// Configuration file
     #[arg(value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// End when standard input ends, for programs that start a relay
+    #[arg(long, hide = true)]
+    pub(crate) leash: bool,
 }
 
 #[derive(Debug, Args)]

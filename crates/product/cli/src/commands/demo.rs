@@ -1,22 +1,21 @@
 //! `hushwire demo`: the whole at work on one machine.
 
+mod circuits;
+mod fetch;
 mod live;
+mod meter;
 
 use crate::args::{DemoArgs, ModeArg};
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
-use crate::local::connect::{self, FetchError};
 use crate::local::origin::{OBJECT_LEN, OBJECT_PATH, Origin, PAGE};
 use crate::local::pair::{Pair, PairPlan};
-use crate::local::pattern;
 use crate::local::stop::StopSignals;
 use crate::terminal;
 use live::Live;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long the demo's own fetches may be silent.
-const SILENCE: Duration = Duration::from_secs(15);
 /// When the demo downloads something itself, counted from the first live line.
 const OWN_DOWNLOAD_AFTER: Duration = Duration::from_secs(6);
 /// Seconds of traffic that the demo's own download is worth at the chosen rate.
@@ -25,6 +24,9 @@ const OWN_DOWNLOAD_S: u64 = 3;
 const OWN_DOWNLOAD_MAX: u64 = 20_000_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Outcome {
+    if let Some(relays) = args.relays {
+        return circuits::run(args, relays);
+    }
     let class = config::parse_rate(&args.rate).map_err(|problem| {
         Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
     })?;
@@ -81,7 +83,7 @@ fn introduction(mode: ModeArg, proxy: SocketAddr, server: SocketAddr) -> String 
 async fn show(args: &DemoArgs, pair: &mut Pair, server: SocketAddr, own_download: u64) -> Outcome {
     let begun = Instant::now();
     let proxy = pair.proxy();
-    let taken = blocking(move || fetch_page(proxy, server)).await??;
+    let taken = fetch::page(proxy, server).await?;
     terminal::say(&format!(
         "Fetched the page through the pair: {} bytes in {} ms, identical.\n\n\
          Packets per second on the wire, and bytes per second of applications:\n",
@@ -102,11 +104,11 @@ async fn show(args: &DemoArgs, pair: &mut Pair, server: SocketAddr, own_download
         match &mut download {
             None if !live.has_downloaded && live.age() >= OWN_DOWNLOAD_AFTER => {
                 live.has_downloaded = true;
-                download = Some(tokio::task::spawn_blocking(move || fetch_object(proxy, server, own_download)));
+                download = Some(tokio::task::spawn_blocking(move || fetch::object(proxy, server, own_download)));
                 pause.await;
             }
             Some(running) if running.is_finished() => {
-                running.await.map_err(|_| defect())?.map_err(|error| fetch_failed(&error))?;
+                running.await.map_err(|_| fetch::defect())?.map_err(|error| fetch::failed(&error))?;
                 download = None;
                 pause.await;
             }
@@ -115,43 +117,4 @@ async fn show(args: &DemoArgs, pair: &mut Pair, server: SocketAddr, own_download
     }
     live.finish();
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
-) -> Result<Result<T, Failure>, Failure> {
-    let worked = tokio::task::spawn_blocking(work).await.map_err(|_| defect())?;
-    Ok(worked.map_err(|error| fetch_failed(&error)))
-}
-
-fn fetch_page(proxy: SocketAddr, server: SocketAddr) -> Result<Duration, FetchError> {
-    let begun = Instant::now();
-    let stream = connect::through(proxy, server, SILENCE)?;
-    let mut page = Vec::new();
-    connect::get(stream, "/", None, |_, piece| page.extend_from_slice(piece))?;
-    if page != PAGE.as_bytes() {
-        return Err(FetchError::Answer("another page than it has".to_owned()));
-    }
-    Ok(begun.elapsed())
-}
-
-/// Downloads the first `length` bytes of the object and compares every one of them.
-fn fetch_object(proxy: SocketAddr, server: SocketAddr, length: u64) -> Result<(), FetchError> {
-    let stream = connect::through(proxy, server, SILENCE)?;
-    let mut expected = vec![0; 64 * 1024];
-    let mut equal = true;
-    connect::get(stream, OBJECT_PATH, Some((0, length)), |position, piece| {
-        pattern::fill(position, &mut expected[..piece.len()]);
-        equal &= expected[..piece.len()] == *piece;
-    })?;
-    if equal { Ok(()) } else { Err(FetchError::Answer("other bytes than it has".to_owned())) }
-}
-
-fn fetch_failed(error: &FetchError) -> Failure {
-    Failure::from_error(Code::Software, error)
-        .remedy("run the demo again with HUSHWIRE_LOG=debug and report what it says")
-}
-
-fn defect() -> Failure {
-    Failure::new(Code::Software, "a part of the demo ended unexpectedly")
 }

@@ -4,7 +4,7 @@ use crate::args::network::RelayArgs;
 use crate::commands::network;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
-use crate::local::stop::StopSignals;
+use crate::local::stop::{StopSignals, input_end};
 use crate::logging;
 use crate::settings;
 use crate::terminal;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
         );
     }
     let handle = relay.handle();
-    attend(&handle, file.counters)?;
+    attend(&handle, file.counters, args.leash)?;
     relay.run().map_err(|error| Failure::new(Code::System, format!("the relay's sockets failed: {error}")))?;
     tracing::info!("{}", handle.snapshot());
     Ok(())
@@ -74,8 +74,8 @@ fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
     })
 }
 
-/// Waits for signals in a thread of its own, and writes counters.
-fn attend(handle: &Handle, counters: Option<Duration>) -> Outcome {
+/// Waits for signals, and for the end of the input if there is a leash, in a thread of its own, and writes counters.
+fn attend(handle: &Handle, counters: Option<Duration>, leash: bool) -> Outcome {
     let handle = handle.clone();
     let runtime = runtime()?;
     let mut signals = {
@@ -85,9 +85,15 @@ fn attend(handle: &Handle, counters: Option<Duration>) -> Outcome {
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
             let every = counters.unwrap_or(Duration::MAX / 2);
+            let mut let_go = input_end(leash);
             loop {
                 tokio::select! {
                     () = signals.wait() => handle.stop(),
+                    Ok(()) = &mut let_go, if leash => {
+                        // Whoever held the other end is gone: nobody is to wait.
+                        handle.stop();
+                        return handle.stop();
+                    }
                     () = tokio::time::sleep(every) => tracing::info!("{}", handle.snapshot()),
                 }
             }

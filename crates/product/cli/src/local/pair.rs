@@ -3,16 +3,15 @@
 use crate::args::{ModeArg, RoleArg};
 use crate::failure::{Code, Failure};
 use crate::local::folder::Folder;
+use crate::local::part::Part;
 use crate::settings;
 use crate::template::{Template, quoted};
 use admin::protocol::Request;
 use admin::status::{LinkState, Status};
 use identity::PeerAddress;
-use std::fs::File;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long both nodes may take until packets flow.
@@ -23,8 +22,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 const FLOWS_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(50);
-/// Lines of a node's log that are shown when it fails.
-const LOG_TAIL: usize = 12;
 
 /// What kind of pair.
 #[derive(Debug, Clone)]
@@ -46,14 +43,11 @@ pub(crate) struct Pair {
     _folder: Folder,
 }
 
+/// A supervised node, an entry or an exit.
 #[derive(Debug)]
-struct Node {
-    role: RoleArg,
-    child: Child,
-    /// The node ends when this closes, however this program ends.
-    _leash: Option<ChildStdin>,
+pub(crate) struct Node {
+    part: Part,
     socket: PathBuf,
-    log: PathBuf,
 }
 
 impl Pair {
@@ -86,8 +80,8 @@ impl Pair {
 
     /// An error if one of the nodes has ended.
     pub(crate) fn check(&mut self) -> Result<(), Failure> {
-        self.entry.check()?;
-        self.exit.check()
+        self.entry.part.check()?;
+        self.exit.part.check()
     }
 
     /// Asks both nodes to end and waits until they have. Flows that are still open get a moment.
@@ -95,7 +89,7 @@ impl Pair {
         self.ask_to_stop().await;
         let begun = Instant::now();
         let mut asked_again = false;
-        while begun.elapsed() < STOP_TIMEOUT && (self.entry.is_running() || self.exit.is_running()) {
+        while begun.elapsed() < STOP_TIMEOUT && (self.entry.part.is_running() || self.exit.part.is_running()) {
             if begun.elapsed() > FLOWS_PATIENCE && !asked_again {
                 asked_again = true;
                 self.ask_to_stop().await;
@@ -125,9 +119,8 @@ impl Pair {
             }
             if Instant::now() >= deadline {
                 let sentence = format!("the two nodes do not reach each other within {} s", START_TIMEOUT.as_secs());
-                return Err(
-                    Failure::new(Code::Software, sentence).detail(self.entry.log_tail() + &self.exit.log_tail())
-                );
+                return Err(Failure::new(Code::Software, sentence)
+                    .detail(self.entry.part.log_tail() + &self.exit.part.log_tail()));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -135,59 +128,23 @@ impl Pair {
 }
 
 impl Node {
-    fn spawn(role: RoleArg, folder: &Path) -> Result<Self, Failure> {
+    /// Starts `hushwire entry` or `exit` with the configuration of that name in `folder`.
+    pub(crate) fn spawn(role: RoleArg, folder: &Path) -> Result<Self, Failure> {
         let name = role.name();
-        let log = folder.join(format!("{name}.log"));
-        let failed = |error| Failure::io(format!("cannot start the {name}"), &error);
-        let stderr = File::create_new(&log).map_err(failed)?;
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("hushwire")
-            .arg(name)
-            .arg("-c")
-            .arg(folder.join(format!("{name}.toml")))
-            .arg("--leash")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            // Ctrl-C is for this program, which then ends its nodes.
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
-        let leash = child.stdin.take();
-        Ok(Self { role, child, _leash: leash, socket: folder.join(format!("{name}.admin")), log })
+        let config = folder.join(format!("{name}.toml"));
+        let arguments = [OsStr::new(name), OsStr::new("-c"), config.as_os_str()];
+        let part = Part::spawn(&format!("the {name}"), &arguments, &folder.join(format!("{name}.log")))?;
+        Ok(Self { part, socket: folder.join(format!("{name}.admin")) })
     }
 
-    async fn status(&self) -> Result<Status, Failure> {
+    /// Its supervisor.
+    pub(crate) fn part(&mut self) -> &mut Part {
+        &mut self.part
+    }
+
+    /// What it says about itself.
+    pub(crate) async fn status(&self) -> Result<Status, Failure> {
         admin::client::status(&self.socket).await.map_err(|error| crate::commands::status::not_answered(&error))
-    }
-
-    fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
-    fn check(&mut self) -> Result<(), Failure> {
-        if self.is_running() {
-            return Ok(());
-        }
-        let sentence = format!("the {} ended by itself", self.role.name());
-        Err(Failure::new(Code::Software, sentence).detail(self.log_tail()))
-    }
-
-    fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
-        format!("last words of the {}:\n  {}\n", self.role.name(), tail.join("\n  "))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if self.is_running() {
-            // Its processes end with it: the kernel closes their channel.
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
     }
 }
 
@@ -237,7 +194,7 @@ fn write_files(plan: &PairPlan, folder: &Path, proxy: SocketAddr) -> Result<(), 
 }
 
 /// A port that was free a moment ago. Should somebody take it before the node does, the node says so.
-fn free_tcp_port(wanted: u16) -> Result<u16, Failure> {
+pub(crate) fn free_tcp_port(wanted: u16) -> Result<u16, Failure> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr());
     port.map(|address| address.port()).map_err(|error| {
         Failure::new(Code::System, format!("port {wanted} of 127.0.0.1 cannot be opened: {error}"))

@@ -2,6 +2,7 @@
 
 use crate::failure::{Code, Failure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Ctrl-C, a service manager, or a terminal that goes away.
 pub(crate) struct StopSignals {
@@ -29,4 +30,17 @@ impl StopSignals {
             _ = self.hangup.recv() => {}
         }
     }
+}
+
+/// Gets a word when standard input ends, if somebody wants to know.
+pub(crate) fn input_end(is_wanted: bool) -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    if is_wanted {
+        std::thread::spawn(move || {
+            // An input that cannot be read is one that has ended.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = sender.send(());
+        });
+    }
+    receiver
 }

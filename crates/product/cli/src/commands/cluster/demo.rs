@@ -7,14 +7,13 @@ mod nodes;
 use crate::args::cluster::ClusterDemoArgs;
 use crate::commands::status::runtime;
 use crate::failure::Outcome;
-use crate::local::stop::StopSignals;
+use crate::local::stop::{StopSignals, input_end};
 use crate::terminal;
 use home::Home;
 use live::Live;
 use nodes::Nodes;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// How often nodes that were killed are looked for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -99,17 +98,4 @@ async fn show(nodes: &mut Nodes, length: Option<Duration>) -> Outcome {
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-/// Gets a word when standard input ends, if somebody wants to know.
-fn input_end(is_wanted: bool) -> oneshot::Receiver<()> {
-    let (sender, receiver) = oneshot::channel();
-    if is_wanted {
-        std::thread::spawn(move || {
-            // An input that cannot be read is one that has ended.
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-            let _ = sender.send(());
-        });
-    }
-    receiver
 }

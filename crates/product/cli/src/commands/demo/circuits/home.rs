@@ -1,0 +1,139 @@
+//! Where the files of a demo are.
+
+use crate::failure::{Code, Failure};
+use crate::local::folder::Folder;
+use crate::local::pair::free_tcp_port;
+use crate::settings;
+use local_network::{LocalNetwork, Plan, Shape, ShapeError, WriteError};
+use std::fmt::Write;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// A folder with the files of a network.
+#[derive(Debug)]
+pub(super) struct Home {
+    network: LocalNetwork,
+    shape: Shape,
+    proxy: SocketAddr,
+    /// Goes away with the value.
+    _temporary: Option<Folder>,
+}
+
+impl Home {
+    /// Writes all files, into `keep` if that is given. `port`: where the proxy is to be; 0 for a free one.
+    pub(super) fn make(keep: Option<&Path>, shape: Shape, port: u16) -> Result<Self, Failure> {
+        // Before anything is made.
+        shape.rules().map_err(|error| refused(error.into()))?;
+        let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port(port)?));
+        let temporary = if keep.is_none() { Some(Folder::new()?) } else { None };
+        let folder = match (keep, &temporary) {
+            (Some(path), _) => make_folder(path)?,
+            (None, Some(folder)) => folder.path().to_owned(),
+            (None, None) => return Err(Failure::new(Code::Software, "no folder was made")),
+        };
+        let network = LocalNetwork::write(&folder, &Plan::new(shape, proxy)).map_err(refused)?;
+        Ok(Self { network, shape, proxy, _temporary: temporary })
+    }
+
+    pub(super) fn network(&self) -> &LocalNetwork {
+        &self.network
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.network.folder()
+    }
+
+    pub(super) fn entry_config(&self) -> PathBuf {
+        self.network.entry_config()
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub(super) fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// How to go on without the demo.
+    pub(super) fn by_hand(&self) -> String {
+        let mut text = format!(
+            "Everything is left in {}. To run the parts by hand, each in a terminal of its own:\n\n",
+            self.folder().display()
+        );
+        for relay in self.network.relays() {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  hushwire relay {}", relay.config.display());
+        }
+        let _ = writeln!(text, "  hushwire exit -c {}", self.network.exit().config.display());
+        let _ = writeln!(text, "  hushwire entry -c {}", self.entry_config().display());
+        let _ = writeln!(text, "\nThe proxy is then at socks5h://{} again.", self.proxy);
+        text
+    }
+}
+
+/// Makes the folder, or takes an empty one. Processes of this program are started in it, so its path is made absolute.
+fn make_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error| Failure::io(format!("cannot make {}", path.display()), &error);
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let is_empty = std::fs::read_dir(path).map_err(failed)?.next().is_none();
+            if !is_empty {
+                return Err(Failure::new(Code::CannotCreate, format!("{} is not empty", path.display()))
+                    .remedy("name another folder; what a demo left there can be run by hand, as it said at its end"));
+            }
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    path.canonicalize().map_err(failed)
+}
+
+fn refused(error: WriteError) -> Failure {
+    match error {
+        WriteError::Shape(ShapeError::Few { relays, legs, hops, least }) => {
+            let fewer = if legs > 1 { format!(", or fewer legs than {legs}") } else { String::new() };
+            let is_enough_for_two = Shape { relays, hops: 2, legs }.rules().is_ok();
+            let shorter = if hops > 2 && is_enough_for_two { ", or `--hops 2`" } else { "" };
+            Failure::from_error(Code::Usage, &error).remedy(format!("ask for `--relays {least}`{fewer}{shorter}"))
+        }
+        WriteError::Shape(_) => Failure::from_error(Code::Usage, &error),
+        WriteError::File(error) => settings::secret(&error),
+        WriteError::Port { .. } => {
+            Failure::from_error(Code::System, &error).remedy("all of 127.0.0.0/8 has to be this machine")
+        }
+        WriteError::Random => Failure::from_error(Code::System, &error),
+        WriteError::Document(_) => Failure::from_error(Code::Software, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_relays_are_refused_with_what_is_enough() {
+        let refusal = |relays, hops, legs| {
+            Home::make(None, Shape { relays, hops, legs }, 0).expect_err("there is no such network").to_string()
+        };
+        let few = refusal(4, 3, 2);
+        assert!(few.contains("it takes 5 at least") && few.contains("--relays 5"), "{few}");
+        assert!(refusal(3, 1, 2).contains("use 2 or 3 hops"));
+        assert!(Home::make(None, Shape { relays: 6, hops: 3, legs: 2 }, 0).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_is_kept_says_how_to_go_on_and_is_never_overwritten() {
+        let parent = Folder::new().expect("a folder for temporary files");
+        let (keep, shape) = (parent.path().join("kept"), Shape { relays: 3, hops: 2, legs: 2 });
+        let home = Home::make(Some(&keep), shape, 0).expect("files");
+        let text = home.by_hand();
+        assert_eq!(text.matches("hushwire relay ").count(), 2, "{text}");
+        assert!(text.contains("hushwire exit -c ") && text.contains("hushwire entry -c "), "{text}");
+        let again = Home::make(Some(&keep), shape, 0).expect_err("it is not empty");
+        assert!(again.to_string().contains("is not empty"));
+    }
+}
