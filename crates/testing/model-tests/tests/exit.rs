@@ -183,13 +183,15 @@ fn a_full_exit_says_so_by_name() {
     world.connected(&[ONE]);
     world.connected(&[ONE]);
     let document = world.document.clone();
-    let client = world.add_client(Features::LINKING);
-    let now = world.now;
-    world.clients[client].open(now, &document, &ONE, true);
-    world.run_for(Duration::from_secs(3));
-    assert_eq!(world.clients[client].ended, [LegEnd::Refused(Refusal::Full)]);
-    assert_eq!((world.exit.status().tunnels, world.exit.status().counters["legs_refused"]), (2, 1));
-    assert_eq!(world.circuits_at_exit(), 2, "the refused circuit is gone");
+    for refused in 1..=6 {
+        let client = world.add_client(Features::LINKING);
+        let now = world.now;
+        world.clients[client].open(now, &document, &ONE, true);
+        world.run_for(Duration::from_secs(3));
+        assert_eq!(world.clients[client].ended, [LegEnd::Refused(Refusal::Full)]);
+        assert_eq!((world.exit.status().tunnels, world.exit.status().counters["legs_refused"]), (2, refused));
+        assert_eq!(world.circuits_at_exit(), 2, "the refused circuit is gone");
+    }
 }
 
 /// The inner part of a LINK for a tunnel of its own.
