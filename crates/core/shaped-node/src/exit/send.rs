@@ -67,8 +67,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             cells += sent;
             blocked = if after == After::Blocked { blocked + 1 } else { 0 };
         }
-        self.feed(now);
         self.is_woken = false;
+        self.feed(now);
         self.follow_fault();
         if let Some(queues) = self.near.queues() {
             queues.flush();
@@ -115,6 +115,9 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             let Some(joined) = self.tunnels.get_mut(&id) else { continue };
             joined.settle(now.instant, &mut self.near);
             let again = joined.deadline.filter(|_| joined.has_turn);
+            if joined.lost.is_some() {
+                self.wake(id);
+            }
             self.plan(id, again);
         }
     }
