@@ -91,7 +91,8 @@ impl Circuits {
                 }
             }
             LinkEvent::WrongVersion { link, .. } => self.events.push(NodeEvent::PeerIncompatible(link)),
-            LinkEvent::Unanswered { link } => self.events.push(NodeEvent::Unanswered(link)),
+            // That a guard does not answer has its own consequences here.
+            LinkEvent::Unanswered { .. } => {}
             LinkEvent::Hopped { link, index, cause } => self.events.push(NodeEvent::Hopped(link, index, cause)),
             // An entry has no door, and its link key is its own.
             LinkEvent::AcceptedEphemeral { .. } | LinkEvent::SameKeyElsewhere { .. } => {}
@@ -176,10 +177,14 @@ impl Circuits {
             }
             let of_link = |place: &super::Place| place.stage.link() == Some(link);
             for number in (0..self.places.len()).filter(|number| of_link(&self.places[*number])).collect::<Vec<_>>() {
-                let Ok(mut paths) = self.choose(now, 1, Some(number)) else { continue };
-                if let Some(path) = paths.pop().filter(|path| path.first() != node) {
-                    self.vacate(now.instant, number, false);
-                    self.set_out(now, endpoint, number, path);
+                match self.choose(now, 1, Some(number)) {
+                    Ok(mut paths) => {
+                        if let Some(path) = paths.pop().filter(|path| path.first() != node) {
+                            self.vacate(now.instant, number, false);
+                            self.set_out(now, endpoint, number, path);
+                        }
+                    }
+                    Err(refusal) => self.tell_refusal(refusal),
                 }
             }
         }
