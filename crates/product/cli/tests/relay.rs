@@ -299,7 +299,7 @@ fn an_exit_of_a_network_joins_tunnels_to_servers() {
     let counts = || {
         let status = good(folder, &["status", "-c", "exit.toml", "--json"]);
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
-        status["exit"].clone()
+        status[0]["exit"].clone()
     };
     let wanted = serde_json::json!({ "links": 1, "circuits": 1, "tunnels": 1, "sessions": 1, "legs": 1 });
     let end = Instant::now() + SOON;

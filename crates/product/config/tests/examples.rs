@@ -135,7 +135,10 @@ fn an_exit_of_a_network_needs_two_files_and_no_peers() {
     assert_eq!(config.warnings(), [config::Warning::ModeOffOverCircuits], "nobody has to be told of it");
     for file in ["file = \"network.document\"\n", "onion_key_file = \"o\"\n"] {
         let problems = config::parse(&text.replace(file, ""), folder).expect_err("they go together");
-        assert!(problems.iter().any(|problem| file.starts_with(problem.key.trim_start_matches("network."))), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| file.starts_with(problem.key.trim_start_matches("network."))),
+            "{problems:?}"
+        );
     }
 }
 

@@ -98,7 +98,6 @@ pub struct World {
 impl World {
     /// Five relays and nobody else. `tunnels_max`: what the exit takes.
     pub fn new(seed: u64, tunnels_max: usize) -> Self {
-        println!("seed {seed}");
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };

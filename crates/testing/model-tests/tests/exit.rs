@@ -1,5 +1,7 @@
 //! The exit's end of tunnels over circuits, with real links, circuits, relays, tunnels and sessions on virtual time.
 
+#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
+
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, QUEUES, World};
@@ -10,6 +12,11 @@ use std::time::Duration;
 const ONE: [usize; 3] = [0, 2, EXIT];
 const OTHER: [usize; 3] = [1, 3, EXIT];
 const SOON: Duration = Duration::from_secs(20);
+
+fn world(seed: u64, tunnels_max: usize) -> World {
+    println!("seed {seed}");
+    World::new(seed, tunnels_max)
+}
 
 /// A megabyte there and back again, and another one back alone.
 fn moves_a_megabyte_both_ways(world: &mut World, client: usize) {
@@ -24,7 +31,7 @@ fn moves_a_megabyte_both_ways(world: &mut World, client: usize) {
 
 #[test]
 fn one_leg_carries_a_megabyte_both_ways() {
-    let mut world = World::new(1, 8);
+    let mut world = world(1, 8);
     let client = world.connected(&[ONE]);
     moves_a_megabyte_both_ways(&mut world, client);
     let status = world.exit.status();
@@ -36,7 +43,7 @@ fn one_leg_carries_a_megabyte_both_ways() {
 
 #[test]
 fn two_legs_carry_it_as_well_and_both_are_used() {
-    let mut world = World::new(2, 8);
+    let mut world = world(2, 8);
     let client = world.connected(&[ONE, OTHER]);
     moves_a_megabyte_both_ways(&mut world, client);
     assert_eq!(world.exit.status().legs, 2);
@@ -46,7 +53,7 @@ fn two_legs_carry_it_as_well_and_both_are_used() {
 
 #[test]
 fn loss_on_the_links_loses_nothing() {
-    let mut world = World::new(3, 8);
+    let mut world = world(3, 8);
     let client = world.connected(&[ONE, OTHER]);
     world.lost_per_mille = 20;
     moves_a_megabyte_both_ways(&mut world, client);
@@ -54,7 +61,7 @@ fn loss_on_the_links_loses_nothing() {
 
 #[test]
 fn a_leg_that_is_lost_loses_nothing() {
-    let mut world = World::new(4, 8);
+    let mut world = world(4, 8);
     let client = world.connected(&[ONE, OTHER]);
     let flow = world.clients[client].start(port::MEGABYTE, 1);
     assert!(world.run_until(SOON, |world| world.clients[client].flow(flow).received > MEGABYTE / 4));
@@ -72,7 +79,7 @@ fn a_leg_that_is_lost_loses_nothing() {
 
 #[test]
 fn many_tunnels_share_the_exit_evenly() {
-    let mut world = World::new(5, 8);
+    let mut world = world(5, 8);
     let clients = [0; 4].map(|_| world.connected(&[ONE]));
     let flows = clients.map(|client| world.clients[client].start(port::ENDLESS, 1));
     world.run_for(Duration::from_secs(3));
@@ -85,7 +92,7 @@ fn many_tunnels_share_the_exit_evenly() {
 
 #[test]
 fn a_tunnel_that_loses_its_legs_ends_and_frees_its_flows() {
-    let mut world = World::new(6, 8);
+    let mut world = world(6, 8);
     let client = world.connected(&[ONE]);
     world.clients[client].start(port::ENDLESS, 1);
     world.clients[client].start(port::SINK, MEGABYTE * 100);
@@ -104,7 +111,7 @@ fn a_tunnel_that_loses_its_legs_ends_and_frees_its_flows() {
 
 #[test]
 fn a_closing_exit_tells_its_clients_and_takes_no_more() {
-    let mut world = World::new(7, 8);
+    let mut world = world(7, 8);
     let client = world.connected(&[ONE, OTHER]);
     let now = world.now;
     world.exit.close(now);
@@ -122,7 +129,7 @@ fn a_closing_exit_tells_its_clients_and_takes_no_more() {
 
 #[test]
 fn a_client_without_the_feature_is_cut_off() {
-    let mut world = World::new(8, 8);
+    let mut world = world(8, 8);
     let document = world.document.clone();
     for features in [Features::default(), Features(1 << 7)] {
         let client = world.add_client(features);
@@ -137,7 +144,7 @@ fn a_client_without_the_feature_is_cut_off() {
 
 #[test]
 fn data_or_nonsense_on_a_circuit_that_is_no_leg_closes_it() {
-    let mut world = World::new(9, 8);
+    let mut world = world(9, 8);
     let document = world.document.clone();
     let mut data = vec![0; 40];
     (data[0], data[2]) = (1 << 4, 10);
@@ -159,7 +166,7 @@ fn data_or_nonsense_on_a_circuit_that_is_no_leg_closes_it() {
 
 #[test]
 fn a_leg_that_breaks_the_protocol_is_closed_and_the_others_go_on() {
-    let mut world = World::new(10, 8);
+    let mut world = world(10, 8);
     let client = world.connected(&[ONE, OTHER]);
     // LINKED_ACK that nothing asked for.
     let mut inner = vec![0; 40];
@@ -172,7 +179,7 @@ fn a_leg_that_breaks_the_protocol_is_closed_and_the_others_go_on() {
 
 #[test]
 fn a_full_exit_says_so_by_name() {
-    let mut world = World::new(11, 2);
+    let mut world = world(11, 2);
     world.connected(&[ONE]);
     world.connected(&[ONE]);
     let document = world.document.clone();
@@ -195,7 +202,7 @@ fn link_cell(tunnel: u32) -> Vec<u8> {
 #[test]
 fn a_flood_of_links_is_bounded() {
     const CIRCUITS: u32 = 1_100;
-    let mut world = World::new(15, 8);
+    let mut world = world(15, 8);
     let document = world.document.clone();
     let client = world.add_client(Features::LINKING);
     let now = world.now;
@@ -211,12 +218,16 @@ fn a_flood_of_links_is_bounded() {
     assert_eq!((status.tunnels, status.counters["links_dropped"]), (8, 100), "a thousand are looked at in a second");
     assert_eq!(status.counters["legs_refused"], 992);
     world.run_for(Duration::from_secs(3));
-    assert_eq!(world.circuits_at_exit(), 108, "refused circuits are gone, those whose LINK was dropped may say it again");
+    assert_eq!(
+        world.circuits_at_exit(),
+        108,
+        "refused circuits are gone, those whose LINK was dropped may say it again"
+    );
 }
 
 #[test]
 fn one_tunnel_does_not_take_all_queue_pairs() {
-    let mut world = World::new(12, 8);
+    let mut world = world(12, 8);
     let greedy = world.connected(&[ONE]);
     for _ in 0..QUEUES / 2 {
         world.clients[greedy].start(port::ENDLESS, 1);
@@ -229,7 +240,7 @@ fn one_tunnel_does_not_take_all_queue_pairs() {
 
 #[test]
 fn queues_of_a_new_generation_reset_the_flows_and_nothing_else() {
-    let mut world = World::new(13, 8);
+    let mut world = world(13, 8);
     let client = world.connected(&[ONE]);
     let flow = world.clients[client].start(port::ENDLESS, 1);
     world.run_for(Duration::from_secs(1));
@@ -240,7 +251,7 @@ fn queues_of_a_new_generation_reset_the_flows_and_nothing_else() {
 
 #[test]
 fn nothing_secret_is_printed() {
-    let mut world = World::new(14, 8);
+    let mut world = world(14, 8);
     world.connected(&[ONE]);
     let text = format!("{:?} {:#?}", world.exit, world.exit.status());
     assert!(!text.to_lowercase().contains("nonce") && !text.contains("99, 99"), "{text}");

@@ -139,11 +139,12 @@ fn flows_go_through_a_circuit_into_the_queues_and_back() {
     client.start(server(), MEGABYTE);
     assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
     assert_eq!(client.received, MEGABYTE);
-    let status = exit.status(|status| status.exit.as_ref().is_some_and(|exit| exit.tunnels.sessions == 1));
+    // Figures are a second old at most; those of the seconds before wait in the channel.
+    let status = exit.status(|status| status.node.counters["data_cells_sent"] > MEGABYTE / 1_222);
     let figures = status.exit.expect("it is an exit");
-    assert_eq!((figures.tunnels.tunnels, figures.tunnels.legs, figures.circuits), (1, 1, 1));
+    let tunnels = figures.tunnels;
+    assert_eq!((tunnels.tunnels, tunnels.sessions, tunnels.legs, figures.circuits), (1, 1, 1, 1));
     assert!(status.node.links.is_empty(), "nothing tells who is there");
-    assert!(status.node.counters["data_cells_sent"] > MEGABYTE / 1_222, "{:?}", status.node.counters);
 
     // Another unshaped process.
     client.start(server(), u64::MAX);

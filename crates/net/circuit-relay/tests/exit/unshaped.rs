@@ -23,7 +23,10 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn open(geometry: &Geometry, fds: Vec<OwnedFd>) -> Self {
-        Self { queues: QueueSide::open(geometry, Side::Unshaped, false, fds).expect("good segments"), flows: Vec::new() }
+        Self {
+            queues: QueueSide::open(geometry, Side::Unshaped, false, fds).expect("good segments"),
+            flows: Vec::new(),
+        }
     }
 
     pub(crate) fn turn(&mut self) {
