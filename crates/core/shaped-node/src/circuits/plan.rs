@@ -102,8 +102,7 @@ impl Circuits {
         let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
         let chosen = self.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows: &suits, ..choice };
-        let chosen = chosen.or_else(|_| self.draw_paths(now, &any, &mut rng));
-        chosen
+        chosen.or_else(|_| self.draw_paths(now, &any, &mut rng))
     }
 
     /// Draws until no relay behind a guard is one that is avoided.
