@@ -217,7 +217,7 @@ fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
     relays[place].0.kill().expect("it runs");
     echo(&mut stream, 2_000_000);
     let end = Instant::now() + SOON;
-    while !(linked(&tunnel(folder)) == 2 && !guards(&tunnel(folder)).contains(&dead)) {
+    while linked(&tunnel(folder)) != 2 || guards(&tunnel(folder)).contains(&dead) {
         assert!(Instant::now() < end, "{}", tunnel(folder));
         std::thread::sleep(Duration::from_millis(200));
     }
