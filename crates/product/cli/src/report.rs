@@ -340,10 +340,10 @@ impl Reporter {
                 Some(LinkState::Up) | None => {}
             }
         }
-        if let Some(circuits) = shaped.and_then(|shaped| shaped.node.circuits.as_ref()) {
-            if let Some(refusal) = &circuits.refusal {
-                warn(Severity::Alarm, format!("there is no path for a leg: {refusal}"));
-            }
+        if let Some(circuits) = shaped.and_then(|shaped| shaped.node.circuits.as_ref())
+            && let Some(refusal) = &circuits.refusal
+        {
+            warn(Severity::Alarm, format!("there is no path for a leg: {refusal}"));
         }
         if let Some(sentence) = narrow {
             warn(Severity::Alarm, sentence);

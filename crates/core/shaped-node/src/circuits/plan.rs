@@ -54,7 +54,7 @@ impl Circuits {
     }
 
     /// Says once why there is no path.
-    fn tell_refusal(&mut self, refusal: Refusal) {
+    pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         if self.refusal.replace(refusal) != Some(refusal) {
             self.events.push(NodeEvent::NoPath(refusal));
         }
@@ -102,8 +102,7 @@ impl Circuits {
         let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
         let chosen = self.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows: &suits, ..choice };
-        let chosen = chosen.or_else(|_| self.draw_paths(now, &any, &mut rng));
-        chosen
+        chosen.or_else(|_| self.draw_paths(now, &any, &mut rng))
     }
 
     /// Draws until no relay behind a guard is one that is avoided.

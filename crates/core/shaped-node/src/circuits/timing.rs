@@ -58,6 +58,10 @@ impl Circuits {
             self.plan(now, endpoint);
         }
         self.close_unused_links(now.instant, endpoint);
+        let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
+        if self.links.values().all(|guard| guard.silent_since.is_none()) && !self.places.iter().any(is_refused) {
+            self.refusal = None;
+        }
     }
 
     /// Legs of which nothing comes although their guard is heard: a relay behind it is gone and nobody has said so.
