@@ -1,10 +1,12 @@
 //! `hushwire network` and `hushwire relay`: three real relays on loopback, a client made of the cores, and a last hop that
-//! echoes, made of the core as well, since no command joins anything to circuits yet.
+//! echoes, made of the core as well. And `hushwire exit` of a network, with a client made of the cores.
 
 #[path = "../../../net/circuit-relay/tests/loopback/client.rs"]
 mod client;
 #[path = "scratch/folder.rs"]
 mod folder;
+#[path = "../../../net/circuit-relay/tests/exit/client.rs"]
+mod tunnel_client;
 
 use circuit_relay::{CircuitRelay, Door, Handle, JoinPoint, RelaySettings};
 use client::Client;
@@ -14,7 +16,7 @@ use link::Now;
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::{CircuitEvent, CircuitKey, Reason};
 use relay_node::{Limits, NodeEvent, RelayNode, RelayNodeConfig};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -173,9 +175,13 @@ struct Process(Child);
 
 impl Process {
     fn start(folder: &Folder, config: &str) -> Self {
+        Self::run(folder, &["relay", config], config)
+    }
+
+    fn run(folder: &Folder, args: &[&str], config: &str) -> Self {
         let started = Command::new(env!("CARGO_BIN_EXE_hushwire"))
             .current_dir(&folder.0)
-            .args(["relay", config])
+            .args(args)
             .env("HUSHWIRE_LOG", "trace")
             .stderr(std::fs::File::create(folder.0.join(format!("{config}.log"))).expect("a file"))
             .stdout(Stdio::null())
@@ -236,6 +242,95 @@ fn three_relays_forward_a_circuit_whose_last_hop_echoes() {
         assert!(log.contains("relaying"), "{log}");
         let named = private.iter().find(|name| log.contains(name.as_str()));
         assert!(named.is_none(), "{config}: {named:?} is in the log");
+    }
+}
+
+/// A server that sends back what comes, for one connection after another.
+fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut back = stream.try_clone().expect("a second handle");
+            let _ = std::io::copy(&mut stream, &mut back);
+            let _ = back.shutdown(Shutdown::Write);
+        }
+    });
+    address
+}
+
+/// A client goes on until `done`; false when that takes too long.
+fn run_until(client: &mut tunnel_client::Client, done: impl Fn(&tunnel_client::Client) -> bool) -> bool {
+    let end = Instant::now() + SOON;
+    while Instant::now() < end && !done(client) {
+        client.turn();
+    }
+    done(client)
+}
+
+/// The file of an exit of the network; `more` stands at its end.
+fn write_exit(folder: &Folder, listen: SocketAddr, more: &str) {
+    let text = format!(
+        "role = \"exit\"\nkey_file = \"3.keys\"\n\n[network]\nbind = \"{listen}\"\nfile = \"document\"\n\
+         onion_key_file = \"3.onion\"\n\n[shaping]\nmode = \"off\"\n\n[exit_policy]\n\
+         rules = [\"allow 127.0.0.0/8\"]\n{more}"
+    );
+    std::fs::write(folder.0.join("exit.toml"), text).expect("a file");
+}
+
+#[test]
+fn an_exit_of_a_network_joins_tunnels_to_servers() {
+    let (folder, addresses) = (&Folder::new("exit").expect("a folder"), addresses());
+    let document = make_network(folder, &addresses);
+    write_exit(folder, addresses[3], "");
+    let checked = good(folder, &["check", "-c", "exit.toml"]);
+    assert!(checked.contains("`example`, interval 7, with 4 relays"), "{checked}");
+    let configs: Vec<String> = (0..2).map(|number| write_config(folder, number, addresses[number])).collect();
+    let _relays: Vec<Process> = configs.iter().map(|config| Process::start(folder, config)).collect();
+    let mut exit = Process::run(folder, &["exit", "-c", "exit.toml"], "exit.toml");
+    let path = vec![node_id(folder, 0), node_id(folder, 1), node_id(folder, 3)];
+    let mut client = tunnel_client::Client::dial(document, path, [78; 32]);
+    assert!(run_until(&mut client, |client| client.is_connected()), "{:?}", client.events);
+    client.start(echo_server(), 1_000_000);
+    assert!(run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+    assert_eq!(client.received, 1_000_000);
+
+    // What an operator sees are counts.
+    let counts = || {
+        let status = good(folder, &["status", "-c", "exit.toml", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        status[0]["exit"].clone()
+    };
+    let wanted = serde_json::json!({ "links": 1, "circuits": 1, "tunnels": 1, "sessions": 1, "legs": 1 });
+    let end = Instant::now() + SOON;
+    while counts() != wanted && Instant::now() < end {
+        client.turn();
+    }
+    assert_eq!(counts(), wanted);
+
+    exit.terminate();
+    assert!(run_until(&mut client, |client| client.is_lost), "its clients are told");
+    assert!(exit.0.wait().is_ok_and(|status| status.success()));
+}
+
+#[test]
+fn what_keeps_an_exit_of_a_network_from_running_is_said_with_a_remedy() {
+    let (folder, addresses) = (&Folder::new("exit-refused").expect("a folder"), addresses());
+    make_network(folder, &addresses);
+    write_exit(folder, addresses[3], "");
+    let file = folder.0.join("exit.toml");
+    let good_file = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, good_file.replace("mode = \"off\"", "mode = \"constant\"")).expect("a file");
+    for command in [&["check", "-c", "exit.toml"], &["exit", "-c", "exit.toml"]] {
+        let complaint = bad(folder, command, 78);
+        assert!(complaint.contains("mode \"constant\" is not there over circuits yet"), "{complaint}");
+    }
+    for number in [0, 1] {
+        let other =
+            good_file.replace("3.keys", &format!("{number}.keys")).replace("3.onion", &format!("{number}.onion"));
+        std::fs::write(&file, other).expect("a file");
+        let complaint = bad(folder, &["exit", "-c", "exit.toml"], 78);
+        assert!(complaint.contains("does not have this node as an exit") && complaint.contains("try: "), "{complaint}");
     }
 }
 

@@ -123,6 +123,26 @@ fn the_values_of_the_examples_are_the_defaults() {
 }
 
 #[test]
+fn an_exit_of_a_network_needs_two_files_and_no_peers() {
+    let text = "role = \"exit\"\nkey_file = \"k\"\n[network]\nbind = \"0.0.0.0:4433\"\nfile = \"network.document\"\n\
+                onion_key_file = \"o\"\n[shaping]\nmode = \"off\"\n[limits]\ntunnels = 7\n";
+    let config = parsed(text);
+    let Role::Exit(exit) = &config.role else { panic!("it says that it is an exit") };
+    let folder = Path::new("/etc/hushwire");
+    let network = exit.network.as_ref().expect("it names a document");
+    assert_eq!([&network.file, &network.onion_key_file], [&folder.join("network.document"), &folder.join("o")]);
+    assert_eq!(network.tunnels, 7);
+    assert_eq!(config.warnings(), [config::Warning::ModeOffOverCircuits], "nobody has to be told of it");
+    for file in ["file = \"network.document\"\n", "onion_key_file = \"o\"\n"] {
+        let problems = config::parse(&text.replace(file, ""), folder).expect_err("they go together");
+        assert!(
+            problems.iter().any(|problem| file.starts_with(problem.key.trim_start_matches("network."))),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn what_has_no_default_must_be_given() {
     let required = |example: &str| -> BTreeSet<String> {
         let role = example.lines().find(|line| line.starts_with("role")).expect("an example has a role");

@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 pub const LATENCY: Duration = Duration::from_millis(5);
 /// Relays 0 and 1 are guards, 2 and 3 middles.
 pub const EXIT: usize = 4;
+/// What the exit sends at most, in bits a second; the other relays as fast as they can.
+pub const EXIT_RATE: u64 = 20_000_000;
 /// Queue pairs of the exit.
 pub const QUEUES: u16 = 16;
 /// Bytes of a ring.
@@ -96,7 +98,6 @@ pub struct World {
 impl World {
     /// Five relays and nobody else. `tunnels_max`: what the exit takes.
     pub fn new(seed: u64, tunnels_max: usize) -> Self {
-        println!("seed {seed}");
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };
@@ -297,6 +298,12 @@ impl World {
         let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
         self.servers = Unshaped::new(unshaped, false);
         self.exit.attach_queues(self.now, shaped);
+    }
+
+    /// Cells that the exit's relay has dropped for want of room on their circuit.
+    pub fn dropped_at_exit(&self) -> u64 {
+        let counters = self.relays[EXIT].node.counters();
+        counters.dropped_circuit_full + counters.dropped_neighbour_full + counters.dropped_memory_full
     }
 
     /// Circuits that the exit's relay has.

@@ -3,6 +3,7 @@
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, Setting, World};
 use shaped_node::NodeEvent;
+use simnet::Path;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -177,7 +178,9 @@ fn with_shared_middles_three_relays_are_enough_for_two_legs() {
 /// A leg that loses much more than its sister is replaced, once and gently.
 #[test]
 fn a_leg_that_loses_much_is_replaced_through_its_guard() {
-    let mut world = world(Setting { relays: 5, ..legs(2) });
+    // A slow network, so that the minute is soon computed.
+    let path = Path::with_delay(5 * MS).with_rate(4_000_000, 64 * 1024);
+    let mut world = world(Setting { relays: 5, path, ..legs(2) });
     let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(SECOND);
     let (guard, middle) = (world.relay_of(0, 0).expect("a path"), world.relay_of(0, 1).expect("a path"));

@@ -1,15 +1,22 @@
 //! The exit's end of tunnels over circuits, with real links, circuits, relays, tunnels and sessions on virtual time.
 
+#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
+
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, QUEUES, World};
-use onion::{Cause, Features, Reason};
+use onion::{Features, Reason};
 use shaped_node::{ExitEvent, TunnelOver};
 use std::time::Duration;
 
 const ONE: [usize; 3] = [0, 2, EXIT];
 const OTHER: [usize; 3] = [1, 3, EXIT];
 const SOON: Duration = Duration::from_secs(20);
+
+fn world(seed: u64, tunnels_max: usize) -> World {
+    println!("seed {seed}");
+    World::new(seed, tunnels_max)
+}
 
 /// A megabyte there and back again, and another one back alone.
 fn moves_a_megabyte_both_ways(world: &mut World, client: usize) {
@@ -24,7 +31,7 @@ fn moves_a_megabyte_both_ways(world: &mut World, client: usize) {
 
 #[test]
 fn one_leg_carries_a_megabyte_both_ways() {
-    let mut world = World::new(1, 8);
+    let mut world = world(1, 8);
     let client = world.connected(&[ONE]);
     moves_a_megabyte_both_ways(&mut world, client);
     let status = world.exit.status();
@@ -36,7 +43,7 @@ fn one_leg_carries_a_megabyte_both_ways() {
 
 #[test]
 fn two_legs_carry_it_as_well_and_both_are_used() {
-    let mut world = World::new(2, 8);
+    let mut world = world(2, 8);
     let client = world.connected(&[ONE, OTHER]);
     moves_a_megabyte_both_ways(&mut world, client);
     assert_eq!(world.exit.status().legs, 2);
@@ -46,7 +53,7 @@ fn two_legs_carry_it_as_well_and_both_are_used() {
 
 #[test]
 fn loss_on_the_links_loses_nothing() {
-    let mut world = World::new(3, 8);
+    let mut world = world(3, 8);
     let client = world.connected(&[ONE, OTHER]);
     world.lost_per_mille = 20;
     moves_a_megabyte_both_ways(&mut world, client);
@@ -54,7 +61,7 @@ fn loss_on_the_links_loses_nothing() {
 
 #[test]
 fn a_leg_that_is_lost_loses_nothing() {
-    let mut world = World::new(4, 8);
+    let mut world = world(4, 8);
     let client = world.connected(&[ONE, OTHER]);
     let flow = world.clients[client].start(port::MEGABYTE, 1);
     assert!(world.run_until(SOON, |world| world.clients[client].flow(flow).received > MEGABYTE / 4));
@@ -72,7 +79,7 @@ fn a_leg_that_is_lost_loses_nothing() {
 
 #[test]
 fn many_tunnels_share_the_exit_evenly() {
-    let mut world = World::new(5, 8);
+    let mut world = world(5, 8);
     let clients = [0; 4].map(|_| world.connected(&[ONE]));
     let flows = clients.map(|client| world.clients[client].start(port::ENDLESS, 1));
     world.run_for(Duration::from_secs(3));
@@ -80,11 +87,12 @@ fn many_tunnels_share_the_exit_evenly() {
     let (least, most) = (received.iter().min(), received.iter().max());
     assert!(least > Some(&MEGABYTE), "{received:?}");
     assert!(most.copied() < least.map(|least| least * 2), "{received:?}");
+    assert_eq!(world.dropped_at_exit(), 0, "what the relay has no room for stays in the sessions");
 }
 
 #[test]
 fn a_tunnel_that_loses_its_legs_ends_and_frees_its_flows() {
-    let mut world = World::new(6, 8);
+    let mut world = world(6, 8);
     let client = world.connected(&[ONE]);
     world.clients[client].start(port::ENDLESS, 1);
     world.clients[client].start(port::SINK, MEGABYTE * 100);
@@ -103,7 +111,7 @@ fn a_tunnel_that_loses_its_legs_ends_and_frees_its_flows() {
 
 #[test]
 fn a_closing_exit_tells_its_clients_and_takes_no_more() {
-    let mut world = World::new(7, 8);
+    let mut world = world(7, 8);
     let client = world.connected(&[ONE, OTHER]);
     let now = world.now;
     world.exit.close(now);
@@ -116,19 +124,19 @@ fn a_closing_exit_tells_its_clients_and_takes_no_more() {
     world.clients[late].open(now, &document, &ONE, true);
     world.run_for(Duration::from_secs(3));
     assert!(!world.clients[late].is_connected() && world.exit.is_empty());
-    assert_eq!(world.clients[late].closed, [Cause::Told(Reason::Draining)]);
+    assert_eq!(world.clients[late].severed, [Reason::Draining]);
 }
 
 #[test]
 fn a_client_without_the_feature_is_cut_off() {
-    let mut world = World::new(8, 8);
+    let mut world = world(8, 8);
     let document = world.document.clone();
     for features in [Features::default(), Features(1 << 7)] {
         let client = world.add_client(features);
         let now = world.now;
         world.clients[client].open(now, &document, &ONE, true);
         world.run_for(Duration::from_secs(3));
-        assert_eq!(world.clients[client].closed, [Cause::Told(Reason::Protocol)]);
+        assert_eq!(world.clients[client].severed, [Reason::Protocol]);
         assert_eq!(world.exit.status().tunnels, 0);
     }
     assert_eq!(world.exit.status().counters["bad_cells"], 2);
@@ -136,7 +144,7 @@ fn a_client_without_the_feature_is_cut_off() {
 
 #[test]
 fn data_or_nonsense_on_a_circuit_that_is_no_leg_closes_it() {
-    let mut world = World::new(9, 8);
+    let mut world = world(9, 8);
     let document = world.document.clone();
     let mut data = vec![0; 40];
     (data[0], data[2]) = (1 << 4, 10);
@@ -149,16 +157,16 @@ fn data_or_nonsense_on_a_circuit_that_is_no_leg_closes_it() {
         // A cover cell changes nothing.
         world.say(client, circuit, &[0; 40]);
         world.run_for(Duration::from_secs(1));
-        assert!(world.clients[client].closed.is_empty());
+        assert!(world.clients[client].severed.is_empty());
         world.say(client, circuit, &inner);
         world.run_for(Duration::from_secs(1));
-        assert_eq!(world.clients[client].closed, [Cause::Told(Reason::Protocol)]);
+        assert_eq!(world.clients[client].severed, [Reason::Protocol]);
     }
 }
 
 #[test]
 fn a_leg_that_breaks_the_protocol_is_closed_and_the_others_go_on() {
-    let mut world = World::new(10, 8);
+    let mut world = world(10, 8);
     let client = world.connected(&[ONE, OTHER]);
     // LINKED_ACK that nothing asked for.
     let mut inner = vec![0; 40];
@@ -171,7 +179,7 @@ fn a_leg_that_breaks_the_protocol_is_closed_and_the_others_go_on() {
 
 #[test]
 fn a_full_exit_says_so_by_name() {
-    let mut world = World::new(11, 2);
+    let mut world = world(11, 2);
     world.connected(&[ONE]);
     world.connected(&[ONE]);
     let document = world.document.clone();
@@ -184,9 +192,42 @@ fn a_full_exit_says_so_by_name() {
     assert_eq!(world.circuits_at_exit(), 2, "the refused circuit is gone");
 }
 
+/// The inner part of a LINK for a tunnel of its own.
+fn link_cell(tunnel: u32) -> Vec<u8> {
+    let header = [&[2 << 4, 0, 38][..], &[0; 16]].concat();
+    let nonce = [&tunnel.to_be_bytes()[..], &[0; 28]].concat();
+    [&header[..], &[1, 0, 1, 0, 0, 0], &nonce].concat()
+}
+
+#[test]
+fn a_flood_of_links_is_bounded() {
+    const CIRCUITS: u32 = 1_100;
+    let mut world = world(15, 8);
+    let document = world.document.clone();
+    let client = world.add_client(Features::LINKING);
+    let now = world.now;
+    let circuits = (0..CIRCUITS).map(|_| world.clients[client].open(now, &document, &[0, EXIT], false));
+    let circuits: Vec<u32> = circuits.collect();
+    let built = |world: &World| circuits.iter().all(|circuit| world.clients[client].is_built(*circuit));
+    assert!(world.run_until(SOON, built));
+    for circuit in &circuits {
+        world.say(client, *circuit, &link_cell(*circuit));
+    }
+    world.run_for(Duration::from_millis(200));
+    let status = world.exit.status();
+    assert_eq!((status.tunnels, status.counters["links_dropped"]), (8, 100), "a thousand are looked at in a second");
+    assert_eq!(status.counters["legs_refused"], 992);
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(
+        world.circuits_at_exit(),
+        108,
+        "refused circuits are gone, those whose LINK was dropped may say it again"
+    );
+}
+
 #[test]
 fn one_tunnel_does_not_take_all_queue_pairs() {
-    let mut world = World::new(12, 8);
+    let mut world = world(12, 8);
     let greedy = world.connected(&[ONE]);
     for _ in 0..QUEUES / 2 {
         world.clients[greedy].start(port::ENDLESS, 1);
@@ -199,7 +240,7 @@ fn one_tunnel_does_not_take_all_queue_pairs() {
 
 #[test]
 fn queues_of_a_new_generation_reset_the_flows_and_nothing_else() {
-    let mut world = World::new(13, 8);
+    let mut world = world(13, 8);
     let client = world.connected(&[ONE]);
     let flow = world.clients[client].start(port::ENDLESS, 1);
     world.run_for(Duration::from_secs(1));
@@ -210,7 +251,7 @@ fn queues_of_a_new_generation_reset_the_flows_and_nothing_else() {
 
 #[test]
 fn nothing_secret_is_printed() {
-    let mut world = World::new(14, 8);
+    let mut world = world(14, 8);
     world.connected(&[ONE]);
     let text = format!("{:?} {:#?}", world.exit, world.exit.status());
     assert!(!text.to_lowercase().contains("nonce") && !text.contains("99, 99"), "{text}");

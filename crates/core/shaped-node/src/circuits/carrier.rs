@@ -1,5 +1,6 @@
 //! A circuit before and after it is linked.
 
+use super::timing::KEEP_ALIVE;
 use link::LinkId;
 use onion::{CircuitEvent, Received, SealError};
 use std::time::Instant;
@@ -15,7 +16,7 @@ impl conflux::Circuit for OnionCircuit {
     type Carrier = Carrier;
 
     fn into_carrier(self) -> Carrier {
-        Carrier { circuit: self.circuit, link: self.link, sent_at: None }
+        Carrier { circuit: self.circuit, link: self.link, cover_at: None }
     }
 }
 
@@ -23,7 +24,8 @@ impl conflux::Circuit for OnionCircuit {
 pub(super) struct Carrier {
     circuit: onion::Circuit,
     link: LinkId,
-    sent_at: Option<Instant>,
+    /// When a cover cell is due if nothing else leaves before.
+    cover_at: Option<Instant>,
 }
 
 impl Carrier {
@@ -44,13 +46,18 @@ impl Carrier {
         CellHead { circuit: self.circuit.id(), command: Command::Relay }
     }
 
-    /// When the last cell left.
-    pub(super) fn sent_at(&self) -> Option<Instant> {
-        self.sent_at
+    /// When a cover cell is due if nothing else leaves before; none before the first cell.
+    pub(super) fn cover_at(&self) -> Option<Instant> {
+        self.cover_at
+    }
+
+    /// Wants a cell at once, for its neighbour to show that it is there.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.cover_at = self.cover_at.map(|at| at.min(now));
     }
 
     pub(super) fn seal(&mut self, now: Instant, region: &mut [u8]) -> Result<(), SealError> {
-        self.sent_at = Some(now);
+        self.cover_at = Some(now + KEEP_ALIVE);
         self.circuit.seal(now, region).map(|_| ())
     }
 

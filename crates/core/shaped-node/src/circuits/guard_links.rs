@@ -26,10 +26,14 @@ pub(super) struct GuardLink {
 impl Circuits {
     /// When another guard is looked for in place of one that is silent.
     pub(super) fn patience_ends(&self, guard: &GuardLink) -> Option<Instant> {
-        let in_use = self.links.values().filter(|guard| guard.up);
-        let is_outage = in_use.clone().count() > 1 && in_use.clone().all(|guard| guard.silent_since.is_some());
-        let patience = if is_outage { OUTAGE_PATIENCE } else { GUARD_PATIENCE };
+        let patience = if self.is_outage() { OUTAGE_PATIENCE } else { GUARD_PATIENCE };
         guard.silent_since.map(|since| since + patience)
+    }
+
+    /// Several guards are in use, and none is heard.
+    fn is_outage(&self) -> bool {
+        let in_use = self.links.values().filter(|guard| guard.up);
+        in_use.clone().count() > 1 && in_use.clone().all(|guard| guard.silent_since.is_some())
     }
 
     pub(super) fn is_up(&self, link: LinkId) -> bool {
@@ -67,12 +71,10 @@ impl Circuits {
                 if let Some(guard) = self.links.get_mut(&link) {
                     guard.silent_since = Some(now.instant);
                 }
+                self.ask_others(now.instant, link);
                 self.events.push(NodeEvent::LinkQuiet(link));
             }
             LinkEvent::Back { link } => {
-                if let Some(guard) = self.links.get_mut(&link).filter(|guard| guard.up) {
-                    guard.silent_since = None;
-                }
                 self.hear_again(now.instant, link);
                 self.events.push(NodeEvent::LinkBack(link));
             }
@@ -89,7 +91,8 @@ impl Circuits {
                 }
             }
             LinkEvent::WrongVersion { link, .. } => self.events.push(NodeEvent::PeerIncompatible(link)),
-            LinkEvent::Unanswered { link } => self.events.push(NodeEvent::Unanswered(link)),
+            // That a guard does not answer has its own consequences here.
+            LinkEvent::Unanswered { .. } => {}
             LinkEvent::Hopped { link, index, cause } => self.events.push(NodeEvent::Hopped(link, index, cause)),
             // An entry has no door, and its link key is its own.
             LinkEvent::AcceptedEphemeral { .. } | LinkEvent::SameKeyElsewhere { .. } => {}
@@ -99,6 +102,7 @@ impl Circuits {
 
     /// Keys are agreed. `fresh`: with another process than before, which has none of the circuits.
     fn handle_up(&mut self, now: Now, link: LinkId, rtt: Duration, fresh: bool) {
+        self.hear_again(now.instant, link);
         let Some(guard) = self.links.get_mut(&link) else { return };
         (guard.up, guard.rtt, guard.silent_since) = (true, rtt, None);
         let node = guard.node;
@@ -108,7 +112,6 @@ impl Circuits {
         if fresh {
             self.lose_circuits(now.instant, link);
         }
-        self.hear_again(now.instant, link);
         // A place that had found no guard may find this one.
         for place in &mut self.places {
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
@@ -117,8 +120,27 @@ impl Circuits {
         }
     }
 
-    /// Legs that fell silent with their link have their time from now on.
+    /// One guard is silent: whether the others are as well is to be known before it is given up.
+    fn ask_others(&mut self, now: Instant, silent: LinkId) {
+        let Some(joined) = &mut self.joined else { return };
+        for ((link, _), leg) in &self.routes {
+            if let Some(carrier) = joined.legs.carrier_mut(*leg).filter(|_| *link != silent) {
+                carrier.ask(now);
+            }
+        }
+    }
+
+    /// A guard is heard again. Legs that fell silent with its link have their time from now on; so have the other guards, if all
+    /// were silent.
     fn hear_again(&mut self, now: Instant, link: LinkId) {
+        let was_outage = self.is_outage();
+        for (of, guard) in self.links.iter_mut().filter(|(_, guard)| guard.up) {
+            if *of == link {
+                guard.silent_since = None;
+            } else if was_outage {
+                guard.silent_since = Some(now);
+            }
+        }
         for place in &mut self.places {
             if let Stage::Joined { link: of, silent_since: Some(since), .. } = &mut place.stage
                 && *of == link
@@ -155,10 +177,14 @@ impl Circuits {
             }
             let of_link = |place: &super::Place| place.stage.link() == Some(link);
             for number in (0..self.places.len()).filter(|number| of_link(&self.places[*number])).collect::<Vec<_>>() {
-                let Ok(mut paths) = self.choose(now, 1, Some(number)) else { continue };
-                if let Some(path) = paths.pop().filter(|path| path.first() != node) {
-                    self.vacate(now.instant, number, false);
-                    self.set_out(now, endpoint, number, path);
+                match self.choose(now, 1, Some(number)) {
+                    Ok(mut paths) => {
+                        if let Some(path) = paths.pop().filter(|path| path.first() != node) {
+                            self.vacate(now.instant, number, false);
+                            self.set_out(now, endpoint, number, path);
+                        }
+                    }
+                    Err(refusal) => self.tell_refusal(refusal),
                 }
             }
         }

@@ -79,7 +79,8 @@ impl Circuits {
     }
 
     fn settle_session<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
-        let Some(Joined { tunnel: Some(tunnel), over_at, .. }) = &mut self.joined else { return };
+        let Some(Joined { tunnel: Some(tunnel), over_at, exit, .. }) = &mut self.joined else { return };
+        let (exit, was_up) = (*exit, tunnel.is_up());
         match tunnel.settle(now.instant, near) {
             Some(FlowsEvent::Up) => self.events.push(NodeEvent::TunnelUp),
             Some(FlowsEvent::Lost(reason)) => {
@@ -87,11 +88,15 @@ impl Circuits {
                 tunnel.abandon(ResetReason::TunnelLost, near);
                 over_at.get_or_insert(now.instant + TUNNEL_RETRY);
                 self.events.push(NodeEvent::TunnelLost(reason));
+                if !was_up {
+                    // It takes legs and makes no session of them.
+                    self.avoid(now.instant, exit);
+                }
             }
             None => {}
         }
         // An entry gives leave and gets none.
-        tunnel.take_granted();
+        self.tunnel_mut().map(Tunnel::take_granted);
     }
 
     /// Ends the tunnel whose session was lost, when its farewell has had its time.

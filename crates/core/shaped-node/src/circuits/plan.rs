@@ -54,7 +54,7 @@ impl Circuits {
     }
 
     /// Says once why there is no path.
-    fn tell_refusal(&mut self, refusal: Refusal) {
+    pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
         if self.refusal.replace(refusal) != Some(refusal) {
             self.events.push(NodeEvent::NoPath(refusal));
         }

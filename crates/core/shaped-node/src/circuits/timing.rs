@@ -58,6 +58,10 @@ impl Circuits {
             self.plan(now, endpoint);
         }
         self.close_unused_links(now.instant, endpoint);
+        let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
+        if self.links.values().all(|guard| guard.silent_since.is_none()) && !self.places.iter().any(is_refused) {
+            self.refusal = None;
+        }
     }
 
     /// Legs of which nothing comes although their guard is heard: a relay behind it is gone and nobody has said so.
@@ -137,7 +141,7 @@ impl Circuits {
     pub(super) fn next_keep_alive(&self) -> Option<(Instant, LegId)> {
         let joined = self.joined.as_ref()?;
         let legs = joined.legs.legs().filter(|leg| matches!(leg.state, LegState::Linked | LegState::Silent));
-        let sent = legs.filter_map(|leg| Some((joined.legs.carrier(leg.leg)?.sent_at()? + KEEP_ALIVE, leg.leg)));
+        let sent = legs.filter_map(|leg| Some((joined.legs.carrier(leg.leg)?.cover_at()?, leg.leg)));
         sent.min()
     }
 }

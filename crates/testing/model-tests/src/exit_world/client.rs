@@ -8,7 +8,7 @@ use conflux::{Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, TunnelEvent}
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Received};
 use network_document::NetworkDocument;
-use onion::{Circuit, CircuitConfig, CircuitEvent, Features};
+use onion::{Circuit, CircuitConfig, CircuitEvent, Features, Reason};
 use session::{CloseReason, FlowId, Paths, Session, SessionConfig, SessionEvent, StreamState};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -72,8 +72,8 @@ pub struct Client {
     flows: BTreeMap<FlowId, Download>,
     /// What became of its legs.
     pub ended: Vec<LegEnd>,
-    /// Circuits that are over, and why.
-    pub closed: Vec<onion::Cause>,
+    /// Why circuits do not reach the exit any more, as relays said.
+    pub severed: Vec<Reason>,
     /// Why its session is over.
     pub lost: Option<CloseReason>,
 }
@@ -121,7 +121,7 @@ impl Client {
             session,
             flows: BTreeMap::new(),
             ended: Vec::new(),
-            closed: Vec::new(),
+            severed: Vec::new(),
             lost: None,
         }
     }
@@ -245,9 +245,9 @@ impl Client {
 
     fn pump_circuits(&mut self, now: Now, document: &NetworkDocument, out: &mut Vec<Packet>) {
         let numbers: Vec<u32> = self.paths.keys().copied().collect();
+        let mut region = vec![0; document.charter().packet_size().region()];
         for number in numbers {
             self.follow_circuit(now, document, number);
-            let mut region = vec![0; document.charter().packet_size().region()];
             while let Some(head) =
                 self.paths.get_mut(&number).and_then(|path| path.circuit.poll_cell(now.instant, &mut region))
             {
@@ -281,14 +281,14 @@ impl Client {
                         }
                     }
                 }
-                CircuitEvent::Closed { cause } => {
-                    self.closed.push(cause);
+                CircuitEvent::Closed { .. } => {
                     if let Some(leg) = self.legs.remove(&number) {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
                     }
                 }
                 CircuitEvent::ExtendFailed { .. } | CircuitEvent::Truncated { .. } => {}
-                CircuitEvent::Severed { .. } => {
+                CircuitEvent::Severed { reason, .. } => {
+                    self.severed.push(reason);
                     if let Some(leg) = self.legs.remove(&number) {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
                     }

@@ -73,8 +73,13 @@ pub(super) fn relay(number: usize, document: &NetworkDocument) -> RelayNode {
         link_secret: LinkSecret::from_bytes(secret(number)),
         door_key: DoorKey::from_bytes(secret(number)),
         hops: None,
-        bandwidth: None,
-        limits: Limits { circuits_per_client: 4_096, handshakes_per_client: 2_000, ..Limits::default() },
+        bandwidth: RateClass::at_least(super::EXIT_RATE).ok().filter(|_| number == super::EXIT),
+        limits: Limits {
+            circuits_per_client: 4_096,
+            handshakes_per_client: 2_000,
+            handshakes_per_relay: 2_000,
+            ..Limits::default()
+        },
     };
     RelayNode::new(config, document.clone(), &onion_keys(number), [number as u8; 32]).expect("the document has it")
 }

@@ -1,0 +1,198 @@
+//! The shaped process of an exit over circuits in a thread, on real sockets: behind a guard, between a supervisor and an
+//! unshaped process that are this test.
+
+mod client;
+#[path = "../loopback/rig.rs"]
+mod rig;
+mod unshaped;
+
+use circuit_relay::{CircuitRelay, ExitBoot, ExitError, Handle, NothingJoined, run_exit};
+use client::Client;
+use flow_queue::{Geometry, Segments};
+use identity::{DoorKey, LinkSecret, NodeSecret};
+use network_document::NetworkDocument;
+use os_net::process_channel::{Channel, FromProcess, ToProcess};
+use os_net::udp::UdpSocket;
+use rig::{addresses, document, node_id, onion_keys, settings};
+use shaped_tunnel::{CongestionName, ShapedStatus};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use unshaped::Echo;
+
+const SOON: Duration = Duration::from_secs(20);
+const EXIT: u8 = 2;
+const MEGABYTE: u64 = 1_000_000;
+
+/// The exit, and what this test holds of it.
+struct Exit {
+    supervisor: Channel,
+    geometry: Geometry,
+    echo: Echo,
+    thread: JoinHandle<Result<(), ExitError>>,
+}
+
+fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
+    ExitBoot {
+        document: document.as_draft().text(),
+        onion_keys: onion_keys(EXIT).reveal().to_string(),
+        node_secret: NodeSecret::from_seed([EXIT; 32]).reveal().to_string(),
+        link_secret: LinkSecret::from_bytes([EXIT; 32]).reveal().to_string(),
+        door_key: DoorKey::from_bytes([EXIT; 32]).reveal().to_string(),
+        congestion: CongestionName::Bbr,
+        session_timeout_ms: 10_000,
+        tunnels_max: 8,
+        flows_per_tunnel: 8,
+        queues,
+        core: None,
+        // It would confine this test.
+        confine: false,
+    }
+}
+
+/// Descriptors of a generation: those of the process, and the queues of the unshaped side.
+fn generation(geometry: &Geometry) -> (Vec<OwnedFd>, Echo) {
+    let segments = Segments::create(geometry).expect("memory");
+    let unshaped = segments.unshaped_side().expect("descriptors");
+    (segments.shaped_side().expect("descriptors"), Echo::open(geometry, unshaped))
+}
+
+/// Where the echo is, for clients.
+fn server() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 80], 7))
+}
+
+fn replay_file() -> OwnedFd {
+    let path = std::env::temp_dir().join(format!("hushwire-exit-replay-{}-{:?}", std::process::id(), Instant::now()));
+    let file = std::fs::File::options().read(true).append(true).create(true).open(&path).expect("a file");
+    std::fs::remove_file(path).expect("it is there");
+    file.into()
+}
+
+impl Exit {
+    fn start(document: &NetworkDocument, door: UdpSocket) -> Self {
+        let geometry = Geometry::new(16, 65_536, 1).expect("a good geometry");
+        let (mut fds, echo) = generation(&geometry);
+        fds.extend([door.into(), replay_file()]);
+        let (supervisor, process) = Channel::pair().expect("a channel");
+        let boot = boot(document, geometry);
+        let thread = std::thread::spawn(move || run_exit(boot, process, fds));
+        Self { supervisor, geometry, echo, thread }
+    }
+
+    /// The next message that is wanted; others are passed over.
+    fn heard<T>(&self, wanted: impl Fn(FromProcess) -> Option<T>) -> T {
+        let end = Instant::now() + SOON;
+        loop {
+            assert!(Instant::now() < end, "the exit says nothing of the kind");
+            let received = self.supervisor.receive::<FromProcess>(Some(SOON)).expect("a channel");
+            if let Some(found) = received.and_then(|received| wanted(received.message)) {
+                return found;
+            }
+        }
+    }
+
+    fn status(&self, wanted: impl Fn(&ShapedStatus) -> bool) -> ShapedStatus {
+        self.heard(|message| match message {
+            FromProcess::Status { body } => {
+                serde_json::from_value::<ShapedStatus>(body).ok().filter(|status| wanted(status))
+            }
+            _ => None,
+        })
+    }
+
+    /// Goes on with everything in this thread until `done`.
+    fn run_until(&mut self, client: &mut Client, done: impl Fn(&Client) -> bool) -> bool {
+        let end = Instant::now() + SOON;
+        while Instant::now() < end && !done(client) {
+            client.turn();
+            self.echo.turn();
+        }
+        done(client)
+    }
+
+    fn ended(self) -> Duration {
+        let since = Instant::now();
+        self.thread.join().expect("no panic").expect("it ends in order");
+        since.elapsed()
+    }
+}
+
+fn network() -> (NetworkDocument, Handle, Exit) {
+    let guard = addresses(1);
+    let door = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
+    let document = document(&[guard[0], door.local_addr().expect("its address")]);
+    let relay = CircuitRelay::new(settings(1, guard[0], &document), NothingJoined).expect("a relay");
+    let handle = relay.handle();
+    std::thread::spawn(move || relay.run());
+    let exit = Exit::start(&document, door);
+    exit.heard(|message| matches!(message, FromProcess::Ready).then_some(()));
+    (document, handle, exit)
+}
+
+#[test]
+fn flows_go_through_a_circuit_into_the_queues_and_back() {
+    let (document, guard, mut exit) = network();
+    let mut client = Client::dial(document, vec![node_id(1), node_id(EXIT)], [60; 32]);
+    assert!(exit.run_until(&mut client, Client::is_connected), "{:?}", client.events);
+    client.start(server(), MEGABYTE);
+    assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+    assert_eq!(client.received, MEGABYTE);
+    // Figures are a second old at most; those of the seconds before wait in the channel.
+    let status = exit.status(|status| status.node.counters["data_cells_sent"] > MEGABYTE / 1_222);
+    let figures = status.exit.expect("it is an exit");
+    let tunnels = figures.tunnels;
+    assert_eq!((tunnels.tunnels, tunnels.sessions, tunnels.legs, figures.circuits), (1, 1, 1, 1));
+    assert!(status.node.links.is_empty(), "nothing tells who is there");
+
+    // Another unshaped process.
+    client.start(server(), u64::MAX);
+    assert!(exit.run_until(&mut client, |client| client.received > 0));
+    exit.geometry = exit.geometry.with_generation(2);
+    let (fds, echo) = generation(&exit.geometry);
+    let descriptors: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    exit.supervisor.send(&ToProcess::Attach { generation: 2 }, &descriptors).expect("it listens");
+    exit.echo = echo;
+    assert!(exit.run_until(&mut client, |client| client.is_reset));
+    client.start(server(), MEGABYTE);
+    assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+
+    exit.supervisor.send(&ToProcess::Stop { deadline_ms: 4_000 }, &[]).expect("it listens");
+    assert!(exit.run_until(&mut client, |client| client.is_lost), "the client is told");
+    assert!(exit.ended() < Duration::from_secs(5));
+    guard.stop();
+}
+
+#[test]
+fn it_ends_with_its_supervisor() {
+    let (_, guard, exit) = network();
+    let Exit { supervisor, thread, .. } = exit;
+    drop(supervisor);
+    thread.join().expect("no panic").expect("it ends in order");
+    guard.stop();
+}
+
+#[test]
+fn what_cannot_be_an_exit_says_so() {
+    let addresses = addresses(2);
+    let document = document(&addresses);
+    let geometry = Geometry::new(16, 65_536, 1).expect("a good geometry");
+    let start = |boot: ExitBoot| {
+        let (_supervisor, process) = Channel::pair().expect("a channel");
+        let door = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
+        let (mut fds, _echo) = generation(&geometry);
+        fds.extend([door.into(), replay_file()]);
+        run_exit(boot, process, fds).expect_err("it is none").to_string()
+    };
+    let guard = ExitBoot {
+        onion_keys: onion_keys(1).reveal().to_string(),
+        node_secret: NodeSecret::from_seed([1; 32]).reveal().to_string(),
+        link_secret: LinkSecret::from_bytes([1; 32]).reveal().to_string(),
+        door_key: DoorKey::from_bytes([1; 32]).reveal().to_string(),
+        ..boot(&document, geometry)
+    };
+    assert!(start(guard).contains("does not have this node as an exit"));
+    let nonsense = ExitBoot { document: "nonsense".to_owned(), ..boot(&document, geometry) };
+    assert_eq!(start(nonsense), "the boot message has a malformed network document");
+}
