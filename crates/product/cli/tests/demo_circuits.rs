@@ -29,7 +29,8 @@ fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
     let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "2"]);
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}{err}");
-    for words in ["socks5h://127.0.0.1:", "Fetched the page through the circuits", "leg 0: ", "Nothing is left behind"] {
+    for words in ["socks5h://127.0.0.1:", "Fetched the page through the circuits", "leg 0: ", "Nothing is left behind"]
+    {
         assert!(out.contains(words), "`{words}` is missing:\n{out}");
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("relay-")).count(), 5, "{out}");
