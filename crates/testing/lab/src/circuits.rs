@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use admin::status::{Leg, Status};
 use anyhow::{Context, bail};
 use local_network::{Forward, LocalNetwork, LocalRelay, Plan, Shape};
+use rustix::process::Signal;
 use shaping::RateClass;
 
 use crate::pair::{Role, hushwire, status_of};
@@ -64,7 +66,7 @@ pub struct CircuitNet {
     plan: Plan,
     log: &'static str,
     /// Last, so that it goes after the processes.
-    folder: Scratch,
+    folder: Arc<Scratch>,
 }
 
 impl CircuitNet {
@@ -89,7 +91,7 @@ impl CircuitNet {
     /// If the binary cannot be built, or the files cannot be written.
     pub fn prepare(config: &NetConfig) -> anyhow::Result<Self> {
         hushwire()?;
-        let folder = Scratch::new()?;
+        let folder = Arc::new(Scratch::new()?);
         let forward = |to: &SocketAddr| anyhow::Ok(Forward { listen: free_tcp_address()?, to: *to });
         let forwards = config.forwards.iter().map(forward).collect::<Result<_, _>>()?;
         let NetConfig { max_rate, session_timeout_s, .. } = *config;
@@ -287,16 +289,30 @@ impl CircuitNet {
         built::built(&log, legs).with_context(|| format!("the entry's log says nothing of {legs} legs"))
     }
 
+    /// Asks all processes to end at once, so that none waits for another one.
+    fn ask_to_end(&self) {
+        for running in [&self.entry, &self.exit].into_iter().chain(&self.relays).flatten() {
+            running.signal(Signal::TERM);
+        }
+    }
+
     /// Ends all processes, and keeps the folder for as long as the value that is returned.
     ///
     /// # Errors
     /// If one has to be killed.
-    pub fn end(self) -> anyhow::Result<Scratch> {
-        let Self { entry, exit, relays, folder, .. } = self;
-        for running in [entry, exit].into_iter().chain(relays).flatten() {
+    pub fn end(mut self) -> anyhow::Result<Arc<Scratch>> {
+        self.ask_to_end();
+        let relays = std::mem::take(&mut self.relays);
+        for running in [self.entry.take(), self.exit.take()].into_iter().chain(relays).flatten() {
             running.stop()?;
         }
-        Ok(folder)
+        Ok(Arc::clone(&self.folder))
+    }
+}
+
+impl Drop for CircuitNet {
+    fn drop(&mut self) {
+        self.ask_to_end();
     }
 }
 

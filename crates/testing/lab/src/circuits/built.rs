@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// What the log says when the process with the links begins.
-const BEGINS: &str = "queues of a new generation";
+const BEGINS: &str = "process serves process=\"shaped-client\"";
 /// What it says of each leg, and of the session.
 const DONE: [&str; 2] = ["a leg is in use", "session up"];
 
@@ -33,9 +33,9 @@ mod tests {
 
     #[test]
     fn the_last_beginning_counts_to_the_last_leg() {
-        let log = "2026-11-29T10:00:00.000000Z INFO queues of a new generation\n\
+        let log = "2026-11-29T10:00:00.000000Z INFO process serves process=\"shaped-client\"\n\
                    2026-11-29T10:00:09.000000Z INFO a leg is in use leg=0\n\
-                   2026-11-29T23:59:59.990000Z INFO queues of a new generation generation=2\n\
+                   2026-11-29T23:59:59.990000Z INFO process serves process=\"shaped-client\"\n\
                    2026-11-29T23:59:59.995000Z INFO a leg is in use leg=0\n\
                    2026-11-30T00:00:00.000500Z INFO session up\n\
                    2026-11-30T00:00:00.001500Z INFO a leg is in use leg=1\n\

@@ -165,6 +165,6 @@ fn download(
             }
         }
         drop(when);
-        Ok(downloading.join().map_err(|_| anyhow::anyhow!("the download panicked"))?)
+        downloading.join().map_err(|_| anyhow::anyhow!("the download panicked"))
     })
 }

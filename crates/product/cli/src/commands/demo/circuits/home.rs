@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn too_few_relays_are_refused_with_what_is_enough() {
         let refusal = |relays, hops, legs| {
-            Home::make(None, Shape { relays, hops, legs }, 0).expect_err("there is no such network").to_string()
+            let refused = Home::make(None, Shape { relays, hops, legs }, 0).expect_err("there is no such network");
+            format!("{refused:?}")
         };
         let few = refusal(4, 3, 2);
         assert!(few.contains("it takes 5 at least") && few.contains("--relays 5"), "{few}");
@@ -134,6 +135,6 @@ mod tests {
         assert_eq!(text.matches("hushwire relay ").count(), 2, "{text}");
         assert!(text.contains("hushwire exit -c ") && text.contains("hushwire entry -c "), "{text}");
         let again = Home::make(Some(&keep), shape, 0).expect_err("it is not empty");
-        assert!(again.to_string().contains("is not empty"));
+        assert!(again.sentence().contains("is not empty"));
     }
 }

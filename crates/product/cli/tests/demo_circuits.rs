@@ -1,0 +1,56 @@
+//! `hushwire demo --relays`: a network of real processes that ends at the end of its input, and leaves nothing or what was asked for.
+
+#[path = "scratch/folder.rs"]
+mod folder;
+
+use folder::Folder;
+use std::process::{Command, Output, Stdio};
+
+/// Runs a demo whose input is at its end; temporary files go below the folder.
+fn demo(folder: &Folder, arguments: &[&str]) -> Output {
+    let ran = Command::new(env!("CARGO_BIN_EXE_hushwire"))
+        .current_dir(&folder.0)
+        .env("TMPDIR", &folder.0)
+        .arg("demo")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    ran.expect("the program can be run")
+}
+
+fn names(folder: &Folder) -> Vec<String> {
+    let entries = std::fs::read_dir(&folder.0).expect("a folder");
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
+    let folder = Folder::new("demo").expect("a folder");
+    let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "2"]);
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{out}{err}");
+    for words in ["socks5h://127.0.0.1:", "Fetched the page through the circuits", "leg 0: ", "Nothing is left behind"]
+    {
+        assert!(out.contains(words), "`{words}` is missing:\n{out}");
+    }
+    assert_eq!(out.lines().filter(|line| line.starts_with("relay-")).count(), 5, "{out}");
+    assert_eq!(names(&folder), Vec::<String>::new());
+}
+
+#[test]
+fn without_input_a_demo_ends_and_what_it_kept_is_good() {
+    let folder = Folder::new("demo-kept").expect("a folder");
+    let ran = demo(&folder, &["--relays", "3", "--legs", "2", "--hops", "2", "--keep", "net"]);
+    let out = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{out}{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(names(&folder), ["net"]);
+    let commands: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("  hushwire ")).collect();
+    let files = commands.iter().filter(|line| line.contains("/net/")).filter_map(|line| line.split(' ').next_back());
+    let mut checked = 0;
+    for file in files.filter(|file| file.ends_with(".toml")) {
+        let ran = folder.run(&["check", "-c", file]).expect("the program can be run");
+        assert!(ran.code == Some(0) && ran.out.contains("is good"), "{file}: {ran:?}");
+        checked += 1;
+    }
+    assert!(checked >= 4, "two relays, an exit and an entry:\n{out}");
+}
