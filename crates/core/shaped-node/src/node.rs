@@ -2,14 +2,14 @@
 
 use crate::circuits::{Circuits, CircuitsConfig};
 use crate::direct::Direct;
-use crate::flow::{Far, Owner};
+use crate::flow::Owner;
 use crate::near::Near;
 use crate::pacing::{Ceilings, Grounds, Pacing, PacingConfig};
 use crate::parameters::{Mode, Parameters};
 use crate::plan::SpareOf;
 use crate::queues::{FlowQueues, QueueFault};
 use crate::status::Counters;
-use crate::tunnel::{Tunnel, TunnelEvent};
+use crate::tunnel::{Tunnel, TunnelEvent, handle_message};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
 use link::{
     Accept, Endpoint, EndpointConfig, HopCause, HopConfig, LinkId, Now, Peer, Received, Route, SocketOrder, Via,
@@ -409,28 +409,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             self.counters.stale_messages += 1;
             return;
         }
-        let index = queue.index;
-        match message {
-            LocalMessage::Syn(..) => {}
-            LocalMessage::Connected(_, address) => {
-                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_connected(index, address, near));
-            }
-            LocalMessage::Fin(_, position) => {
-                if let Some(flow) = self.near.table.at(index) {
-                    flow.near_fin = Some(position);
-                }
-                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
-            }
-            LocalMessage::Reset(_, reason) => {
-                let handled = self.with_tunnel_of(index, |tunnel, near| tunnel.handle_near_reset(index, reason, near));
-                if handled.is_none()
-                    && let Some(flow) = self.near.table.at(index)
-                {
-                    flow.far = Far::Gone;
-                    self.near.close_if_done(index);
-                }
-            }
-            LocalMessage::Closed(_, position) => self.near.handle_closed(index, position),
+        let act = |tunnel: &mut Tunnel, near: &mut Near<Q>| handle_message(now.instant, &message, Some(tunnel), near);
+        if self.with_tunnel_of(queue.index, act).is_none() {
+            handle_message(now.instant, &message, None, &mut self.near);
         }
     }
 

@@ -21,7 +21,10 @@ use wire::local::LocalMessage;
 mod arrivals;
 mod datagrams;
 mod inbound;
+mod messages;
 mod outbound;
+
+pub(crate) use messages::handle_message;
 
 /// Most session events that are handled in one go; the rest waits for the next.
 const EVENTS_PER_SETTLE_MAX: usize = 4096;

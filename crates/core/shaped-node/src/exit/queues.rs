@@ -1,10 +1,10 @@
 //! What the unshaped process says and does.
 
 use super::{CircuitExit, ExitEvent};
-use crate::flow::{Far, Owner};
+use crate::flow::Owner;
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Tunnel, handle_message};
 use link::Now;
 use wire::local::LocalMessage;
 
@@ -41,29 +41,14 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             self.counters.stale_messages += 1;
             return;
         }
-        let index = queue.index;
-        match message {
+        if matches!(message, LocalMessage::Syn(..)) {
             // Flows are opened by clients, never here.
-            LocalMessage::Syn(..) => self.counters.stale_messages += 1,
-            LocalMessage::Connected(_, address) => {
-                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_connected(index, address, near));
-            }
-            LocalMessage::Fin(_, position) => {
-                if let Some(flow) = self.near.table.at(index) {
-                    flow.near_fin = Some(position);
-                }
-                self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
-            }
-            LocalMessage::Reset(_, reason) => {
-                let handled = self.with_tunnel_of(index, |tunnel, near| tunnel.handle_near_reset(index, reason, near));
-                if handled.is_none()
-                    && let Some(flow) = self.near.table.at(index)
-                {
-                    flow.far = Far::Gone;
-                    self.near.close_if_done(index);
-                }
-            }
-            LocalMessage::Closed(_, position) => self.near.handle_closed(index, position),
+            self.counters.stale_messages += 1;
+            return;
+        }
+        let act = |tunnel: &mut Tunnel, near: &mut Near<Q>| handle_message(now.instant, &message, Some(tunnel), near);
+        if self.with_tunnel_of(queue.index, act).is_none() {
+            handle_message(now.instant, &message, None, &mut self.near);
         }
     }
 
