@@ -49,7 +49,8 @@ fn without_input_a_demo_ends_and_what_it_kept_is_good() {
     let mut checked = 0;
     for file in files.filter(|file| file.ends_with(".toml")) {
         let ran = folder.run(&["check", "-c", file]).expect("the program can be run");
-        assert!(ran.code == Some(0) && ran.out.contains("is good"), "{file}: {ran:?}");
+        let good = ran.code == Some(0) && ran.out.contains("is good");
+        assert!(good, "{file}: {}{}", ran.out, ran.err);
         checked += 1;
     }
     assert!(checked >= 4, "two relays, an exit and an entry:\n{out}");
