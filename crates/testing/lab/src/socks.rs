@@ -1,12 +1,12 @@
 //! A SOCKS5 client, and transfers through it that note when bytes come.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::load::{pattern, send_pattern};
+use crate::load::{pattern, read_pattern, send_pattern};
 
 const CHUNK: usize = 64 << 10;
 
@@ -111,17 +111,43 @@ fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<usize> {
     }
 }
 
-/// Uploads `bytes` bytes of the pattern to a [`crate::load::Service::Sink`], which counts them.
+/// Starts a server for [`upload`] on a free port of loopback. It runs until the process ends.
+///
+/// Clients say first how much they send, since not every proxy lets a connection be closed in one direction alone.
 ///
 /// # Errors
-/// If the connection fails, or the sink has counted another number.
+/// If no port is free.
+pub fn start_sink() -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A connection that breaks is its client's affair.
+            std::thread::spawn(move || swallow(stream));
+        }
+    });
+    Ok(address)
+}
+
+/// Reads eight bytes with a number, and so many bytes of the pattern; answers how many were right.
+fn swallow(mut stream: TcpStream) -> io::Result<()> {
+    let mut length = [0; 8];
+    stream.read_exact(&mut length)?;
+    let right = read_pattern(&mut (&mut stream).take(u64::from_be_bytes(length)))?;
+    stream.write_all(&right.to_be_bytes())
+}
+
+/// Uploads `bytes` bytes of the pattern to a server of [`start_sink`], which compares them.
+///
+/// # Errors
+/// If the connection fails, or something else has come there.
 pub fn upload(proxy: SocketAddr, sink: SocketAddr, bytes: u64, silence: Duration) -> anyhow::Result<Transfer> {
     let begun = Instant::now();
     let mut stream = connect(proxy, sink, silence)?;
+    stream.write_all(&bytes.to_be_bytes())?;
     let mut writer = Noting { stream: &mut stream, last: Instant::now(), longest: Duration::ZERO };
     send_pattern(&mut writer, bytes).context("while sending")?;
     let longest_stall = writer.longest;
-    stream.shutdown(Shutdown::Write)?;
     let mut counted = [0; 8];
     stream.read_exact(&mut counted).context("the sink has not answered")?;
     let counted = u64::from_be_bytes(counted);
@@ -153,7 +179,7 @@ impl Write for Noting<'_> {
 mod tests {
     use super::*;
     use crate::load::{self, Service};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Shutdown;
     use std::thread;
 
     /// A proxy for one connection that answers with `code`.
@@ -192,7 +218,7 @@ mod tests {
         let down = download(proxy(0), source, 300_000, SILENCE, |bytes| seen = bytes).expect("a download");
         assert_eq!((down.bytes, seen), (300_000, 300_000));
         assert!(down.first_byte <= down.lasting && down.longest_stall <= down.lasting);
-        let sink = load::start(Service::Sink).expect("loopback has free ports");
+        let sink = start_sink().expect("loopback has free ports");
         assert_eq!(upload(proxy(0), sink, 300_001, SILENCE).map(|up| up.bytes).ok(), Some(300_001));
     }
 

@@ -63,7 +63,7 @@ pub(super) struct Servers {
 impl Servers {
     pub(super) fn start() -> std::io::Result<Self> {
         let source = load::start(Service::Source { bytes: SOURCE_BYTES })?;
-        Ok(Self { source, sink: load::start(Service::Sink)? })
+        Ok(Self { source, sink: socks::start_sink()? })
     }
 
     /// Moves so many bytes through a system, and compares them.
