@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 25] = [
+const RUNS: [Long; 26] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -301,6 +301,25 @@ const RUNS: [Long; 25] = [
             "cluster",
             "cluster-failover",
             "cluster-memory",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "circuits-speed",
+        about: "tunnels over circuits beside C-tor where that is installed, failures, first bytes, as Markdown (about 30 minutes)",
+        program: "cargo",
+        arguments: &[
+            "run",
+            "--release",
+            "--package",
+            "lab",
+            "--",
+            "measure",
+            "circuits",
+            "circuits-limited",
+            "circuits-failures",
+            "circuits-latency",
+            "circuits-idle",
         ],
         environment: &[],
     },

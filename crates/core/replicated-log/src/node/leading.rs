@@ -87,11 +87,11 @@ impl Node {
         self.end_if_due(now);
     }
 
-    /// What waits goes into the log when it is as much as what is undecided there, or has waited for [`GATHER`]: what comes
-    /// meanwhile shares its messages and syncs.
+    /// What waits goes into the log when it is two thirds of what is undecided there, or has waited for [`GATHER`]: what comes
+    /// meanwhile shares its messages and syncs. With all of it, the disks of members rest while the last of a batch come in.
     fn may_propose(&mut self, now: Now) -> bool {
         let undecided = self.store.length().0 - self.decided().0;
-        if self.clients.unsent() as u64 >= undecided || self.leading.is_gathered {
+        if 3 * self.clients.unsent() as u64 >= 2 * undecided || self.leading.is_gathered {
             self.leading.is_gathered = false;
             self.timers.cancel(Timer::Gather);
             return true;
