@@ -76,11 +76,8 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     }
     text += &table.finish();
     let slow: Vec<String> = beside_slow_disk.iter().map(|time| format!("{:.0}", milliseconds(*time))).collect();
-    text += &format!(
-        "\nKills around which a sync of a log took 100 ms or more: {} ({} ms until the first client was answered).\n",
-        slow.len(),
-        if slow.is_empty() { "none".to_owned() } else { slow.join(", ") }
-    );
+    let slow = if slow.is_empty() { "none".to_owned() } else { format!("{} ms", slow.join(", ")) };
+    text += &format!("\nKills around which a sync of a log took 100 ms or more: {slow}.\n");
     Ok(text)
 }
 
