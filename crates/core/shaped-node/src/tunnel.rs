@@ -38,6 +38,12 @@ pub(crate) struct Portions {
     pub(crate) turn: usize,
 }
 
+impl Portions {
+    /// Without slots. Ahead: several batches of packets, so that no poll finds the session empty, and a tunnel sees whether enough
+    /// waits for a slower leg to be worth using. A turn: enough for its cost to vanish, few enough bytes for flows to mix.
+    pub(crate) const OFF: Self = Self { ahead: 192 * 1024, turn: 16 * 1024 };
+}
+
 /// What happened to the tunnel as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TunnelEvent {

@@ -3,8 +3,11 @@
 
 #[path = "scratch/folder.rs"]
 mod folder;
+#[path = "scratch/outcome.rs"]
+mod outcome;
 
 use folder::Folder;
+use outcome::{bad, good};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -13,20 +16,6 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(60);
 /// Guards and middles, then the exit.
 const RELAYS: usize = 4;
-
-/// Runs a command that succeeds; what it printed.
-fn good(folder: &Folder, args: &[&str]) -> String {
-    let ran = folder.run(args).expect("the program can be run");
-    assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
-    ran.out
-}
-
-/// Runs a command that fails; what it complained.
-fn bad(folder: &Folder, args: &[&str], code: i32) -> String {
-    let ran = folder.run(args).expect("the program can be run");
-    assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
-    ran.err
-}
 
 /// Makes a network of four relays and an exit, each of its own operator but in one subnet, and writes all files. Returns the
 /// address of the entry's proxy, and the relays' names.

@@ -5,6 +5,8 @@
 mod client;
 #[path = "scratch/folder.rs"]
 mod folder;
+#[path = "scratch/outcome.rs"]
+mod outcome;
 #[path = "../../../net/circuit-relay/tests/exit/client.rs"]
 mod tunnel_client;
 
@@ -15,6 +17,7 @@ use identity::{KeyFile, NodeId};
 use link::Now;
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::{CircuitEvent, CircuitKey, Reason};
+use outcome::{bad, good};
 use relay_node::{Limits, NodeEvent, RelayNode, RelayNodeConfig};
 use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -36,20 +39,6 @@ impl JoinPoint for Echo {
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
-}
-
-/// Runs a command that succeeds; what it printed.
-fn good(folder: &Folder, args: &[&str]) -> String {
-    let ran = folder.run(args).expect("the program can be run");
-    assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
-    ran.out
-}
-
-/// Runs a command that fails; what it complained.
-fn bad(folder: &Folder, args: &[&str], code: i32) -> String {
-    let ran = folder.run(args).expect("the program can be run");
-    assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
-    ran.err
 }
 
 /// Ports that were free just now.

@@ -11,12 +11,12 @@ use crate::memory_queues::{self, MemoryQueues};
 use link::Now;
 use network::{DOCUMENT_SEED, document, node_secret, relay};
 use network_document::NetworkDocument;
-use onion::{CircuitKey, Features, Reason};
+use onion::Features;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use relay_node::{Came, NodeEvent, RelayNode};
 use session::CongestionControl;
-use shaped_node::{CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent};
+use shaped_node::{CircuitExit, ExitConfig, ExitEvent};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -40,31 +40,6 @@ pub(crate) struct Packet {
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// A relay as the exit's end of tunnels sees it.
-struct Node<'a>(&'a mut RelayNode);
-
-impl Circuits for Node<'_> {
-    fn can_link(&self, circuit: CircuitKey) -> bool {
-        self.0.features(circuit).is_some_and(|both| both.has(Features::LINKING))
-    }
-
-    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
-        self.0.sealed(circuit)
-    }
-
-    fn room(&self, circuit: CircuitKey) -> usize {
-        self.0.room(circuit)
-    }
-
-    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
-        self.0.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
-    }
-
-    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
-        self.0.destroy(now, circuit, reason);
-    }
 }
 
 struct RelayHost {
@@ -215,7 +190,7 @@ impl World {
                 }
                 Came::Inner { circuit, inner, number } => {
                     let inner = &packet.bytes[inner];
-                    self.exit.handle_inner(now, circuit, number, inner, &mut Node(&mut host.node));
+                    self.exit.handle_inner(now, circuit, number, inner, &mut host.node);
                 }
                 Came::Handled | Came::Dropped => {}
             }
@@ -257,10 +232,10 @@ impl World {
             while let Some(event) = node.poll_event() {
                 match event {
                     NodeEvent::NotLast { circuit } => {
-                        self.exit.handle_circuit_extended(now, circuit, &mut Node(&mut *node));
+                        self.exit.handle_circuit_extended(now, circuit, &mut *node);
                     }
                     NodeEvent::Closed { circuit, .. } => {
-                        self.exit.handle_circuit_gone(now, circuit, &mut Node(&mut *node));
+                        self.exit.handle_circuit_gone(now, circuit, &mut *node);
                     }
                     _ => {}
                 }
@@ -268,10 +243,10 @@ impl World {
         }
         let node = &mut self.relays[EXIT].node;
         if self.exit.poll_timeout().is_some_and(|at| at <= now.instant) {
-            self.exit.handle_timeout(now, &mut Node(&mut *node));
+            self.exit.handle_timeout(now, &mut *node);
         }
         self.exit.handle_queues(now);
-        self.exit.pump(now, &mut Node(node));
+        self.exit.pump(now, node);
         self.events.extend(std::iter::from_fn(|| self.exit.poll_event()));
     }
 

@@ -4,7 +4,8 @@ use super::CircuitExit;
 use crate::queues::FlowQueues;
 use conflux::LegId;
 use link::Now;
-use onion::{CircuitKey, Reason};
+use onion::{CircuitKey, Features, Reason};
+use relay_node::RelayNode;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -35,6 +36,28 @@ pub trait Circuits {
     fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone>;
     /// Takes a circuit down; its client is told why. Nothing happens if it is gone.
     fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason);
+}
+
+impl Circuits for RelayNode {
+    fn can_link(&self, circuit: CircuitKey) -> bool {
+        self.features(circuit).is_some_and(|both| both.has(Features::LINKING))
+    }
+
+    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
+        Self::sealed(self, circuit)
+    }
+
+    fn room(&self, circuit: CircuitKey) -> usize {
+        Self::room(self, circuit)
+    }
+
+    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
+        self.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
+    }
+
+    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
+        Self::destroy(self, now, circuit, reason);
+    }
 }
 
 /// Where a circuit stands that has brought more than cover cells.

@@ -19,13 +19,6 @@ pub const CELLS_A_PUMP_MAX: usize = 1_024;
 /// When a tunnel whose circuits have no room is looked at again, if nothing else happens.
 const BLOCKED_WAIT: Duration = Duration::from_millis(5);
 
-/// Unsent bytes kept in a session: several turns' cells, so that no turn finds it empty, and that the tunnel sees whether
-/// enough waits for a slower leg to be worth using.
-const AHEAD: u64 = 192 * 1024;
-/// Bytes of one flow's turn: enough for the cost of a turn to vanish, few enough for flows to mix.
-const TURN: usize = 16 * 1024;
-const PORTIONS: Portions = Portions { ahead: AHEAD, turn: TURN };
-
 /// Why a tunnel's turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
@@ -137,7 +130,7 @@ impl<C: Circuits> Maker<'_, C> {
             if self.cells() >= CELLS_A_TURN {
                 return After::More;
             }
-            joined.tunnel.top_up(now.instant, near, PORTIONS);
+            joined.tunnel.top_up(now.instant, near, Portions::OFF);
             let waiting = joined.tunnel.session.unsent_bytes().div_ceil(self.packet_bytes);
             let Some(leg) = joined.legs.poll_data(now.instant, waiting) else { return After::Done };
             match self.data_cell(now, joined, leg) {

@@ -5,11 +5,6 @@ use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
 use link::{LinkId, Now, Route};
 
-/// Unsent bytes kept in a session: several batches of packets, so that no poll finds it empty.
-pub(super) const AHEAD: u64 = 192 * 1024;
-/// Bytes of one flow's turn: enough for the cost of a turn to vanish, few enough for flows to mix.
-pub(super) const TURN: usize = 16 * 1024;
-
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// Appends up to `max` packets, all for one route, and returns it. `None`: nothing may be sent now.
     pub fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
@@ -32,12 +27,11 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             self.counters.link_cells += 1;
             return Some(to);
         }
-        let portions = Portions { ahead: AHEAD, turn: TURN };
         let mut packets = std::mem::take(&mut self.scratch);
         packets.clear();
         let direct = self.peers.get_mut(&link).and_then(|peer| peer.direct.as_mut());
         let batch = direct
-            .and_then(|direct| direct.tunnel.pull_batch(now.instant, &mut self.near, portions, max, &mut packets));
+            .and_then(|direct| direct.tunnel.pull_batch(now.instant, &mut self.near, Portions::OFF, max, &mut packets));
         if batch.is_none() {
             let direct = self.peers.get(&link).and_then(|peer| peer.direct.as_ref());
             let is_held_back = direct.is_some_and(|direct| direct.tunnel.session.is_held_back());

@@ -1,6 +1,5 @@
 //! What differs at an entry over circuits.
 
-use super::off::{AHEAD, TURN};
 use super::{NodeConfig, ShapedNode, Side};
 use crate::circuits::{Circuits, OWNER, Outlet, SessionSetting, Took};
 use crate::flow::{Far, Flow};
@@ -81,7 +80,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             cover_cells: &mut self.counters.cover_cells,
             link_cells: &mut self.counters.link_cells,
         };
-        circuits.fill(now, &mut self.near, Portions { ahead: AHEAD, turn: TURN }, max, &mut outlet);
+        circuits.fill(now, &mut self.near, Portions::OFF, max, &mut outlet);
         let (to, batch) = self.held.pop_front()?;
         out.extend_from_slice(&batch);
         Some(to)

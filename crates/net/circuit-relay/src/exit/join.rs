@@ -4,12 +4,12 @@ use crate::counters::Snapshot;
 use crate::join::JoinPoint;
 use flow_queue::{Geometry, QueueSide, Side};
 use link::Now;
-use onion::{CircuitKey, Features, Reason};
+use onion::CircuitKey;
 use os_net::confine::Confinement;
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use relay_node::{NodeEvent, RelayNode};
 use rustix::event::{PollFd, PollFlags};
-use shaped_node::{CircuitExit, CircuitGone, Circuits, ExitEvent, NodeStatus};
+use shaped_node::{CircuitExit, ExitEvent, NodeStatus};
 use shaped_tunnel::{ExitFigures, ShapedStatus};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,31 +21,6 @@ const MESSAGES_A_TURN: usize = 8;
 const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 /// Share of the time until then that circuits which go on to others may use.
 const DRAIN_SHARE: u32 = 4;
-
-/// The relay as the core sees it.
-struct Node<'a>(&'a mut RelayNode);
-
-impl Circuits for Node<'_> {
-    fn can_link(&self, circuit: CircuitKey) -> bool {
-        self.0.features(circuit).is_some_and(|both| both.has(Features::LINKING))
-    }
-
-    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
-        self.0.sealed(circuit)
-    }
-
-    fn room(&self, circuit: CircuitKey) -> usize {
-        self.0.room(circuit)
-    }
-
-    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
-        self.0.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
-    }
-
-    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
-        self.0.destroy(now, circuit, reason);
-    }
-}
 
 /// What an exit joins to its circuits.
 pub(super) struct ExitJoin {
@@ -186,13 +161,13 @@ impl ExitJoin {
 
 impl JoinPoint for ExitJoin {
     fn handle_inner(&mut self, now: Now, circuit: CircuitKey, number: u64, inner: &[u8], node: &mut RelayNode) {
-        self.exit.handle_inner(now, circuit, number, inner, &mut Node(node));
+        self.exit.handle_inner(now, circuit, number, inner, node);
     }
 
     fn handle_event(&mut self, now: Now, event: NodeEvent, node: &mut RelayNode) {
         match event {
-            NodeEvent::NotLast { circuit } => self.exit.handle_circuit_extended(now, circuit, &mut Node(node)),
-            NodeEvent::Closed { circuit, .. } => self.exit.handle_circuit_gone(now, circuit, &mut Node(node)),
+            NodeEvent::NotLast { circuit } => self.exit.handle_circuit_extended(now, circuit, node),
+            NodeEvent::Closed { circuit, .. } => self.exit.handle_circuit_gone(now, circuit, node),
             NodeEvent::Opened { .. }
             | NodeEvent::AcceptedEphemeral { .. }
             | NodeEvent::SameKeyElsewhere
@@ -201,7 +176,7 @@ impl JoinPoint for ExitJoin {
     }
 
     fn handle_timeout(&mut self, now: Now, node: &mut RelayNode) {
-        self.exit.handle_timeout(now, &mut Node(node));
+        self.exit.handle_timeout(now, node);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -211,7 +186,7 @@ impl JoinPoint for ExitJoin {
     fn pump(&mut self, now: Now, node: &mut RelayNode) {
         self.handle_channel(now);
         self.exit.handle_queues(now);
-        self.exit.pump(now, &mut Node(node));
+        self.exit.pump(now, node);
         self.drain_events();
     }
 

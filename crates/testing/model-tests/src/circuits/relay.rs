@@ -6,10 +6,10 @@ use crate::memory_queues::{self, MemoryQueues};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::Now;
 use network_document::{NetworkDocument, OnionKeyFile};
-use onion::{CircuitKey, Features, Interval, Reason};
+use onion::Interval;
 use relay_node::{Came, Limits, NodeEvent, RelayNode, RelayNodeConfig};
 use session::CongestionControl;
-use shaped_node::{CircuitExit, CircuitGone, Circuits, ExitConfig};
+use shaped_node::{CircuitExit, ExitConfig};
 use simnet::Network;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -35,31 +35,6 @@ pub struct RelayHost {
     pub(super) address: SocketAddr,
     pub(super) place: simnet::NodeId,
     pub(super) generation: u8,
-}
-
-/// The relay's side of circuits.
-struct OfRelay<'a>(&'a mut RelayNode);
-
-impl Circuits for OfRelay<'_> {
-    fn can_link(&self, circuit: CircuitKey) -> bool {
-        self.0.features(circuit).is_some_and(|features| features.has(Features::LINKING))
-    }
-
-    fn sealed(&self, circuit: CircuitKey) -> Option<u64> {
-        self.0.sealed(circuit)
-    }
-
-    fn room(&self, circuit: CircuitKey) -> usize {
-        self.0.room(circuit)
-    }
-
-    fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
-        self.0.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
-    }
-
-    fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {
-        self.0.destroy(now, circuit, reason);
-    }
 }
 
 pub(super) fn onion_keys(relay: usize) -> OnionKeyFile {
@@ -134,7 +109,7 @@ impl RelayHost {
             }
             Came::Inner { circuit, inner, number } => {
                 if let Some((exit, _)) = &mut self.exit {
-                    exit.handle_inner(now, circuit, number, &packet[inner], &mut OfRelay(&mut self.node));
+                    exit.handle_inner(now, circuit, number, &packet[inner], &mut self.node);
                 }
             }
             Came::Handled | Came::Dropped => {}
@@ -148,26 +123,26 @@ impl RelayHost {
         if self.node.poll_timeout(now).is_some_and(|at| at <= now.instant) {
             self.node.handle_timeout(now);
         }
-        let mut circuits = OfRelay(&mut self.node);
+        let circuits = &mut self.node;
         if let Some((exit, _)) = &mut self.exit {
             if exit.poll_timeout().is_some_and(|at| at <= now.instant) {
-                exit.handle_timeout(now, &mut circuits);
+                exit.handle_timeout(now, circuits);
             }
             exit.handle_queues(now);
         }
-        while let Some(event) = circuits.0.poll_event() {
+        while let Some(event) = circuits.poll_event() {
             match (event, &mut self.exit) {
                 (NodeEvent::Closed { circuit, .. }, Some((exit, _))) => {
-                    exit.handle_circuit_gone(now, circuit, &mut circuits);
+                    exit.handle_circuit_gone(now, circuit, circuits);
                 }
                 (NodeEvent::NotLast { circuit }, Some((exit, _))) => {
-                    exit.handle_circuit_extended(now, circuit, &mut circuits);
+                    exit.handle_circuit_extended(now, circuit, circuits);
                 }
                 _ => {}
             }
         }
         if let Some((exit, _)) = &mut self.exit {
-            exit.pump(now, &mut circuits);
+            exit.pump(now, circuits);
             while exit.poll_event().is_some() {}
         }
         let mut bytes = Vec::new();
