@@ -128,13 +128,30 @@ mod tests {
         // Drained once what is under way is no more than one product, which a full window never is.
         let progress = Progress { delivered: 1, lost: 0, rtt: Some(RTT), rate: None, delivered_at_send: 0 };
         law.handle_progress(now, &progress, received, 10);
-        assert_eq!(law.window(), 2 * 50 + 32);
+        // Two products, what feedback waits for, and a heap of eleven: ten cells each 10 ms, and the first 10 ms were longer.
+        assert_eq!(law.window(), 2 * 50 + 32 + 11);
         let rate = law.rate(Some(RTT));
         assert!((rate - 1000.0).abs() < 1.0, "{rate}");
         feed(&mut law, &mut now, &mut received, 1, RTT);
         assert!(law.window() >= 2 * 45 + 32, "{} at 10 % loss", law.window());
         law.restart();
         assert_eq!((law.window(), law.shortest_rtt()), (WINDOW_FIRST, None));
+    }
+
+    #[test]
+    fn the_law_by_rate_keeps_a_heap_more_under_way_where_cells_come_in_heaps() {
+        let (mut law, mut now, mut received) = (Law::new(LegControl::Rate), crate::origin(), 0);
+        // A process that sleeps: 100 cells each 10 ms, 2 ms away, at a rate that is measured right.
+        for round in 1..=100_u64 {
+            now += Duration::from_millis(10);
+            received += 100;
+            let rate = Some(RateSample { cells_per_second: 10_000.0, is_app_limited: false });
+            let rtt = Some(Duration::from_millis(2));
+            let progress = Progress { delivered: 100, lost: 0, rtt, rate, delivered_at_send: 100 * (round - 1) };
+            law.handle_progress(now, &progress, received, if round == 5 { 1 } else { 50 });
+        }
+        // Twice 20 cells and those for feedback would be 72, and the leg idle for most of the time.
+        assert!((172..=300).contains(&law.window()), "{}", law.window());
     }
 
     #[test]

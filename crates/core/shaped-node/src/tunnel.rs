@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{FlowId, PacketBatch, Session, SessionEvent};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wire::flow::{FlowKind, ResetReason, Syn};
 use wire::grant::Grant;
 use wire::local::LocalMessage;
@@ -43,6 +43,11 @@ impl Portions {
     /// waits for a slower leg to be worth using. A turn: enough for its cost to vanish, few enough bytes for flows to mix.
     pub(crate) const OFF: Self = Self { ahead: 192 * 1024, turn: 16 * 1024 };
 }
+
+/// Over circuits a session acknowledges after so many packets or this time. Legs have feedback of their own, so an acknowledgement
+/// only frees memory, and each is a cell that a relay with a limit could have used for data.
+pub(crate) const ACK_EVERY: u32 = 32;
+pub(crate) const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// What happened to the tunnel as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,14 +23,19 @@ const STARTUP_LOST_MIN: u64 = 16;
 /// Starting is over when so many round trips in a row are longer than the shortest by half and by so much: a queue grows.
 const STARTUP_SLOW_SAMPLES: u32 = 8;
 const STARTUP_SLOW: Duration = Duration::from_millis(10);
-/// Rounds for which the highest rate holds.
-const RATE_ROUNDS: u64 = 10;
+/// Rounds for which the highest rate and the highest heap hold,
+const ROUNDS_HELD: u64 = 10;
+/// and time for which they do at least: on a short path ten rounds are shorter than a process waits for its turn.
+const TIME_HELD: Duration = Duration::from_millis(250);
 /// For so long the shortest round trip holds without being seen again.
 const MIN_RTT_HOLDS: Duration = Duration::from_secs(10);
 /// Then little is sent for so long, to see it.
 const LOOK_FOR: Duration = Duration::from_millis(200);
 /// Feedback comes for 16 cells at once; without these, a short path would stand still between two.
 const FEEDBACK_CELLS: f64 = 32.0;
+/// Deliveries that came in a heap let so much more be under way at most: in cells, and as time at the leg's rate.
+const HEAP_CELLS_MAX: f64 = 512.0;
+const HEAP_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
@@ -44,8 +49,7 @@ enum State {
 #[derive(Debug, Clone)]
 pub(crate) struct RateLaw {
     state: State,
-    /// Falling rates, with the rounds in which they were seen: the first is the highest of the last rounds.
-    rates: VecDeque<(u64, f64)>,
+    rates: Highest,
     round: u64,
     round_ends_at: u64,
     lost_in_round: u64,
@@ -55,13 +59,62 @@ pub(crate) struct RateLaw {
     full_rate: f64,
     full_rounds: u32,
     slow_samples: u32,
+    heap: Heap,
+}
+
+/// The highest of the last [`ROUNDS_HELD`] rounds and the last [`TIME_HELD`].
+#[derive(Debug, Clone, Default)]
+struct Highest {
+    /// Falling values with when they were seen; one for each [`TIME_HELD`]/64 at most, so at most 65 beyond the rounds.
+    falling: VecDeque<(u64, Instant, f64)>,
+}
+
+impl Highest {
+    fn push(&mut self, round: u64, now: Instant, value: f64) {
+        while self.falling.pop_back_if(|(_, _, lower)| *lower <= value).is_some() {}
+        if self.falling.back().is_none_or(|(last, at, _)| *last < round && *at + TIME_HELD / 64 <= now) {
+            self.falling.push_back((round, now, value));
+        }
+        let is_old = |(seen, at, _): &mut (u64, Instant, f64)| *seen + ROUNDS_HELD < round && *at + TIME_HELD < now;
+        while self.falling.len() > 1 && self.falling.pop_front_if(is_old).is_some() {}
+    }
+
+    fn get(&self) -> Option<f64> {
+        self.falling.front().map(|(_, _, value)| *value)
+    }
+}
+
+/// How unevenly deliveries come. Processes that wait for their turn and radio take and give cells by the heap, and a window that knew
+/// only rate and round trip would be used up before the next heap is told of. After BBR's estimate of aggregation.
+#[derive(Debug, Clone, Default)]
+struct Heap {
+    /// Since when it is looked at, and what has been delivered since.
+    since: Option<Instant>,
+    delivered: u64,
+    surplus: Highest,
+}
+
+impl Heap {
+    fn handle_delivered(&mut self, now: Instant, delivered: u64, rate: f64, round: u64) {
+        let since = *self.since.get_or_insert(now);
+        let mut expected = rate * now.saturating_duration_since(since).as_secs_f64();
+        if self.delivered as f64 <= expected {
+            (self.since, self.delivered, expected) = (Some(now), 0, 0.0);
+        }
+        self.delivered += delivered;
+        self.surplus.push(round, now, (self.delivered as f64 - expected).max(0.0));
+    }
+
+    fn cells(&self, rate: f64) -> f64 {
+        self.surplus.get().unwrap_or(0.0).min(HEAP_CELLS_MAX).min(rate * HEAP_MAX.as_secs_f64())
+    }
 }
 
 impl RateLaw {
     pub(super) fn new() -> Self {
         Self {
             state: State::Startup,
-            rates: VecDeque::new(),
+            rates: Highest::default(),
             round: 0,
             round_ends_at: 0,
             lost_in_round: 0,
@@ -71,6 +124,7 @@ impl RateLaw {
             full_rate: 0.0,
             full_rounds: 0,
             slow_samples: 0,
+            heap: Heap::default(),
         }
     }
 
@@ -82,7 +136,9 @@ impl RateLaw {
         let Some(product) = self.product() else { return WINDOW_FIRST };
         let cells = match self.state {
             State::Startup => (STARTUP_GAIN * product + FEEDBACK_CELLS).max(WINDOW_FIRST as f64),
-            State::Drain | State::Cycle { .. } => WINDOW_GAIN * product + FEEDBACK_CELLS,
+            State::Drain | State::Cycle { .. } => {
+                WINDOW_GAIN * product + FEEDBACK_CELLS + self.heap.cells(self.highest_rate().unwrap_or(0.0))
+            }
             State::LookForRtt { .. } => product / 2.0,
         };
         cells as u64
@@ -113,7 +169,10 @@ impl RateLaw {
         if let Some(sample) = progress.rate
             && (!sample.is_app_limited || self.highest_rate().is_none_or(|rate| sample.cells_per_second > rate))
         {
-            self.take_rate(sample.cells_per_second);
+            self.rates.push(self.round, now, sample.cells_per_second);
+        }
+        if let Some(rate) = self.highest_rate() {
+            self.heap.handle_delivered(now, progress.delivered, rate, self.round);
         }
         if let Some(rtt) = progress.rtt {
             self.take_rtt(now, rtt);
@@ -156,14 +215,7 @@ impl RateLaw {
     }
 
     fn highest_rate(&self) -> Option<f64> {
-        self.rates.front().map(|(_, rate)| *rate)
-    }
-
-    fn take_rate(&mut self, rate: f64) {
-        while self.rates.pop_back_if(|(_, lower)| *lower <= rate).is_some() {}
-        self.rates.push_back((self.round, rate));
-        let oldest = self.round.saturating_sub(RATE_ROUNDS);
-        while self.rates.len() > 1 && self.rates.pop_front_if(|(round, _)| *round < oldest).is_some() {}
+        self.rates.get()
     }
 
     fn take_rtt(&mut self, now: Instant, rtt: Duration) {

@@ -23,7 +23,7 @@ fn share_of_start(class: Duration, advantage_ms: u32) -> f64 {
         for _ in 0..START_CELLS {
             let legs = [leg(0, 20, 2000.0, 60), leg(1, 20 + advantage_ms, 2000.0, 40)];
             let chosen = choice.choose(now, &legs, 40, &mut rng).expect("both have room");
-            choice.note_sent(now);
+            choice.note_sent(now, chosen);
             on_first += u64::from(chosen == id(0));
             all += 1;
         }
@@ -53,7 +53,7 @@ fn a_drawn_leg_is_waited_for_and_after_the_start_it_is_not() {
     }
     assert_eq!(choice.choose(now, &blocked, 99, &mut rng), None);
     for _ in 0..START_CELLS {
-        choice.note_sent(now);
+        choice.note_sent(now, drawn);
     }
     assert!(choice.choose(now, &blocked, 99, &mut rng).is_some());
 }
@@ -68,6 +68,39 @@ fn a_slow_leg_is_used_when_the_fast_one_needs_longer_for_all_that_waits() {
     assert_eq!(soonest(&[leg(0, 140, 1800.0, 0)], 200), None);
     let full = Candidate { queued: 70 * MS, ..leg(0, 140, 1800.0, 5) };
     assert_eq!(soonest(&[full, leg(1, 260, 900.0, 10)], 0), Some(id(1)), "130 ms beside 140");
+}
+
+#[test]
+fn cells_go_in_runs_as_long_as_that_delays_them_hardly() {
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    let now = crate::origin();
+    let mut runs = |other_ms: u32| {
+        let mut choice = Choice::new(Scheduler::CompletionTime, START_CLASS);
+        (0..START_CELLS).for_each(|_| choice.note_sent(now, id(0)));
+        let mut sent: Vec<(LegId, u32)> = Vec::new();
+        let mut under_way = [0_u32; 2];
+        for _ in 0..160 {
+            // What is under way delays what comes after it: 10,000 cells a second on each.
+            let legs = [(0, 20), (1, 20 + other_ms)].map(|(number, rtt)| Candidate {
+                queued: under_way[usize::from(number)] * MS / 10,
+                ..leg(number, rtt, 10_000.0, 99)
+            });
+            let chosen = choice.choose(now, &legs, 999, &mut rng).expect("both have room");
+            choice.note_sent(now, chosen);
+            under_way[usize::from(chosen.number())] += 1;
+            match sent.last_mut().filter(|(last, _)| *last == chosen) {
+                Some((_, cells)) => *cells += 1,
+                None => sent.push((chosen, 1)),
+            }
+        }
+        (sent.iter().map(|(_, cells)| *cells).max(), sent.len(), under_way)
+    };
+    let (longest, count, [one, other]) = runs(0);
+    assert!(longest <= Some(2 * RUN_CELLS) && count <= 20, "{longest:?} in {count} runs");
+    assert!(one.abs_diff(other) <= 2 * RUN_CELLS, "{one} and {other}");
+    let (_, _, [one, other]) = runs(10);
+    // A lead of 5 ms is 50 cells; a millisecond more is what runs may cost.
+    assert!((35..=65).contains(&(one - other)), "{one} and {other}");
 }
 
 #[test]

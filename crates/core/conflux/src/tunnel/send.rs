@@ -117,7 +117,7 @@ impl<K> Tunnel<K> {
         core.paced_until = Some(from + Duration::from_secs_f64(1.0 / pace));
         self.note_probe(now, leg);
         self.newest += 1;
-        self.choice.note_sent(now);
+        self.choice.note_sent(now, leg);
         Some(self.header(now, leg, LegKind::Data, length, self.newest))
     }
 

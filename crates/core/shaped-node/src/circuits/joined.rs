@@ -5,7 +5,7 @@ use super::{Circuits, OWNER, TUNNEL_RETRY};
 use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::queues::FlowQueues;
-use crate::tunnel::{Tunnel, TunnelEvent as FlowsEvent};
+use crate::tunnel::{ACK_DELAY, ACK_EVERY, Tunnel, TunnelEvent as FlowsEvent};
 use conflux::{LegEnd, LegId, LegState, Nonce, Refusal, Sharing, TunnelConfig, TunnelEnd, TunnelEvent};
 use identity::{NodeId, NodeSecret};
 use link::Now;
@@ -211,6 +211,8 @@ impl Circuits {
             max_flows: setting.max_flows,
             session_timeout: setting.timeout,
             paths: if self.rules.legs() > 1 { Paths::Several } else { Paths::One },
+            ack_every: ACK_EVERY,
+            ack_delay: ACK_DELAY,
             ..SessionConfig::new(setting.packet_max, own, joined.exit, seed)
         };
         match Session::client(config, now) {

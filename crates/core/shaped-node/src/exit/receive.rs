@@ -5,7 +5,7 @@ use super::joined::Joined;
 use super::{CircuitExit, TunnelOver};
 use crate::flow::Owner;
 use crate::queues::FlowQueues;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{ACK_DELAY, ACK_EVERY, Tunnel};
 use conflux::{
     Accepted, First, Fresh, LegEnd, LegId, Message, NotAccepted, TunnelConfig, TunnelEnd, TunnelEvent, TunnelId,
 };
@@ -84,12 +84,15 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             self.rng.fill_bytes(seed);
         }
         let config = SessionConfig {
-            wide_open: false,
+            // Each leg has a controller of its own, also a single one; two over each other fill no path.
+            wide_open: true,
             congestion: self.config.congestion,
             max_flows: self.config.flows_per_tunnel.max(1),
             session_timeout: self.config.session_timeout,
             // Cells of several legs are put in order before the session sees them.
             paths: Paths::Several,
+            ack_every: ACK_EVERY,
+            ack_delay: ACK_DELAY,
             ..SessionConfig::new(
                 self.config.packet_size.session_packet(),
                 self.config.node_secret.clone(),
@@ -150,8 +153,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         }
     }
 
-    /// Does what the legs of a tunnel want: circuits of legs that are out of use go, the session opens wide while several
-    /// legs pace it, and a tunnel that is over ends.
+    /// Does what the legs of a tunnel want: circuits of legs that are out of use go, and a tunnel that is over ends.
     pub(super) fn follow_legs(&mut self, now: Now, id: u64, circuits: &mut impl Circuits) {
         let Some(joined) = self.tunnels.get_mut(&id) else { return };
         let mut over = None;
@@ -160,7 +162,6 @@ impl<Q: FlowQueues> CircuitExit<Q> {
                 over = Some(why);
             }
         }
-        joined.tunnel.session.set_wide_open(joined.legs.linked() > 1);
         let released: Vec<_> = std::iter::from_fn(|| joined.legs.poll_released()).collect();
         let lost = joined.lost.take_if(|_| over.is_some());
         for leg in released {

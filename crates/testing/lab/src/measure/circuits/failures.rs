@@ -76,7 +76,7 @@ impl Outcomes {
 pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let rate = RateClass::at_least(RATE).ok();
     let servers = Servers::start()?;
-    let tor = TorNet::start(rate, progress)?;
+    let tor = TorNet::start(rate.map(RateClass::bits_per_second), progress)?;
     let mut table = Table::new(&["system", "a guard gets", "whole", "longest gap in s", "target", "last failure"]);
     for blow in [Blow::Kill, Blow::Stall] {
         let (mut ours, mut theirs) = (Outcomes::default(), Outcomes::default());

@@ -13,16 +13,19 @@ use crate::measure::traffic::Way;
 /// Speeds at which the lengths of transfers are guessed, in Mbit/s: without a limit ours and C-tor's, with one both.
 const GUESSES: [u64; 2] = [300, 60];
 const GUESS_LIMITED: u64 = 20;
-/// What relays of the limited network send.
-const LIMIT: u64 = 20_000_000;
+/// Session bytes that relays of the limited network send.
+const LIMIT: u64 = 18_000_000;
+/// Bytes of a cell's session packet, and of its IP packet.
+const SESSION_PACKET: u64 = 1_222;
+const IP_PACKET: u64 = 1_378;
 /// A circuit's first bytes find its speed; they are not counted.
 const WARM_BYTES: u64 = 2_000_000;
 /// Least Mbit/s of one leg without a limit.
-const LEAST: f64 = 250.0;
-/// Least Mbit/s of two legs over relays of 20 Mbit/s, either way.
-const LEAST_LIMITED: f64 = 36.0;
+const LEAST: f64 = 600.0;
+/// Least Mbit/s of two legs for each Mbit/s of IP bytes that the relays send, either way: 32 over relays of 20 Mbit/s.
+const LEAST_LIMITED: f64 = 1.6;
 /// Most seconds of processor time for 10^9 bytes: of the client, and of each relay of the way.
-const MOST_CPU: [f64; 2] = [3.0, 4.0];
+const MOST_CPU: [f64; 2] = [4.0, 2.0];
 /// A row of figures of one system.
 #[derive(Default)]
 struct Rounds {
@@ -97,17 +100,18 @@ fn costs(all: &[Rounds]) -> String {
 /// Over relays that send 20 Mbit/s, the exit excepted.
 pub(in crate::measure) fn limited(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let class = RateClass::at_least(LIMIT)?;
+    let ip_rate = ip_bits(class) as f64 / 1e6;
     let all = measure(plan, Some(class), progress)?;
     let mut text = format!(
-        "## Throughput over relays with a limit\n\nThe same with guards and middles that send {:.1} Mbit/s at most: of ours what \
-         circuits carry, of C-tor the bytes of its connections.\n\n",
-        class.bits_per_second() as f64 / 1e6
+        "## Throughput over relays with a limit\n\nThe same with guards and middles that send {:.1} Mbit/s of IP bytes at most: of ours what \
+         circuits carry, of C-tor the bytes of its connections. The target is {LEAST_LIMITED} of it.\n\n",
+        ip_rate
     );
     let mut table = Table::new(&["system", "down", "up", "target"]);
     for (index, one) in all.iter().enumerate() {
         let [down, up] = &one.speeds;
         let target = if index == 1 {
-            let of = |speeds: &Samples| at_least(speeds.median(), LEAST_LIMITED, 0);
+            let of = |speeds: &Samples| at_least(speeds.median(), LEAST_LIMITED * ip_rate, 1);
             format!("down {}; up {}", of(down), of(up))
         } else {
             String::new()
@@ -118,10 +122,15 @@ pub(in crate::measure) fn limited(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     Ok(text)
 }
 
+/// IP bits a second of a relay that sends as many cells as carry this class.
+fn ip_bits(class: RateClass) -> u64 {
+    class.bits_per_second() * IP_PACKET / SESSION_PACKET
+}
+
 /// One and two legs of ours, then of C-tor if it is there.
 fn measure(plan: &Plan, rate: Option<RateClass>, progress: &dyn Fn(&str)) -> anyhow::Result<Vec<Rounds>> {
     let servers = Servers::start()?;
-    let tor = TorNet::start(rate, progress)?;
+    let tor = TorNet::start(rate.map(ip_bits), progress)?;
     let [own_guess, tor_guess] = rate.map_or(GUESSES, |_| [GUESS_LIMITED; 2]);
     let mut all = vec![Rounds::default(), Rounds::default()];
     if tor.is_some() {

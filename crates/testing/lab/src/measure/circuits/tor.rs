@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
-use shaping::RateClass;
 
 use super::system::{Costs, System};
 use crate::measure::processes::Watched;
@@ -58,8 +57,8 @@ pub(super) struct TorNet {
 }
 
 impl TorNet {
-    /// Starts a network whose guards and middles send `rate` at most; `None` where tor is not installed.
-    pub(super) fn start(rate: Option<RateClass>, progress: &dyn Fn(&str)) -> anyhow::Result<Option<Self>> {
+    /// Starts a network whose guards and middles send so many bits a second at most; `None` where tor is not installed.
+    pub(super) fn start(rate: Option<u64>, progress: &dyn Fn(&str)) -> anyhow::Result<Option<Self>> {
         let Ok(found) = Command::new("tor").arg("--version").stdin(Stdio::null()).output() else {
             progress("tor is not installed (Debian: tor); nothing is compared");
             return Ok(None);
@@ -139,7 +138,7 @@ impl TorNet {
         )
     }
 
-    fn torrc(&self, host: &Host, rate: Option<RateClass>) -> String {
+    fn torrc(&self, host: &Host, rate: Option<u64>) -> String {
         let Host { name, or_port, directory_port, .. } = host;
         let mut text = self.common(name);
         text += &format!("Nickname {name}\nAddress 127.0.0.1\nORPort 127.0.0.1:{or_port}\nSocksPort 0\n");
@@ -163,7 +162,7 @@ impl TorNet {
             }
             _ => {
                 let rate = rate.map_or(String::new(), |rate| {
-                    let bytes = rate.bits_per_second() / 8;
+                    let bytes = rate / 8;
                     format!("BandwidthRate {bytes} bytes\nBandwidthBurst {bytes} bytes\n")
                 });
                 text += &format!("NumCPUs 1\nExitPolicy reject *:*\n{rate}");
