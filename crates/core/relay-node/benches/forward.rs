@@ -19,6 +19,9 @@ const GUARD: u8 = 1;
 const EXIT: u8 = 2;
 const CLIENT: u8 = 3;
 
+/// Cells of one leg in a row: what conflux sends.
+const RUN: usize = 16;
+
 fn address(node: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, node, 1], 4433))
 }
@@ -195,15 +198,18 @@ impl Bench {
 fn forward(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("relay forwards");
     group.throughput(Throughput::Elements(1));
-    for count in [1, 100, 1_000, 10_000] {
-        let mut bench = Bench::new(count, None);
+    // Circuits that are open; how many of them are in use; how many cells of one come in a row, as a client sends them.
+    for (open, used, run) in
+        [(1, 1, 1), (100, 100, 1), (1_000, 1_000, 1), (10_000, 100, 1), (10_000, 10_000, RUN), (10_000, 10_000, 1)]
+    {
+        let mut bench = Bench::new(open, None);
         let mut guard = std::mem::replace(&mut bench.guard, relay(EXIT, &bench.document, None));
-        let (now, mut next) = (bench.now, 0);
-        group.bench_function(format!("{count} circuits in turn"), |bencher| {
+        let (now, mut cells) = (bench.now, 0);
+        group.bench_function(format!("{open} circuits, {used} in turn, {run} cells each"), |bencher| {
             bencher.iter_batched_ref(
                 || {
-                    next = (next + 1) % bench.circuits.len();
-                    bench.packet(next)
+                    cells += 1;
+                    bench.packet(cells / run % used)
                 },
                 |packet| {
                     let came = guard.handle_packet(now, address(CLIENT), false, packet);

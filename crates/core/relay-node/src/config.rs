@@ -1,9 +1,10 @@
 //! What a relay is told when it is made.
 
 use identity::{DoorKey, LinkSecret, NodeId};
-use link::HopConfig;
+use link::{HopConfig, HopOffer};
 use network_document::{Descriptor, NetworkDocument, OnionKeyFile};
 use onion::{Interval, OnionSecret};
+use port_hopping::causes::Timers;
 use shaping::RateClass;
 use std::time::Duration;
 use thiserror::Error;
@@ -23,6 +24,17 @@ pub struct RelayNodeConfig {
     pub bandwidth: Option<RateClass>,
     /// Its bounds.
     pub limits: Limits,
+}
+
+impl RelayNodeConfig {
+    /// How the links of a relay hop: those that it dials over the ports of whoever answers, those that others dial over the ports
+    /// that the document has of this relay, or not at all if it has none. `door_port`: the port that the relay listens at.
+    pub fn hops_of(document: &NetworkDocument, relay: &NodeId, door_port: u16) -> HopConfig {
+        let ports = document.relay(relay).and_then(|relay| relay.hop_ports.clone());
+        // A descriptor has no more ranges than an offer may have.
+        let offer = ports.and_then(|ports| HopOffer::new(ports, Vec::new()).ok());
+        HopConfig { offer, door_port, timers: Timers::default() }
+    }
 }
 
 /// How much of everything a relay has, and for whom.

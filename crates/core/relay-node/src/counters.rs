@@ -30,6 +30,8 @@ pub struct Counters {
     pub links_idle: u64,
     /// Links that were closed because the neighbour did not answer any more.
     pub links_dead: u64,
+    /// How often links went to another pair of ports, of both kinds: dialled here, and by others.
+    pub hops: u64,
     /// Events that nobody took.
     pub events_lost: u64,
 }

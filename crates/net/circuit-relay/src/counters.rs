@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub dropped: u64,
     /// Hop handshakes that were worked on.
     pub handshakes: u64,
+    /// How often its links went to another pair of ports.
+    pub hops: u64,
     /// Packets that came and were no packet of a link: strangers, copies, what was altered.
     pub refused: u64,
     /// Packets that the system did not take.
@@ -43,6 +45,7 @@ impl Snapshot {
             sent: counters.sent,
             dropped,
             handshakes: node.onion_counters().handshakes,
+            hops: counters.hops,
             refused: node.link_counters().drops().map(|(_, count)| count).sum(),
             send_failed,
             packets_sent,
@@ -53,11 +56,11 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { links, circuits, waiting, sent, dropped, handshakes, refused, send_failed, .. } = self;
+        let Self { links, circuits, waiting, sent, dropped, handshakes, hops, refused, send_failed, .. } = self;
         write!(
             f,
             "{links} links, {circuits} circuits, {waiting} cells waiting; {sent} cells sent, {dropped} dropped, \
-             {handshakes} handshakes, {refused} packets refused, {send_failed} not sent"
+             {handshakes} handshakes, {hops} hops, {refused} packets refused, {send_failed} not sent"
         )
     }
 }

@@ -160,10 +160,7 @@ impl<J: JoinPoint> CircuitRelay<J> {
     /// # Errors
     /// What the system says.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.sockets
-            .iter()
-            .next()
-            .map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |(_, door)| door.local_addr())
+        self.sockets.door().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), UdpSocket::local_addr)
     }
 
     /// Runs until [`Handle::stop`], and then until no circuit is left.
@@ -204,12 +201,12 @@ impl<J: JoinPoint> CircuitRelay<J> {
         }
     }
 
-    /// Takes what waits at all sockets, up to a batch of each. Cells that go on are put together by their way.
+    /// Takes what waits at sockets, up to a batch of each. Cells that go on are put together by their way.
     fn receive(&mut self) -> io::Result<usize> {
         let Self { sockets, buffers, node, join, outbox, .. } = self;
         let now = now();
         let mut packets = 0;
-        for (via, socket) in sockets.iter() {
+        for (via, socket) in sockets.ready()? {
             let received = socket.recv_arrivals(buffers, |arrival, packet| {
                 let from = Route { via, from: arrival.to, to: arrival.from };
                 match node.handle_packet(now, from, arrival.ce, packet) {
@@ -308,8 +305,8 @@ impl<J: JoinPoint> CircuitRelay<J> {
         let next = self.node.poll_timeout(now).into_iter().chain(self.join.poll_timeout()).min();
         let until = next.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now.instant)).min(SLEEP_MAX);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
-        let flags = if self.outbox.is_blocked() { PollFlags::OUT } else { PollFlags::IN };
-        let mut watched = self.sockets.watched(flags);
+        let mut watched =
+            if self.outbox.is_blocked() { self.sockets.writable() } else { vec![self.sockets.readable()] };
         watched.push(PollFd::new(self.handle.bell(), PollFlags::IN));
         watched.extend(self.join.watched());
         match poll(&mut watched, Some(&timeout)) {

@@ -6,6 +6,7 @@ use config::{SecretFileError, create_secret_file};
 use identity::{KeyFile, NodeId, OperatorSecret};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkId, OnionKeyFile, Problem, Roles, SignedDescriptor};
 use onion::Interval;
+use port_hopping::ports::{PortRange, PortSet};
 use shaping::RateClass;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,6 +15,8 @@ use thiserror::Error;
 
 /// The interval of the document, and of every onion key.
 const INTERVAL: Interval = Interval(1);
+/// Ports over which links to relays hop, at the address of each. The socket of an exit's process is its door's alone.
+const HOP_PORTS: [u16; 2] = [10_000, 19_999];
 /// What relays without a limit say that they forward, in bits per second.
 const UNLIMITED: u64 = 100_000_000;
 
@@ -159,7 +162,9 @@ impl Place {
             door_key: keys.door_key.clone(),
             onion_keys: vec![(INTERVAL, onion_keys.prepare(INTERVAL, random()?).onion_key())],
             addresses: vec![address],
-            hop_ports: None,
+            hop_ports: PortRange::new(HOP_PORTS[0], HOP_PORTS[1])
+                .filter(|_| !roles.exit)
+                .and_then(|ports| PortSet::from_ranges([ports])),
             roles,
             operator,
             bandwidth: rate,

@@ -113,9 +113,9 @@ impl RelayNode {
                 self.tell(NodeEvent::AcceptedEphemeral { ephemeral, day })
             }
             LinkEvent::SameKeyElsewhere { .. } => self.tell(NodeEvent::SameKeyElsewhere),
+            LinkEvent::Hopped { .. } => self.counters.hops += 1,
             LinkEvent::Rekeyed { .. }
             | LinkEvent::PeerAddressChanged { .. }
-            | LinkEvent::Hopped { .. }
             | LinkEvent::Report { .. }
             | LinkEvent::WrongVersion { .. }
             | LinkEvent::Unanswered { .. } => {}

@@ -5,10 +5,12 @@ mod rig;
 
 use circuit_relay::{CircuitRelay, Handle, JoinPoint, NothingJoined, RelaySettings, StartError};
 use client::Client;
-use link::Now;
+use link::{HopConfig, Now};
 use network_document::NetworkDocument;
 use onion::{CircuitEvent, CircuitKey, Reason};
-use relay_node::{NodeEvent, RelayNode};
+use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
+use port_hopping::interval::Interval;
+use relay_node::{NodeEvent, RelayNode, RelayNodeConfig};
 use rig::{addresses, document, node_id, settings};
 use std::net::UdpSocket;
 use std::thread::JoinHandle;
@@ -84,6 +86,42 @@ fn cells_go_through_three_relays_and_back() {
         assert!(last.sent >= minimum && last.dropped == 0, "relay {place}: {last}");
         assert_eq!(last.circuits, 0);
         assert!(last.to_string().contains("0 circuits"));
+    }
+}
+
+/// Links of relays hop as links of a pair do, and who uses the circuit notices nothing.
+#[test]
+fn links_between_relays_hop_and_no_cell_is_lost() {
+    let addresses = addresses(3);
+    let document = document(&addresses);
+    let interval = Interval::new(Duration::from_millis(300), Duration::from_millis(500)).expect("in order");
+    let timers = Timers::below_floor(interval, ByteBudget::DEFAULT, UnsafeTimers);
+    let hopping = |relay: u8| {
+        let address = addresses[usize::from(relay) - 1];
+        let mut settings = settings(relay, address, &document);
+        let hops = RelayNodeConfig::hops_of(&document, &node_id(relay), address.port());
+        assert!(hops.offer.is_some());
+        settings.node.hops = Some(HopConfig { timers, ..hops });
+        settings
+    };
+    let relays = [start(hopping(1), NothingJoined), start(hopping(2), NothingJoined), start(hopping(3), Echo)];
+    let mut client = Client::dial(document.clone(), &node_id(1), [52; 32]);
+    client.open(&[node_id(1), node_id(2), node_id(3)]);
+    assert!(client.run_until(SOON, |client| client.is_built(3)), "{:?}", client.events);
+    let (begun, mut said) = (Instant::now(), 0_usize);
+    let hops = || relays.iter().map(|relay| relay.handle.snapshot().hops).collect::<Vec<_>>();
+    // The guard dials the middle, the middle dials the exit; the client does not hop.
+    while hops().iter().zip([3, 6, 3]).any(|(hops, least)| *hops < least) {
+        assert!(begun.elapsed() < SOON, "{:?} hops", hops());
+        client.say(said as u8);
+        said += 1;
+        assert!(client.run_until(SOON, |client| client.answers.len() == said), "{} of {said}", client.answers.len());
+    }
+    for (place, relay) in relays.into_iter().enumerate() {
+        let handle = relay.handle.clone();
+        relay.stop();
+        let last = handle.snapshot();
+        assert_eq!((last.dropped, last.send_failed), (0, 0), "relay {place}: {last}");
     }
 }
 

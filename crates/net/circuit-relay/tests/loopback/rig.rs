@@ -4,6 +4,7 @@ use circuit_relay::{Door, RelaySettings};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
 use onion::Interval;
+use port_hopping::ports::{PortRange, PortSet};
 use relay_node::{Limits, RelayNodeConfig};
 use shaping::RateClass;
 use std::net::{SocketAddr, UdpSocket};
@@ -27,6 +28,12 @@ pub(crate) fn addresses(count: u8) -> Vec<SocketAddr> {
     sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
 }
 
+/// Ports over which links to a relay may hop: below those that the system hands out, and others for each test program.
+fn hop_ports(place: usize) -> Option<PortRange> {
+    let first = 10_000 + 200 * (std::process::id() % 80) as u16 + 60 * place as u16;
+    PortRange::new(first, first + 49)
+}
+
 /// Relay 1 is the guard, the last one the exit.
 pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([99; 32]);
@@ -42,7 +49,7 @@ pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
             door_key: DoorKey::from_bytes([relay; 32]),
             onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
             addresses: vec![*address],
-            hop_ports: None,
+            hop_ports: PortSet::from_ranges(hop_ports(place)),
             roles: Roles { guard, middle: !guard && !exit, exit },
             operator: label(),
             bandwidth: RateClass::FASTEST,

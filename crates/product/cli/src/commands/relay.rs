@@ -44,6 +44,7 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
 
 fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
     let keys = settings::keys(&file.key_file)?;
+    let document = network::document(&file.network_file)?;
     let limits = Limits {
         links: file.links,
         clients: file.clients.min(file.links),
@@ -59,14 +60,14 @@ fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
         node_id: keys.node_secret.node_id(),
         link_secret: keys.link_secret.clone(),
         door_key: keys.door_key.clone(),
-        hops: None,
+        hops: Some(RelayNodeConfig::hops_of(&document, &keys.node_secret.node_id(), file.listen.port())),
         bandwidth: file.max_rate,
         limits,
     };
     Ok(RelaySettings {
         door: Door::Listen(file.listen),
         node,
-        document: network::document(&file.network_file)?,
+        document,
         onion_keys: network::onion_keys(&file.onion_key_file)?,
         replay: None,
         drain: file.drain,
