@@ -5,8 +5,9 @@ use crate::inbound::AGE_UNIT;
 use std::time::{Duration, Instant};
 use wire::leg::Feedback;
 
-/// Data cells that may come on a leg before the other end is owed feedback about it (mode `off`).
-pub(crate) const DEBT_CELLS: u32 = crate::only_leg::DEBT_CELLS;
+/// Data cells that may come on a leg before the other end is owed feedback about it (mode `off`). More than of a pair: each such cell is
+/// one less of data at a relay with a limit.
+pub(crate) const DEBT_CELLS: u32 = 24;
 /// How long feedback about a data cell may take (mode `off`).
 pub(crate) const DEBT_DELAY: Duration = crate::only_leg::DEBT_DELAY;
 

@@ -6,6 +6,7 @@ mod delay;
 mod rate;
 
 use crate::flight::Progress;
+use crate::intake::DEBT_CELLS;
 use delay::DelayLaw;
 use rate::RateLaw;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 /// gets more of it by answering early.
 pub const WINDOW_FIRST: u64 = 64;
 /// The smallest window: feedback may wait for this many cells, so a smaller one would wait for its delay each time.
-pub const WINDOW_MIN: u64 = 16;
+pub const WINDOW_MIN: u64 = DEBT_CELLS as u64;
 /// The largest window, below [`crate::FLIGHT_CELLS_MAX`]: 100 Mbit/s and 1.3 s. Above it a leg is slower than it could be.
 pub const WINDOW_MAX: u64 = 12_288;
 
@@ -129,11 +130,11 @@ mod tests {
         let progress = Progress { delivered: 1, lost: 0, rtt: Some(RTT), rate: None, delivered_at_send: 0 };
         law.handle_progress(now, &progress, received, 10);
         // Two products, what feedback waits for, and a heap of eleven: ten cells each 10 ms, and the first 10 ms were longer.
-        assert_eq!(law.window(), 2 * 50 + 32 + 11);
+        assert_eq!(law.window(), 2 * 50 + 48 + 11);
         let rate = law.rate(Some(RTT));
         assert!((rate - 1000.0).abs() < 1.0, "{rate}");
         feed(&mut law, &mut now, &mut received, 1, RTT);
-        assert!(law.window() >= 2 * 45 + 32, "{} at 10 % loss", law.window());
+        assert!(law.window() >= 2 * 45 + 48, "{} at 10 % loss", law.window());
         law.restart();
         assert_eq!((law.window(), law.shortest_rtt()), (WINDOW_FIRST, None));
     }

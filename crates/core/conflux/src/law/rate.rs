@@ -3,6 +3,7 @@
 
 use super::WINDOW_FIRST;
 use crate::flight::Progress;
+use crate::intake::DEBT_CELLS;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,8 @@ const TIME_HELD: Duration = Duration::from_millis(250);
 const MIN_RTT_HOLDS: Duration = Duration::from_secs(10);
 /// Then little is sent for so long, to see it.
 const LOOK_FOR: Duration = Duration::from_millis(200);
-/// Feedback comes for 16 cells at once; without these, a short path would stand still between two.
-const FEEDBACK_CELLS: f64 = 32.0;
+/// Feedback comes for so many cells at once; without two of these, a short path would stand still between two.
+const FEEDBACK_CELLS: f64 = 2.0 * DEBT_CELLS as f64;
 /// Deliveries that came in a heap let so much more be under way at most: in cells, and as time at the leg's rate.
 const HEAP_CELLS_MAX: f64 = 512.0;
 const HEAP_MAX: Duration = Duration::from_millis(50);
