@@ -9,13 +9,18 @@ mod guard_links;
 mod joined;
 mod places;
 mod plan;
+mod pool;
 mod receive;
 mod status;
 mod timing;
 mod transmit;
 
+pub use pool::{
+    DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
+    TunnelId, TunnelsFull,
+};
 pub(crate) use receive::Took;
-pub use status::{CircuitsStatus, LegStatus};
+pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
 
 use crate::node::NodeEvent;
@@ -26,6 +31,7 @@ use identity::NodeId;
 use joined::Joined;
 use link::{LinkId, Now};
 use network_document::NetworkDocument;
+use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::CongestionControl;
@@ -46,9 +52,6 @@ const TUNNEL_RETRY: Duration = Duration::from_secs(1);
 /// How often the guards are looked through for those whose time is over.
 const GUARDS_LOOK: Duration = Duration::from_secs(24 * 3600);
 
-/// The tunnel of flows that ask for no other. They wait for its next session, so the name stays.
-pub(crate) const COMMON: u64 = 0;
-
 /// What an entry over circuits is told at its start.
 #[derive(Debug)]
 pub struct CircuitsConfig {
@@ -62,6 +65,8 @@ pub struct CircuitsConfig {
     pub exit: Option<NodeId>,
     /// Whether the socket is one of IPv4: guards are dialled at addresses of its family.
     pub ipv4: bool,
+    /// How many tunnels there are, and for whom.
+    pub pool: PoolConfig,
 }
 
 /// What sessions are made from.
@@ -136,6 +141,10 @@ struct Shared {
     refusal: Option<Refusal>,
     look_at: Instant,
     session_failures: u64,
+    /// Tunnels since the start.
+    made: u64,
+    /// How long a tunnel takes new flows at most.
+    life: Duration,
     stopping: bool,
     /// Bytes of a cell's region.
     region: usize,
@@ -148,6 +157,7 @@ struct Shared {
 struct CircuitTunnel {
     number: u64,
     rules: PathRules,
+    holder: Holder,
     places: Vec<Place>,
     /// Where it leads at present.
     exit: Option<NodeId>,
@@ -156,6 +166,14 @@ struct CircuitTunnel {
     next_loss_look: Instant,
     /// How often it was made.
     made: u64,
+    /// When it takes no new flows any more.
+    life_ends: Option<Instant>,
+    /// That time had come at the pool's last look.
+    is_old: bool,
+    /// It has come to its end, and the pool has not noticed.
+    has_ended: bool,
+    /// Why it has no path.
+    refusal: Option<Refusal>,
     /// The leg of the newest data cell, and how often that was another one than before.
     last_leg: Option<LegId>,
     switches: u64,
@@ -167,12 +185,17 @@ impl CircuitTunnel {
         Self {
             number,
             rules,
+            holder: Holder::Pool,
             places: std::iter::repeat_with(place).take(usize::from(rules.legs())).collect(),
             exit: None,
             joined: None,
             routes: BTreeMap::new(),
             next_loss_look: now,
             made: 0,
+            life_ends: None,
+            is_old: false,
+            has_ended: false,
+            refusal: None,
             last_leg: None,
             switches: 0,
         }
@@ -188,12 +211,17 @@ pub(crate) struct Circuits {
     shared: Shared,
     /// By number.
     tunnels: BTreeMap<u64, CircuitTunnel>,
+    pool: Pool,
+    /// Of the pool's tunnels.
+    rules: PathRules,
+    /// The tunnel whose data left last: the next one begins.
+    served: u64,
 }
 
 impl Circuits {
     /// Nothing is dialled before [`Circuits::advance`].
     pub(crate) fn new(now: Now, config: CircuitsConfig, session: SessionSetting, seed: [u8; 32]) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4 } = config;
+        let CircuitsConfig { document, guards, rules, exit, ipv4, pool } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -211,14 +239,18 @@ impl Circuits {
             refusal: None,
             look_at: now.instant,
             session_failures: 0,
+            made: 0,
+            life: pool.life,
             stopping: false,
             region,
             body: Vec::new(),
             events: Vec::new(),
         };
         shared.look_through_guards(now);
-        let common = CircuitTunnel::new(now.instant, COMMON, rules);
-        Self { shared, tunnels: BTreeMap::from([(COMMON, common)]) }
+        let pool = Pool::new(now.instant, pool);
+        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, rules, served: 0 };
+        circuits.fill_up(now.instant);
+        circuits
     }
 
     /// What the caller may want to log or store, oldest first. There are a few for each call.

@@ -148,6 +148,8 @@ pub enum NodeEvent {
     TunnelLost(session::CloseReason),
     /// The tunnel over circuits is over; another one is built.
     TunnelEnded(conflux::TunnelEnd),
+    /// A tunnel is missing and not made: there are [`crate::TUNNELS_MAX`]. Said once until one could be made again.
+    TunnelsFull,
 }
 
 /// One neighbour.
@@ -436,6 +438,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     ) -> Option<T> {
         let tunnel = match self.near.table.at(index)?.owner {
             Owner::Link(link) => &mut self.peers.get_mut(&link)?.direct.as_mut()?.tunnel,
+            Owner::Group(_) => return None,
             Owner::Tunnel(number) => self.circuits.as_mut()?.tunnel_mut(number)?,
         };
         Some(act(tunnel, &mut self.near))

@@ -38,7 +38,7 @@ pub struct NodeStatus {
     pub session_memory_max: u64,
     /// What the schedule cost in the last minute; none in mode `off`.
     pub last_minute: Option<MinuteStatus>,
-    /// At an entry over circuits: its tunnel.
+    /// At an entry over circuits: its tunnels.
     #[serde(default)]
     pub circuits: Option<CircuitsStatus>,
 }
@@ -138,7 +138,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             counters: self.counter_map(),
             session_memory_max: memory.sum(),
             last_minute: shaped.then(|| self.near.minute.status()),
-            circuits: self.circuits.as_ref().and_then(Circuits::status),
+            circuits: self.circuits.as_ref().map(Circuits::status),
         }
     }
 

@@ -139,6 +139,8 @@ impl CircuitTunnel {
     fn new_tunnel(&mut self, shared: &mut Shared, now: Now, exit: identity::NodeId) -> Joined {
         let (nonce, random) = (shared.random(), shared.random());
         self.made += 1;
+        shared.made += 1;
+        self.life_ends = Some(now.instant + shared.life.mul_f64(0.75) + shared.draw(shared.life / 4));
         Joined::new(now.instant, exit, self.rules, shared.session.timeout, nonce, random)
     }
 }

@@ -80,6 +80,7 @@ impl CircuitTunnel {
     }
 
     fn settle_session<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Now, near: &mut Near<Q>) {
+        let is_wanted = !self.holder.is_nobody();
         let Some(Joined { tunnel: Some(tunnel), over_at, exit, .. }) = &mut self.joined else { return };
         let (exit, was_up) = (*exit, tunnel.is_up());
         match tunnel.settle(now.instant, near) {
@@ -88,8 +89,10 @@ impl CircuitTunnel {
                 // The legs stay for a moment: the session may have one packet left, its farewell.
                 tunnel.abandon(ResetReason::TunnelLost, near);
                 over_at.get_or_insert(now.instant + TUNNEL_RETRY);
-                shared.events.push(NodeEvent::TunnelLost(reason));
-                if !was_up {
+                if is_wanted {
+                    shared.events.push(NodeEvent::TunnelLost(reason));
+                }
+                if !was_up && is_wanted {
                     // It takes legs and makes no session of them.
                     shared.avoid(now.instant, exit);
                 }
@@ -121,7 +124,7 @@ impl CircuitTunnel {
         }
         shared.carriers.retain(|_, tunnel| *tunnel != self.number);
         self.routes.clear();
-        self.exit = None;
+        (self.exit, self.life_ends, self.is_old, self.has_ended) = (None, None, false, true);
         if why == TunnelEnd::Orphaned {
             shared.avoid(now, joined.exit);
         }
@@ -129,7 +132,9 @@ impl CircuitTunnel {
         for place in &mut self.places {
             *place = super::Place { stage: super::Stage::at(until), failures: place.failures };
         }
-        shared.events.push(NodeEvent::TunnelEnded(why));
+        if !self.holder.is_nobody() {
+            shared.events.push(NodeEvent::TunnelEnded(why));
+        }
     }
 
     /// Circuits of legs that were cut, taken down or worn out.

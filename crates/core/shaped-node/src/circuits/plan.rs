@@ -33,7 +33,7 @@ impl CircuitTunnel {
             Ok(paths) => {
                 let rest = due.iter().copied().skip(paths.len()).collect::<Vec<_>>();
                 if rest.is_empty() {
-                    shared.refusal = None;
+                    (shared.refusal, self.refusal) = (None, None);
                 }
                 for (number, path) in due.into_iter().zip(paths) {
                     self.set_out(shared, now, endpoint, number, path);
@@ -42,6 +42,7 @@ impl CircuitTunnel {
             }
             Err(refusal) => {
                 shared.tell_refusal(refusal);
+                self.refusal = Some(refusal);
                 self.postpone(&due, now.instant + REFUSED_WAIT, true);
             }
         }

@@ -23,7 +23,7 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 impl Circuits {
     /// Lets time pass for all tunnels. [`Circuits::advance`] is to follow.
     pub(crate) fn handle_timeout<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
-        let Self { shared, tunnels } = self;
+        let Self { shared, tunnels, .. } = self;
         if shared.look_at <= now.instant {
             shared.look_through_guards(now);
         }
@@ -31,17 +31,19 @@ impl Circuits {
         for tunnel in tunnels.values_mut() {
             tunnel.handle_timeout(shared, now, near);
         }
+        self.look_at_pool(now.instant, near);
     }
 
     /// Goes on with everything: what has happened is taken in, and what can be begun is begun.
     pub(crate) fn advance<Q: FlowQueues>(&mut self, now: Now, endpoint: &mut Endpoint, near: &mut Near<Q>) {
-        let Self { shared, tunnels } = self;
+        let Self { shared, tunnels, .. } = self;
         shared.ending.retain(|ending| !ending.circuit.is_finished());
         for tunnel in tunnels.values_mut() {
             tunnel.begin_circuits(shared, now);
             tunnel.follow_builds(shared, now);
             tunnel.settle_tunnel(shared, now, near);
         }
+        self.settle_pool(now.instant, near);
         if !self.shared.stopping {
             self.give_up_silent_guards(now, endpoint);
             for tunnel in self.tunnels.values_mut() {
@@ -58,12 +60,13 @@ impl Circuits {
 
     /// When [`Circuits::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
-        let Self { shared, tunnels } = self;
+        let pool = self.pool_timeout();
+        let Self { shared, tunnels, .. } = self;
         let guards = shared.links.values().filter(|_| !shared.stopping);
         let guards = guards.filter_map(|guard| shared.patience_ends(guard)).min();
         let ending = shared.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
         let tunnels = tunnels.values_mut().filter_map(|tunnel| tunnel.poll_timeout(shared)).min();
-        [guards, ending, tunnels, Some(shared.look_at)].into_iter().flatten().min()
+        [guards, ending, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
     }
 }
 

@@ -55,13 +55,25 @@ impl Circuits {
         let mut left = max;
         self.fill_links(now, &mut left, outlet);
         self.fill_circuits(now, &mut left, outlet);
-        let Self { shared, tunnels } = self;
+        let Self { shared, tunnels, served, .. } = self;
         for tunnel in tunnels.values_mut() {
             tunnel.fill_own(now, &mut left, outlet);
         }
         let mut held_back = false;
-        for tunnel in tunnels.values_mut() {
+        // Tunnels take turns: each call begins behind the one whose data left last.
+        let mut next = *served;
+        for _ in 0..tunnels.len() {
+            let Some(number) = tunnels.range(next + 1..).chain(tunnels.range(..)).next().map(|(number, _)| *number)
+            else {
+                break;
+            };
+            next = number;
+            let Some(tunnel) = tunnels.get_mut(&number).filter(|_| left > 0) else { break };
+            let before = left;
             held_back |= tunnel.fill_data(shared, now, near, portions, &mut left, outlet);
+            if left < before {
+                *served = number;
+            }
         }
         for link in shared.links.keys() {
             outlet.endpoint.note_demand(*link, held_back);
