@@ -1,6 +1,7 @@
 //! One flow between the queues of this node and its session: who has finished, and when the queue pair
 //! may be used again. Pure bookkeeping; `tunnel` moves the bytes.
 
+use crate::circuits::Group;
 use crate::minute::Arrived;
 use link::LinkId;
 use session::FlowId;
@@ -12,8 +13,10 @@ use wire::local::QueueRef;
 pub(crate) enum Owner {
     /// A link to the other node of a pair.
     Link(LinkId),
-    /// A tunnel over circuits, by its number. An entry has one at a time, which is always number 0.
+    /// A tunnel over circuits, by its number.
     Tunnel(u64),
+    /// No tunnel yet: flows of this group wait for one.
+    Group(Group),
 }
 
 /// Where the session side of a flow stands.

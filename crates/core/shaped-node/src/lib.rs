@@ -16,7 +16,10 @@ mod slots;
 mod status;
 mod tunnel;
 
-pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
+pub use circuits::{
+    CircuitsConfig, CircuitsStatus, DIRTY_AFTER, Group, Isolation, LegStatus, POOL_LOOK, PoolConfig, RETIRED_LINGER,
+    TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+};
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
     LINGER, TunnelOver,

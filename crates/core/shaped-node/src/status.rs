@@ -38,7 +38,7 @@ pub struct NodeStatus {
     pub session_memory_max: u64,
     /// What the schedule cost in the last minute; none in mode `off`.
     pub last_minute: Option<MinuteStatus>,
-    /// At an entry over circuits: its tunnel.
+    /// At an entry over circuits: its tunnels.
     #[serde(default)]
     pub circuits: Option<CircuitsStatus>,
 }

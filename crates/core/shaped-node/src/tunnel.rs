@@ -198,7 +198,11 @@ impl Tunnel {
         }
     }
 
-    fn open_waiting<Q: FlowQueues>(&mut self, near: &mut Near<Q>) {
+    /// Opens the flows that waited for this session.
+    pub(crate) fn open_waiting<Q: FlowQueues>(&mut self, near: &mut Near<Q>) {
+        if !self.up {
+            return;
+        }
         for index in near.table.indices() {
             self.open(index, near);
         }

@@ -8,7 +8,7 @@ use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Mode, NodeConfig, PacingConfig, Side};
+use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, PacingConfig, PoolConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
@@ -63,6 +63,10 @@ pub struct BootCircuits {
     pub relax: BootRelaxation,
     /// Text form of the only exit's node id; none: any.
     pub exit: Option<String>,
+    /// Tunnels that are kept, at least 1.
+    pub tunnels: u8,
+    /// Whether clients have tunnels of their own.
+    pub isolate_clients: bool,
 }
 
 /// What a network that is too small may do, as [`tunnel_plan::Relaxation`] has it.
@@ -354,7 +358,9 @@ impl BootCircuits {
         };
         let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation);
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4 })
+        let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
+        let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool })
     }
 }
 

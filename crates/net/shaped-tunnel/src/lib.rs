@@ -15,5 +15,5 @@ pub use boot::{
 };
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
-pub use shaped_node::{CircuitsStatus, HopFigures};
+pub use shaped_node::{CircuitsStatus, HopFigures, TunnelHolder, TunnelStatus};
 pub use status::{ExitFigures, ShapedStatus};

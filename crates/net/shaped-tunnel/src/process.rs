@@ -345,6 +345,9 @@ impl Shell {
             NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
             NodeEvent::TunnelUp => info!("session up"),
             NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
+            NodeEvent::TunnelsFull => {
+                warn!("there are as many tunnels as there may be; clients wait until one has ended")
+            }
             NodeEvent::TunnelEnded(why) => info!(%why, "the tunnel is over; another one is built"),
             _ => {}
         }

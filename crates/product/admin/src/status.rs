@@ -47,11 +47,15 @@ pub struct Status {
     pub warnings: Vec<Warning>,
 }
 
-/// The tunnel of an entry over circuits. It is the user's own, so its relays are named.
+/// The tunnel of an entry over circuits that is used most, and the others. It is the user's own, so its relays are named.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EntryTunnel {
-    /// Tunnels since the shaped process started, this one included.
+    /// Its number.
+    pub number: u64,
+    /// `ready`, `in use`, or `retired`: it finishes its flows and takes no new ones.
+    pub held: String,
+    /// Tunnels since the shaped process started, all present ones included.
     pub tunnels: u64,
     /// Whether the session is up.
     pub session_up: bool,
@@ -63,6 +67,16 @@ pub struct EntryTunnel {
     pub legs: Vec<Leg>,
     /// Why a leg has no path, in one sentence.
     pub refusal: Option<String>,
+    /// The other tunnels: of other clients, ready, or retired. They have none beside them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<EntryTunnel>,
+}
+
+impl EntryTunnel {
+    /// This one and the others.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
 }
 
 /// A leg of the tunnel, or what is to become one.

@@ -10,7 +10,7 @@ use config::{Config, Role};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, ShapedStatus};
+use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, ShapedStatus, TunnelHolder, TunnelStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use wire::packet::PacketSize;
 const PEER_LETTERS: usize = 12;
 /// Causes of hops and blocked ports that are shown.
 const HOPS_SHOWN: usize = 8;
+/// Tunnels that are shown.
+const TUNNELS_SHOWN: usize = 8;
 /// Legs that are shown: eight, and as many on their way out.
 const LEGS_SHOWN: usize = 16;
 /// Relays of a leg that are shown.
@@ -151,7 +153,7 @@ impl Reporter {
             privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             exit: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(exit_tunnels),
-            circuits: shaped.as_ref().and_then(|shaped| shaped.node.circuits.as_ref()).map(entry_tunnel),
+            circuits: shaped.as_ref().and_then(|shaped| shaped.node.circuits.as_ref()).and_then(entry_tunnels),
             flows: self.flows(node),
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
@@ -352,9 +354,22 @@ impl Reporter {
     }
 }
 
-fn entry_tunnel(circuits: &CircuitsStatus) -> EntryTunnel {
-    let total = circuits.legs.iter().fold(0_u64, |sum, leg| sum.saturating_add(leg.data_cells));
-    let legs = circuits.legs.iter().take(LEGS_SHOWN).map(|leg| Leg {
+/// The tunnels of an entry, those in use first.
+fn entry_tunnels(circuits: &CircuitsStatus) -> Option<EntryTunnel> {
+    let mut tunnels: Vec<&TunnelStatus> = circuits.tunnels.iter().collect();
+    tunnels.sort_by_key(|tunnel| match tunnel.holder {
+        TunnelHolder::Group => 0,
+        TunnelHolder::Pool => 1,
+        TunnelHolder::Nobody => 2,
+    });
+    let mut tunnels = tunnels.into_iter().take(TUNNELS_SHOWN).map(|tunnel| entry_tunnel(tunnel, circuits));
+    let first = tunnels.next()?;
+    Some(EntryTunnel { others: tunnels.collect(), ..first })
+}
+
+fn entry_tunnel(tunnel: &TunnelStatus, circuits: &CircuitsStatus) -> EntryTunnel {
+    let total = tunnel.legs.iter().fold(0_u64, |sum, leg| sum.saturating_add(leg.data_cells));
+    let legs = tunnel.legs.iter().take(LEGS_SHOWN).map(|leg| Leg {
         number: leg.leg,
         state: leg.state.clone(),
         path: leg.path.iter().take(HOPS_OF_LEG).cloned().collect(),
@@ -364,13 +379,21 @@ fn entry_tunnel(circuits: &CircuitsStatus) -> EntryTunnel {
         received: leg.received,
         loss_per_mille: leg.loss_per_mille,
     });
+    let held = match tunnel.holder {
+        TunnelHolder::Group => "in use",
+        TunnelHolder::Pool => "ready",
+        TunnelHolder::Nobody => "retired",
+    };
     EntryTunnel {
-        tunnels: circuits.tunnels,
-        session_up: circuits.session_up,
-        rtt_us: (circuits.session_rtt_us > 0).then_some(circuits.session_rtt_us),
-        switches: circuits.switches,
+        number: tunnel.number,
+        held: held.to_owned(),
+        tunnels: circuits.made,
+        session_up: tunnel.session_up,
+        rtt_us: (tunnel.session_rtt_us > 0).then_some(tunnel.session_rtt_us),
+        switches: tunnel.switches,
         legs: legs.collect(),
         refusal: circuits.refusal.clone(),
+        others: Vec::new(),
     }
 }
 

@@ -12,6 +12,9 @@ use tunnel_plan::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation};
 /// The key that says so.
 const FILE: &str = "file";
 
+/// Tunnels that are kept, at most.
+const TUNNELS_MAX: u64 = 8;
+
 /// Whether the file wants it.
 pub(crate) fn is_wanted(network: &Section<'_>) -> bool {
     network.has(FILE)
@@ -36,6 +39,7 @@ pub(crate) fn files(
 
 /// Reads what an entry over circuits has in `[network]`; none: it is a node of a pair.
 pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option<EntryNetwork> {
+    const ISOLATE: &[&str] = &["nothing", "clients"];
     const RELAX: &[&str] = &["nothing", "shared-middles", "shared-operators"];
     let is_there = is_wanted(network);
     let file = network.optional(report, FILE, value::path(folder));
@@ -43,6 +47,8 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
     let hops = network.or(report, "hops", 3, value::integer(1, HOPS_MAX.into(), "hops"));
     let legs = network.or(report, "legs", 2, value::integer(1, LEGS_MAX.into(), "legs"));
     let exit = network.optional(report, "exit", |value| value::text(value)?.parse().map_err(Problem::NodeId));
+    let tunnels = network.or(report, "tunnels", 1, value::integer(1, TUNNELS_MAX, "tunnels"));
+    let isolate = network.or(report, "isolate", "nothing", value::one_of(ISOLATE));
     let relax = network.or(report, "relax", "nothing", value::one_of(RELAX));
     let relaxation = match relax {
         "shared-middles" => Relaxation::SharedMiddles,
@@ -50,14 +56,21 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
         _ => Relaxation::Nothing,
     };
     if !is_there {
-        for key in ["guards_file", "hops", "legs", "exit", "relax"] {
+        for key in ["guards_file", "hops", "legs", "exit", "relax", "tunnels", "isolate"] {
             network.refuse_present(report, key, Problem::OnlyOverCircuits);
         }
         return None;
     }
-    // Both are within their ranges.
+    // All are within their ranges.
     match PathRules::new(hops as u8, legs as u8) {
-        Ok(rules) => Some(EntryNetwork { file: file?, guards_file, rules: rules.relaxed(relaxation), exit }),
+        Ok(rules) => Some(EntryNetwork {
+            file: file?,
+            guards_file,
+            rules: rules.relaxed(relaxation),
+            exit,
+            tunnels: tunnels as u8,
+            isolates_clients: isolate == "clients",
+        }),
         Err(error) => {
             network.refuse(report, "legs", Problem::Paths(error));
             None

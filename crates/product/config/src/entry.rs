@@ -46,6 +46,10 @@ pub struct EntryNetwork {
     pub rules: PathRules,
     /// The only exit, if it is not left to chance.
     pub exit: Option<NodeId>,
+    /// Tunnels that are kept: all that there are, or those that are ready beside the ones that clients have.
+    pub tunnels: u8,
+    /// Whether each client has a tunnel of its own.
+    pub isolates_clients: bool,
 }
 
 /// Reads `peer`, `[[listen]]`, `[limits]`, `[hops]`, `[budget]` and the entry's keys of `[shaping]`.

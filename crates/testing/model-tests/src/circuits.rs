@@ -13,7 +13,9 @@ use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles
 use onion::Interval;
 use relay_node::Limits;
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, CircuitsStatus, Mode, NodeConfig, NodeEvent, PacingConfig, ShapedNode, Side};
+use shaped_node::{
+    CircuitsConfig, LegStatus, Mode, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side, TunnelStatus,
+};
 use shaping::{RateClass, SlotLength};
 use simnet::{Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
@@ -56,6 +58,23 @@ pub struct Setting {
     pub seed: u64,
     /// How long a session outlives its legs.
     pub session_timeout: Duration,
+    /// Tunnels, and whose they are.
+    pub pool: PoolConfig,
+}
+
+/// The first tunnel of the entry, as its user sees it.
+#[derive(Debug, Clone)]
+pub struct FirstTunnel {
+    /// How often it was made.
+    pub tunnels: u64,
+    /// The session is up.
+    pub session_up: bool,
+    /// Its legs.
+    pub legs: Vec<LegStatus>,
+    /// Why a path is missing.
+    pub refusal: Option<String>,
+    /// How often a data cell went on another leg than the one before.
+    pub switches: u64,
 }
 
 impl Default for Setting {
@@ -70,6 +89,7 @@ impl Default for Setting {
             path,
             seed: 1,
             session_timeout: Duration::from_secs(30),
+            pool: PoolConfig::default(),
         }
     }
 }
@@ -180,12 +200,28 @@ impl World {
         self.network.elapsed()
     }
 
-    /// The tunnel as the entry's user sees it.
+    /// All tunnels of the entry.
     ///
     /// # Panics
     /// Never: the entry goes over circuits.
-    pub fn status(&self) -> CircuitsStatus {
-        self.entry.node.status().circuits.expect("an entry over circuits")
+    pub fn tunnels(&self) -> Vec<TunnelStatus> {
+        self.entry.node.status().circuits.expect("an entry over circuits").tunnels
+    }
+
+    /// The first tunnel.
+    ///
+    /// # Panics
+    /// Never: there is always one.
+    pub fn status(&self) -> FirstTunnel {
+        let circuits = self.entry.node.status().circuits.expect("an entry over circuits");
+        let first = circuits.tunnels.into_iter().next().expect("at least one tunnel");
+        FirstTunnel {
+            tunnels: first.made,
+            session_up: first.session_up,
+            legs: first.legs,
+            refusal: circuits.refusal,
+            switches: first.switches,
+        }
     }
 
     /// Legs of the tunnel that answer.
@@ -196,6 +232,12 @@ impl World {
     /// The relay at a place of a leg's path, by its number.
     pub fn relay_of(&self, leg: usize, hop: usize) -> Option<usize> {
         let name = self.status().legs.get(leg)?.path.get(hop)?.clone();
+        (0..self.relays.len()).find(|relay| node_id(*relay).to_string() == name)
+    }
+
+    /// The exit of one of the tunnels, by its number among the relays.
+    pub fn exit_of(&self, tunnel: usize) -> Option<usize> {
+        let name = self.tunnels().get(tunnel)?.legs.first()?.path.last()?.clone();
         (0..self.relays.len()).find(|relay| node_id(*relay).to_string() == name)
     }
 
@@ -325,7 +367,8 @@ impl EntryHost {
         let guards = stored.as_deref().map(|text| Guards::parse(text, network).expect("what was stored"));
         let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
         let rules = PathRules::new(setting.hops, setting.legs).expect("a tunnel").relaxed(setting.relaxation);
-        let circuits = CircuitsConfig { document: document.clone(), guards, rules, exit: None, ipv4: true };
+        let circuits =
+            CircuitsConfig { document: document.clone(), guards, rules, exit: None, ipv4: true, pool: setting.pool };
         let mut seed = [77; 32];
         seed[..8].copy_from_slice(&setting.seed.to_be_bytes());
         let config = NodeConfig {

@@ -1,24 +1,38 @@
 //! What is told of circuits to their own user.
 
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Circuits, Stage, TunnelHolder, TunnelId};
 use crate::status::LinkStatus;
 use conflux::{LegId, LegState};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tunnel_plan::{Cause, Refusal};
 
-/// The tunnel and its legs.
+/// All tunnels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitsStatus {
-    /// Tunnels since the start, the present one included.
-    pub tunnels: u64,
+    /// By number.
+    pub tunnels: Vec<TunnelStatus>,
+    /// Tunnels since the start, the present ones included.
+    pub made: u64,
+    /// Why a path is missing, in one sentence.
+    pub refusal: Option<String>,
+}
+
+/// A tunnel and its legs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// Its number.
+    pub number: u64,
+    /// How often there was a tunnel of this number, this one included; 0 before its first leg.
+    pub made: u64,
+    /// Whose it is.
+    pub holder: TunnelHolder,
     /// The session is up.
     pub session_up: bool,
     /// Round trip of the session in microseconds; 0 before there is one.
     pub session_rtt_us: u64,
     /// Legs, in the order in which they were asked for; those that are on their way out come last.
     pub legs: Vec<LegStatus>,
-    /// Why a path is missing, in one sentence.
-    pub refusal: Option<String>,
     /// How often a data cell went on another leg than the one before.
     pub switches: u64,
 }
@@ -45,25 +59,39 @@ pub struct LegStatus {
 impl Circuits {
     /// What `status` shows.
     pub(crate) fn status(&self) -> CircuitsStatus {
-        let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
-        let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
-        let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
-        let leaving = self.routes.values().filter(|leg| !held.contains(leg));
-        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
         CircuitsStatus {
-            tunnels: self.tunnels,
-            session_up: session.is_some_and(crate::tunnel::Tunnel::is_up),
-            session_rtt_us: rtt.map_or(0, micros),
-            legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
-            refusal: self.refusal.map(|refusal| refusal.to_string()),
-            switches: self.switches,
+            tunnels: self.tunnels.values().map(CircuitTunnel::status).collect(),
+            made: self.shared.made,
+            refusal: self.shared.refusal.map(|refusal| refusal.to_string()),
         }
+    }
+
+    /// One tunnel, if it is there.
+    pub(crate) fn tunnel_status(&self, id: TunnelId) -> Option<TunnelStatus> {
+        self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id)).map(CircuitTunnel::status)
+    }
+
+    /// Whose a tunnel is, if it is there.
+    pub(crate) fn holder_of(&self, id: TunnelId) -> Option<TunnelHolder> {
+        self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id)).map(|tunnel| tunnel.holder.public())
+    }
+
+    /// Whose each tunnel is, and whether it is up.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (TunnelHolder, bool)> + '_ {
+        self.tunnels.values().map(|tunnel| (tunnel.holder.public(), tunnel.is_up()))
+    }
+
+    /// Why a tunnel has no path.
+    pub(crate) fn refusal_of(&self, number: u64) -> Option<Refusal> {
+        let tunnel = self.tunnels.get(&number).filter(|tunnel| tunnel.joined.is_none())?;
+        // Guards that do not answer may be back any time.
+        tunnel.refusal.filter(|refusal| !matches!(refusal.cause, Cause::FewUsable { .. }))
     }
 
     /// Each guard's link.
     pub(crate) fn link_statuses(&self) -> impl Iterator<Item = LinkStatus> + '_ {
-        let session_up = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref()).is_some_and(|it| it.is_up());
-        self.links.values().map(move |guard| LinkStatus {
+        let session_up = self.tunnels.values().any(CircuitTunnel::is_up);
+        self.shared.links.values().map(move |guard| LinkStatus {
             peer: guard.node.to_string(),
             up: guard.up,
             session_up: guard.up && session_up,
@@ -76,6 +104,34 @@ impl Circuits {
             steps_down: 0,
             releases: None,
         })
+    }
+}
+
+impl CircuitTunnel {
+    pub(super) fn is_up(&self) -> bool {
+        self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref()).is_some_and(crate::tunnel::Tunnel::is_up)
+    }
+
+    /// Whether it is this one, and not one that had its number or will have it.
+    fn is(&self, id: TunnelId) -> bool {
+        self.id() == id && self.joined.is_some()
+    }
+
+    fn status(&self) -> TunnelStatus {
+        let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
+        let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
+        let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
+        let leaving = self.routes.values().filter(|leg| !held.contains(leg));
+        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
+        TunnelStatus {
+            number: self.number,
+            made: self.made,
+            holder: self.holder.public(),
+            session_up: self.is_up(),
+            session_rtt_us: rtt.map_or(0, micros),
+            legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
+            switches: self.switches,
+        }
     }
 
     fn leg_status(&self, stage: &Stage) -> LegStatus {

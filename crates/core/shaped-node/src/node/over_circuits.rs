@@ -1,14 +1,18 @@
 //! What differs at an entry over circuits.
 
 use super::{NodeConfig, ShapedNode, Side};
-use crate::circuits::{Circuits, OWNER, Outlet, SessionSetting, Took};
-use crate::flow::{Far, Flow};
+use crate::circuits::{
+    Circuits, Group, Outlet, SessionSetting, Took, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+};
+use crate::flow::{Far, Flow, Owner};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{LinkId, Now, Route};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
+use std::time::Instant;
+use tunnel_plan::{PathRules, Refusal};
 use wire::cell::CellHead;
 use wire::flow::Syn;
 use wire::local::QueueRef;
@@ -59,10 +63,13 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// The unshaped process opened a flow.
     pub(super) fn handle_syn_over_circuits(&mut self, now: Now, queue: QueueRef, syn: Syn) {
-        match self.circuits.as_mut().and_then(Circuits::tunnel_mut) {
+        let Some(circuits) = &mut self.circuits else { return };
+        let owner = circuits.owner_of(now.instant, syn.client);
+        let tunnel = if let Owner::Tunnel(number) = owner { circuits.tunnel_mut(number) } else { None };
+        match tunnel {
             Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
             None => {
-                let flow = Flow::new(queue, OWNER, syn.client, syn.kind, Far::Waiting(syn));
+                let flow = Flow::new(queue, owner, syn.client, syn.kind, Far::Waiting(syn));
                 self.near.insert(flow);
             }
         }
@@ -84,5 +91,63 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let (to, batch) = self.held.pop_front()?;
         out.extend_from_slice(&batch);
         Some(to)
+    }
+
+    // --- tunnels over circuits, for whoever hands them out ---
+
+    /// The tunnel of a group, which takes one that is ready if it has none. `None`: none is up. Flows whose SYN has the group's
+    /// number for a client go there ([`crate::Isolation::Clients`]).
+    pub fn take_tunnel(&mut self, now: Instant, group: Group) -> Option<TunnelId> {
+        let circuits = self.circuits.as_mut()?;
+        circuits.take(now, group)?;
+        circuits.tunnel_of(group)
+    }
+
+    /// The tunnel that a group has, once it is up.
+    pub fn tunnel_of(&self, group: Group) -> Option<TunnelId> {
+        self.circuits.as_ref()?.tunnel_of(group)
+    }
+
+    /// Makes a tunnel for a group now, by rules of its own, and returns its number. What the group had before is retired.
+    ///
+    /// # Errors
+    /// When there are as many tunnels as there may be.
+    pub fn launch_tunnel(&mut self, now: Now, group: Group, rules: PathRules) -> Result<u64, TunnelsFull> {
+        let circuits = self.circuits.as_mut().ok_or(TunnelsFull)?;
+        let number = circuits.launch(now.instant, group, rules, &mut self.near)?;
+        self.settle(now);
+        Ok(number)
+    }
+
+    /// Lets the flows of a tunnel finish and gives it no new ones.
+    pub fn retire_tunnel(&mut self, number: u64) {
+        if let Some(circuits) = &mut self.circuits {
+            circuits.retire(number, &mut self.near);
+        }
+    }
+
+    /// What is known of a tunnel; `None` when it is over.
+    pub fn tunnel_status(&self, id: TunnelId) -> Option<TunnelStatus> {
+        self.circuits.as_ref()?.tunnel_status(id)
+    }
+
+    /// Whose a tunnel is; `None` when it is over.
+    pub fn tunnel_holder(&self, id: TunnelId) -> Option<TunnelHolder> {
+        self.circuits.as_ref()?.holder_of(id)
+    }
+
+    /// Whose each tunnel is, and whether it is up.
+    pub fn tunnel_holders(&self) -> impl Iterator<Item = (TunnelHolder, bool)> + '_ {
+        self.circuits.iter().flat_map(Circuits::holders)
+    }
+
+    /// Why a tunnel has no path, if the network has none for it.
+    pub fn refusal_of(&self, number: u64) -> Option<Refusal> {
+        self.circuits.as_ref()?.refusal_of(number)
+    }
+
+    /// Why no tunnel can be ready, if the network has no paths for any.
+    pub fn pool_refusal(&self) -> Option<Refusal> {
+        self.circuits.as_ref()?.pool_refusal()
     }
 }

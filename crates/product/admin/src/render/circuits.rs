@@ -9,11 +9,15 @@ const NAME_LETTERS: usize = 12;
 
 /// The rows of the screen.
 pub(super) fn rows(out: &mut String, tunnel: &EntryTunnel) {
-    let state = if tunnel.session_up { "up" } else { "not up" };
-    let rtt = optional(tunnel.rtt_us, millis);
-    row(out, "tunnel", &format!("{state}, round trip {rtt}, number {}, {} switches", tunnel.tunnels, tunnel.switches));
-    for leg in &tunnel.legs {
-        row(out, "leg", &leg_text(leg));
+    for one in tunnel.all() {
+        let state = if one.session_up { "up" } else { "not up" };
+        let rtt = optional(one.rtt_us, millis);
+        let held = if tunnel.others.is_empty() { String::new() } else { format!(", {}", printable(&one.held)) };
+        let number = if tunnel.others.is_empty() { tunnel.tunnels } else { one.number };
+        row(out, "tunnel", &format!("{state}{held}, round trip {rtt}, number {number}, {} switches", one.switches));
+        for leg in &one.legs {
+            row(out, "leg", &leg_text(leg));
+        }
     }
 }
 
@@ -38,18 +42,25 @@ fn millis(us: u64) -> String {
     format!("{:.1} ms", us as f64 / 1000.0)
 }
 
-/// One line for each leg: `hushwire circuit list`.
+/// One line for each leg, numbered through all tunnels: `hushwire circuit list`. With several, a line for each tunnel before.
 pub fn list(tunnel: &EntryTunnel) -> String {
     let mut text = String::new();
-    for (place, leg) in tunnel.legs.iter().enumerate() {
-        let _ = writeln!(text, "{place}  {}", leg_text(leg));
+    let mut place = 0;
+    for one in tunnel.all() {
+        if !tunnel.others.is_empty() {
+            let _ = writeln!(text, "tunnel {}, {}", one.number, printable(&one.held));
+        }
+        for leg in &one.legs {
+            let _ = writeln!(text, "{place}  {}", leg_text(leg));
+            place += 1;
+        }
     }
     text
 }
 
-/// All that is known of one leg: `hushwire circuit show`.
+/// All that is known of one leg, by its number in the list: `hushwire circuit show`.
 pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
-    let leg = tunnel.legs.get(place)?;
+    let leg = tunnel.all().flat_map(|one| &one.legs).nth(place)?;
     let mut text = String::new();
     let _ = writeln!(text, "state         {}", printable(&leg.state));
     for (hop, name) in leg.path.iter().enumerate() {
@@ -98,7 +109,18 @@ mod tests {
         let waiting = Leg { state: "waiting".into(), ..Leg::default() };
         let refusal = Some("2 guards are needed".to_owned());
         let legs = vec![leg(0, 0.25), leg(1, 0.75), waiting];
-        EntryTunnel { tunnels: 2, session_up: true, rtt_us: Some(40_000), switches: 17, legs, refusal }
+        let (rtt_us, held) = (Some(40_000), "in use".to_owned());
+        EntryTunnel {
+            number: 0,
+            held,
+            tunnels: 2,
+            session_up: true,
+            rtt_us,
+            switches: 17,
+            legs,
+            refusal,
+            others: Vec::new(),
+        }
     }
 
     #[test]
@@ -121,5 +143,19 @@ mod tests {
             "{shown}"
         );
         assert_eq!(show(&tunnel, 3), None);
+    }
+
+    #[test]
+    fn legs_are_numbered_through_several_tunnels() {
+        let ready = EntryTunnel { number: 5, held: "ready".into(), legs: tunnel().legs[..2].to_vec(), ..tunnel() };
+        let several = EntryTunnel { others: vec![ready], ..tunnel() };
+        let listed = list(&several);
+        let lines: Vec<&str> = listed.lines().collect();
+        assert_eq!((lines[0], lines[4], lines.len()), ("tunnel 0, in use", "tunnel 5, ready", 7));
+        assert!(lines[5].starts_with("3  0 linked"), "{listed}");
+        assert!(show(&several, 4).is_some() && show(&several, 5).is_none());
+        let status = Status { links: Vec::new(), circuits: Some(several), ..full() };
+        let shown = screen(&status, false);
+        assert!(shown.contains("up, ready, round trip 40.0 ms, number 5"), "{shown}");
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct CircuitArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CircuitCommand {
-    /// One line for each leg of the tunnel
+    /// One line for each leg of each tunnel
     List(CircuitNode),
     /// All that is known of one leg
     Show(CircuitShow),

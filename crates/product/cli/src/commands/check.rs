@@ -121,9 +121,14 @@ fn entry_over_circuits(entry: &EntryNetwork, files: &entry_network::Files) -> St
         None => format!("drawn at the start, and written to {}", entry.guards_file.display()),
     };
     let exit = entry.exit.map_or("drawn".to_owned(), |exit| exit.to_string());
+    let tunnels = match (entry.tunnels, entry.isolates_clients) {
+        (1, false) => "one for all".to_owned(),
+        (kept, false) => format!("one for all, {} ready", kept - 1),
+        (kept, true) => format!("one for each client, {kept} ready"),
+    };
     format!(
         "  network   `{name}`, interval {interval}, with {relays} relays\n  paths     {legs} legs of {hops} hops\n  guards    \
-         {guards}\n  exit      {exit}\n"
+         {guards}\n  exit      {exit}\n  tunnels   {tunnels}\n"
     )
 }
 

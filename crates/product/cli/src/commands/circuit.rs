@@ -1,4 +1,4 @@
-//! `hushwire circuit`: the legs of an entry's tunnel, from the same answer as `hushwire status`.
+//! `hushwire circuit`: the legs of an entry's tunnels, from the same answer as `hushwire status`.
 
 use crate::args::circuit::{CircuitArgs, CircuitCommand, CircuitNode};
 use crate::commands::status;
@@ -18,8 +18,9 @@ pub(crate) fn run(args: &CircuitArgs) -> Outcome {
         CircuitCommand::Show(show) => {
             let tunnel = tunnel(&show.node)?;
             let shown = render::circuit_show(&tunnel, show.leg);
-            let (leg, Some(text)) = (tunnel.legs.get(show.leg), shown) else {
-                let sentence = format!("there is no leg {}; the tunnel has {}", show.leg, tunnel.legs.len());
+            let legs: Vec<_> = tunnel.all().flat_map(|one| &one.legs).collect();
+            let (leg, Some(text)) = (legs.get(show.leg), shown) else {
+                let sentence = format!("there is no leg {}; there are {}", show.leg, legs.len());
                 return Err(Failure::new(Code::Usage, sentence).remedy("`hushwire circuit list` shows them"));
             };
             if show.node.json { json(&leg)? } else { text }

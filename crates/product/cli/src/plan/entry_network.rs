@@ -96,6 +96,8 @@ pub(super) fn side(entry: &EntryNetwork) -> Result<BootSide, Failure> {
             Relaxation::SharedOperators => BootRelaxation::SharedOperators,
         },
         exit: entry.exit.map(|exit| exit.to_string()),
+        tunnels: entry.tunnels,
+        isolate_clients: entry.isolates_clients,
     }))
 }
 

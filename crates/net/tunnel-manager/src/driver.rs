@@ -1,0 +1,369 @@
+//! The task that drives all tunnels of a manager: one core, one socket, one loop.
+//!
+//! Each turn goes through the same things in the same order: what was ready and found no room, commands, packets that came,
+//! streams that have news, requests that can be answered now, and what is ready to leave. Each has a budget, so that none keeps
+//! the others waiting. Commands never wait for the network: what they begin leaves when there is room.
+
+use crate::bell::Bell;
+use crate::error::{Closed, StartError};
+use crate::manager::{KeepGuards, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelMgrConfig};
+use crate::queues::StreamQueues;
+use crate::request::Command;
+use crate::tunnels::Tunnels;
+use identity::{DoorKey, LinkSecret, NodeSecret};
+use link::{Now, Route};
+use os_net::clock;
+use os_net::readiness::Registered;
+use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
+use session::CongestionControl;
+use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side};
+use shaping::SlotLength;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+use tunnel_plan::Guards;
+use wire::flow::ResetReason;
+
+/// Commands of one turn.
+const COMMANDS_A_TURN: usize = 64;
+/// Receive calls of one turn.
+const RECEIVE_ROUNDS: usize = 4;
+/// Batches that leave in one turn.
+const SEND_ROUNDS: usize = 8;
+/// How long a manager that stops gives its farewells to leave.
+const FAREWELL: Duration = Duration::from_millis(100);
+/// Longest sleep.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// What a turn has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is more to do at once.
+    More,
+    /// Nothing to do until something happens.
+    Idle,
+    /// The manager has stopped.
+    Over,
+}
+
+/// The task's state.
+pub(crate) struct Driver {
+    node: ShapedNode<StreamQueues>,
+    socket: Registered<UdpSocket>,
+    buffers: RecvBuffers,
+    packet_bytes: usize,
+    commands: mpsc::Receiver<Command>,
+    bell: Arc<Bell>,
+    tunnels: Tunnels,
+    streams: u16,
+    keep_guards: Option<KeepGuards>,
+    /// A batch that the kernel had no room for, and where it goes.
+    stuck: Option<SocketAddr>,
+    out: Vec<u8>,
+    stop_at: Option<Instant>,
+    stopped: Vec<oneshot::Sender<()>>,
+    /// No handle is left that could send a command.
+    is_forsaken: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        mut config: TunnelMgrConfig,
+        commands: mpsc::Receiver<Command>,
+        sender: mpsc::WeakSender<Command>,
+    ) -> Result<Self, StartError> {
+        check("the number of ready tunnels", config.ready.into(), 1..=READY_MAX.into())?;
+        check("the number of streams", config.streams.into(), 1..=STREAMS_MAX.into())?;
+        let (least, most) = STREAM_BUFFER_BYTES;
+        check("the buffer of a stream", config.stream_buffer, least..=most)?;
+        let socket = UdpSocket::bind(config.bind)?;
+        let packet_bytes = config.document.charter().packet_size().packet();
+        let keep_guards = config.keep_guards.take();
+        let (streams, buffer, rules) = (config.streams, config.stream_buffer, config.rules);
+        let mut node = ShapedNode::new(node_config(config)?, now(), [], Box::new(None));
+        let bell = Arc::new(Bell::default());
+        node.attach_queues(now(), StreamQueues::new(streams, buffer, Arc::clone(&bell)));
+        Ok(Self {
+            node,
+            socket: Registered::from_udp(socket)?,
+            buffers: RecvBuffers::new(),
+            packet_bytes,
+            commands,
+            tunnels: Tunnels::new(sender, Arc::clone(&bell), rules),
+            bell,
+            streams,
+            keep_guards,
+            stuck: None,
+            out: Vec::new(),
+            stop_at: None,
+            stopped: Vec::new(),
+            is_forsaken: false,
+        })
+    }
+
+    /// Runs until the manager is stopped or nobody is left who could use it.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.turn() {
+                Ok(Turn::More) => tokio::task::yield_now().await,
+                Ok(Turn::Idle) => self.sleep().await,
+                Ok(Turn::Over) => break,
+                Err(error) => {
+                    warn!(%error, "the network socket of a tunnel manager failed");
+                    break;
+                }
+            }
+        }
+        if let Some(queues) = self.node.queues() {
+            queues.end_all(ResetReason::TunnelLost);
+        }
+        self.tunnels.close_all(Closed::Stopped);
+        for answer in self.stopped {
+            // Who asked may have gone.
+            let _ = answer.send(());
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<Turn> {
+        let mut has_more = self.send_stuck();
+        has_more |= self.take_commands();
+        has_more |= self.receive()?;
+        let time = now();
+        self.node.handle_timeout_if_due(time);
+        self.look_at_streams(time);
+        self.tunnels.answer(time.instant, &mut self.node);
+        has_more |= self.send();
+        self.drain_events();
+        Ok(match self.stop_at {
+            Some(at) if at <= time.instant => Turn::Over,
+            _ if has_more => Turn::More,
+            _ => Turn::Idle,
+        })
+    }
+
+    /// Cancel-safe are all that is waited for: readiness is remembered, and a command is received whole or not at all.
+    async fn sleep(&mut self) {
+        let time = Instant::now();
+        let queues = self.node.queues().and_then(|queues| queues.poll_timeout());
+        let due = [self.node.poll_timeout(), queues, self.tunnels.poll_timeout(), self.stop_at];
+        let until = due.into_iter().flatten().min().unwrap_or(time + SLEEP_MAX).min(time + SLEEP_MAX);
+        let is_stuck = self.stuck.is_some();
+        tokio::select! {
+            biased;
+            // Errors are the turn's to find.
+            _ = self.socket.writable(), if is_stuck => {}
+            command = self.commands.recv(), if !self.is_forsaken => match command {
+                Some(command) => self.obey(command),
+                None => self.is_forsaken = true,
+            },
+            _ = self.socket.readable() => {}
+            () = self.bell.rung() => {}
+            () = tokio::time::sleep_until(until.into()) => {}
+        }
+    }
+
+    /// True if there may be more.
+    fn take_commands(&mut self) -> bool {
+        for _ in 0..COMMANDS_A_TURN {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(command),
+                Err(mpsc::error::TryRecvError::Empty) => return false,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    self.is_forsaken = true;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn obey(&mut self, command: Command) {
+        let time = now();
+        match command {
+            Command::Get { parameters, until, answer } => {
+                self.tunnels.get(time, &mut self.node, &parameters, until, answer);
+            }
+            Command::Launch { parameters, until, answer } => {
+                self.tunnels.launch(time, &mut self.node, &parameters, until, answer);
+            }
+            Command::Retire { tunnel } => self.tunnels.retire(&mut self.node, tunnel),
+            Command::Connect { tunnel, destination, answer } => {
+                drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, destination, self.streams)));
+            }
+            Command::Describe { tunnel, answer } => drop(answer.send(self.node.tunnel_status(tunnel))),
+            Command::Summary { answer } => drop(answer.send(self.tunnels.summary(&mut self.node))),
+            Command::Stop { answer } => {
+                self.stopped.push(answer);
+                self.stop(time);
+            }
+        }
+    }
+
+    fn stop(&mut self, time: Now) {
+        if self.stop_at.is_none() {
+            self.tunnels.close_all(Closed::Stopped);
+            self.node.close(time);
+            self.stop_at = Some(time.instant + FAREWELL);
+        }
+    }
+
+    /// True if there may be more.
+    fn receive(&mut self) -> io::Result<bool> {
+        let time = now();
+        let mut packets = 0;
+        for round in 0..RECEIVE_ROUNDS {
+            let node = &mut self.node;
+            let take =
+                |from: SocketAddr, ce, packet: &mut [u8]| node.handle_packet(time, Route::from(from), ce, packet);
+            match self.socket.recv_batch(&mut self.buffers, take) {
+                Ok(count) => packets += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if round + 1 == RECEIVE_ROUNDS {
+                self.node.settle(time);
+                return Ok(true);
+            }
+        }
+        if packets > 0 {
+            self.node.settle(time);
+        }
+        Ok(false)
+    }
+
+    fn look_at_streams(&mut self, time: Now) {
+        let news = self.bell.take();
+        self.tunnels.handle_released(&mut self.node, &news.released);
+        if let Some(queues) = self.node.queues() {
+            for flow in news.flows {
+                queues.look_at(time.instant, flow);
+            }
+            queues.handle_timeout(time.instant);
+        }
+        self.node.handle_queues(time);
+        let open = self.node.queues().map_or(0, |queues| {
+            queues.free_closed();
+            queues.open_count()
+        });
+        if self.is_forsaken && open == 0 {
+            self.stop(time);
+        }
+    }
+
+    /// Sends what found no room before. True if it has some now.
+    fn send_stuck(&mut self) -> bool {
+        let Some(to) = self.stuck.take() else { return false };
+        self.send_batch(to)
+    }
+
+    /// Sends what is ready. True if there may be more.
+    fn send(&mut self) -> bool {
+        if self.stuck.is_some() {
+            return false;
+        }
+        for _ in 0..SEND_ROUNDS {
+            self.out.clear();
+            let Some(route) = self.node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return false };
+            if !self.send_batch(route.to) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.
+    fn send_batch(&mut self, to: SocketAddr) -> bool {
+        match self.socket.send_batch(to, &self.out, self.packet_bytes) {
+            Ok(sent) if sent.blocked => {
+                self.out.drain(..sent.packets * self.packet_bytes);
+                self.stuck = Some(to);
+                return false;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                debug!(%error, "a batch was not sent");
+                if let SendError::Unreachable(_) = error {
+                    let packets = self.out.len() / self.packet_bytes;
+                    self.node.handle_send_refused(now(), Route::from(to), packets as u64);
+                }
+            }
+        }
+        true
+    }
+
+    /// Keeps and logs what happened. No relay is named.
+    fn drain_events(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                NodeEvent::GuardsChanged(text) => {
+                    if let Some(keep) = &mut self.keep_guards {
+                        keep(&text);
+                    }
+                }
+                NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
+                NodeEvent::TunnelsFull => warn!("there are as many tunnels as there may be; no further one is made"),
+                NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
+                NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
+                event => debug!(?event, "links and tunnels"),
+            }
+        }
+    }
+}
+
+fn check(name: &'static str, value: usize, range: RangeInclusive<usize>) -> Result<(), StartError> {
+    let (lowest, highest) = range.clone().into_inner();
+    if range.contains(&value) { Ok(()) } else { Err(StartError::Range { name, lowest, highest }) }
+}
+
+fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
+    let network = config.document.network_id();
+    let legs = config.rules.legs();
+    let mut guards = match &config.guards {
+        Some(text) => Guards::parse(text, network)?,
+        None => Guards::new(network, legs)?,
+    };
+    guards.set_primaries(legs)?;
+    let packet_size = config.document.charter().packet_size();
+    let pool = PoolConfig { tunnels: config.ready, isolation: Isolation::Clients, ..PoolConfig::default() };
+    let circuits = CircuitsConfig {
+        document: config.document,
+        guards,
+        rules: config.rules,
+        exit: config.exit,
+        ipv4: config.bind.is_ipv4(),
+        pool,
+    };
+    Ok(NodeConfig {
+        side: Side::Circuits(Some(Box::new(circuits))),
+        mode: Mode::Off,
+        pacing: PacingConfig::Constant,
+        packet_size,
+        slot: SlotLength::DEFAULT,
+        // A client over circuits is nobody: the core makes its own keys, and knows its network from the document.
+        network_id: [0; 32],
+        node_secret: NodeSecret::from_seed(random()?),
+        link_secret: LinkSecret::from_bytes(random()?),
+        door_key: DoorKey::from_bytes(random()?),
+        session_timeout: config.session_timeout,
+        max_flows: config.streams,
+        congestion: CongestionControl::Bbr,
+        hops: None,
+        seed: random()?,
+    })
+}
+
+fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(bytes)
+}
+
+/// Both clocks.
+fn now() -> Now {
+    Now { instant: Instant::now(), unix_s: clock::unix_time().as_secs() }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+mod bell;
+mod client_tunnel;
+mod driver;
+mod engine;
+mod error;
+mod flow;
+mod manager;
+mod parameters;
+mod queues;
+mod request;
+mod stream;
+mod tunnels;
+
+pub use client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
+pub use error::{Closed, ConnectError, StartError, StreamError, TunnelError};
+pub use manager::{BuildError, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelBuilder, TunnelMgr, TunnelMgrConfig};
+pub use parameters::{DEADLINE, Isolation, IsolationToken, Purpose, TunnelParameters};
+pub use request::Summary;
+pub use stream::{FlowControl, TunnelStream};
+
+pub use identity::NodeId;
+pub use network_document::NetworkDocument;
+pub use tunnel_plan::{PathRules, Refusal, Relaxation, RulesError};
+pub use wire::flow::{Destination, ResetReason};

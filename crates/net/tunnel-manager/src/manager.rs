@@ -1,0 +1,265 @@
+//! The manager as a program sees it: a handle of the driver's task.
+
+use crate::client_tunnel::ClientTunnel;
+use crate::driver::Driver;
+use crate::engine::ask;
+use crate::error::{StartError, TunnelError};
+use crate::parameters::{Isolation, Purpose, TunnelParameters};
+use crate::request::{Command, Got, Summary};
+use identity::NodeId;
+use network_document::NetworkDocument;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tunnel_plan::{PathRules, Relaxation, RulesError};
+
+/// Commands that wait for the driver. More wait in the tasks that have them.
+const COMMANDS_MAX: usize = 256;
+/// Tunnels that a pool keeps ready at most.
+pub const READY_MAX: u8 = 8;
+/// Streams at a time, at most.
+pub const STREAMS_MAX: u16 = 4096;
+/// Bytes of one direction of a stream that wait in this process, least and most.
+pub const STREAM_BUFFER_BYTES: (usize, usize) = (16 * 1024, 16 << 20);
+
+/// Where a new text of the guards' file goes: see [`TunnelMgrConfig::keep_guards`].
+pub(crate) type KeepGuards = Box<dyn FnMut(&str) + Send>;
+
+/// What a manager is told at its start.
+pub struct TunnelMgrConfig {
+    /// The network.
+    pub document: NetworkDocument,
+    /// Hops, legs and what paths may share, of the tunnels that are kept ready. There are as many guards as legs.
+    pub rules: PathRules,
+    /// Tunnels that are kept ready beside those in use: 1 to [`READY_MAX`].
+    pub ready: u8,
+    /// The only exit that is used, if it is not left to chance.
+    pub exit: Option<NodeId>,
+    /// The text of the guards' file as it was kept last; none: guards are drawn.
+    pub guards: Option<String>,
+    /// Called with a new text of the guards' file. A program that loses it enters the network through other relays after each
+    /// start, which sooner or later is through a bad one. It runs in the driver's task, so it must not block for long.
+    pub keep_guards: Option<KeepGuards>,
+    /// The address of the socket. Guards are dialled at addresses of its family.
+    pub bind: SocketAddr,
+    /// How long a session outlives its legs.
+    pub session_timeout: Duration,
+    /// Streams at a time: 1 to [`STREAMS_MAX`].
+    pub streams: u16,
+    /// Bytes of one direction of a stream that wait in this process: within [`STREAM_BUFFER_BYTES`].
+    pub stream_buffer: usize,
+}
+
+impl TunnelMgrConfig {
+    /// Two legs of three hops, one tunnel ready, any exit, and a port of IPv4 that the system chooses.
+    ///
+    /// # Errors
+    /// Never: there are such tunnels.
+    pub fn new(document: NetworkDocument) -> Result<Self, RulesError> {
+        Ok(Self {
+            document,
+            rules: PathRules::new(3, 2)?,
+            ready: 1,
+            exit: None,
+            guards: None,
+            keep_guards: None,
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            session_timeout: Duration::from_secs(30),
+            streams: 256,
+            stream_buffer: 256 * 1024,
+        })
+    }
+}
+
+impl fmt::Debug for TunnelMgrConfig {
+    /// Guards are nobody else's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelMgrConfig")
+            .field("rules", &self.rules)
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps tunnels over a network and hands them out. Clones are handles of the same manager. It ends with its last handle, the
+/// last tunnel's and the last stream.
+#[derive(Clone)]
+pub struct TunnelMgr {
+    commands: mpsc::Sender<Command>,
+    rules: PathRules,
+}
+
+impl TunnelMgr {
+    /// Begins to dial guards and to fill the pool, in a task of the present tokio runtime, which needs its drivers of I/O and
+    /// time.
+    ///
+    /// # Errors
+    /// When the configuration is out of range, the guards' text cannot be read, or the system refuses a socket.
+    pub fn start(config: TunnelMgrConfig) -> Result<Self, StartError> {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let rules = config.rules;
+        let driver = Driver::new(config, received, commands.downgrade())?;
+        tokio::spawn(driver.run());
+        Ok(Self { commands, rules })
+    }
+
+    /// The tunnel of an isolation group: the one that it has, or one out of the pool. When none is ready it is waited for,
+    /// until the deadline: this never makes the manager build more than it does anyway, so that nobody who watches the network
+    /// learns when it is asked.
+    ///
+    /// # Errors
+    /// When none is ready in time, or there cannot be one.
+    pub async fn get(&self, parameters: TunnelParameters) -> Result<ClientTunnel, TunnelError> {
+        let until = Instant::now() + parameters.deadline;
+        let got = self.ask(|answer| Command::Get { parameters, until: Some(until), answer }).await?;
+        got.ok_or(TunnelError::Deadline(parameters.deadline))
+    }
+
+    /// The same without waiting: none, if none is ready.
+    ///
+    /// # Errors
+    /// When there cannot be one.
+    pub async fn try_get(&self, parameters: TunnelParameters) -> Result<Option<ClientTunnel>, TunnelError> {
+        self.ask(|answer| Command::Get { parameters, until: None, answer }).await
+    }
+
+    /// Builds a tunnel now, of any rules. If its isolation group has another one, that is retired.
+    ///
+    /// # Errors
+    /// When it is not up at the deadline, or there cannot be such a tunnel.
+    pub async fn launch(&self, parameters: TunnelParameters) -> Result<ClientTunnel, TunnelError> {
+        let until = Instant::now() + parameters.deadline;
+        let got = self.ask(|answer| Command::Launch { parameters, until, answer }).await?;
+        got.ok_or(TunnelError::Deadline(parameters.deadline))
+    }
+
+    /// Begins to say what tunnel to build.
+    pub fn builder(&self) -> TunnelBuilder {
+        let rules = self.rules;
+        TunnelBuilder {
+            manager: self.clone(),
+            hops: rules.hops(),
+            legs: rules.legs(),
+            relaxation: rules.relaxation(),
+            parameters: TunnelParameters::default(),
+        }
+    }
+
+    /// Gives a tunnel no new streams. Those that it has go on until they end, then it ends as well. Who asks for a tunnel of its
+    /// group next gets another one.
+    pub async fn retire_tunnel(&self, tunnel: &ClientTunnel) {
+        // A manager that has stopped has retired all of them.
+        let _ = self.commands.send(Command::Retire { tunnel: tunnel.engine.id() }).await;
+    }
+
+    /// What the manager keeps, in counts.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn summary(&self) -> Result<Summary, TunnelError> {
+        ask(&self.commands, |answer| Command::Summary { answer }).await.ok_or(TunnelError::Stopped)
+    }
+
+    /// Ends all tunnels, and waits until exits have been told.
+    pub async fn stop(&self) {
+        let _ = ask(&self.commands, |answer| Command::Stop { answer }).await;
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Got>) -> Command,
+    ) -> Result<Option<ClientTunnel>, TunnelError> {
+        let got = ask(&self.commands, command).await.unwrap_or(Err(TunnelError::Stopped))?;
+        Ok(got.map(|engine| ClientTunnel { engine }))
+    }
+}
+
+impl fmt::Debug for TunnelMgr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TunnelMgr(..)")
+    }
+}
+
+/// Says step by step what tunnel to build, beginning with the manager's own rules.
+#[derive(Debug, Clone)]
+pub struct TunnelBuilder {
+    manager: TunnelMgr,
+    hops: u8,
+    legs: u8,
+    relaxation: Relaxation,
+    parameters: TunnelParameters,
+}
+
+impl TunnelBuilder {
+    /// Hops of each path.
+    #[must_use]
+    pub fn hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
+        self
+    }
+
+    /// Number of paths, at most as many as the manager has guards for.
+    #[must_use]
+    pub fn legs(mut self, legs: u8) -> Self {
+        self.legs = legs;
+        self
+    }
+
+    /// What paths may share.
+    #[must_use]
+    pub fn relaxed(mut self, relaxation: Relaxation) -> Self {
+        self.relaxation = relaxation;
+        self
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(mut self, purpose: Purpose) -> Self {
+        self.parameters.purpose = purpose;
+        self
+    }
+
+    /// With whom it is shared.
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.parameters.isolation = isolation;
+        self
+    }
+
+    /// How long is waited for it.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.parameters.deadline = deadline;
+        self
+    }
+
+    /// What has been said so far, for [`TunnelMgr::get`] or [`TunnelMgr::launch`].
+    ///
+    /// # Errors
+    /// When no tunnel has such paths.
+    pub fn parameters(&self) -> Result<TunnelParameters, RulesError> {
+        let rules = PathRules::new(self.hops, self.legs)?.relaxed(self.relaxation);
+        Ok(TunnelParameters { rules: Some(rules), ..self.parameters })
+    }
+
+    /// Builds it now.
+    ///
+    /// # Errors
+    /// As [`TunnelMgr::launch`]; and when no tunnel has such paths.
+    pub async fn build(self) -> Result<ClientTunnel, BuildError> {
+        let parameters = self.parameters()?;
+        Ok(self.manager.launch(parameters).await?)
+    }
+}
+
+/// A tunnel could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// No tunnel has such paths.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// There is none now.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+}

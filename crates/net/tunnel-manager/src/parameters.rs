@@ -1,0 +1,68 @@
+//! What is asked of a tunnel.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tunnel_plan::PathRules;
+
+/// How long is waited for a tunnel, if nothing else is said.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What tunnels are for. Streams of two purposes never share one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// Streams of an application's user.
+    #[default]
+    Streams,
+    /// Streams of the program itself, such as looking for a newer version. Nobody who sees both at an exit is to connect the two.
+    Own,
+}
+
+/// A name for what may share a tunnel. Two that were made apart are never equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IsolationToken(u64);
+
+impl IsolationToken {
+    /// A new one.
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for IsolationToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// With whom a tunnel is shared. Streams of different isolation never share one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isolation {
+    /// With all that ask for the same purpose and for no isolation.
+    #[default]
+    Shared,
+    /// With all that have the same token.
+    By(IsolationToken),
+    /// With nobody: each request gets a tunnel of its own, which is retired when its last handle is dropped.
+    Alone,
+}
+
+/// What is asked of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelParameters {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Hops, number of legs, and what paths may share; none: as the manager's pool has them.
+    pub rules: Option<PathRules>,
+    /// With whom it is shared.
+    pub isolation: Isolation,
+    /// How long is waited for it.
+    pub deadline: Duration,
+}
+
+impl Default for TunnelParameters {
+    /// One of the pool's, shared with all that ask for the same, within [`DEADLINE`].
+    fn default() -> Self {
+        Self { purpose: Purpose::default(), rules: None, isolation: Isolation::default(), deadline: DEADLINE }
+    }
+}

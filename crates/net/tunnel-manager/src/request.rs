@@ -1,0 +1,49 @@
+//! What handles ask of the driver.
+
+use crate::engine::Engine;
+use crate::error::{ConnectError, TunnelError};
+use crate::parameters::TunnelParameters;
+use crate::stream::TunnelStream;
+use shaped_node::{TunnelId, TunnelStatus};
+use std::time::Instant;
+use tokio::sync::oneshot;
+use tunnel_plan::Refusal;
+use wire::flow::Destination;
+
+/// The answer to a request for a tunnel. `None`: none is ready, and it was not to be waited for.
+pub(crate) type Got = Result<Option<Engine>, TunnelError>;
+
+/// One thing to be done. None of them waits for room on the network.
+pub(crate) enum Command {
+    /// A tunnel of the pool, or the one that the isolation group has; waited for until then.
+    Get { parameters: TunnelParameters, until: Option<Instant>, answer: oneshot::Sender<Got> },
+    /// A tunnel that is built now.
+    Launch { parameters: TunnelParameters, until: Instant, answer: oneshot::Sender<Got> },
+    /// No new streams for this tunnel.
+    Retire { tunnel: TunnelId },
+    /// A stream. One whose asker has gone is dropped on its way, and so given up.
+    Connect { tunnel: TunnelId, destination: Destination, answer: oneshot::Sender<Result<TunnelStream, ConnectError>> },
+    /// What is known of a tunnel.
+    Describe { tunnel: TunnelId, answer: oneshot::Sender<Option<TunnelStatus>> },
+    /// What is known of all.
+    Summary { answer: oneshot::Sender<Summary> },
+    /// Everything ends.
+    Stop { answer: oneshot::Sender<()> },
+}
+
+/// What a manager keeps, in counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Tunnels that wait for somebody to ask for them, with a session that is up.
+    pub ready: usize,
+    /// Tunnels that somebody has.
+    pub in_use: usize,
+    /// Tunnels that only finish their streams.
+    pub retired: usize,
+    /// Tunnels that are being built, or built again.
+    pub building: usize,
+    /// Streams that are not over on both sides.
+    pub streams: usize,
+    /// Why a path is missing, if one is.
+    pub refusal: Option<Refusal>,
+}
