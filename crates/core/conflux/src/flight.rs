@@ -77,7 +77,9 @@ pub(crate) struct Flight {
     first_sent_at: Option<Instant>,
     rtt: Option<Duration>,
     app_limited_until: u64,
-    /// Since when feedback is waited for.
+    /// Count of the newest cell that feedback is waited for; 0: of none.
+    waited_up_to: u64,
+    /// Since when.
     waiting_since: Option<Instant>,
 }
 
@@ -93,6 +95,7 @@ impl Flight {
             first_sent_at: None,
             rtt: None,
             app_limited_until: 0,
+            waited_up_to: 0,
             waiting_since: None,
         }
     }
@@ -125,7 +128,13 @@ impl Flight {
         self.app_limited_until = self.figures.received + self.figures.in_flight.max(1);
     }
 
-    /// A cell leaves; `count` is 1 for the layer number 0 and grows with each cell.
+    /// Feedback about all that was sent is waited for, cover cells included.
+    pub(crate) fn await_feedback(&mut self, now: Instant) {
+        self.waited_up_to = self.newest;
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// A cell leaves; `count` is 1 for the layer number 0 and grows with each cell. Feedback about a data cell is waited for.
     pub(crate) fn note_sent(&mut self, now: Instant, count: u64, is_data: bool) {
         self.base.get_or_insert(count);
         self.newest = self.newest.max(count);
@@ -138,7 +147,7 @@ impl Flight {
         if is_data {
             self.figures.data_sent += 1;
             self.figures.in_flight += 1;
-            self.waiting_since.get_or_insert(now);
+            self.await_feedback(now);
         }
         if self.records.len() >= FLIGHT_CELLS_MAX
             && let Some(forgotten) = self.records.pop_front()
@@ -174,7 +183,7 @@ impl Flight {
             return None;
         }
         let newest = self.forget_up_to(highest);
-        self.waiting_since = (self.figures.in_flight > 0).then_some(now);
+        self.waiting_since = (self.waited_up_to > highest).then_some(now);
         let mut progress = Progress { delivered, lost: newly_lost, rtt: None, rate: None, delivered_at_send: 0 };
         if let Some(record) = newest {
             progress.rtt = self.sample_rtt(now, record, feedback).filter(|_| on_itself);
@@ -224,6 +233,7 @@ impl Flight {
             record.is_data = false;
         }
         self.figures.in_flight = 0;
+        self.waited_up_to = 0;
         self.waiting_since = None;
     }
 }
@@ -301,6 +311,22 @@ mod tests {
         flight.note_sent(now, 11, true);
         let progress = flight.handle_feedback(now + MS, feedback(8, 8, 0), true).expect("something new");
         assert_eq!((progress.delivered, flight.figures.in_flight), (8, 1));
+    }
+
+    #[test]
+    fn cover_cells_are_waited_for_where_that_is_said() {
+        let now = crate::origin();
+        let mut flight = Flight::new();
+        flight.note_sent(now, 1, false);
+        assert_eq!(flight.waiting_since(), None);
+        flight.await_feedback(now + MS);
+        flight.note_sent(now + 2 * MS, 2, false);
+        flight.await_feedback(now + 2 * MS);
+        assert_eq!(flight.waiting_since(), Some(now + MS));
+        flight.handle_feedback(now + 5 * MS, feedback(1, 1, 0), true);
+        assert_eq!(flight.waiting_since(), Some(now + 5 * MS), "one is still on its way");
+        flight.handle_feedback(now + 6 * MS, feedback(2, 2, 0), true);
+        assert_eq!(flight.waiting_since(), None);
     }
 
     #[test]

@@ -125,7 +125,12 @@ impl<K> Tunnel<K> {
     /// `message` is overwritten. None if there is no such leg.
     pub fn own_header(&mut self, now: Instant, leg: LegId, number: u64, message: &mut Vec<u8>) -> Option<LegHeader> {
         message.clear();
-        self.members.get_mut(&leg)?.core_mut().flight.note_sent(now, number.saturating_add(1), false);
+        let flight = &mut self.members.get_mut(&leg)?.core_mut().flight;
+        flight.note_sent(now, number.saturating_add(1), false);
+        if self.config.pace == Pace::Slots {
+            // Whether a leg answers must not be a question that only data asks.
+            flight.await_feedback(now);
+        }
         if let Some(due) = self.take_message(now, leg) {
             due.encode(message);
         }
@@ -175,8 +180,12 @@ impl<K> Tunnel<K> {
     }
 
     /// The leg that a cell's feedback is about: its own if that is half due, so that round trips are measured on one leg; else
-    /// one whose feedback is due; else all in turn, so that none waits for debt.
+    /// one whose feedback is due; else all in turn, so that none waits for debt. With slots it is its own: each leg has cells
+    /// all the time, and what was told of a leg would otherwise follow from where data went.
     fn subject(&self, now: Instant, leg: LegId) -> LegId {
+        if self.config.pace == Pace::Slots {
+            return leg;
+        }
         let is_due = |core: &Core<K>| core.intake.owed_at().is_some_and(|at| at <= now);
         let own = self.members.get(&leg).map(Member::core);
         if own.is_some_and(|core| core.intake.debt() >= DEBT_CELLS / 2 || is_due(core)) {
