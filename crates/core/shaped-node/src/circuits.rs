@@ -1,6 +1,6 @@
-//! A tunnel over circuits, at the entry: links to guards, circuits that are built and kept, and the session over them.
+//! Tunnels over circuits, at the entry: links to guards, circuits that are built and kept, and the sessions over them.
 //!
-//! One tunnel at a time. It has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
+//! All tunnels share the links and the guards. Each has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
 //! and begins again when it loses what it had. Everything happens by timers and by what comes, never by what flows want.
 
 mod build;
@@ -18,7 +18,6 @@ pub(crate) use receive::Took;
 pub use status::{CircuitsStatus, LegStatus};
 pub(crate) use transmit::Outlet;
 
-use crate::flow::Owner;
 use crate::node::NodeEvent;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
@@ -47,8 +46,8 @@ const TUNNEL_RETRY: Duration = Duration::from_secs(1);
 /// How often the guards are looked through for those whose time is over.
 const GUARDS_LOOK: Duration = Duration::from_secs(24 * 3600);
 
-/// Whose flows they are. They wait for the next tunnel, so all have one name.
-pub(crate) const OWNER: Owner = Owner::Tunnel(0);
+/// The tunnel of flows that ask for no other. They wait for its next session, so the name stays.
+pub(crate) const COMMON: u64 = 0;
 
 /// What an entry over circuits is told at its start.
 #[derive(Debug)]
@@ -119,32 +118,23 @@ struct Ending {
     circuit: onion::Circuit,
 }
 
-/// Everything of an entry over circuits but its endpoint and its flows.
-pub(crate) struct Circuits {
+/// What all tunnels of an entry share.
+struct Shared {
     document: NetworkDocument,
     relays: Relays,
-    rules: PathRules,
     only_exit: Option<NodeId>,
     ipv4: bool,
     guards: Guards,
     session: SessionSetting,
     rng: ChaCha20Rng,
     links: BTreeMap<LinkId, GuardLink>,
-    places: Vec<Place>,
-    /// Where the present tunnel leads.
-    exit: Option<NodeId>,
-    joined: Option<Joined>,
-    routes: BTreeMap<(LinkId, CircuitId), LegId>,
+    /// The tunnel that a circuit is a leg of, by its number.
+    carriers: BTreeMap<(LinkId, CircuitId), u64>,
     ending: VecDeque<Ending>,
     avoided: BTreeMap<NodeId, Instant>,
     newest_circuit: u32,
     refusal: Option<Refusal>,
     look_at: Instant,
-    next_loss_look: Instant,
-    tunnels: u64,
-    /// The leg of the newest data cell, and how often that was another one than before.
-    last_leg: Option<LegId>,
-    switches: u64,
     session_failures: u64,
     stopping: bool,
     /// Bytes of a cell's region.
@@ -154,70 +144,115 @@ pub(crate) struct Circuits {
     events: Vec<NodeEvent>,
 }
 
+/// One tunnel: the places of its legs, and what they have come to. It begins again when it loses that.
+struct CircuitTunnel {
+    number: u64,
+    rules: PathRules,
+    places: Vec<Place>,
+    /// Where it leads at present.
+    exit: Option<NodeId>,
+    joined: Option<Joined>,
+    routes: BTreeMap<(LinkId, CircuitId), LegId>,
+    next_loss_look: Instant,
+    /// How often it was made.
+    made: u64,
+    /// The leg of the newest data cell, and how often that was another one than before.
+    last_leg: Option<LegId>,
+    switches: u64,
+}
+
+impl CircuitTunnel {
+    fn new(now: Instant, number: u64, rules: PathRules) -> Self {
+        let place = || Place { stage: Stage::at(now), failures: 0 };
+        Self {
+            number,
+            rules,
+            places: std::iter::repeat_with(place).take(usize::from(rules.legs())).collect(),
+            exit: None,
+            joined: None,
+            routes: BTreeMap::new(),
+            next_loss_look: now,
+            made: 0,
+            last_leg: None,
+            switches: 0,
+        }
+    }
+
+    fn session_mut(&mut self) -> Option<&mut crate::tunnel::Tunnel> {
+        self.joined.as_mut()?.tunnel.as_mut()
+    }
+}
+
+/// Everything of an entry over circuits but its endpoint and its flows.
+pub(crate) struct Circuits {
+    shared: Shared,
+    /// By number.
+    tunnels: BTreeMap<u64, CircuitTunnel>,
+}
+
 impl Circuits {
     /// Nothing is dialled before [`Circuits::advance`].
     pub(crate) fn new(now: Now, config: CircuitsConfig, session: SessionSetting, seed: [u8; 32]) -> Self {
         let CircuitsConfig { document, guards, rules, exit, ipv4 } = config;
         let region = document.charter().packet_size().region();
-        let place = || Place { stage: Stage::at(now.instant), failures: 0 };
-        let mut circuits = Self {
+        let mut shared = Shared {
             relays: Relays::new(&document),
             document,
-            rules,
             only_exit: exit,
             ipv4,
             guards,
             session,
             rng: ChaCha20Rng::from_seed(seed),
             links: BTreeMap::new(),
-            places: std::iter::repeat_with(place).take(usize::from(rules.legs())).collect(),
-            exit: None,
-            joined: None,
-            routes: BTreeMap::new(),
+            carriers: BTreeMap::new(),
             ending: VecDeque::new(),
             avoided: BTreeMap::new(),
             newest_circuit: 0,
             refusal: None,
             look_at: now.instant,
-            next_loss_look: now.instant,
-            tunnels: 0,
-            last_leg: None,
-            switches: 0,
             session_failures: 0,
             stopping: false,
             region,
             body: Vec::new(),
             events: Vec::new(),
         };
-        circuits.look_through_guards(now);
-        circuits
+        shared.look_through_guards(now);
+        let common = CircuitTunnel::new(now.instant, COMMON, rules);
+        Self { shared, tunnels: BTreeMap::from([(COMMON, common)]) }
     }
 
     /// What the caller may want to log or store, oldest first. There are a few for each call.
     pub(crate) fn take_events(&mut self) -> Vec<NodeEvent> {
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.shared.events)
     }
 
-    /// The session and its flows, if there is a session.
-    pub(crate) fn tunnel_mut(&mut self) -> Option<&mut crate::tunnel::Tunnel> {
-        self.joined.as_mut()?.tunnel.as_mut()
+    /// The session and its flows of one tunnel, if it has a session.
+    pub(crate) fn tunnel_mut(&mut self, number: u64) -> Option<&mut crate::tunnel::Tunnel> {
+        self.tunnels.get_mut(&number)?.session_mut()
+    }
+
+    /// All that have a session.
+    pub(crate) fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
+        self.tunnels.values_mut().filter_map(CircuitTunnel::session_mut)
     }
 
     /// The session has been closed: nothing is built any more.
     pub(crate) fn stop(&mut self) {
-        self.stopping = true;
+        self.shared.stopping = true;
     }
 
     /// Links to guards.
     pub(crate) fn links(&self) -> impl Iterator<Item = &LinkId> {
-        self.links.keys()
+        self.shared.links.keys()
     }
 
     /// Sessions that could not be made.
     pub(crate) fn session_failures(&self) -> u64 {
-        self.session_failures
+        self.shared.session_failures
     }
+}
 
+impl Shared {
     fn look_through_guards(&mut self, now: Now) {
         self.look_at = now.instant + GUARDS_LOOK;
         if self.guards.handle_relays(now.unix_s, &self.relays, &mut self.rng) {

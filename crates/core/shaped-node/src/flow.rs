@@ -12,7 +12,7 @@ use wire::local::QueueRef;
 pub(crate) enum Owner {
     /// A link to the other node of a pair.
     Link(LinkId),
-    /// A tunnel over circuits, by its number. An entry has one at a time, which is always number 0.
+    /// A tunnel over circuits, by its number.
     Tunnel(u64),
 }
 

@@ -426,7 +426,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// All tunnels that there are.
     fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut Tunnel> {
         let pairs = self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel));
-        pairs.chain(self.circuits.as_mut().and_then(Circuits::tunnel_mut))
+        pairs.chain(self.circuits.iter_mut().flat_map(Circuits::tunnels_mut))
     }
 
     pub(crate) fn with_tunnel_of<T>(
@@ -436,7 +436,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     ) -> Option<T> {
         let tunnel = match self.near.table.at(index)?.owner {
             Owner::Link(link) => &mut self.peers.get_mut(&link)?.direct.as_mut()?.tunnel,
-            Owner::Tunnel(_) => self.circuits.as_mut()?.tunnel_mut()?,
+            Owner::Tunnel(number) => self.circuits.as_mut()?.tunnel_mut(number)?,
         };
         Some(act(tunnel, &mut self.near))
     }

@@ -138,7 +138,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             counters: self.counter_map(),
             session_memory_max: memory.sum(),
             last_minute: shaped.then(|| self.near.minute.status()),
-            circuits: self.circuits.as_ref().map(Circuits::status),
+            circuits: self.circuits.as_ref().and_then(Circuits::status),
         }
     }
 

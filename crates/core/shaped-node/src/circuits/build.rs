@@ -1,7 +1,7 @@
 //! Circuits in the making: hop by hop, then into the tunnel.
 
 use super::joined::Joined;
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Shared, Stage};
 use link::Now;
 use onion::{CircuitEvent, Features, Position};
 use std::time::{Duration, Instant};
@@ -19,20 +19,20 @@ enum Step {
     Failed(usize),
 }
 
-impl Circuits {
+impl CircuitTunnel {
     /// Goes on with each circuit that is being built.
-    pub(super) fn follow_builds(&mut self, now: Now) {
+    pub(super) fn follow_builds(&mut self, shared: &mut Shared, now: Now) {
         for number in 0..self.places.len() {
             // A hop each time; there are at most three.
-            while let Step::Grown(hops) = self.step(now, number) {
-                if !self.extend(now, number, hops) {
+            while let Step::Grown(hops) = self.step(shared, now, number) {
+                if !self.extend(shared, now, number, hops) {
                     break;
                 }
             }
         }
     }
 
-    fn step(&mut self, now: Now, number: usize) -> Step {
+    fn step(&mut self, shared: &mut Shared, now: Now, number: usize) -> Step {
         let Stage::Building { circuit, since, .. } = &mut self.places[number].stage else { return Step::Pending };
         let circuit = &mut circuit.circuit_mut().circuit;
         let built = |circuit: &onion::Circuit| circuit.path().count();
@@ -46,59 +46,59 @@ impl Circuits {
             None => Step::Pending,
         };
         if let Step::Failed(built) = step {
-            self.fail_build(now, number, built);
+            self.fail_build(shared, now, number, built);
         }
         step
     }
 
     /// Asks for the next hop, or puts the circuit into the tunnel if it has all. False when there is nothing more to do.
-    fn extend(&mut self, now: Now, number: usize, hops: usize) -> bool {
+    fn extend(&mut self, shared: &mut Shared, now: Now, number: usize, hops: usize) -> bool {
         let Stage::Building { path, circuit, .. } = &mut self.places[number].stage else { return false };
         let Some(next) = path.hops().get(hops) else {
-            self.join(now, number);
+            self.join(shared, now, number);
             return false;
         };
-        let spec = self.document.spec(next);
+        let spec = shared.document.spec(next);
         let asked = spec.is_some_and(|spec| circuit.circuit_mut().circuit.extend(now.instant, spec).is_ok());
         if !asked {
-            self.fail_build(now, number, hops);
+            self.fail_build(shared, now, number, hops);
         }
         asked
     }
 
     /// A hop does not come. A guard is told so from its set; another relay is avoided. While the tunnel has no leg, an exit that
     /// nobody has reached may be the one to avoid; later it is the relay before it that is in doubt.
-    fn fail_build(&mut self, now: Now, number: usize, built: usize) {
+    fn fail_build(&mut self, shared: &mut Shared, now: Now, number: usize, built: usize) {
         let Stage::Building { path, .. } = &self.places[number].stage else { return };
         let path = path.clone();
-        self.vacate(now.instant, number, false);
-        self.fail(now.instant, number);
+        self.vacate(shared, now.instant, number, false);
+        self.fail(shared, now.instant, number);
         let is_exit = built + 1 >= path.hops().len();
         let has_legs = self.joined.as_ref().is_some_and(|joined| joined.legs.legs().count() > 0);
         let suspect = if is_exit && has_legs { path.middle() } else { path.hops().get(built).copied() };
         match suspect {
-            Some(relay) if relay == path.first() => self.guards.handle_failed(now.unix_s, &relay, &mut self.rng),
-            Some(relay) => self.avoid(now.instant, relay),
+            Some(relay) if relay == path.first() => shared.guards.handle_failed(now.unix_s, &relay, &mut shared.rng),
+            Some(relay) => shared.avoid(now.instant, relay),
             None => {}
         }
-        if is_exit && self.joined.is_none() && self.only_exit.is_none() && path.hops().len() > 1 {
-            self.leave_exit(now.instant);
+        if is_exit && self.joined.is_none() && shared.only_exit.is_none() && path.hops().len() > 1 {
+            self.leave_exit(shared, now.instant);
         }
     }
 
     /// All places begin again, so that another exit can be drawn for all.
-    fn leave_exit(&mut self, now: Instant) {
+    fn leave_exit(&mut self, shared: &mut Shared, now: Instant) {
         for number in 0..self.places.len() {
             if !matches!(self.places[number].stage, Stage::Waiting { .. }) {
-                self.vacate(now, number, false);
-                self.fail(now, number);
+                self.vacate(shared, now, number, false);
+                self.fail(shared, now, number);
             }
         }
         self.exit = None;
     }
 
     /// The circuit has all its hops and becomes a leg.
-    fn join(&mut self, now: Now, number: usize) {
+    fn join(&mut self, shared: &mut Shared, now: Now, number: usize) {
         let stage = std::mem::replace(&mut self.places[number].stage, Stage::at(now.instant));
         let Stage::Building { path, link, circuit, .. } = stage else { return };
         let onion = &circuit.circuit().circuit;
@@ -106,38 +106,39 @@ impl Circuits {
         let links = position.and_then(|last| onion.hop(last)).is_some_and(|hop| hop.features.has(Features::LINKING));
         if !links {
             // A relay that the document calls an exit and that joins nothing: an older version.
-            self.avoid(now.instant, path.exit());
-            self.end_circuit(now.instant, link, circuit.into_circuit().circuit);
-            return self.fail(now.instant, number);
+            shared.avoid(now.instant, path.exit());
+            shared.end_circuit(now.instant, link, circuit.into_circuit().circuit);
+            return self.fail(shared, now.instant, number);
         }
         let id = onion.id();
         let built = match circuit.into_built(path.hops().to_vec()) {
             Ok(built) => built,
             Err((building, _)) => {
-                self.end_circuit(now.instant, link, building.into_circuit().circuit);
-                return self.fail(now.instant, number);
+                shared.end_circuit(now.instant, link, building.into_circuit().circuit);
+                return self.fail(shared, now.instant, number);
             }
         };
         if self.joined.is_none() {
-            self.joined = Some(self.new_tunnel(now, path.exit()));
+            self.joined = Some(self.new_tunnel(shared, now, path.exit()));
         }
         let Some(joined) = &mut self.joined else { return };
         match joined.legs.add_leg(now.instant, built) {
             Ok(leg) => {
                 self.routes.insert((link, id), leg);
+                shared.carriers.insert((link, id), self.number);
                 let since = now.instant;
                 self.places[number].stage = Stage::Joined { path, link, leg, since, silent_since: None };
             }
             Err((built, _)) => {
-                self.end_circuit(now.instant, link, built.into_circuit().circuit);
-                self.fail(now.instant, number);
+                shared.end_circuit(now.instant, link, built.into_circuit().circuit);
+                self.fail(shared, now.instant, number);
             }
         }
     }
 
-    fn new_tunnel(&mut self, now: Now, exit: identity::NodeId) -> Joined {
-        let (nonce, random) = (self.random(), self.random());
-        self.tunnels += 1;
-        Joined::new(now.instant, exit, self.rules, self.session.timeout, nonce, random)
+    fn new_tunnel(&mut self, shared: &mut Shared, now: Now, exit: identity::NodeId) -> Joined {
+        let (nonce, random) = (shared.random(), shared.random());
+        self.made += 1;
+        Joined::new(now.instant, exit, self.rules, shared.session.timeout, nonce, random)
     }
 }

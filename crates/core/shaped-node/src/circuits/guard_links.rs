@@ -1,6 +1,6 @@
 //! Links to guards: dialled when a path needs one, given up when another guard takes its place.
 
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::node::NodeEvent;
 use identity::NodeId;
 use link::{Endpoint, LinkEvent, LinkId, Now, Peer};
@@ -23,7 +23,7 @@ pub(super) struct GuardLink {
     pub(super) silent_since: Option<Instant>,
 }
 
-impl Circuits {
+impl Shared {
     /// When another guard is looked for in place of one that is silent.
     pub(super) fn patience_ends(&self, guard: &GuardLink) -> Option<Instant> {
         let patience = if self.is_outage() { OUTAGE_PATIENCE } else { GUARD_PATIENCE };
@@ -60,40 +60,42 @@ impl Circuits {
         self.links.insert(link, guard);
         Some(link)
     }
+}
 
+impl Circuits {
     pub(crate) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
         match event {
             LinkEvent::Up { link, rtt, fresh, .. } | LinkEvent::Replaced { link, rtt, fresh, .. } => {
                 self.handle_up(now, link, rtt, fresh);
-                self.events.push(NodeEvent::LinkUp(link, rtt));
+                self.shared.events.push(NodeEvent::LinkUp(link, rtt));
             }
             LinkEvent::Quiet { link } => {
-                if let Some(guard) = self.links.get_mut(&link) {
+                if let Some(guard) = self.shared.links.get_mut(&link) {
                     guard.silent_since = Some(now.instant);
                 }
                 self.ask_others(now.instant, link);
-                self.events.push(NodeEvent::LinkQuiet(link));
+                self.shared.events.push(NodeEvent::LinkQuiet(link));
             }
             LinkEvent::Back { link } => {
                 self.hear_again(now.instant, link);
-                self.events.push(NodeEvent::LinkBack(link));
+                self.shared.events.push(NodeEvent::LinkBack(link));
             }
             LinkEvent::Down { link, .. } => {
-                if let Some(guard) = self.links.get_mut(&link) {
+                if let Some(guard) = self.shared.links.get_mut(&link) {
                     (guard.up, guard.silent_since) = (false, Some(now.instant));
                 }
                 self.lose_circuits(now.instant, link);
-                self.events.push(NodeEvent::LinkDown(link));
+                self.shared.events.push(NodeEvent::LinkDown(link));
             }
             LinkEvent::Report { link, figures } => {
-                if let Some(guard) = self.links.get_mut(&link) {
+                if let Some(guard) = self.shared.links.get_mut(&link) {
                     guard.loss_per_mille = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
                 }
             }
-            LinkEvent::WrongVersion { link, .. } => self.events.push(NodeEvent::PeerIncompatible(link)),
+            LinkEvent::WrongVersion { link, .. } => self.shared.events.push(NodeEvent::PeerIncompatible(link)),
             // That a guard does not answer has its own consequences here.
             LinkEvent::Unanswered { .. } => {}
-            LinkEvent::Hopped { link, index, cause } => self.events.push(NodeEvent::Hopped(link, index, cause)),
+            LinkEvent::Hopped { link, index, cause } => self.shared.events.push(NodeEvent::Hopped(link, index, cause)),
             // An entry has no door, and its link key is its own.
             LinkEvent::AcceptedEphemeral { .. } | LinkEvent::SameKeyElsewhere { .. } => {}
             LinkEvent::Rekeyed { .. } | LinkEvent::PeerAddressChanged { .. } => {}
@@ -103,17 +105,17 @@ impl Circuits {
     /// Keys are agreed. `fresh`: with another process than before, which has none of the circuits.
     fn handle_up(&mut self, now: Now, link: LinkId, rtt: Duration, fresh: bool) {
         self.hear_again(now.instant, link);
-        let Some(guard) = self.links.get_mut(&link) else { return };
+        let Some(guard) = self.shared.links.get_mut(&link) else { return };
         (guard.up, guard.rtt, guard.silent_since) = (true, rtt, None);
         let node = guard.node;
-        if self.guards.handle_answered(now.unix_s, &node, &mut self.rng) {
-            self.store_guards();
+        if self.shared.guards.handle_answered(now.unix_s, &node, &mut self.shared.rng) {
+            self.shared.store_guards();
         }
         if fresh {
             self.lose_circuits(now.instant, link);
         }
         // A place that had found no guard may find this one.
-        for place in &mut self.places {
+        for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
                 *until = now.instant.min(*until);
             }
@@ -122,10 +124,12 @@ impl Circuits {
 
     /// One guard is silent: whether the others are as well is to be known before it is given up.
     fn ask_others(&mut self, now: Instant, silent: LinkId) {
-        let Some(joined) = &mut self.joined else { return };
-        for ((link, _), leg) in &self.routes {
-            if let Some(carrier) = joined.legs.carrier_mut(*leg).filter(|_| *link != silent) {
-                carrier.ask(now);
+        for tunnel in self.tunnels.values_mut() {
+            let Some(joined) = &mut tunnel.joined else { continue };
+            for ((link, _), leg) in &tunnel.routes {
+                if let Some(carrier) = joined.legs.carrier_mut(*leg).filter(|_| *link != silent) {
+                    carrier.ask(now);
+                }
             }
         }
     }
@@ -133,15 +137,15 @@ impl Circuits {
     /// A guard is heard again. Legs that fell silent with its link have their time from now on; so have the other guards, if all
     /// were silent.
     fn hear_again(&mut self, now: Instant, link: LinkId) {
-        let was_outage = self.is_outage();
-        for (of, guard) in self.links.iter_mut().filter(|(_, guard)| guard.up) {
+        let was_outage = self.shared.is_outage();
+        for (of, guard) in self.shared.links.iter_mut().filter(|(_, guard)| guard.up) {
             if *of == link {
                 guard.silent_since = None;
             } else if was_outage {
                 guard.silent_since = Some(now);
             }
         }
-        for place in &mut self.places {
+        for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
             if let Stage::Joined { link: of, silent_since: Some(since), .. } = &mut place.stage
                 && *of == link
             {
@@ -152,12 +156,14 @@ impl Circuits {
 
     /// All circuits over a link are gone.
     fn lose_circuits(&mut self, now: Instant, link: LinkId) {
-        let legs: Vec<_> = self.routes.iter().filter(|((of, _), _)| *of == link).map(|(_, leg)| *leg).collect();
-        if let Some(joined) = &mut self.joined {
-            legs.into_iter().for_each(|leg| joined.legs.handle_circuit_gone(now, leg));
+        for tunnel in self.tunnels.values_mut() {
+            let legs = tunnel.routes.iter().filter(|((of, _), _)| *of == link).map(|(_, leg)| *leg);
+            if let Some(joined) = &mut tunnel.joined {
+                legs.for_each(|leg| joined.legs.handle_circuit_gone(now, leg));
+            }
         }
-        self.ending.retain(|ending| ending.link != link);
-        for place in &mut self.places {
+        self.shared.ending.retain(|ending| ending.link != link);
+        for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
             if matches!(&place.stage, Stage::Building { link: of, .. } if *of == link) {
                 place.stage = Stage::at(now);
             }
@@ -167,44 +173,57 @@ impl Circuits {
     /// Guards that were silent for too long are written down as failed, and their places move to others, if the rules know any.
     /// If not, they are waited for: whoever is not heard may be heard again, and their dial goes on.
     pub(super) fn give_up_silent_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
-        let is_over = |guard: &GuardLink| self.patience_ends(guard).is_some_and(|at| at <= now.instant);
+        let is_over = |guard: &GuardLink| self.shared.patience_ends(guard).is_some_and(|at| at <= now.instant);
+        let silent = self.shared.links.iter();
         let silent: Vec<(LinkId, NodeId)> =
-            self.links.iter().filter(|(_, guard)| is_over(guard)).map(|(link, guard)| (*link, guard.node)).collect();
+            silent.filter(|(_, guard)| is_over(guard)).map(|(link, guard)| (*link, guard.node)).collect();
         for (link, node) in silent {
-            self.guards.handle_failed(now.unix_s, &node, &mut self.rng);
-            if let Some(guard) = self.links.get_mut(&link) {
+            self.shared.guards.handle_failed(now.unix_s, &node, &mut self.shared.rng);
+            if let Some(guard) = self.shared.links.get_mut(&link) {
                 guard.silent_since = Some(now.instant);
             }
-            let of_link = |place: &super::Place| place.stage.link() == Some(link);
-            for number in (0..self.places.len()).filter(|number| of_link(&self.places[*number])).collect::<Vec<_>>() {
-                match self.choose(now, 1, Some(number)) {
-                    Ok(mut paths) => {
-                        if let Some(path) = paths.pop().filter(|path| path.first() != node) {
-                            self.vacate(now.instant, number, false);
-                            self.set_out(now, endpoint, number, path);
-                        }
-                    }
-                    Err(refusal) => self.tell_refusal(refusal),
-                }
+            for tunnel in self.tunnels.values_mut() {
+                tunnel.leave_guard(&mut self.shared, now, endpoint, link, node);
             }
         }
     }
 
     /// Closes links that no path needs, once every place has one.
     pub(super) fn close_unused_links(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        if self.places.iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
+        let places = || self.tunnels.values().flat_map(|tunnel| &tunnel.places);
+        if places().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
             return;
         }
         let is_used = |link: &LinkId| {
-            self.places.iter().any(|place| place.stage.link() == Some(*link))
-                || self.routes.keys().any(|(of, _)| of == link)
-                || self.ending.iter().any(|ending| ending.link == *link)
+            places().any(|place| place.stage.link() == Some(*link))
+                || self.tunnels.values().flat_map(|tunnel| tunnel.routes.keys()).any(|(of, _)| of == link)
+                || self.shared.ending.iter().any(|ending| ending.link == *link)
         };
-        let unused: Vec<LinkId> = self.links.keys().copied().filter(|link| !is_used(link)).collect();
+        let unused: Vec<LinkId> = self.shared.links.keys().copied().filter(|link| !is_used(link)).collect();
         for link in unused {
             self.lose_circuits(now, link);
-            self.links.remove(&link);
+            self.shared.links.remove(&link);
             endpoint.close(link);
+        }
+    }
+}
+
+impl CircuitTunnel {
+    /// Moves the places that use a guard's link to other guards, as far as there are any.
+    fn leave_guard(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint, link: LinkId, guard: NodeId) {
+        for number in 0..self.places.len() {
+            if self.places[number].stage.link() != Some(link) {
+                continue;
+            }
+            match self.choose(shared, now, 1, Some(number)) {
+                Ok(mut paths) => {
+                    if let Some(path) = paths.pop().filter(|path| path.first() != guard) {
+                        self.vacate(shared, now.instant, number, false);
+                        self.set_out(shared, now, endpoint, number, path);
+                    }
+                }
+                Err(refusal) => shared.tell_refusal(refusal),
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The tunnel: its legs, and the session over them.
 
 use super::carrier::Carrier;
-use super::{Circuits, OWNER, TUNNEL_RETRY};
+use super::{CircuitTunnel, Shared, TUNNEL_RETRY};
+use crate::flow::Owner;
 use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::queues::FlowQueues;
@@ -54,80 +55,81 @@ impl Joined {
     }
 }
 
-impl Circuits {
+impl CircuitTunnel {
     /// Handles what legs and session have to say.
-    pub(super) fn settle_tunnel<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+    pub(super) fn settle_tunnel<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Now, near: &mut Near<Q>) {
         self.find_broken_legs(now.instant);
         let mut ended = None;
         while let Some(event) = self.joined.as_mut().and_then(|joined| joined.legs.poll_event()) {
             match event {
-                TunnelEvent::LegLinked(leg, rtt) => self.handle_linked(now, leg, rtt),
+                TunnelEvent::LegLinked(leg, rtt) => self.handle_linked(shared, now, leg, rtt),
                 TunnelEvent::LegSilent(leg) => self.note_silence(leg, Some(now.instant)),
                 TunnelEvent::LegBack(leg) => {
                     self.note_silence(leg, None);
                     self.wake_session(now.instant);
                 }
-                TunnelEvent::LegEnded(leg, why) => self.handle_ended(now, leg, why),
+                TunnelEvent::LegEnded(leg, why) => self.handle_ended(shared, now, leg, why),
                 TunnelEvent::Ended(why) => ended = Some(why),
             }
         }
-        self.take_released(now.instant);
+        self.take_released(shared, now.instant);
         if let Some(why) = ended {
-            return self.end_tunnel(now.instant, why, near);
+            return self.end_tunnel(shared, now.instant, why, near);
         }
-        self.settle_session(now, near);
+        self.settle_session(shared, now, near);
     }
 
-    fn settle_session<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+    fn settle_session<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Now, near: &mut Near<Q>) {
         let Some(Joined { tunnel: Some(tunnel), over_at, exit, .. }) = &mut self.joined else { return };
         let (exit, was_up) = (*exit, tunnel.is_up());
         match tunnel.settle(now.instant, near) {
-            Some(FlowsEvent::Up) => self.events.push(NodeEvent::TunnelUp),
+            Some(FlowsEvent::Up) => shared.events.push(NodeEvent::TunnelUp),
             Some(FlowsEvent::Lost(reason)) => {
                 // The legs stay for a moment: the session may have one packet left, its farewell.
                 tunnel.abandon(ResetReason::TunnelLost, near);
                 over_at.get_or_insert(now.instant + TUNNEL_RETRY);
-                self.events.push(NodeEvent::TunnelLost(reason));
+                shared.events.push(NodeEvent::TunnelLost(reason));
                 if !was_up {
                     // It takes legs and makes no session of them.
-                    self.avoid(now.instant, exit);
+                    shared.avoid(now.instant, exit);
                 }
             }
             None => {}
         }
         // An entry gives leave and gets none.
-        self.tunnel_mut().map(Tunnel::take_granted);
+        self.session_mut().map(Tunnel::take_granted);
     }
 
     /// Ends the tunnel whose session was lost, when its farewell has had its time.
-    pub(super) fn end_lost_tunnel<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>) {
+    pub(super) fn end_lost_tunnel<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Instant, near: &mut Near<Q>) {
         let Some(joined) = self.joined.as_mut().filter(|joined| joined.over_at.is_some_and(|at| at <= now)) else {
             return;
         };
         joined.legs.close(now);
-        self.end_tunnel(now, TunnelEnd::Closed, near);
+        self.end_tunnel(shared, now, TunnelEnd::Closed, near);
     }
 
-    fn end_tunnel<Q: FlowQueues>(&mut self, now: Instant, why: TunnelEnd, near: &mut Near<Q>) {
+    fn end_tunnel<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Instant, why: TunnelEnd, near: &mut Near<Q>) {
         for number in 0..self.places.len() {
-            self.vacate(now, number, false);
+            self.vacate(shared, now, number, false);
         }
-        self.take_released(now);
+        self.take_released(shared, now);
         let Some(mut joined) = self.joined.take() else { return };
         // Flows that no session has carried yet wait for the next one.
         if let Some(tunnel) = joined.tunnel.as_mut().filter(|tunnel| tunnel.is_up()) {
             tunnel.abandon(ResetReason::TunnelLost, near);
         }
+        shared.carriers.retain(|_, tunnel| *tunnel != self.number);
         self.routes.clear();
         self.exit = None;
         if why == TunnelEnd::Orphaned {
-            self.avoid(now, joined.exit);
+            shared.avoid(now, joined.exit);
         }
         let until = now.max(joined.began + TUNNEL_RETRY);
         for place in &mut self.places {
             *place = super::Place { stage: super::Stage::at(until), failures: place.failures };
         }
-        self.events.push(NodeEvent::TunnelEnded(why));
+        shared.events.push(NodeEvent::TunnelEnded(why));
     }
 
     /// Circuits of legs that were cut, taken down or worn out.
@@ -141,21 +143,22 @@ impl Circuits {
     }
 
     /// Takes down the circuits of legs that are out of use.
-    fn take_released(&mut self, now: Instant) {
+    fn take_released(&mut self, shared: &mut Shared, now: Instant) {
         while let Some(released) = self.joined.as_mut().and_then(|joined| joined.legs.poll_released()) {
             let (link, id) = (released.carrier.link(), released.carrier.id());
             self.routes.remove(&(link, id));
-            self.end_circuit(now, link, released.carrier.into_circuit());
+            shared.carriers.remove(&(link, id));
+            shared.end_circuit(now, link, released.carrier.into_circuit());
         }
     }
 
-    fn handle_linked(&mut self, now: Now, leg: LegId, rtt: Option<Duration>) {
+    fn handle_linked(&mut self, shared: &mut Shared, now: Now, leg: LegId, rtt: Option<Duration>) {
         if let Some(number) = self.place_of(leg) {
             self.places[number].failures = 0;
         }
-        self.events.push(NodeEvent::LegUp(leg.number()));
+        shared.events.push(NodeEvent::LegUp(leg.number()));
         if self.joined.as_ref().is_some_and(|joined| joined.tunnel.is_none()) {
-            self.start_session(now.instant, rtt.unwrap_or_default());
+            self.start_session(shared, now.instant, rtt.unwrap_or_default());
         } else {
             self.wake_session(now.instant);
         }
@@ -178,19 +181,19 @@ impl Circuits {
         }
     }
 
-    fn handle_ended(&mut self, now: Now, leg: LegId, why: LegEnd) {
-        self.events.push(NodeEvent::LegDown(leg.number(), why));
+    fn handle_ended(&mut self, shared: &mut Shared, now: Now, leg: LegId, why: LegEnd) {
+        shared.events.push(NodeEvent::LegDown(leg.number(), why));
         let Some(number) = self.place_of(leg) else { return };
         let path = self.places[number].stage.path().cloned();
-        self.fail(now.instant, number);
+        self.fail(shared, now.instant, number);
         let Some(path) = path else { return };
         match why {
             LegEnd::LinkTimedOut | LegEnd::Refused(Refusal::Full | Refusal::TooManyLegs | Refusal::Version) => {
-                self.avoid(now.instant, path.exit());
+                shared.avoid(now.instant, path.exit());
             }
             LegEnd::CircuitGone | LegEnd::Fault(_) | LegEnd::RemovedByPeer => {
                 if let Some(middle) = path.middle() {
-                    self.avoid(now.instant, middle);
+                    shared.avoid(now.instant, middle);
                 }
             }
             LegEnd::Removed | LegEnd::TunnelClosed | LegEnd::Refused(_) => {}
@@ -198,10 +201,10 @@ impl Circuits {
     }
 
     /// The first leg is there. The client is nobody: its key is made for this session.
-    fn start_session(&mut self, now: Instant, rtt: Duration) {
-        let (own, seed, client_secret) = (NodeSecret::from_seed(self.random()), self.random(), self.random());
+    fn start_session(&mut self, shared: &mut Shared, now: Instant, rtt: Duration) {
+        let (own, seed, client_secret) = (NodeSecret::from_seed(shared.random()), shared.random(), shared.random());
         let Some(joined) = &mut self.joined else { return };
-        let setting = self.session;
+        let setting = shared.session;
         let config = SessionConfig {
             stream_window: stream_window_for(u64::MAX, rtt),
             initial_rtt: rtt.max(INITIAL_RTT_MIN),
@@ -214,8 +217,8 @@ impl Circuits {
             ..SessionConfig::new(setting.packet_max, own, joined.exit, seed)
         };
         match Session::client(config, now) {
-            Ok(session) => joined.tunnel = Some(Tunnel::new(OWNER, session, client_secret)),
-            Err(_) => self.session_failures += 1,
+            Ok(session) => joined.tunnel = Some(Tunnel::new(Owner::Tunnel(self.number), session, client_secret)),
+            Err(_) => shared.session_failures += 1,
         }
     }
 }

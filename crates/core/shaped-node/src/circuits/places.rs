@@ -1,6 +1,6 @@
 //! From a path to a leg, and back to the start.
 
-use super::{Circuits, OnionCircuit, Place, Stage};
+use super::{CircuitTunnel, OnionCircuit, Place, Shared, Stage};
 use conflux::{Building, LegId};
 use link::{Endpoint, LinkId, Now};
 use onion::{CircuitConfig, Features};
@@ -13,63 +13,70 @@ const WAIT_FIRST: Duration = Duration::from_millis(500);
 /// What a wait is drawn from at most.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-impl Circuits {
+impl CircuitTunnel {
     /// Begins with a path: the guard is dialled, or the circuit is begun if its link is up.
-    pub(super) fn set_out(&mut self, now: Now, endpoint: &mut Endpoint, number: usize, path: Path) {
-        let Some(link) = self.link_to(now, endpoint, path.first()) else {
+    pub(super) fn set_out(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        endpoint: &mut Endpoint,
+        number: usize,
+        path: Path,
+    ) {
+        let Some(link) = shared.link_to(now, endpoint, path.first()) else {
             // A guard without an address of our family is not chosen; what is left is a bound of the endpoint's.
-            self.guards.handle_failed(now.unix_s, &path.first(), &mut self.rng);
-            return self.fail(now.instant, number);
+            shared.guards.handle_failed(now.unix_s, &path.first(), &mut shared.rng);
+            return self.fail(shared, now.instant, number);
         };
         self.exit = Some(path.exit());
         self.places[number].stage = Stage::Dialling { path, link };
-        self.begin_circuits(now);
+        self.begin_circuits(shared, now);
     }
 
     /// Begins the circuits of places whose guard's link is up.
-    pub(super) fn begin_circuits(&mut self, now: Now) {
+    pub(super) fn begin_circuits(&mut self, shared: &mut Shared, now: Now) {
         for number in 0..self.places.len() {
             let Stage::Dialling { path, link } = &self.places[number].stage else { continue };
             let (path, link) = (path.clone(), *link);
-            if !self.is_up(link) {
+            if !shared.is_up(link) {
                 continue;
             }
-            match self.first_hop(now, link, &path) {
+            match self.first_hop(shared, now, link, &path) {
                 Some(circuit) => {
                     let circuit = Box::new(Building::new(circuit));
                     self.places[number].stage = Stage::Building { path, link, circuit, since: now.instant };
                 }
-                None => self.fail(now.instant, number),
+                None => self.fail(shared, now.instant, number),
             }
         }
     }
 
-    fn first_hop(&mut self, now: Now, link: LinkId, path: &Path) -> Option<OnionCircuit> {
-        let spec = self.document.spec(&path.first())?;
+    fn first_hop(&self, shared: &mut Shared, now: Now, link: LinkId, path: &Path) -> Option<OnionCircuit> {
+        let spec = shared.document.spec(&path.first())?;
         // Never used twice by this process, so what a relay still says about an older circuit means nothing. A circuit a
         // millisecond would need 24 days to come to the end.
-        self.newest_circuit = self.newest_circuit.checked_add(1).filter(|id| *id < CircuitId::DIALLER_BIT)?;
-        let id = CircuitId(CircuitId::DIALLER_BIT | self.newest_circuit);
-        let config = CircuitConfig { network: self.document.charter().network(), features: Features::LINKING };
-        let random = self.random();
+        shared.newest_circuit = shared.newest_circuit.checked_add(1).filter(|id| *id < CircuitId::DIALLER_BIT)?;
+        let id = CircuitId(CircuitId::DIALLER_BIT | shared.newest_circuit);
+        let config = CircuitConfig { network: shared.document.charter().network(), features: Features::LINKING };
+        let random = shared.random();
         let circuit = onion::Circuit::new(now.instant, config, id, spec, random).ok()?;
         Some(OnionCircuit { circuit, link })
     }
 
     /// A place begins again, after a wait that grows with each failure (all of it at random: circuits that failed together do
     /// not come back together).
-    pub(super) fn fail(&mut self, now: Instant, number: usize) {
+    pub(super) fn fail(&mut self, shared: &mut Shared, now: Instant, number: usize) {
         let failures = self.places[number].failures;
         let span = WAIT_FIRST.saturating_mul(1 << failures.min(16)).min(WAIT_MAX);
-        let until = now + self.draw(span);
+        let until = now + shared.draw(span);
         self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1) };
     }
 
     /// Takes from a place what it has. `gently`: a leg brings what is on its way.
-    pub(super) fn vacate(&mut self, now: Instant, number: usize, gently: bool) {
+    pub(super) fn vacate(&mut self, shared: &mut Shared, now: Instant, number: usize, gently: bool) {
         match std::mem::replace(&mut self.places[number].stage, Stage::at(now)) {
             Stage::Waiting { .. } | Stage::Dialling { .. } => {}
-            Stage::Building { link, circuit, .. } => self.end_circuit(now, link, circuit.into_circuit().circuit),
+            Stage::Building { link, circuit, .. } => shared.end_circuit(now, link, circuit.into_circuit().circuit),
             Stage::Joined { leg, .. } => {
                 if let Some(joined) = &mut self.joined {
                     if gently {

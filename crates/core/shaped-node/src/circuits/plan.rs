@@ -1,6 +1,6 @@
 //! Over which relays: what is asked of `tunnel-plan`, and when.
 
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Shared, Stage};
 use crate::node::NodeEvent;
 use conflux::LEGS_MAX;
 use identity::NodeId;
@@ -17,31 +17,31 @@ const REFUSED_WAIT: Duration = Duration::from_secs(10);
 /// How often is looked whether the tunnel has room for a further leg.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
 
-impl Circuits {
+impl CircuitTunnel {
     /// Chooses paths for the places whose time has come, and sets out on them.
-    pub(super) fn plan(&mut self, now: Now, endpoint: &mut Endpoint) {
+    pub(super) fn plan(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint) {
         let is_due = |stage: &Stage| matches!(stage, Stage::Waiting { until, .. } if *until <= now.instant);
         let due: Vec<usize> = (0..self.places.len()).filter(|number| is_due(&self.places[*number].stage)).collect();
-        if due.is_empty() || self.stopping || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some()) {
+        if due.is_empty() || shared.stopping || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some()) {
             return;
         }
         let legs = self.joined.as_ref().map_or(0, |joined| joined.legs.legs().count());
         if legs + due.len() > usize::from(LEGS_MAX) {
             return self.postpone(&due, now.instant + ROOM_WAIT, false);
         }
-        match self.choose_many(now, due.len()) {
+        match self.choose_many(shared, now, due.len()) {
             Ok(paths) => {
                 let rest = due.iter().copied().skip(paths.len()).collect::<Vec<_>>();
                 if rest.is_empty() {
-                    self.refusal = None;
+                    shared.refusal = None;
                 }
                 for (number, path) in due.into_iter().zip(paths) {
-                    self.set_out(now, endpoint, number, path);
+                    self.set_out(shared, now, endpoint, number, path);
                 }
                 self.postpone(&rest, now.instant + REFUSED_WAIT, true);
             }
             Err(refusal) => {
-                self.tell_refusal(refusal);
+                shared.tell_refusal(refusal);
                 self.postpone(&due, now.instant + REFUSED_WAIT, true);
             }
         }
@@ -53,22 +53,15 @@ impl Circuits {
         }
     }
 
-    /// Says once why there is no path.
-    pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
-        if self.refusal.replace(refusal) != Some(refusal) {
-            self.events.push(NodeEvent::NoPath(refusal));
-        }
-    }
-
     /// Paths for as many places as there are usable guards for. What the network does not have is refused as a whole: a tunnel
     /// with fewer legs than asked for hides less, and nobody would notice.
-    fn choose_many(&mut self, now: Now, wanted: usize) -> Result<Vec<Path>, Refusal> {
+    fn choose_many(&mut self, shared: &mut Shared, now: Now, wanted: usize) -> Result<Vec<Path>, Refusal> {
         let mut first = None;
         for number in (1..=wanted).rev() {
-            match self.choose(now, number, None) {
+            match self.choose(shared, now, number, None) {
                 Ok(paths) => {
                     if let Some(refusal) = first {
-                        self.tell_refusal(refusal);
+                        shared.tell_refusal(refusal);
                     }
                     return Ok(paths);
                 }
@@ -86,23 +79,38 @@ impl Circuits {
     }
 
     /// Paths of `wanted` further legs, beside those of all places but `instead_of`.
-    pub(super) fn choose(&mut self, now: Now, wanted: usize, instead_of: Option<usize>) -> Result<Vec<Path>, Refusal> {
-        let seed = self.random();
+    pub(super) fn choose(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        wanted: usize,
+        instead_of: Option<usize>,
+    ) -> Result<Vec<Path>, Refusal> {
+        let seed = shared.random();
         let others = self.places.iter().enumerate().filter(|(number, _)| Some(*number) != instead_of);
         let legs: Vec<Path> = others.filter_map(|(_, place)| place.stage.path().cloned()).collect();
-        let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(self.only_exit);
-        let usable = self.guards.usable(now.unix_s);
-        let guards: Vec<NodeId> = usable.into_iter().filter(|guard| self.address_of(guard).is_some()).collect();
+        let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(shared.only_exit);
+        let usable = shared.guards.usable(now.unix_s);
+        let guards: Vec<NodeId> = usable.into_iter().filter(|guard| shared.address_of(guard).is_some()).collect();
         let wanted = u8::try_from(legs.len() + wanted).unwrap_or(u8::MAX).min(self.rules.legs());
         // As many legs as the rules have, or fewer.
         let rules = PathRules::new(self.rules.hops(), wanted).unwrap_or(self.rules).relaxed(self.rules.relaxation());
         let suits = |candidate: &NodeId| exit.is_none_or(|exit| exit == *candidate);
-        let trusted = |candidate: &NodeId| suits(candidate) && !self.is_avoided(now.instant, candidate);
+        let trusted = |candidate: &NodeId| suits(candidate) && !shared.is_avoided(now.instant, candidate);
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
-        let chosen = self.draw_paths(now, &choice, &mut rng);
+        let choice = Choice { relays: &shared.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
+        let chosen = shared.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows: &suits, ..choice };
-        chosen.or_else(|_| self.draw_paths(now, &any, &mut rng))
+        chosen.or_else(|_| shared.draw_paths(now, &any, &mut rng))
+    }
+}
+
+impl Shared {
+    /// Says once why there is no path.
+    pub(super) fn tell_refusal(&mut self, refusal: Refusal) {
+        if self.refusal.replace(refusal) != Some(refusal) {
+            self.events.push(NodeEvent::NoPath(refusal));
+        }
     }
 
     /// Draws until no relay behind a guard is one that is avoided.

@@ -25,8 +25,10 @@ impl Circuits {
             // The link's own, or what only a relay is sent.
             _ => return Took::Known,
         }
-        if let Some(&leg) = self.routes.get(&(link, head.circuit))
-            && let Some(joined) = &mut self.joined
+        let route = (link, head.circuit);
+        if let Some(tunnel) = self.shared.carriers.get(&route).and_then(|number| self.tunnels.get_mut(number))
+            && let Some(&leg) = tunnel.routes.get(&route)
+            && let Some(joined) = &mut tunnel.joined
             && let Some(carrier) = joined.legs.carrier_mut(leg)
         {
             return match carrier.handle_cell(now.instant, head.command, region) {
@@ -39,13 +41,15 @@ impl Circuits {
                 Received::Dropped(_) => Took::Bad,
             };
         }
-        let building = self.places.iter_mut().find_map(|place| match &mut place.stage {
-            Stage::Building { link: of, circuit, .. } if *of == link => {
-                Some(&mut circuit.circuit_mut().circuit).filter(|circuit| circuit.id() == head.circuit)
-            }
-            _ => None,
-        });
-        let mut ending = self.ending.iter_mut().filter(|ending| ending.link == link).map(|ending| &mut ending.circuit);
+        let building =
+            self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places).find_map(|place| match &mut place.stage {
+                Stage::Building { link: of, circuit, .. } if *of == link => {
+                    Some(&mut circuit.circuit_mut().circuit).filter(|circuit| circuit.id() == head.circuit)
+                }
+                _ => None,
+            });
+        let ending = self.shared.ending.iter_mut().filter(|ending| ending.link == link);
+        let mut ending = ending.map(|ending| &mut ending.circuit);
         let circuit = building.or_else(|| ending.find(|circuit| circuit.id() == head.circuit));
         match circuit.map(|circuit| circuit.handle_cell(now.instant, head.command, region)) {
             Some(Received::Dropped(_)) => Took::Bad,

@@ -1,6 +1,6 @@
 //! What is told of circuits to their own user.
 
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Circuits, Stage};
 use crate::status::LinkStatus;
 use conflux::{LegId, LegState};
 use serde::{Deserialize, Serialize};
@@ -44,26 +44,15 @@ pub struct LegStatus {
 
 impl Circuits {
     /// What `status` shows.
-    pub(crate) fn status(&self) -> CircuitsStatus {
-        let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
-        let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
-        let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
-        let leaving = self.routes.values().filter(|leg| !held.contains(leg));
-        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
-        CircuitsStatus {
-            tunnels: self.tunnels,
-            session_up: session.is_some_and(crate::tunnel::Tunnel::is_up),
-            session_rtt_us: rtt.map_or(0, micros),
-            legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
-            refusal: self.refusal.map(|refusal| refusal.to_string()),
-            switches: self.switches,
-        }
+    pub(crate) fn status(&self) -> Option<CircuitsStatus> {
+        let tunnel = self.tunnels.get(&super::COMMON)?;
+        Some(CircuitsStatus { refusal: self.shared.refusal.map(|refusal| refusal.to_string()), ..tunnel.status() })
     }
 
     /// Each guard's link.
     pub(crate) fn link_statuses(&self) -> impl Iterator<Item = LinkStatus> + '_ {
-        let session_up = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref()).is_some_and(|it| it.is_up());
-        self.links.values().map(move |guard| LinkStatus {
+        let session_up = self.tunnels.values().any(CircuitTunnel::is_up);
+        self.shared.links.values().map(move |guard| LinkStatus {
             peer: guard.node.to_string(),
             up: guard.up,
             session_up: guard.up && session_up,
@@ -76,6 +65,28 @@ impl Circuits {
             steps_down: 0,
             releases: None,
         })
+    }
+}
+
+impl CircuitTunnel {
+    fn is_up(&self) -> bool {
+        self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref()).is_some_and(crate::tunnel::Tunnel::is_up)
+    }
+
+    fn status(&self) -> CircuitsStatus {
+        let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
+        let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
+        let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
+        let leaving = self.routes.values().filter(|leg| !held.contains(leg));
+        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
+        CircuitsStatus {
+            tunnels: self.made,
+            session_up: self.is_up(),
+            session_rtt_us: rtt.map_or(0, micros),
+            legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
+            refusal: None,
+            switches: self.switches,
+        }
     }
 
     fn leg_status(&self, stage: &Stage) -> LegStatus {

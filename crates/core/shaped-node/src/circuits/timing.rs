@@ -1,7 +1,7 @@
 //! What time brings, and when.
 
 use super::build::HOP_PATIENCE;
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use conflux::{LegFigures, LegId, LegState};
@@ -21,17 +21,60 @@ const LEG_LIFE_MIN: Duration = Duration::from_secs(60);
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 impl Circuits {
-    /// Lets time pass for circuits, legs and session. [`Circuits::advance`] is to follow.
+    /// Lets time pass for all tunnels. [`Circuits::advance`] is to follow.
     pub(crate) fn handle_timeout<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
-        if self.look_at <= now.instant {
-            self.look_through_guards(now);
+        let Self { shared, tunnels } = self;
+        if shared.look_at <= now.instant {
+            shared.look_through_guards(now);
         }
+        shared.ending.iter_mut().for_each(|ending| ending.circuit.handle_timeout(now.instant));
+        for tunnel in tunnels.values_mut() {
+            tunnel.handle_timeout(shared, now, near);
+        }
+    }
+
+    /// Goes on with everything: what has happened is taken in, and what can be begun is begun.
+    pub(crate) fn advance<Q: FlowQueues>(&mut self, now: Now, endpoint: &mut Endpoint, near: &mut Near<Q>) {
+        let Self { shared, tunnels } = self;
+        shared.ending.retain(|ending| !ending.circuit.is_finished());
+        for tunnel in tunnels.values_mut() {
+            tunnel.begin_circuits(shared, now);
+            tunnel.follow_builds(shared, now);
+            tunnel.settle_tunnel(shared, now, near);
+        }
+        if !self.shared.stopping {
+            self.give_up_silent_guards(now, endpoint);
+            for tunnel in self.tunnels.values_mut() {
+                tunnel.plan(&mut self.shared, now, endpoint);
+            }
+        }
+        self.close_unused_links(now.instant, endpoint);
+        let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
+        let all_heard = self.shared.links.values().all(|guard| guard.silent_since.is_none());
+        if all_heard && !self.tunnels.values().flat_map(|tunnel| &tunnel.places).any(is_refused) {
+            self.shared.refusal = None;
+        }
+    }
+
+    /// When [`Circuits::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let Self { shared, tunnels } = self;
+        let guards = shared.links.values().filter(|_| !shared.stopping);
+        let guards = guards.filter_map(|guard| shared.patience_ends(guard)).min();
+        let ending = shared.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
+        let tunnels = tunnels.values_mut().filter_map(|tunnel| tunnel.poll_timeout(shared)).min();
+        [guards, ending, tunnels, Some(shared.look_at)].into_iter().flatten().min()
+    }
+}
+
+impl CircuitTunnel {
+    /// Lets time pass for circuits, legs and session. [`Circuits::advance`] is to follow.
+    fn handle_timeout<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Now, near: &mut Near<Q>) {
         for place in &mut self.places {
             if let Stage::Building { circuit, .. } = &mut place.stage {
                 circuit.circuit_mut().circuit.handle_timeout(now.instant);
             }
         }
-        self.ending.iter_mut().for_each(|ending| ending.circuit.handle_timeout(now.instant));
         if let Some(joined) = &mut self.joined {
             joined.legs.handle_timeout(now.instant);
             joined.take_packets(now.instant);
@@ -39,56 +82,39 @@ impl Circuits {
                 tunnel.session.handle_timeout(now.instant);
             }
         }
-        self.replace_silent_legs(now.instant);
+        self.replace_silent_legs(shared, now.instant);
         if self.next_loss_look <= now.instant {
             self.next_loss_look = now.instant + LOSS_LOOK;
-            self.retire_lossy_leg(now.instant);
+            self.retire_lossy_leg(shared, now.instant);
         }
-        self.end_lost_tunnel(now.instant, near);
-    }
-
-    /// Goes on with everything: what has happened is taken in, and what can be begun is begun.
-    pub(crate) fn advance<Q: FlowQueues>(&mut self, now: Now, endpoint: &mut Endpoint, near: &mut Near<Q>) {
-        self.ending.retain(|ending| !ending.circuit.is_finished());
-        self.begin_circuits(now);
-        self.follow_builds(now);
-        self.settle_tunnel(now, near);
-        if !self.stopping {
-            self.give_up_silent_guards(now, endpoint);
-            self.plan(now, endpoint);
-        }
-        self.close_unused_links(now.instant, endpoint);
-        let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
-        if self.links.values().all(|guard| guard.silent_since.is_none()) && !self.places.iter().any(is_refused) {
-            self.refusal = None;
-        }
+        self.end_lost_tunnel(shared, now.instant, near);
     }
 
     /// Legs of which nothing comes although their guard is heard: a relay behind it is gone and nobody has said so.
-    fn replace_silent_legs(&mut self, now: Instant) {
+    fn replace_silent_legs(&mut self, shared: &mut Shared, now: Instant) {
         for number in 0..self.places.len() {
-            if self.silent_leg_ends(number).is_some_and(|at| at <= now) {
-                self.avoid_middle(now, number);
-                self.vacate(now, number, false);
+            if self.silent_leg_ends(shared, number).is_some_and(|at| at <= now) {
+                self.avoid_middle(shared, now, number);
+                self.vacate(shared, now, number, false);
             }
         }
     }
 
-    fn silent_leg_ends(&self, number: usize) -> Option<Instant> {
+    fn silent_leg_ends(&self, shared: &Shared, number: usize) -> Option<Instant> {
         let Stage::Joined { link, silent_since: Some(since), .. } = &self.places[number].stage else { return None };
-        let heard = self.links.get(link).is_some_and(|guard| guard.up && guard.silent_since.is_none());
+        let heard = shared.links.get(link).is_some_and(|guard| guard.up && guard.silent_since.is_none());
         heard.then_some(*since + SILENCE_MAX)
     }
 
-    fn avoid_middle(&mut self, now: Instant, number: usize) {
+    fn avoid_middle(&self, shared: &mut Shared, now: Instant, number: usize) {
         if let Some(middle) = self.places[number].stage.path().and_then(tunnel_plan::Path::middle) {
-            self.avoid(now, middle);
+            shared.avoid(now, middle);
         }
     }
 
     /// A leg that loses much more than its sisters is replaced through the same guard: one at a time, and only when all are
     /// there.
-    fn retire_lossy_leg(&mut self, now: Instant) {
+    fn retire_lossy_leg(&mut self, shared: &mut Shared, now: Instant) {
         let Some(joined) = &self.joined else { return };
         let figures: Vec<LegFigures> = joined.legs.legs().collect();
         if figures.len() < self.places.len().max(2) || figures.iter().any(|leg| leg.state != LegState::Linked) {
@@ -102,17 +128,14 @@ impl Circuits {
         if let Some(leg) = worst(&figures).filter(|leg| old_enough(*leg))
             && let Some(number) = self.place_of(leg)
         {
-            self.avoid_middle(now, number);
-            self.vacate(now, number, true);
+            self.avoid_middle(shared, now, number);
+            self.vacate(shared, now, number, true);
         }
     }
 
-    /// When [`Circuits::handle_timeout`] has something to do.
-    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
-        let places = (0..self.places.len()).filter_map(|number| self.place_timeout(number)).min();
-        let guards = self.links.values().filter(|_| !self.stopping);
-        let guards = guards.filter_map(|guard| self.patience_ends(guard)).min();
-        let ending = self.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
+    /// When [`CircuitTunnel::handle_timeout`] has something to do.
+    fn poll_timeout(&mut self, shared: &Shared) -> Option<Instant> {
+        let places = (0..self.places.len()).filter_map(|number| self.place_timeout(shared, number)).min();
         let keep_alive = self.next_keep_alive().map(|(at, _)| at);
         let several = self.routes.len() > 1;
         let tunnel = self.joined.as_mut().and_then(|joined| {
@@ -122,18 +145,18 @@ impl Circuits {
             let loss = several.then_some(self.next_loss_look);
             [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
         });
-        [places, guards, ending, keep_alive, tunnel, Some(self.look_at)].into_iter().flatten().min()
+        [places, keep_alive, tunnel].into_iter().flatten().min()
     }
 
-    fn place_timeout(&self, number: usize) -> Option<Instant> {
+    fn place_timeout(&self, shared: &Shared, number: usize) -> Option<Instant> {
         match &self.places[number].stage {
-            Stage::Waiting { until, .. } if !self.stopping => Some(*until),
+            Stage::Waiting { until, .. } if !shared.stopping => Some(*until),
             Stage::Waiting { .. } | Stage::Dialling { .. } => None,
             Stage::Building { circuit, since, .. } => {
                 let own = circuit.circuit().circuit.poll_timeout();
                 own.into_iter().chain([*since + HOP_PATIENCE]).min()
             }
-            Stage::Joined { .. } => self.silent_leg_ends(number),
+            Stage::Joined { .. } => self.silent_leg_ends(shared, number),
         }
     }
 

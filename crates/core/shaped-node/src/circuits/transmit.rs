@@ -1,7 +1,7 @@
 //! Cells that leave: links' own, circuits' own, the tunnel's own, then data. Cells of one call that go the same way are put
 //! together, so that the kernel takes them as one.
 
-use super::{Circuits, Stage};
+use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::slots::INNER_OFFSET;
@@ -55,12 +55,21 @@ impl Circuits {
         let mut left = max;
         self.fill_links(now, &mut left, outlet);
         self.fill_circuits(now, &mut left, outlet);
-        self.fill_own(now, &mut left, outlet);
-        self.fill_data(now, near, portions, &mut left, outlet);
+        let Self { shared, tunnels } = self;
+        for tunnel in tunnels.values_mut() {
+            tunnel.fill_own(now, &mut left, outlet);
+        }
+        let mut held_back = false;
+        for tunnel in tunnels.values_mut() {
+            held_back |= tunnel.fill_data(shared, now, near, portions, &mut left, outlet);
+        }
+        for link in shared.links.keys() {
+            outlet.endpoint.note_demand(*link, held_back);
+        }
     }
 
-    fn fill_links(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
-        for link in self.links.keys() {
+    fn fill_links(&self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
+        for link in self.shared.links.keys() {
             while *left > 0 && outlet.put(|endpoint, packet| endpoint.poll_own_packet(now, *link, packet)) {
                 *outlet.link_cells += 1;
                 *left -= 1;
@@ -70,14 +79,15 @@ impl Circuits {
 
     /// Cells of circuits that are being built or taken down.
     fn fill_circuits(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
-        let building = self.places.iter_mut().filter_map(|place| match &mut place.stage {
+        let building = self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places);
+        let building = building.filter_map(|place| match &mut place.stage {
             Stage::Building { link, circuit, .. } => Some((*link, &mut circuit.circuit_mut().circuit)),
             Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Joined { .. } => None,
         });
-        let ending = self.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
+        let ending = self.shared.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
         let mut region = Vec::new();
         for (link, circuit) in building.chain(ending) {
-            region.resize(self.region, 0);
+            region.resize(self.shared.region, 0);
             while *left > 0
                 && let Some(head) = circuit.poll_cell(now.instant, &mut region)
             {
@@ -88,7 +98,9 @@ impl Circuits {
             }
         }
     }
+}
 
+impl CircuitTunnel {
     /// Messages about legs, feedback that is owed, tries of silent legs, and what keeps idle ones alive.
     fn fill_own(&mut self, now: Now, left: &mut usize, outlet: &mut Outlet<'_>) {
         let mut message = Vec::new();
@@ -105,20 +117,22 @@ impl Circuits {
         }
     }
 
+    /// True when more waits than the legs take just now.
     fn fill_data<Q: FlowQueues>(
         &mut self,
+        shared: &mut Shared,
         now: Now,
         near: &mut Near<Q>,
         portions: Portions,
         left: &mut usize,
         outlet: &mut Outlet<'_>,
-    ) {
-        let mut body = std::mem::take(&mut self.body);
+    ) -> bool {
+        let mut body = std::mem::take(&mut shared.body);
         let mut held_back = false;
         while *left > 0 {
             let Some(super::Joined { legs, tunnel: Some(tunnel), .. }) = &mut self.joined else { break };
             tunnel.top_up(now.instant, near, portions);
-            let waiting = tunnel.session.unsent_bytes() / self.session.packet_max as u64;
+            let waiting = tunnel.session.unsent_bytes() / shared.session.packet_max as u64;
             let Some(leg) = legs.poll_data(now.instant, waiting) else {
                 held_back = waiting > 0;
                 break;
@@ -136,10 +150,8 @@ impl Circuits {
             *outlet.data_cells += 1;
             *left -= 1;
         }
-        self.body = body;
-        for link in self.links.keys() {
-            outlet.endpoint.note_demand(*link, held_back);
-        }
+        shared.body = body;
+        held_back
     }
 
     fn seal(&mut self, now: Now, leg: LegId, header: &LegHeader, body: &[u8], outlet: &mut Outlet<'_>) {

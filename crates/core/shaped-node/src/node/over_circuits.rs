@@ -1,8 +1,8 @@
 //! What differs at an entry over circuits.
 
 use super::{NodeConfig, ShapedNode, Side};
-use crate::circuits::{Circuits, OWNER, Outlet, SessionSetting, Took};
-use crate::flow::{Far, Flow};
+use crate::circuits::{COMMON, Circuits, Outlet, SessionSetting, Took};
+use crate::flow::{Far, Flow, Owner};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
 use identity::{DoorKey, LinkSecret, NodeSecret};
@@ -59,10 +59,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// The unshaped process opened a flow.
     pub(super) fn handle_syn_over_circuits(&mut self, now: Now, queue: QueueRef, syn: Syn) {
-        match self.circuits.as_mut().and_then(Circuits::tunnel_mut) {
+        match self.circuits.as_mut().and_then(|circuits| circuits.tunnel_mut(COMMON)) {
             Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
             None => {
-                let flow = Flow::new(queue, OWNER, syn.client, syn.kind, Far::Waiting(syn));
+                let flow = Flow::new(queue, Owner::Tunnel(COMMON), syn.client, syn.kind, Far::Waiting(syn));
                 self.near.insert(flow);
             }
         }
