@@ -12,6 +12,8 @@ mod pacing;
 mod parameters;
 mod plan;
 pub mod queues;
+#[allow(dead_code, reason = "its users are the exit and the entry over circuits")]
+mod shares;
 mod slots;
 mod status;
 mod tunnel;
