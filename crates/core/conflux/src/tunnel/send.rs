@@ -140,6 +140,15 @@ impl<K> Tunnel<K> {
         Some(self.header(now, leg, kind, length, self.newest))
     }
 
+    /// Shaped modes: the header of a cover cell that stands ready for the case that the leg's next cell is late. Nothing is
+    /// counted for it: it takes a layer number, and should it leave, the other end has received one cell more than is known
+    /// here. None if there is no such leg.
+    pub fn spare_header(&self, leg: LegId) -> Option<LegHeader> {
+        let feedback = self.members.get(&leg)?.core().intake.ageless_feedback();
+        let feedback_leg = leg.number();
+        Some(LegHeader { kind: LegKind::Cover, feedback_leg, length: 0, tunnel_number: self.newest, feedback })
+    }
+
     /// A cell on a silent leg was a try.
     fn note_probe(&mut self, now: Instant, leg: LegId) {
         let silence = self.members.get_mut(&leg).and_then(|member| member.core_mut().silence.as_mut());
@@ -155,7 +164,8 @@ impl<K> Tunnel<K> {
         match self.members.get_mut(&leg)? {
             Member::Linking(linking) if linking.repeat.is_due(now) => {
                 let attempt = linking.repeat.say(now, rng)?;
-                Some(Message::Link { attempt, joins: linking.joins, leg, ux, nonce: nonce.clone() })
+                let asked = linking.core.asked;
+                Some(Message::Link { attempt, joins: linking.joins, leg, ux, asked, nonce: nonce.clone() })
             }
             Member::Draining(draining) if draining.says_unlink(now) => {
                 Some(Message::Unlink { attempt: draining.repeat.as_mut()?.say(now, rng)? })
