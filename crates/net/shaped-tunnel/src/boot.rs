@@ -63,6 +63,10 @@ pub struct BootCircuits {
     pub relax: BootRelaxation,
     /// Text form of the only exit's node id; none: any.
     pub exit: Option<String>,
+    /// Rate class towards guards, all of them together, in shaped modes.
+    pub up_class: u8,
+    /// Rate class asked of the exit, likewise.
+    pub down_class: u8,
 }
 
 /// What a network that is too small may do, as [`tunnel_plan::Relaxation`] has it.
@@ -313,6 +317,11 @@ impl Boot {
                 fastest: class(*fastest_class)?,
             },
         };
+        // A network says it in its document.
+        let packet_size = match &side {
+            Side::Circuits(Some(circuits)) => circuits.document.charter().packet_size(),
+            _ => PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?,
+        };
         let (mode, pacing) = self.pacing()?;
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| BootError::Key("random source"))?;
@@ -320,7 +329,7 @@ impl Boot {
             side,
             mode,
             pacing,
-            packet_size: PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?,
+            packet_size,
             slot: SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?,
             network_id: self.network_id,
             node_secret: self.node_secret.parse::<NodeSecret>().map_err(|_| BootError::Key("node secret"))?,
@@ -354,7 +363,8 @@ impl BootCircuits {
         };
         let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation);
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4 })
+        let (up, down) = (class(self.up_class)?, class(self.down_class)?);
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, up, down })
     }
 }
 
