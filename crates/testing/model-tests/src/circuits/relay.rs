@@ -72,9 +72,10 @@ impl RelayHost {
                 congestion: CongestionControl::Bbr,
                 tunnels_max: 64,
                 flows_per_tunnel: FLOWS,
+                schedule: None,
                 seed: [generation.wrapping_mul(37) ^ relay as u8; 32],
             };
-            let mut exit = CircuitExit::new(config);
+            let mut exit = CircuitExit::new(config, Box::new(None));
             let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
             exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
