@@ -12,7 +12,6 @@ mod pacing;
 mod parameters;
 mod plan;
 pub mod queues;
-#[allow(dead_code, reason = "its users are the exit and the entry over circuits")]
 mod shares;
 mod slots;
 mod status;
@@ -20,8 +19,8 @@ mod tunnel;
 
 pub use circuits::{CircuitsConfig, CircuitsStatus, LegStatus};
 pub use exit::{
-    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
-    LINGER, TunnelOver,
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,
+    ExitStatus, LEAVING_MAX, LINGER, SHARES_MAX, TunnelOver,
 };
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};

@@ -5,6 +5,7 @@
 //! and the number of legs, which are public both; a share that nobody has is not sent, and no other gets more for it.
 
 use conflux::LEGS_MAX;
+use shaping::RateClass;
 
 /// Cells of a slot by share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,10 +58,58 @@ impl Shares {
     }
 }
 
+/// What a link that loses too much carries of a share: fewer cells, evenly spread. It knows of two classes and of how many
+/// cells were due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cap {
+    classes: Option<(RateClass, RateClass)>,
+    due: u64,
+}
+
+impl Cap {
+    /// How many of the next `due` cells leave, where the schedule is at class `full` and the link bears `most`. Call it once
+    /// for each slot that is sent, in order.
+    pub(crate) fn take(&mut self, due: u32, full: RateClass, most: RateClass) -> u32 {
+        let cells = self.peek(due, full, most);
+        let before = if self.classes == Some((full, most)) { self.due } else { 0 };
+        (self.classes, self.due) = (Some((full, most)), before + u64::from(due));
+        cells
+    }
+
+    /// What [`Cap::take`] would give next.
+    pub(crate) fn peek(&self, due: u32, full: RateClass, most: RateClass) -> u32 {
+        if most >= full {
+            return due;
+        }
+        let from = if self.classes == Some((full, most)) { self.due } else { 0 };
+        let carried =
+            |due: u64| u128::from(due) * u128::from(most.bits_per_second()) / u128::from(full.bits_per_second());
+        // At most `due`, since the fraction is below one.
+        (carried(from + u64::from(due)) - carried(from)) as u32
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn class(number: u8) -> RateClass {
+        RateClass::new(number).expect("a class")
+    }
+
+    #[test]
+    fn a_capped_share_is_thinned_evenly_to_the_class_below() {
+        let (full, most) = (class(21), class(20));
+        let mut cap = Cap::default();
+        assert_eq!(cap.take(5, full, full), 5, "a link that bears all carries all");
+        let cells: Vec<u32> = (0..1_000).map(|_| cap.take(1, full, most)).collect();
+        let wanted = 1_000 * most.bits_per_second() / full.bits_per_second();
+        assert_eq!(u64::from(cells.iter().sum::<u32>()), wanted);
+        assert!(cells.windows(2).skip(1).all(|pair| pair != [0, 0]), "no two gaps in a row");
+        assert_eq!(cap.peek(7, full, most), cap.take(7, full, most));
+        assert_eq!(cap.take(3, most, full), 3, "a slower schedule is not touched");
+    }
 
     #[test]
     fn cells_of_a_slot_go_round_from_where_the_last_slot_ended() {

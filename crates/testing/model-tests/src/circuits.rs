@@ -170,7 +170,8 @@ impl World {
             let place = network.add_node();
             network.bind(place, relay_address(relay));
             let limits = Limits::default();
-            RelayHost::new(relay, &document, relay >= setting.relays, (place, relay_address(relay)), (1, now), limits)
+            let place = (place, relay_address(relay));
+            RelayHost::new(relay, &document, &setting, start, place, (1, now), limits)
         };
         let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
         let entry = EntryHost::new(&setting, &document, now, network.add_node(), None);
@@ -218,10 +219,9 @@ impl World {
     }
 
     fn restart_with(&mut self, relay: usize, limits: Limits) {
-        let is_exit = relay >= self.setting.relays;
         let (now, old) = (self.now(), &self.relays[relay]);
         let (place, process) = ((old.place, old.address), (old.generation + 1, now));
-        self.relays[relay] = RelayHost::new(relay, &self.document, is_exit, place, process, limits);
+        self.relays[relay] = RelayHost::new(relay, &self.document, &self.setting, self.start, place, process, limits);
     }
 
     /// Cuts the entry off, or mends it.

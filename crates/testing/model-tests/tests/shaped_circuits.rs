@@ -143,6 +143,20 @@ fn each_guards_link_looks_the_same_whatever_applications_do() {
     }
 }
 
+/// What an exit sends to its tunnels, and what a guard sends to the entry: the same as well.
+#[test]
+fn so_does_every_other_line_of_the_network() {
+    let idle = play(Setting::constant(), Load::Idle, Trouble::None);
+    for load in LOADS {
+        let busy = play(Setting::constant(), load, Trouble::None);
+        for (one, other) in idle.relays.iter().zip(&busy.relays) {
+            compare(&format!("{load:?}, a relay"), &lines(&idle, one.address), &lines(&busy, other.address));
+        }
+        let data = |world: &World| world.relays.iter().map(|relay| relay.count("data_cells_sent")).sum::<u64>();
+        assert!(data(&busy) > data(&idle), "{load:?}");
+    }
+}
+
 #[test]
 fn every_packet_has_one_size_and_leaves_at_a_slot() {
     let world = play(Setting::constant(), Load::ManyFlows, Trouble::None);

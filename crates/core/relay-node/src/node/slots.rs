@@ -8,8 +8,8 @@ use wire::packet::TAG_LEN;
 
 impl RelayNode {
     /// Seals a cell for the client of a circuit that ends here and appends the whole packet to `out`; returns where it goes.
-    /// `inner` is as in [`RelayNode::send_inner`]. The caller sends it at its slot: the packet waits for no turn and no rate,
-    /// but takes from the rate of all others.
+    /// `inner` is as in [`RelayNode::send_inner`]. The caller sends it at its slot: the packet waits for no turn, and the rate of
+    /// the relay is that of what goes beside the slots, which have one of their own.
     ///
     /// # Errors
     /// When the circuit or its link is gone, it goes on to another relay, or is worn out: then it is taken down. Nothing is
@@ -33,9 +33,8 @@ impl RelayNode {
         let sealed = self.relay.seal(now.instant, circuit, region);
         let route =
             sealed.and_then(|(to, head)| self.seal(now, to, head, &mut out[start..]).ok_or(RelaySealError::Unknown));
-        match route {
-            Ok(_) => self.bucket.charge(now.instant),
-            Err(_) => out.truncate(start),
+        if route.is_err() {
+            out.truncate(start);
         }
         self.follow_relay(now);
         route
