@@ -14,6 +14,8 @@ pub const FLIGHT_CELLS_MAX: usize = 16_384;
 #[derive(Debug, Clone, Copy)]
 struct Record {
     count: u64,
+    /// Counts before it that no cell had.
+    skipped: u64,
     at: Instant,
     is_data: bool,
     delivered: u64,
@@ -73,11 +75,16 @@ pub(crate) struct Flight {
     base: Option<u64>,
     newest: u64,
     highest: u64,
+    /// Counts up to the newest that no cell had, and of these the ones up to the highest that the other end has seen.
+    skipped: u64,
+    skipped_seen: u64,
     delivered_at: Option<Instant>,
     first_sent_at: Option<Instant>,
     rtt: Option<Duration>,
     app_limited_until: u64,
-    /// Since when feedback is waited for.
+    /// Count of the newest cell that feedback is waited for; 0: of none.
+    waited_up_to: u64,
+    /// Since when.
     waiting_since: Option<Instant>,
 }
 
@@ -89,10 +96,13 @@ impl Flight {
             base: None,
             newest: 0,
             highest: 0,
+            skipped: 0,
+            skipped_seen: 0,
             delivered_at: None,
             first_sent_at: None,
             rtt: None,
             app_limited_until: 0,
+            waited_up_to: 0,
             waiting_since: None,
         }
     }
@@ -125,9 +135,19 @@ impl Flight {
         self.app_limited_until = self.figures.received + self.figures.in_flight.max(1);
     }
 
-    /// A cell leaves; `count` is 1 for the layer number 0 and grows with each cell.
+    /// Feedback about all that was sent is waited for, cover cells included.
+    pub(crate) fn await_feedback(&mut self, now: Instant) {
+        self.waited_up_to = self.newest;
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// A cell leaves; `count` is 1 for the layer number 0 and grows with each cell. Counts that are left out belong to spares
+    /// that were sealed and, as a rule, not sent; they are not missed at the other end. Feedback about a data cell is waited for.
     pub(crate) fn note_sent(&mut self, now: Instant, count: u64, is_data: bool) {
-        self.base.get_or_insert(count);
+        match self.base {
+            None => self.base = Some(count),
+            Some(_) => self.skipped += count.saturating_sub(self.newest + 1),
+        }
         self.newest = self.newest.max(count);
         self.figures.sent += 1;
         if self.figures.in_flight == 0 {
@@ -138,7 +158,7 @@ impl Flight {
         if is_data {
             self.figures.data_sent += 1;
             self.figures.in_flight += 1;
-            self.waiting_since.get_or_insert(now);
+            self.await_feedback(now);
         }
         if self.records.len() >= FLIGHT_CELLS_MAX
             && let Some(forgotten) = self.records.pop_front()
@@ -147,6 +167,7 @@ impl Flight {
         }
         self.records.push_back(Record {
             count,
+            skipped: self.skipped,
             at: now,
             is_data,
             delivered: self.figures.received,
@@ -164,17 +185,19 @@ impl Flight {
             return None;
         }
         let delivered = received - self.figures.received;
-        let lost = (highest + 1 - base) - received;
-        let newly_lost = lost.saturating_sub(self.figures.lost);
         let is_new = highest > self.highest;
+        let newest = self.forget_up_to(highest);
+        let sent = (highest + 1 - base).saturating_sub(self.skipped_seen);
+        // A spare that was sent after all makes it one more than is known of.
+        let lost = sent.saturating_sub(received);
+        let newly_lost = lost.saturating_sub(self.figures.lost);
         self.figures.received = received;
         self.figures.lost = lost;
         self.highest = highest;
         if !is_new && delivered == 0 {
             return None;
         }
-        let newest = self.forget_up_to(highest);
-        self.waiting_since = (self.figures.in_flight > 0).then_some(now);
+        self.waiting_since = (self.waited_up_to > highest).then_some(now);
         let mut progress = Progress { delivered, lost: newly_lost, rtt: None, rate: None, delivered_at_send: 0 };
         if let Some(record) = newest {
             progress.rtt = self.sample_rtt(now, record, feedback).filter(|_| on_itself);
@@ -206,6 +229,7 @@ impl Flight {
         let mut newest = None;
         while let Some(record) = self.records.pop_front_if(|record| record.count <= highest) {
             self.figures.in_flight -= u64::from(record.is_data);
+            self.skipped_seen = record.skipped;
             newest = Some(record);
         }
         newest.filter(|record| record.count == highest)
@@ -224,6 +248,7 @@ impl Flight {
             record.is_data = false;
         }
         self.figures.in_flight = 0;
+        self.waited_up_to = 0;
         self.waiting_since = None;
     }
 }
@@ -247,6 +272,23 @@ mod tests {
 
     fn feedback(highest: u64, received: u64, age: u16) -> Feedback {
         Feedback { highest: low_bits(highest), received: low_bits(received), age }
+    }
+
+    #[test]
+    fn counts_that_no_cell_had_are_not_missed() {
+        let (now, mut flight) = (crate::origin(), Flight::new());
+        // A spare was sealed before each cell, and none of them sent.
+        for cell in 1..=50 {
+            flight.note_sent(now, 2 * cell, true);
+        }
+        let progress = flight.handle_feedback(now + 20 * MS, feedback(60, 30, 0), true).expect("news");
+        assert_eq!((progress.delivered, progress.lost, progress.rtt), (30, 0, Some(20 * MS)));
+        let progress = flight.handle_feedback(now + 20 * MS, feedback(100, 45, 0), true).expect("news");
+        assert_eq!((progress.delivered, progress.lost, flight.figures.lost), (15, 5, 5));
+        // The spare before the next cell was sent as well, and came.
+        flight.note_sent(now, 102, true);
+        flight.handle_feedback(now + 20 * MS, feedback(102, 47, 0), true);
+        assert_eq!((flight.figures.lost, flight.figures.in_flight, flight.figures.bad_feedback), (4, 0, 0));
     }
 
     #[test]
@@ -301,6 +343,22 @@ mod tests {
         flight.note_sent(now, 11, true);
         let progress = flight.handle_feedback(now + MS, feedback(8, 8, 0), true).expect("something new");
         assert_eq!((progress.delivered, flight.figures.in_flight), (8, 1));
+    }
+
+    #[test]
+    fn cover_cells_are_waited_for_where_that_is_said() {
+        let now = crate::origin();
+        let mut flight = Flight::new();
+        flight.note_sent(now, 1, false);
+        assert_eq!(flight.waiting_since(), None);
+        flight.await_feedback(now + MS);
+        flight.note_sent(now + 2 * MS, 2, false);
+        flight.await_feedback(now + 2 * MS);
+        assert_eq!(flight.waiting_since(), Some(now + MS));
+        flight.handle_feedback(now + 5 * MS, feedback(1, 1, 0), true);
+        assert_eq!(flight.waiting_since(), Some(now + 5 * MS), "one is still on its way");
+        flight.handle_feedback(now + 6 * MS, feedback(2, 2, 0), true);
+        assert_eq!(flight.waiting_since(), None);
     }
 
     #[test]

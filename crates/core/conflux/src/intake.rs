@@ -63,11 +63,13 @@ impl Intake {
         self.debt = 0;
         self.owed_at = None;
         let age = self.highest_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        Feedback {
-            highest: low_bits(self.highest),
-            received: low_bits(self.received),
-            age: u16::try_from(age.as_nanos() / AGE_UNIT.as_nanos()).unwrap_or(u16::MAX),
-        }
+        let age = u16::try_from(age.as_nanos() / AGE_UNIT.as_nanos()).unwrap_or(u16::MAX);
+        Feedback { age, ..self.ageless_feedback() }
+    }
+
+    /// The same for a cell of which nobody knows yet whether and when it leaves: it pays nothing, and gives no round trip.
+    pub(crate) fn ageless_feedback(&self) -> Feedback {
+        Feedback { highest: low_bits(self.highest), received: low_bits(self.received), age: u16::MAX }
     }
 
     /// Whether something came within `window`: then gaps wait for this leg.

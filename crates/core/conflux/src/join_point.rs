@@ -120,14 +120,14 @@ impl JoinPoint {
             return First::Fault(fresh.carrier, Fault::NotNegotiated);
         }
         match Message::decode(body) {
-            Ok(Message::Link { attempt, joins, leg, ux, nonce }) => {
+            Ok(Message::Link { attempt, joins, leg, ux, asked, nonce }) => {
                 if !self.take_token(now) {
                     self.dropped += 1;
                     return First::Nothing(fresh);
                 }
                 let tunnel_number = header.tunnel_number;
                 let carrier = fresh.carrier;
-                self.link(Accepted { carrier, attempt, leg, ux, nonce, number, tunnel_number }, joins)
+                self.link(Accepted { carrier, attempt, leg, ux, asked, nonce, number, tunnel_number }, joins)
             }
             Ok(message) => First::Fault(fresh.carrier, unasked(&message)),
             Err(MessageError::Version(attempt)) => {

@@ -3,6 +3,7 @@
 //! At the client: [`Building`] → [`Built`] → (given to a tunnel: linking, linked, draining) → [`Released`].
 //! At the exit: [`Fresh`] → [`Accepted`] → (given to a tunnel: linked, draining) → [`Released`].
 
+use crate::asked::Asked;
 use crate::flight::Flight;
 use crate::ids::{DesiredUx, LegId, Nonce};
 use crate::intake::Intake;
@@ -171,10 +172,11 @@ impl<C: Circuit> Built<C> {
         now: Instant,
         leg: LegId,
         control: LegControl,
+        asked: Asked,
         joins: bool,
     ) -> Linking<C::Carrier> {
         Linking {
-            core: Core::new(leg, self.circuit.into_carrier(), self.path, control),
+            core: Core::new(leg, self.circuit.into_carrier(), self.path, control, asked),
             repeat: Repeat::new(now),
             joins,
         }
@@ -211,10 +213,23 @@ pub struct Accepted<K> {
     pub(crate) attempt: Attempt,
     pub(crate) leg: LegId,
     pub(crate) ux: DesiredUx,
+    pub(crate) asked: Asked,
     pub(crate) nonce: Nonce,
     /// Layer number of the LINK, and tunnel number in front of it.
     pub(crate) number: u64,
     pub(crate) tunnel_number: u64,
+}
+
+impl<K> Accepted<K> {
+    /// The schedule that the client wants this end's cells in. Whoever makes the tunnel must have it, or refuse.
+    pub fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    /// Gives it up: what carries it, and what to say on it before it goes.
+    pub fn refuse(self, reason: Refusal) -> (K, Message) {
+        (self.carrier, Message::Refused { attempt: self.attempt, reason })
+    }
 }
 
 /// A leg that is out of use: the tunnel has forgotten it, and its circuit can be taken down.
@@ -269,6 +284,9 @@ pub enum Fault {
     /// A LINK names a leg that another circuit is.
     #[error("LINK names a leg that is there")]
     LegTaken,
+    /// A LINK asks for another schedule than the legs that are there.
+    #[error("LINK asks for another schedule than the tunnel has")]
+    OtherSchedule,
     /// LINKED to a LINK that was not said, or at an exit.
     #[error("LINKED was not asked for")]
     LinkedUnasked,
@@ -312,6 +330,7 @@ pub(crate) struct Core<K> {
     pub(crate) id: LegId,
     pub(crate) carrier: K,
     pub(crate) path: Vec<NodeId>,
+    pub(crate) asked: Asked,
     pub(crate) flight: Flight,
     pub(crate) intake: Intake,
     pub(crate) law: Law,
@@ -334,11 +353,12 @@ pub(crate) struct Silence {
 }
 
 impl<K> Core<K> {
-    pub(crate) fn new(id: LegId, carrier: K, path: Vec<NodeId>, control: LegControl) -> Self {
+    pub(crate) fn new(id: LegId, carrier: K, path: Vec<NodeId>, control: LegControl, asked: Asked) -> Self {
         Self {
             id,
             carrier,
             path,
+            asked,
             flight: Flight::new(),
             intake: Intake::default(),
             law: Law::new(control),

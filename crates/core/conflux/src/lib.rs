@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod asked;
 mod counter;
 mod flight;
 mod ids;
@@ -17,6 +18,7 @@ mod repeat;
 mod schedule;
 mod tunnel;
 
+pub use asked::Asked;
 pub use flight::{FLIGHT_CELLS_MAX, LegOutbound};
 pub use ids::{DesiredUx, LEG_IDS, LegId, NONCE_LEN, Nonce, TunnelId};
 pub use inbound::{Inbound, LATE_CELLS_MAX};

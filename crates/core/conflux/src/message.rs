@@ -1,5 +1,6 @@
 //! What two ends say about a leg, byte-exact (docs/spec/linking.md).
 
+use crate::asked::{ASKED_LEN, Asked};
 use crate::ids::{DesiredUx, LegId, NONCE_LEN, Nonce};
 use thiserror::Error;
 use wire::read::{DecodeError, Reader};
@@ -42,6 +43,8 @@ pub enum Message {
         leg: LegId,
         /// The client's wish for what it receives.
         ux: DesiredUx,
+        /// The schedule that it wants the exit's cells in.
+        asked: Asked,
         /// The tunnel.
         nonce: Nonce,
     },
@@ -99,6 +102,9 @@ pub enum Refusal {
     /// The tunnel is over.
     #[error("the tunnel is over")]
     Closing = 5,
+    /// The exit does not have the schedule that was asked for.
+    #[error("the exit does not send in the mode that was asked for")]
+    NotOffered = 6,
 }
 
 impl Refusal {
@@ -109,6 +115,7 @@ impl Refusal {
             3 => Self::TooManyLegs,
             4 => Self::UnknownTunnel,
             5 => Self::Closing,
+            6 => Self::NotOffered,
             _ => return None,
         })
     }
@@ -143,15 +150,18 @@ impl Message {
                 if flags & !JOINS != 0 {
                     return Err(DecodeError::Range("flags").into());
                 }
-                let (leg, ux, nonce) = subject(&mut reader)?;
-                Self::Link { attempt, joins: flags & JOINS != 0, leg, ux, nonce }
+                let (leg, ux) = leg_and_wish(&mut reader)?;
+                let asked = Asked::decode(reader.array::<ASKED_LEN>()?).ok_or(DecodeError::Range("schedule"))?;
+                let nonce = Nonce::new(reader.array::<NONCE_LEN>()?);
+                Self::Link { attempt, joins: flags & JOINS != 0, leg, ux, asked, nonce }
             }
             2 => {
                 let (version, zero) = (reader.u8()?, reader.u8()?);
                 if version != LINK_VERSION || zero != 0 {
                     return Err(DecodeError::Range("version").into());
                 }
-                let (leg, ux, nonce) = subject(&mut reader)?;
+                let (leg, ux) = leg_and_wish(&mut reader)?;
+                let nonce = Nonce::new(reader.array::<NONCE_LEN>()?);
                 Self::Linked { attempt, leg, ux, nonce }
             }
             3 => Self::LinkedAck { attempt },
@@ -170,8 +180,9 @@ impl Message {
     /// Appends the message.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Link { attempt, joins, leg, ux, nonce } => {
+            Self::Link { attempt, joins, leg, ux, asked, nonce } => {
                 out.extend([1, attempt.0, LINK_VERSION, u8::from(*joins) * JOINS, leg.number(), *ux as u8]);
+                out.extend(asked.encode());
                 out.extend_from_slice(nonce.bytes());
             }
             Self::Linked { attempt, leg, ux, nonce } => {
@@ -186,10 +197,10 @@ impl Message {
     }
 }
 
-fn subject(reader: &mut Reader<'_>) -> Result<(LegId, DesiredUx, Nonce), DecodeError> {
+fn leg_and_wish(reader: &mut Reader<'_>) -> Result<(LegId, DesiredUx), DecodeError> {
     let leg = LegId::new(reader.u8()?).ok_or(DecodeError::Range("leg"))?;
     let ux = DesiredUx::from_number(reader.u8()?).ok_or(DecodeError::Unknown("wish"))?;
-    Ok((leg, ux, Nonce::new(reader.array::<NONCE_LEN>()?)))
+    Ok((leg, ux))
 }
 
 #[cfg(test)]
@@ -205,14 +216,15 @@ mod tests {
 
     fn link() -> Message {
         let (leg, nonce) = (LegId::new(3).expect("below 16"), Nonce::new([0x5a; 32]));
-        Message::Link { attempt: Attempt(2), joins: true, leg, ux: DesiredUx::HighThroughput, nonce }
+        let asked = Asked::new(1, 7, 2, 4).expect("the third of four");
+        Message::Link { attempt: Attempt(2), joins: true, leg, ux: DesiredUx::HighThroughput, asked, nonce }
     }
 
     /// The vectors of docs/spec/linking.md.
     #[test]
     fn the_bytes_are_those_of_the_specification() {
         let nonce = [0x5a; 32];
-        assert_eq!(encoded(&link()), [&[1, 2, 1, 1, 3, 3][..], &nonce].concat());
+        assert_eq!(encoded(&link()), [&[1, 2, 1, 1, 3, 3, 1, 7, 0x23][..], &nonce].concat());
         let leg = LegId::new(3).expect("below 16");
         let linked =
             Message::Linked { attempt: Attempt(2), leg, ux: DesiredUx::MinLatency, nonce: Nonce::new([0x5a; 32]) };
@@ -232,8 +244,13 @@ mod tests {
         assert_eq!(Message::decode(&bytes), Err(DecodeError::Range("attempt").into()));
         assert_eq!(Message::decode(&[]), Err(DecodeError::Truncated.into()));
         assert_eq!(Message::decode(&[3, 0, 0]), Err(DecodeError::Trailing.into()));
-        assert_eq!(Message::decode(&[4, 0, 6]), Err(DecodeError::Unknown("refusal").into()));
+        assert_eq!(Message::decode(&[4, 0, 7]), Err(DecodeError::Unknown("refusal").into()));
         assert_eq!(Message::decode(&[0, 0]), Err(DecodeError::Unknown("message about a leg").into()));
+        for schedule in [[0, 7, 0], [0, 0, 0x10], [1, 7, 0x21], [1, 7, 0x08]] {
+            let mut bytes = encoded(&link());
+            bytes[6..9].copy_from_slice(&schedule);
+            assert_eq!(Message::decode(&bytes), Err(DecodeError::Range("schedule").into()), "{schedule:?}");
+        }
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod timing;
 pub use linking::NotAccepted;
 pub use send::SlotUse;
 
+use crate::asked::Asked;
 use crate::flight::LegOutbound;
 use crate::ids::{DesiredUx, LEG_IDS, LegId, Nonce};
 use crate::law::LegControl;
@@ -146,6 +147,12 @@ pub enum AddLegError {
     /// It shares a middle with a leg.
     #[error("the circuit shares a middle with a leg")]
     SharedMiddle,
+    /// It asks for another schedule than the legs before.
+    #[error("the circuit asks for another schedule than the tunnel has")]
+    OtherSchedule,
+    /// It asks for the share of a leg that is there.
+    #[error("another leg has this share of the schedule")]
+    ShareTaken,
 }
 
 /// One end of a tunnel.
@@ -180,6 +187,8 @@ pub struct Tunnel<K> {
     /// When the order was looked at last.
     pub(crate) looked_at: Option<Instant>,
     pub(crate) peer_ux: DesiredUx,
+    /// What the first leg asked for.
+    pub(crate) asked: Option<Asked>,
     pub(crate) stray: u64,
     released: VecDeque<Released<K>>,
     events: VecDeque<TunnelEvent>,
@@ -247,6 +256,7 @@ impl<K> Tunnel<K> {
             room_at: None,
             looked_at: None,
             peer_ux: DesiredUx::NoOpinion,
+            asked: None,
             stray: 0,
             released: VecDeque::new(),
             events: VecDeque::new(),
@@ -308,6 +318,18 @@ impl<K> Tunnel<K> {
         self.reorder.bytes()
     }
 
+    /// The schedule that the tunnel's legs ask the exit for; none before the first leg. Its share is that of the first.
+    pub fn asked(&self) -> Option<Asked> {
+        self.asked
+    }
+
+    /// The leg whose cells take the slots of a share: the one in use that has it, else one on its way out.
+    pub fn leg_of_share(&self, share: u8) -> Option<LegId> {
+        let legs = || self.members.values().filter(|leg| leg.core().asked.share() == share);
+        let leg = legs().find(|leg| !matches!(leg, Member::Draining(_))).or_else(|| legs().next());
+        leg.map(|leg| leg.core().id)
+    }
+
     /// Data cells sent.
     pub fn data_sent(&self) -> u64 {
         self.newest
@@ -318,7 +340,7 @@ impl<K> Tunnel<K> {
         self.stray
     }
 
-    /// Client: adds a circuit, which is linked from now on. Works on a live tunnel as well.
+    /// Client: adds a circuit, which is linked from now on. Works on a live tunnel as well. The exit answers in mode `off`.
     ///
     /// # Errors
     /// Gives the circuit back, unchanged, if it does not fit.
@@ -327,10 +349,25 @@ impl<K> Tunnel<K> {
         now: Instant,
         leg: Built<C>,
     ) -> Result<LegId, (Built<C>, AddLegError)> {
-        match self.check_fit(leg.path()) {
+        self.add_leg_asking(now, leg, Asked::OFF)
+    }
+
+    /// Client: adds a circuit, and says what schedule the exit's cells are wanted in and which share of it goes on this leg.
+    /// All legs ask for one schedule in as many shares, and each for another share; that of a leg is free when it drains.
+    ///
+    /// # Errors
+    /// Gives the circuit back, unchanged, if it does not fit.
+    pub fn add_leg_asking<C: Circuit<Carrier = K>>(
+        &mut self,
+        now: Instant,
+        leg: Built<C>,
+        asked: Asked,
+    ) -> Result<LegId, (Built<C>, AddLegError)> {
+        match self.check_fit(leg.path(), asked) {
             Ok(id) => {
                 self.next_leg = (id.number() + 1) % LEG_IDS;
-                let linking = leg.into_linking(now, id, self.config.control, self.was_linked);
+                self.asked.get_or_insert(asked);
+                let linking = leg.into_linking(now, id, self.config.control, asked, self.was_linked);
                 self.members.insert(id, Member::Linking(linking));
                 Ok(id)
             }
@@ -338,15 +375,21 @@ impl<K> Tunnel<K> {
         }
     }
 
-    fn check_fit(&self, path: &[NodeId]) -> Result<LegId, AddLegError> {
+    fn check_fit(&self, path: &[NodeId], asked: Asked) -> Result<LegId, AddLegError> {
         if self.is_over {
             return Err(AddLegError::Over);
         }
         if self.side != Side::Client {
             return Err(AddLegError::NotClient);
         }
+        if self.asked.is_some_and(|before| !before.is_of_one(&asked)) {
+            return Err(AddLegError::OtherSchedule);
+        }
         for member in self.members.values().filter(|leg| !matches!(leg, Member::Draining(_))) {
             check_paths(path, &member.core().path, self.config.sharing)?;
+            if member.core().asked.is_same_share(&asked) {
+                return Err(AddLegError::ShareTaken);
+            }
         }
         self.free_id().ok_or(AddLegError::TooMany)
     }

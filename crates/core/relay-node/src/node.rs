@@ -4,6 +4,7 @@ mod drain;
 mod links;
 mod orders;
 mod packets;
+mod slots;
 
 pub use drain::{DESTROYED_A_STEP_MAX, DRAIN_LINGER};
 pub use orders::{ADDRESS_TRY, DIAL_TIME, DIALS_MAX, WAITING_PER_DIAL_MAX};

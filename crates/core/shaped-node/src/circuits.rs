@@ -11,17 +11,21 @@ mod places;
 mod plan;
 mod pool;
 mod receive;
+mod slot;
 mod status;
 mod timing;
 mod transmit;
+mod uplink;
 
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
+pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
+pub(crate) use uplink::Uplink;
 
 use crate::node::NodeEvent;
 use carrier::{Carrier, OnionCircuit};
@@ -35,6 +39,7 @@ use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::CongestionControl;
+use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays};
@@ -67,6 +72,10 @@ pub struct CircuitsConfig {
     pub ipv4: bool,
     /// How many tunnels there are, and for whom.
     pub pool: PoolConfig,
+    /// Rate towards the exit, all legs together; without meaning in mode `off`.
+    pub up: RateClass,
+    /// Rate asked of the exit, likewise.
+    pub down: RateClass,
 }
 
 /// What sessions are made from.
@@ -76,6 +85,10 @@ pub(crate) struct SessionSetting {
     pub(crate) max_flows: u16,
     pub(crate) timeout: Duration,
     pub(crate) congestion: CongestionControl,
+    /// The faster direction of the schedule in bits a second; far above any without one.
+    pub(crate) rate: u64,
+    /// What slots add to a round trip.
+    pub(crate) slack: Duration,
 }
 
 /// Where one of the wanted legs stands.
@@ -148,8 +161,10 @@ struct Shared {
     stopping: bool,
     /// Bytes of a cell's region.
     region: usize,
-    /// A session packet on its way into a cell.
+    /// What is on its way into a cell.
     body: Vec<u8>,
+    /// In shaped modes the schedule towards the guards.
+    uplink: Option<Uplink>,
     events: Vec<NodeEvent>,
 }
 
@@ -219,9 +234,15 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// Nothing is dialled before [`Circuits::advance`].
-    pub(crate) fn new(now: Now, config: CircuitsConfig, session: SessionSetting, seed: [u8; 32]) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4, pool } = config;
+    /// Nothing is dialled before [`Circuits::advance`]. `uplink`: the schedule of shaped modes.
+    pub(crate) fn new(
+        now: Now,
+        config: CircuitsConfig,
+        session: SessionSetting,
+        uplink: Option<Uplink>,
+        seed: [u8; 32],
+    ) -> Self {
+        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -244,6 +265,7 @@ impl Circuits {
             stopping: false,
             region,
             body: Vec::new(),
+            uplink,
             events: Vec::new(),
         };
         shared.look_through_guards(now);
@@ -266,6 +288,11 @@ impl Circuits {
     /// All that have a session.
     pub(crate) fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
         self.tunnels.values_mut().filter_map(CircuitTunnel::session_mut)
+    }
+
+    /// In shaped modes the schedule towards the guards.
+    pub(crate) fn uplink_mut(&mut self) -> Option<&mut Uplink> {
+        self.shared.uplink.as_mut()
     }
 
     /// The session has been closed: nothing is built any more.

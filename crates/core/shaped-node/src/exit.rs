@@ -5,10 +5,13 @@ mod circuits;
 mod joined;
 mod queues;
 mod receive;
+mod schedule;
 mod send;
+mod slots;
 mod status;
 
 pub use circuits::{CircuitGone, Circuits, LEAVING_MAX, LINGER};
+pub use schedule::{ExitSchedule, SHARES_MAX};
 pub use send::{CELLS_A_PUMP_MAX, CELLS_A_TURN};
 pub use status::ExitStatus;
 
@@ -22,7 +25,10 @@ use link::Now;
 use onion::CircuitKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use schedule::Lanes;
 use session::{CloseReason, CongestionControl, EndReason};
+use shaping::ReadyNoise;
+use slots::SpareCells;
 use status::Counters;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -49,6 +55,9 @@ pub struct ExitConfig {
     pub tunnels_max: usize,
     /// Flows of one tunnel at a time. The next one is refused; so no client takes all queue pairs.
     pub flows_per_tunnel: u16,
+    /// How cells leave in slots. None: mode `off`, as soon as there is a packet and room. An exit has one or the other, so that no
+    /// doorbell of one tunnel wakes it while another's cells wait for their slots.
+    pub schedule: Option<ExitSchedule>,
     /// From the system's random source.
     pub seed: [u8; 32],
 }
@@ -80,7 +89,9 @@ pub enum TunnelOver {
 /// - Commands: [`CircuitExit::attach_queues`], [`CircuitExit::close`].
 /// - What to do: [`CircuitExit::pump`] after anything of the above (a shell does so after a batch of packets), then
 ///   [`CircuitExit::poll_event`] until `None`. [`CircuitExit::poll_timeout`] says when to look again: then
-///   [`CircuitExit::handle_timeout`], and `pump`.
+///   [`CircuitExit::handle_timeout`], and `pump`. With a schedule, cells of tunnels come out of
+///   [`CircuitExit::prepare_slot`] alone, for the slots that [`CircuitExit::next_busy_slot`] names; before it the slot's clock
+///   reads the queues.
 pub struct CircuitExit<Q> {
     config: ExitConfig,
     near: Near<Q>,
@@ -99,6 +110,11 @@ pub struct CircuitExit<Q> {
     events: VecDeque<ExitEvent>,
     counters: Counters,
     scratch: Vec<u8>,
+    lanes: Lanes,
+    spares: Vec<SpareCells>,
+    noise: Box<dyn ReadyNoise + Send>,
+    /// The newest slot that was made.
+    present_slot: u64,
     is_closing: bool,
     /// The newest time that was told, and whether a tunnel got its turn since the last [`CircuitExit::pump`].
     now: Option<Instant>,
@@ -113,13 +129,16 @@ impl<Q> fmt::Debug for CircuitExit<Q> {
 }
 
 impl<Q: FlowQueues> CircuitExit<Q> {
-    /// An exit without tunnels and queues.
-    pub fn new(config: ExitConfig) -> Self {
+    /// An exit without tunnels and queues. `noise`: where ready samples are taken, for rules that release measurements;
+    /// others never look there.
+    pub fn new(config: ExitConfig, noise: Box<dyn ReadyNoise + Send>) -> Self {
         let join_point = JoinPointConfig { tunnels_max: config.tunnels_max, ..JoinPointConfig::default() };
+        let is_shaped = config.schedule.is_some();
+        let measures = config.schedule.as_ref().is_some_and(|schedule| schedule.pacing.measures());
         Self {
             rng: ChaCha20Rng::from_seed(config.seed),
-            // Every flow is opened by the other end, so this one hands out queue pairs; in mode `off` nothing is measured.
-            near: Near::new(true, false, false),
+            // Every flow is opened by the other end, so this one hands out queue pairs.
+            near: Near::new(true, measures, is_shaped),
             join_point: JoinPoint::new(join_point),
             config,
             places: BTreeMap::new(),
@@ -131,6 +150,10 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             events: VecDeque::new(),
             counters: Counters::default(),
             scratch: Vec::new(),
+            lanes: Lanes::default(),
+            spares: Vec::new(),
+            noise,
+            present_slot: 0,
             is_closing: false,
             now: None,
             is_woken: false,
@@ -249,6 +272,9 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         self.join_point.forget(TunnelId(id));
         if let Some(at) = joined.deadline {
             self.deadlines.remove(&(at, id));
+        }
+        if let Some(schedule) = &joined.schedule {
+            self.lanes.give_back(schedule);
         }
         self.hungry.remove(&id);
         self.note(ExitEvent::TunnelOver(id, why));

@@ -12,6 +12,7 @@ mod pacing;
 mod parameters;
 mod plan;
 pub mod queues;
+mod shares;
 mod slots;
 mod status;
 mod tunnel;
@@ -21,8 +22,8 @@ pub use circuits::{
     TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
 };
 pub use exit::{
-    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitStatus, LEAVING_MAX,
-    LINGER, TunnelOver,
+    CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,
+    ExitStatus, LEAVING_MAX, LINGER, SHARES_MAX, TunnelOver,
 };
 pub use minute::MinuteStatus;
 pub use node::{NodeConfig, NodeEvent, ShapedNode, Side};

@@ -1,6 +1,6 @@
 //! The near side: the queues to the unshaped process and the flows in them.
 
-use crate::flow::{Far, Flow, FlowTable};
+use crate::flow::{Far, Flow, FlowTable, Owner};
 use crate::minute::Minute;
 use crate::queues::{FlowQueues, QueueFault};
 use std::time::Instant;
@@ -139,6 +139,17 @@ impl<Q: FlowQueues> Near<Q> {
             flow.admitted += paid;
         }
         paid
+    }
+
+    /// Bytes of a tunnel's flows that wait in in-rings.
+    pub(crate) fn waiting_of(&mut self, owner: Owner) -> u64 {
+        let mut bytes = 0;
+        for index in self.table.indices() {
+            if self.table.at(index).is_some_and(|flow| flow.owner == owner) {
+                bytes += self.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
+            }
+        }
+        bytes
     }
 
     /// Notes when the bytes came that are in the in-ring.

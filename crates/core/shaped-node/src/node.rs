@@ -55,7 +55,7 @@ pub enum Side {
         /// Rate asked of the exit.
         down: RateClass,
     },
-    /// Flows come in here and go to an exit over circuits of a network. Only in mode `off`.
+    /// Flows come in here and go to an exit over circuits of a network.
     ///
     /// None once the node has taken it.
     Circuits(Option<Box<CircuitsConfig>>),
@@ -126,6 +126,8 @@ pub enum NodeEvent {
     ClassChanged(LinkId, RateClass),
     /// The rule of the mode chose another class.
     RateFollowed(LinkId, RateClass),
+    /// The same over circuits, for all guards' links together.
+    UplinkFollowed(RateClass),
     /// The other node speaks another version, or its parameters make no sense.
     PeerIncompatible(LinkId),
     /// Several handshakes had no answer. Said once until the link comes up.
@@ -255,7 +257,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Most neighbours that this node can have at a time; each has a lane in every slot plan.
     pub fn lanes(&self) -> usize {
         match &self.config.side {
-            Side::Entry { .. } | Side::Circuits(_) => 1,
+            Side::Entry { .. } => 1,
+            Side::Circuits(_) => self.circuits.as_ref().map_or(1, Circuits::lanes),
             Side::Exit { entries, .. } => entries.len().max(1),
         }
     }
@@ -420,9 +423,16 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
     pub(crate) fn admit(&mut self, index: u16) -> bool {
         let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
-        let Owner::Link(link) = owner else { return false };
-        let Some(peer) = self.peers.get_mut(&link) else { return false };
-        self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+        match owner {
+            Owner::Link(link) => {
+                let Some(peer) = self.peers.get_mut(&link) else { return false };
+                self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+            }
+            Owner::Tunnel(_) | Owner::Group(_) => {
+                let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) else { return false };
+                self.near.admit(index, |client, wanted| uplink.admit(client, wanted)) > 0
+            }
+        }
     }
 
     /// All tunnels that there are.
@@ -468,12 +478,15 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         for peer in self.peers.values_mut() {
             peer.pacing.handle_grant(grant);
         }
+        if let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) {
+            uplink.handle_grant(grant);
+        }
     }
 
     /// Passes leave for the other direction on to the exit (entry). It is spent whatever comes of it; false if it
-    /// could not be sent.
+    /// could not be sent. It pays for one release of an epoch, so where an old tunnel finishes beside its successor only one of them gets it.
     pub fn grant_other(&mut self, grant: Grant) -> bool {
-        self.tunnels_mut().map(|tunnel| tunnel.session.grant(grant)).fold(false, |sent, one| sent | one)
+        self.tunnels_mut().any(|tunnel| tunnel.session.grant(grant))
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards the other node.

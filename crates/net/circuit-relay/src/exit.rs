@@ -2,9 +2,10 @@
 
 mod boot;
 mod join;
+mod slots;
 
 use boot::BootError;
-pub use boot::ExitBoot;
+pub use boot::{BootSlots, ExitBoot};
 
 use crate::relay::{CircuitRelay, Door, RelaySettings, StartError};
 use flow_queue::{QueueSide, Side};
@@ -14,10 +15,14 @@ use os_net::process_channel::Channel;
 use os_net::schedule;
 use os_net::udp::UdpSocket;
 use shaped_node::CircuitExit;
+use shaped_tunnel::NoiseRing;
+use shaping::ReadyNoise;
+use slots::SlotClock;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
+use wire::packet::PacketSize;
 
 /// How long circuits may go on at most when the process is stopped by a signal of the loop; the supervisor's order says how
 /// long by itself.
@@ -59,10 +64,12 @@ pub fn run_exit(boot: ExitBoot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(
     let set: Vec<OwnedFd> = fds.by_ref().take(flow_queue::DESCRIPTORS).collect();
     let queues = QueueSide::open(&boot.queues, Side::Shaped, true, set)?;
     let door = fds.next().ok_or(ExitError::Descriptor("a network socket"))?;
+    let slot_door = door.try_clone().and_then(UdpSocket::from_owned_fd).map_err(ExitError::Socket)?;
     let door = UdpSocket::from_owned_fd(door).map_err(ExitError::Socket)?;
     let replay = fds.next().ok_or(ExitError::Descriptor("the replay file"))?;
     let (document, onion_keys) = (boot.document()?, boot.onion_keys()?);
-    let exit = CircuitExit::new(boot.exit_config(document.charter().packet_size())?);
+    let packet_size = document.charter().packet_size();
+    let exit = CircuitExit::new(boot.exit_config(packet_size)?, noise(&boot, packet_size)?);
     let settings = RelaySettings {
         door: Door::Open(door),
         node: boot.relay_config()?,
@@ -81,7 +88,22 @@ pub fn run_exit(boot: ExitBoot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(
         schedule::pin_to_core(core).map_err(|error| ExitError::Setup(io::Error::other(error)))?;
     }
     schedule::set_exact_timers().map_err(|error| ExitError::Setup(io::Error::other(error)))?;
-    let confinement = boot.confine.then(|| confine::apply(&Needs::shaped(None)));
+    let realtime = boot.slots.as_ref().and_then(|slots| slots.realtime);
+    let confinement = boot.confine.then(|| confine::apply(&Needs::shaped(realtime)));
+    if let Some(slots) = &boot.slots {
+        // The sender thread is confined by what this one has given up.
+        let clock = SlotClock::start(slots, boot.core, slot_door, packet_size.packet()).map_err(ExitError::Setup)?;
+        relay.join_mut().set_clock(clock);
+    }
     relay.join_mut().begin(confinement);
     relay.run().map_err(ExitError::Socket)
+}
+
+/// Where the exit takes samples that measurements are blurred with, in modes that release some.
+fn noise(boot: &ExitBoot, packet_size: PacketSize) -> Result<Box<dyn ReadyNoise + Send>, ExitError> {
+    let Some(slots) = &boot.slots else { return Ok(Box::new(None)) };
+    Ok(match slots.sigma(packet_size)? {
+        Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(ExitError::Setup)?),
+        None => Box::new(None),
+    })
 }

@@ -10,7 +10,7 @@ mod replay;
 mod sockets;
 
 pub use counters::Snapshot;
-pub use exit::{ExitBoot, ExitError, run_exit};
+pub use exit::{BootSlots, ExitBoot, ExitError, run_exit};
 pub use handle::Handle;
 pub use join::{JoinPoint, NothingJoined};
 pub use relay::{CircuitRelay, Door, RelaySettings, StartError};

@@ -67,6 +67,10 @@ pub struct BootCircuits {
     pub tunnels: u8,
     /// Whether clients have tunnels of their own.
     pub isolate_clients: bool,
+    /// Rate class towards guards, all of them together, in shaped modes.
+    pub up_class: u8,
+    /// Rate class asked of the exit, likewise.
+    pub down_class: u8,
 }
 
 /// What a network that is too small may do, as [`tunnel_plan::Relaxation`] has it.
@@ -234,49 +238,13 @@ impl Boot {
 
     /// The scale of the noise that the process needs, if it needs any.
     pub(crate) fn sigma(&self) -> Result<Option<Sigma>, BootError> {
-        match &self.pacing {
-            BootPacing::Off | BootPacing::Constant | BootPacing::Stepped { .. } => Ok(None),
-            BootPacing::Dp(dp) => Sigma::new(dp.sigma_bytes).map(Some).map_err(|_| BootError::Range("sigma")),
-            BootPacing::Queue(queue) => Ok(Some(self.queue_parameters(queue)?.sigma())),
-        }
+        let (packet, slot) = self.sizes()?;
+        self.pacing.sigma(packet, slot)
     }
 
-    fn pacing(&self) -> Result<(Mode, PacingConfig), BootError> {
-        Ok(match &self.pacing {
-            BootPacing::Off => (Mode::Off, PacingConfig::Constant),
-            BootPacing::Constant => (Mode::Constant, PacingConfig::Constant),
-            BootPacing::Dp(dp) => {
-                let cost =
-                    MuSquared::from_ratio(dp.delta_bytes, dp.sigma_bytes).map_err(|_| BootError::Range("sigma"))?;
-                (Mode::Dp, PacingConfig::Dp { settings: dp.settings()?, cost_each: cost.raw() })
-            }
-            BootPacing::Stepped { classes, initial } => {
-                let classes = classes.iter().map(|number| class(*number)).collect::<Result<Vec<_>, _>>()?;
-                let parameters = SteppedParameters::new(&classes, class(*initial)?);
-                (Mode::Stepped, PacingConfig::Stepped(parameters.map_err(|_| BootError::Range("set of classes"))?))
-            }
-            BootPacing::Queue(queue) => {
-                let parameters = self.queue_parameters(queue)?;
-                let cost_each = parameters.cost_each().ok_or(BootError::Range("sigma"))?.raw();
-                (Mode::Queue, PacingConfig::Queue { parameters, cost_each })
-            }
-        })
-    }
-
-    fn queue_parameters(&self, queue: &BootQueue) -> Result<QueueParameters, BootError> {
+    fn sizes(&self) -> Result<(PacketSize, SlotLength), BootError> {
         let packet = PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?;
-        let slot = SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?;
-        let settings = QueueSettings {
-            noise_multiplier: queue.noise_multiplier,
-            sensitivity: queue.sensitivity,
-            min_decision_size: queue.min_decision_size,
-            max_decision_size: queue.max_decision_size,
-            dp_creditor_loop_interval_us: queue.dp_creditor_loop_interval_us,
-            sending_loop_interval_us: queue.sending_loop_interval_us,
-            sending_strategy: if queue.uniform { SendingStrategy::Uniform } else { SendingStrategy::Burst },
-            keep_rest: queue.keep_rest,
-        };
-        QueueParameters::new(settings, slot, packet.session_packet()).map_err(|_| BootError::Range("decision"))
+        Ok((packet, SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?))
     }
 
     fn hops(&self, door_port: u16) -> Result<Option<HopConfig>, BootError> {
@@ -317,15 +285,21 @@ impl Boot {
                 fastest: class(*fastest_class)?,
             },
         };
-        let (mode, pacing) = self.pacing()?;
+        let (packet_size, slot) = self.sizes()?;
+        // A network says it in its document.
+        let packet_size = match &side {
+            Side::Circuits(Some(circuits)) => circuits.document.charter().packet_size(),
+            _ => packet_size,
+        };
+        let (mode, pacing) = self.pacing.settings(packet_size, slot)?;
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| BootError::Key("random source"))?;
         Ok(NodeConfig {
             side,
             mode,
             pacing,
-            packet_size: PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?,
-            slot: SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?,
+            packet_size,
+            slot,
             network_id: self.network_id,
             node_secret: self.node_secret.parse::<NodeSecret>().map_err(|_| BootError::Key("node secret"))?,
             link_secret: self.link_secret.parse::<LinkSecret>().map_err(|_| BootError::Key("link secret"))?,
@@ -360,7 +334,64 @@ impl BootCircuits {
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
         let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool })
+        let (up, down) = (class(self.up_class)?, class(self.down_class)?);
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool, up, down })
+    }
+}
+
+impl BootPacing {
+    /// The scale of the noise that the rule needs, if it needs any.
+    ///
+    /// # Errors
+    /// When a setting is out of range.
+    pub fn sigma(&self, packet: PacketSize, slot: SlotLength) -> Result<Option<Sigma>, BootError> {
+        match self {
+            Self::Off | Self::Constant | Self::Stepped { .. } => Ok(None),
+            Self::Dp(dp) => Sigma::new(dp.sigma_bytes).map(Some).map_err(|_| BootError::Range("sigma")),
+            Self::Queue(queue) => Ok(Some(queue.parameters(packet, slot)?.sigma())),
+        }
+    }
+
+    /// The mode, and the rule of a direction.
+    ///
+    /// # Errors
+    /// When a setting is out of range.
+    pub fn settings(&self, packet: PacketSize, slot: SlotLength) -> Result<(Mode, PacingConfig), BootError> {
+        Ok(match self {
+            Self::Off => (Mode::Off, PacingConfig::Constant),
+            Self::Constant => (Mode::Constant, PacingConfig::Constant),
+            Self::Dp(dp) => {
+                let cost =
+                    MuSquared::from_ratio(dp.delta_bytes, dp.sigma_bytes).map_err(|_| BootError::Range("sigma"))?;
+                (Mode::Dp, PacingConfig::Dp { settings: dp.settings()?, cost_each: cost.raw() })
+            }
+            Self::Stepped { classes, initial } => {
+                let classes = classes.iter().map(|number| class(*number)).collect::<Result<Vec<_>, _>>()?;
+                let parameters = SteppedParameters::new(&classes, class(*initial)?);
+                (Mode::Stepped, PacingConfig::Stepped(parameters.map_err(|_| BootError::Range("set of classes"))?))
+            }
+            Self::Queue(queue) => {
+                let parameters = queue.parameters(packet, slot)?;
+                let cost_each = parameters.cost_each().ok_or(BootError::Range("sigma"))?.raw();
+                (Mode::Queue, PacingConfig::Queue { parameters, cost_each })
+            }
+        })
+    }
+}
+
+impl BootQueue {
+    fn parameters(&self, packet: PacketSize, slot: SlotLength) -> Result<QueueParameters, BootError> {
+        let settings = QueueSettings {
+            noise_multiplier: self.noise_multiplier,
+            sensitivity: self.sensitivity,
+            min_decision_size: self.min_decision_size,
+            max_decision_size: self.max_decision_size,
+            dp_creditor_loop_interval_us: self.dp_creditor_loop_interval_us,
+            sending_loop_interval_us: self.sending_loop_interval_us,
+            sending_strategy: if self.uniform { SendingStrategy::Uniform } else { SendingStrategy::Burst },
+            keep_rest: self.keep_rest,
+        };
+        QueueParameters::new(settings, slot, packet.session_packet()).map_err(|_| BootError::Range("decision"))
     }
 }
 

@@ -13,7 +13,9 @@ mod status;
 pub use boot::{
     Boot, BootCircuits, BootDp, BootError, BootHops, BootPacing, BootQueue, BootRelaxation, BootSide, CongestionName,
 };
+pub use noise::NoiseRing;
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
+pub use shaped::aligned_grid;
 pub use shaped_node::{CircuitsStatus, HopFigures, TunnelHolder, TunnelStatus};
 pub use status::{ExitFigures, ShapedStatus};

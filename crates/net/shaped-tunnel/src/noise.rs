@@ -5,6 +5,7 @@
 
 use rtrb::{Consumer, RingBuffer};
 use shaping::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, Sigma};
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -14,14 +15,14 @@ const READY_MAX: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 
 /// The decision's end of the ring.
-pub(crate) struct NoiseRing(Consumer<Noise>);
+pub struct NoiseRing(Consumer<Noise>);
 
 impl NoiseRing {
     /// Seeds a generator from the system, starts the thread and fills the ring. The thread ends when the ring is dropped.
     ///
     /// # Errors
     /// If the system's random source fails or no thread can be started.
-    pub(crate) fn start(sigma: Sigma) -> io::Result<Self> {
+    pub fn start(sigma: Sigma) -> io::Result<Self> {
         let seed = NoiseSeed::from_system(|bytes| aws_lc_rs::rand::fill(bytes)).map_err(io::Error::other)?;
         let (mut producer, consumer) = RingBuffer::new(READY_MAX);
         let thread = std::thread::Builder::new().name("noise".to_owned());
@@ -33,6 +34,13 @@ impl NoiseRing {
             }
         })?;
         Ok(Self(consumer))
+    }
+}
+
+impl fmt::Debug for NoiseRing {
+    /// No sample.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NoiseRing").finish_non_exhaustive()
     }
 }
 

@@ -151,8 +151,9 @@ impl<'a> ShapedLoop<'a> {
     }
 }
 
-/// A grid whose slots lie at whole multiples of the slot length in UTC, as all nodes of the network have it.
-fn aligned_grid(slot_ms: u32) -> Grid {
+/// A grid whose slots lie at whole multiples of the slot length in UTC, as all nodes of the network have it. It begins some
+/// slots from now.
+pub fn aligned_grid(slot_ms: u32) -> Grid {
     let slot_ns = u64::from(slot_ms) * 1_000_000;
     let unix_ns = u64::try_from(unix_time().as_nanos()).unwrap_or(0);
     let to_next = slot_ns - unix_ns % slot_ns;

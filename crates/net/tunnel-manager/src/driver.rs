@@ -17,7 +17,7 @@ use os_net::readiness::Registered;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
 use session::CongestionControl;
 use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side};
-use shaping::SlotLength;
+use shaping::{RateClass, SlotLength};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -337,6 +337,9 @@ fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
         exit: config.exit,
         ipv4: config.bind.is_ipv4(),
         pool,
+        // Without meaning in mode `off`.
+        up: RateClass::SLOWEST,
+        down: RateClass::SLOWEST,
     };
     Ok(NodeConfig {
         side: Side::Circuits(Some(Box::new(circuits))),

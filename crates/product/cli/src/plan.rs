@@ -61,8 +61,8 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
     };
     // The shaped process pins itself, once its threads are there.
     let shaped = match &config.role {
-        Role::Exit(Exit { network: Some(exit), .. }) => {
-            process(names::SHAPED_RELAY, &exit_network::boot(config, exit, &keys, geometry)?, None)?
+        Role::Exit(Exit { network: Some(exit), max_rate, .. }) => {
+            process(names::SHAPED_RELAY, &exit_network::boot(config, exit, *max_rate, &keys, geometry)?, None)?
         }
         Role::Entry(_) | Role::Exit(_) => process(name, &shaped(config, &keys, side, geometry), None)?,
     };
@@ -100,8 +100,12 @@ fn process(name: &str, boot: &impl Serialize, core: Option<u16>) -> Result<Proce
     })
 }
 
+/// A time as boot messages have it.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 fn shaped(config: &Config, keys: &KeyFile, side: BootSide, queues: Geometry) -> shaped_tunnel::Boot {
-    let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     shaped_tunnel::Boot {
         side,
         pacing: pacing(config),
@@ -201,7 +205,7 @@ fn pacing(config: &Config) -> BootPacing {
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<BootSide, Failure> {
     if let Some(network) = &entry.network {
-        return entry_network::side(network);
+        return entry_network::side(network, entry.up, entry.down);
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {
         return Err(Failure::new(Code::Configuration, "`peer` has no address"));

@@ -227,14 +227,12 @@ pub enum Problem {
     /// A key of an entry over circuits in the file of a pair.
     #[error("without `network.file` there are no circuits, so this means nothing")]
     OnlyOverCircuits,
+    /// Several tunnels at an entry that has one schedule to ask an exit for.
+    #[error("with a schedule there is one tunnel: each would ask its exit for all of `shaping.down`")]
+    OneTunnelWhenShaped,
     /// Hops and legs that no tunnel has.
     #[error("{0}")]
     Paths(tunnel_plan::RulesError),
-    /// A shaped mode over circuits.
-    #[error(
-        "mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing"
-    )]
-    ModeOverCircuits(&'static str),
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
@@ -402,10 +400,8 @@ impl Problem {
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
+            Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"".into(),
             Self::Paths(_) => "write network.legs = 1, or network.hops = 3".into(),
-            Self::ModeOverCircuits(_) => {
-                "write shaping.mode = \"off\", which hides neither when nor how much is sent".into()
-            }
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

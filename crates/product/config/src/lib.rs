@@ -175,12 +175,14 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         "entry" => entry::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Entry),
         _ => exit::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Exit),
     };
-    let is_over_circuits = circuits::is_wanted(&network);
-    let mode_place = shaping.place_of("mode");
+    let pool_keys = ["tunnels", "isolate"].into_iter().filter(|key| network.has(key));
+    let pool_keys: Vec<_> = pool_keys.map(|key| (network.path_of(key), network.place_of(key))).collect();
     let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
-    circuits::check_mode(is_over_circuits, shaping.mode, mode_place, report);
+    if shaping.mode != Mode::Off && role.as_ref().is_some_and(has_several_tunnels) {
+        pool_keys.into_iter().for_each(|(path, place)| report.add(path, place, Problem::OneTunnelWhenShaped));
+    }
     let queues = sections::queues(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);
@@ -204,6 +206,12 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         admin,
         log,
     })
+}
+
+/// Whether flows of one entry may be in several tunnels at a time.
+fn has_several_tunnels(role: &Role) -> bool {
+    let Role::Entry(entry) = role else { return false };
+    entry.network.as_ref().is_some_and(|network| network.tunnels > 1 || network.isolates_clients)
 }
 
 /// What the modes need to know of the role: fastest classes, and how much a client brings into an epoch. An upload is a

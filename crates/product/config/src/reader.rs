@@ -272,7 +272,8 @@ impl<'d> Section<'d> {
         self.table?.get(key)
     }
 
-    fn path_of(&self, key: &str) -> String {
+    /// Its full name.
+    pub(crate) fn path_of(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 }

@@ -7,6 +7,7 @@ mod network;
 pub use client::{Client, Download};
 
 use crate::apps::Unshaped;
+use crate::exit_slots::{Departure, SlotDriver};
 use crate::memory_queues::{self, MemoryQueues};
 use link::Now;
 use network::{DOCUMENT_SEED, document, node_secret, relay};
@@ -16,7 +17,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use relay_node::{Came, NodeEvent, RelayNode};
 use session::CongestionControl;
-use shaped_node::{CircuitExit, ExitConfig, ExitEvent};
+use shaped_node::{CircuitExit, ExitConfig, ExitEvent, ExitSchedule};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -62,6 +63,11 @@ pub struct World {
     pub clients: Vec<Client>,
     /// What the exit told its shell.
     pub events: Vec<ExitEvent>,
+    /// The exit's slots, if it sends in slots.
+    pub slots: Option<SlotDriver>,
+    /// What the exit's link has sent, if that is wanted: when, where to, how long.
+    pub sent_by_exit: Option<Vec<(Duration, SocketAddr, usize)>>,
+    began: Instant,
     /// Packets lost in a thousand.
     pub lost_per_mille: u32,
     under_way: BTreeMap<(Instant, u64), Packet>,
@@ -73,6 +79,11 @@ pub struct World {
 impl World {
     /// Five relays and nobody else. `tunnels_max`: what the exit takes.
     pub fn new(seed: u64, tunnels_max: usize) -> Self {
+        Self::with_schedule(seed, tunnels_max, None)
+    }
+
+    /// The same with an exit that sends in slots.
+    pub fn with_schedule(seed: u64, tunnels_max: usize, schedule: Option<ExitSchedule>) -> Self {
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };
@@ -80,15 +91,19 @@ impl World {
         let relays =
             (0..=EXIT).map(|number| RelayHost { node: relay(number, &document), address: network::address(number) });
         let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
-        let mut exit = CircuitExit::new(ExitConfig {
+        let packet_bytes = document.charter().packet_size().packet();
+        let slots = schedule.as_ref().map(|schedule| SlotDriver::new(instant, schedule.slot.duration(), packet_bytes));
+        let config = ExitConfig {
             packet_size: document.charter().packet_size(),
             node_secret: node_secret(EXIT),
             session_timeout: Duration::from_secs(10),
             congestion: CongestionControl::Bbr,
             tunnels_max,
             flows_per_tunnel: QUEUES / 2,
+            schedule,
             seed: [DOCUMENT_SEED; 32],
-        });
+        };
+        let mut exit = CircuitExit::new(config, Box::new(None));
         exit.attach_queues(now, shaped);
         Self {
             now,
@@ -98,6 +113,9 @@ impl World {
             servers: Unshaped::new(unshaped, false),
             clients: Vec::new(),
             events: Vec::new(),
+            slots,
+            sent_by_exit: None,
+            began: instant,
             lost_per_mille: 0,
             under_way: BTreeMap::new(),
             serial: 0,
@@ -121,7 +139,16 @@ impl World {
     /// # Panics
     /// When that takes longer than it should.
     pub fn connected(&mut self, paths: &[[usize; 3]]) -> usize {
+        self.connected_asking(paths, None)
+    }
+
+    /// The same for a client that wants the exit's cells in a mode and class, by their numbers.
+    ///
+    /// # Panics
+    /// When that takes longer than it should.
+    pub fn connected_asking(&mut self, paths: &[[usize; 3]], schedule: Option<(u8, u8)>) -> usize {
         let client = self.add_client(Features::LINKING);
+        self.clients[client].asks = schedule.map(|(mode, class)| (mode, class, paths.len() as u8));
         for path in paths {
             self.clients[client].open(self.now, &self.document, path, true);
         }
@@ -168,7 +195,8 @@ impl World {
         let relays = self.relays.iter().filter_map(|host| host.node.poll_timeout(now)).min();
         let clients = self.clients.iter_mut().filter_map(Client::poll_timeout).min();
         let arrival = self.under_way.keys().next().map(|(at, _)| *at);
-        let next = [relays, clients, arrival, self.exit.poll_timeout()].into_iter().flatten().min();
+        let slot = self.slots.as_ref().and_then(|slots| slots.next_time(now.instant, &self.exit));
+        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot].into_iter().flatten().min();
         next.map_or(self.servers_at, |at| at.min(self.servers_at))
     }
 
@@ -245,17 +273,36 @@ impl World {
         if self.exit.poll_timeout().is_some_and(|at| at <= now.instant) {
             self.exit.handle_timeout(now, &mut *node);
         }
-        self.exit.handle_queues(now);
+        let departures = match &mut self.slots {
+            Some(slots) => slots.turn(now, &mut self.exit, &mut *node),
+            None => {
+                self.exit.handle_queues(now);
+                Vec::new()
+            }
+        };
         self.exit.pump(now, node);
+        let from = self.relays[EXIT].address;
+        for Departure { at, to, bytes } in departures {
+            self.send_at(at, Packet { from, to, bytes });
+        }
         self.events.extend(std::iter::from_fn(|| self.exit.poll_event()));
     }
 
     fn send(&mut self, packet: Packet) {
+        self.send_at(self.now.instant, packet);
+    }
+
+    fn send_at(&mut self, at: Instant, packet: Packet) {
+        if let Some(sent) = &mut self.sent_by_exit
+            && packet.from == self.relays[EXIT].address
+        {
+            sent.push((at - self.began, packet.to, packet.bytes.len()));
+        }
         if self.lost_per_mille > 0 && self.random.next_u32() % 1_000 < self.lost_per_mille {
             return;
         }
         self.serial += 1;
-        self.under_way.insert((self.now.instant + LATENCY, self.serial), packet);
+        self.under_way.insert((at + LATENCY, self.serial), packet);
     }
 
     /// A client puts a cell on one of its circuits.

@@ -196,9 +196,9 @@ fn a_full_exit_says_so_by_name() {
 
 /// The inner part of a LINK for a tunnel of its own.
 fn link_cell(tunnel: u32) -> Vec<u8> {
-    let header = [&[2 << 4, 0, 38][..], &[0; 16]].concat();
+    let header = [&[2 << 4, 0, 41][..], &[0; 16]].concat();
     let nonce = [&tunnel.to_be_bytes()[..], &[0; 28]].concat();
-    [&header[..], &[1, 0, 1, 0, 0, 0], &nonce].concat()
+    [&header[..], &[1, 0, 1, 0, 0, 0, 0, 0, 0], &nonce].concat()
 }
 
 #[test]

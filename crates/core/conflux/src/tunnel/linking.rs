@@ -1,7 +1,8 @@
 //! How legs come and go (docs/spec/linking.md).
 
 use super::{Side, Tunnel, TunnelEvent};
-use crate::ids::{DesiredUx, LegId, Nonce};
+use crate::asked::Asked;
+use crate::ids::{DesiredUx, LegId};
 use crate::leg::{Accepted, Core, Fault, LegEnd, Linked, Member, Role};
 use crate::message::{Attempt, Message, Refusal};
 use crate::repeat::Answer;
@@ -14,7 +15,8 @@ const DRAIN_MIN: Duration = Duration::from_millis(500);
 const DRAIN_AFTER_PEER: Duration = Duration::from_secs(10);
 
 impl<K> Tunnel<K> {
-    /// Exit: takes a circuit as a further leg.
+    /// Exit: takes a circuit as a further leg. A leg that had its share of the schedule is out of use then: the client has
+    /// given it up, whether or not that is known here.
     ///
     /// # Errors
     /// Gives back what carries it, and why. A refusal is to be told with [`Message::Refused`] before the circuit goes.
@@ -29,6 +31,12 @@ impl<K> Tunnel<K> {
         if self.members.contains_key(&accepted.leg) {
             return Err((accepted.carrier, NotAccepted::Fault(Fault::LegTaken)));
         }
+        if self.asked.is_some_and(|before| !before.is_of_one(&accepted.asked)) {
+            return Err((accepted.carrier, NotAccepted::Fault(Fault::OtherSchedule)));
+        }
+        if let Some(before) = self.linked_with_share(accepted.asked) {
+            self.release(now, before, LegEnd::RemovedByPeer);
+        }
         if self.members.len() >= usize::from(self.config.legs_max) {
             return refused(accepted, Refusal::TooManyLegs);
         }
@@ -37,9 +45,15 @@ impl<K> Tunnel<K> {
         Ok(leg)
     }
 
+    fn linked_with_share(&self, asked: Asked) -> Option<LegId> {
+        let mut linked = self.members.values().filter(|leg| leg.is_linked()).map(Member::core);
+        linked.find(|core| core.asked.is_same_share(&asked)).map(|core| core.id)
+    }
+
     pub(super) fn enroll(&mut self, now: Instant, accepted: Accepted<K>) {
         let leg = accepted.leg;
-        let mut core = Core::new(leg, accepted.carrier, Vec::new(), self.config.control);
+        self.asked.get_or_insert(accepted.asked);
+        let mut core = Core::new(leg, accepted.carrier, Vec::new(), self.config.control, accepted.asked);
         core.intake.take(now, accepted.number.saturating_add(1), accepted.tunnel_number);
         self.peer_ux = accepted.ux;
         let asked = 1 << accepted.attempt.number();
@@ -62,8 +76,9 @@ impl<K> Tunnel<K> {
     pub(super) fn handle_message(&mut self, now: Instant, leg: LegId, message: Message) -> Result<(), Fault> {
         match (message, self.side) {
             (Message::Link { .. }, Side::Client) => Err(Fault::LinkAtClient),
-            (Message::Link { attempt, leg: named, nonce, .. }, Side::Exit) => {
-                self.handle_link_again(leg, attempt, named, &nonce)
+            (Message::Link { attempt, leg: named, asked, nonce, .. }, Side::Exit) => {
+                let is_same = named == leg && nonce == self.nonce;
+                self.handle_link_again(leg, attempt, is_same.then_some(asked))
             }
             (Message::Linked { .. }, Side::Exit) => Err(Fault::LinkedUnasked),
             (Message::Linked { attempt, leg: named, ux, nonce }, Side::Client) => {
@@ -84,17 +99,18 @@ impl<K> Tunnel<K> {
         }
     }
 
-    /// LINK on a leg that is linked: a repetition whose answer was lost, or a fault.
-    fn handle_link_again(&mut self, leg: LegId, attempt: Attempt, named: LegId, nonce: &Nonce) -> Result<(), Fault> {
-        let is_same = named == leg && *nonce == self.nonce;
+    /// LINK on a leg that is linked: a repetition whose answer was lost, or a fault. `asked`: what it asks for, if it names
+    /// this leg of this tunnel.
+    fn handle_link_again(&mut self, leg: LegId, attempt: Attempt, asked: Option<Asked>) -> Result<(), Fault> {
+        let is_same = asked.is_some() && self.members.get(&leg).map(|leg| leg.core().asked) == asked;
         let answer = self.linked_message(attempt, leg);
         match self.members.get_mut(&leg) {
-            Some(Member::Linked(Linked { core, role: Role::Exit { asked, .. } })) => {
+            Some(Member::Linked(Linked { core, role: Role::Exit { asked: attempts, .. } })) => {
                 let bit = 1 << attempt.number();
-                if !is_same || *asked & bit != 0 {
+                if !is_same || *attempts & bit != 0 {
                     return Err(Fault::LinkTwice);
                 }
-                *asked |= bit;
+                *attempts |= bit;
                 core.say(answer);
                 Ok(())
             }

@@ -125,7 +125,12 @@ impl<K> Tunnel<K> {
     /// `message` is overwritten. None if there is no such leg.
     pub fn own_header(&mut self, now: Instant, leg: LegId, number: u64, message: &mut Vec<u8>) -> Option<LegHeader> {
         message.clear();
-        self.members.get_mut(&leg)?.core_mut().flight.note_sent(now, number.saturating_add(1), false);
+        let flight = &mut self.members.get_mut(&leg)?.core_mut().flight;
+        flight.note_sent(now, number.saturating_add(1), false);
+        if self.config.pace == Pace::Slots {
+            // Whether a leg answers must not be a question that only data asks.
+            flight.await_feedback(now);
+        }
         if let Some(due) = self.take_message(now, leg) {
             due.encode(message);
         }
@@ -133,6 +138,15 @@ impl<K> Tunnel<K> {
         let length = message.len() as u16;
         let kind = if message.is_empty() { LegKind::Cover } else { LegKind::Link };
         Some(self.header(now, leg, kind, length, self.newest))
+    }
+
+    /// Shaped modes: the header of a cover cell that stands ready for the case that the leg's next cell is late. Nothing is
+    /// counted for it: it takes a layer number, and should it leave, the other end has received one cell more than is known
+    /// here. None if there is no such leg.
+    pub fn spare_header(&self, leg: LegId) -> Option<LegHeader> {
+        let feedback = self.members.get(&leg)?.core().intake.ageless_feedback();
+        let feedback_leg = leg.number();
+        Some(LegHeader { kind: LegKind::Cover, feedback_leg, length: 0, tunnel_number: self.newest, feedback })
     }
 
     /// A cell on a silent leg was a try.
@@ -150,7 +164,8 @@ impl<K> Tunnel<K> {
         match self.members.get_mut(&leg)? {
             Member::Linking(linking) if linking.repeat.is_due(now) => {
                 let attempt = linking.repeat.say(now, rng)?;
-                Some(Message::Link { attempt, joins: linking.joins, leg, ux, nonce: nonce.clone() })
+                let asked = linking.core.asked;
+                Some(Message::Link { attempt, joins: linking.joins, leg, ux, asked, nonce: nonce.clone() })
             }
             Member::Draining(draining) if draining.says_unlink(now) => {
                 Some(Message::Unlink { attempt: draining.repeat.as_mut()?.say(now, rng)? })
@@ -175,8 +190,12 @@ impl<K> Tunnel<K> {
     }
 
     /// The leg that a cell's feedback is about: its own if that is half due, so that round trips are measured on one leg; else
-    /// one whose feedback is due; else all in turn, so that none waits for debt.
+    /// one whose feedback is due; else all in turn, so that none waits for debt. With slots it is its own: each leg has cells
+    /// all the time, and what was told of a leg would otherwise follow from where data went.
     fn subject(&self, now: Instant, leg: LegId) -> LegId {
+        if self.config.pace == Pace::Slots {
+            return leg;
+        }
         let is_due = |core: &Core<K>| core.intake.owed_at().is_some_and(|at| at <= now);
         let own = self.members.get(&leg).map(Member::core);
         if own.is_some_and(|core| core.intake.debt() >= DEBT_CELLS / 2 || is_due(core)) {

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 /// A leg is silent when feedback about it has not come for this many round trips, and for at least so long.
 const SILENT_ROUND_TRIPS: u32 = 2;
 const SILENT_MIN: Duration = Duration::from_millis(200);
+/// The same with slots: there feedback about a leg comes in the slots of the other direction. At the lowest class a leg of eight
+/// has one every 300 ms.
+const SILENT_MIN_SLOTS: Duration = Duration::from_millis(600);
 
 impl<K> Tunnel<K> {
     /// Lets time pass. Call it when [`Tunnel::poll_timeout`] is reached; earlier, it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let floor = self.silent_min();
         let legs: Vec<LegId> = self.members.keys().copied().collect();
         for leg in legs {
             match self.members.get_mut(&leg) {
@@ -22,9 +26,10 @@ impl<K> Tunnel<K> {
                     let why = draining.why;
                     self.release(now, leg, why);
                 }
-                Some(Member::Linked(linked)) if silent_at(&linked.core).is_some_and(|at| at <= now) => {
-                    fall_silent(now, &mut linked.core);
-                    self.tell(TunnelEvent::LegSilent(leg));
+                Some(Member::Linked(linked)) if silent_at(floor, &linked.core).is_some_and(|at| at <= now) => {
+                    if fall_silent(now, floor, &mut linked.core) {
+                        self.tell(TunnelEvent::LegSilent(leg));
+                    }
                 }
                 Some(_) | None => {}
             }
@@ -64,10 +69,17 @@ impl<K> Tunnel<K> {
                 // The only legs there are wait for data, not for this.
                 let tried = controlled && self.has_answering_leg();
                 let probe = linked.core.silence.map(|silence| silence.next_probe).filter(|_| tried);
-                [silent_at(&linked.core), probe].into_iter().flatten().min()
+                [silent_at(self.silent_min(), &linked.core), probe].into_iter().flatten().min()
             }
         };
         [owed, other].into_iter().flatten().min()
+    }
+
+    fn silent_min(&self) -> Duration {
+        match self.config.pace {
+            Pace::Controlled => SILENT_MIN,
+            Pace::Slots => SILENT_MIN_SLOTS,
+        }
     }
 
     /// When the first gap is skipped at the latest: after the time-out, or when a leg that is behind stops to count.
@@ -81,18 +93,20 @@ impl<K> Tunnel<K> {
     }
 }
 
-fn silent_after<K>(core: &Core<K>) -> Duration {
-    core.flight.rtt().map_or(SILENT_MIN, |rtt| (rtt * SILENT_ROUND_TRIPS).max(SILENT_MIN))
+fn silent_after<K>(floor: Duration, core: &Core<K>) -> Duration {
+    core.flight.rtt().map_or(floor, |rtt| (rtt * SILENT_ROUND_TRIPS).max(floor))
 }
 
-fn silent_at<K>(core: &Core<K>) -> Option<Instant> {
-    core.flight.waiting_since().map(|since| since + silent_after(core))
+fn silent_at<K>(floor: Duration, core: &Core<K>) -> Option<Instant> {
+    core.flight.waiting_since().map(|since| since + silent_after(floor, core))
 }
 
-/// Writes off what is under way. Data that is sent as a try and not answered makes this happen again, which changes nothing
-/// but what is in flight.
-fn fall_silent<K>(now: Instant, core: &mut Core<K>) {
+/// Writes off what is under way. What is sent as a try and not answered makes this happen again, which changes nothing but what
+/// is in flight. True the first time.
+fn fall_silent<K>(now: Instant, floor: Duration, core: &mut Core<K>) -> bool {
     core.flight.write_off();
-    let (wait, newest) = (silent_after(core), core.flight.newest());
+    let (wait, newest) = (silent_after(floor, core), core.flight.newest());
+    let is_new = core.silence.is_none();
     core.silence.get_or_insert(Silence { wait, next_probe: now, newest });
+    is_new
 }

@@ -25,6 +25,8 @@ pub(super) struct Up {
     pub(super) used: Instant,
     /// Since when the neighbour answers nothing.
     pub(super) quiet: Option<Instant>,
+    /// Lost of a thousand packets sent to it in the last ten seconds, by its own reports.
+    pub(super) loss_per_mille: u16,
 }
 
 impl Links {
@@ -114,9 +116,13 @@ impl RelayNode {
             }
             LinkEvent::SameKeyElsewhere { .. } => self.tell(NodeEvent::SameKeyElsewhere),
             LinkEvent::Hopped { .. } => self.counters.hops += 1,
+            LinkEvent::Report { link, figures } => {
+                if let Some((_, up)) = self.links.neighbour(link) {
+                    up.loss_per_mille = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
+                }
+            }
             LinkEvent::Rekeyed { .. }
             | LinkEvent::PeerAddressChanged { .. }
-            | LinkEvent::Report { .. }
             | LinkEvent::WrongVersion { .. }
             | LinkEvent::Unanswered { .. } => {}
         }
@@ -125,7 +131,8 @@ impl RelayNode {
     fn link_up(&mut self, now: Now, link: LinkId, key: LinkKey, dialled: bool) {
         let relay = self.document.relay_of_link(&key).map(|relay| relay.node_id);
         let dialled = if dialled { Dialled::ByUs } else { Dialled::ByThem };
-        let neighbour = self.links.insert(Up { link, relay, dialled, used: now.instant, quiet: None });
+        let neighbour =
+            self.links.insert(Up { link, relay, dialled, used: now.instant, quiet: None, loss_per_mille: 0 });
         self.limit(neighbour);
         self.sweep_soon(now.instant);
         if let Some(relay) = relay {

@@ -9,7 +9,7 @@ use wire::cell::{CellHead, Command};
 use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 
 /// Where the region begins in a packet.
-const REGION: usize = HEADER_LEN + CELL_HEAD_LEN;
+pub(super) const REGION: usize = HEADER_LEN + CELL_HEAD_LEN;
 
 impl RelayNode {
     /// Takes one UDP payload; `ce` says whether it came with the congestion mark. A cell that goes on is sealed in place.
@@ -66,7 +66,7 @@ impl RelayNode {
 
     /// Makes a packet of a cell whose region stands in it.
     #[inline]
-    fn seal(&mut self, now: Now, to: Neighbour, head: CellHead, packet: &mut [u8]) -> Option<Route> {
+    pub(super) fn seal(&mut self, now: Now, to: Neighbour, head: CellHead, packet: &mut [u8]) -> Option<Route> {
         let link = self.links.of(to).map(|up| {
             up.used = now.instant;
             up.link

@@ -3,7 +3,7 @@
 use super::CircuitExit;
 use crate::queues::FlowQueues;
 use conflux::LegId;
-use link::Now;
+use link::{Now, Route};
 use onion::{CircuitKey, Features, Reason};
 use relay_node::RelayNode;
 use std::collections::VecDeque;
@@ -34,6 +34,15 @@ pub trait Circuits {
     /// # Errors
     /// When the circuit takes none.
     fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone>;
+    /// Seals a cell for a slot: appends the whole packet to `out` and says where it goes, or appends nothing.
+    ///
+    /// # Errors
+    /// When the circuit takes none.
+    fn seal(&mut self, now: Now, circuit: CircuitKey, inner: &[u8], out: &mut Vec<u8>) -> Result<Route, CircuitGone>;
+    /// So many packets that were sealed for a circuit have not been sent, and will not be.
+    fn take_back(&mut self, circuit: CircuitKey, packets: u32);
+    /// Loss on the link over which a circuit's cells leave, in thousandths, by that link's own reports.
+    fn link_loss(&mut self, circuit: CircuitKey) -> Option<u16>;
     /// Takes a circuit down; its client is told why. Nothing happens if it is gone.
     fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason);
 }
@@ -53,6 +62,18 @@ impl Circuits for RelayNode {
 
     fn send(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
         self.send_inner(now, circuit, inner).map_err(|_| CircuitGone)
+    }
+
+    fn seal(&mut self, now: Now, circuit: CircuitKey, inner: &[u8], out: &mut Vec<u8>) -> Result<Route, CircuitGone> {
+        self.seal_inner(now, circuit, inner, out).map_err(|_| CircuitGone)
+    }
+
+    fn take_back(&mut self, circuit: CircuitKey, packets: u32) {
+        Self::take_back(self, circuit, packets);
+    }
+
+    fn link_loss(&mut self, circuit: CircuitKey) -> Option<u16> {
+        Self::link_loss(self, circuit)
     }
 
     fn destroy(&mut self, now: Now, circuit: CircuitKey, reason: Reason) {

@@ -1,5 +1,6 @@
 //! One tunnel at the exit: its legs, and its session with the flows.
 
+use super::schedule::Schedule;
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::{Tunnel, TunnelEvent};
@@ -14,6 +15,8 @@ use wire::flow::ResetReason;
 pub(super) struct Joined {
     pub(super) legs: conflux::Tunnel<CircuitKey>,
     pub(super) tunnel: Tunnel,
+    /// When its cells leave; none in mode `off`.
+    pub(super) schedule: Option<Schedule>,
     /// It is among those that have a turn.
     pub(super) has_turn: bool,
     /// When it is to be looked at.
@@ -31,8 +34,8 @@ impl fmt::Debug for Joined {
 }
 
 impl Joined {
-    pub(super) fn new(legs: conflux::Tunnel<CircuitKey>, tunnel: Tunnel) -> Self {
-        Self { legs, tunnel, has_turn: false, deadline: None, lost: None, came_up: false }
+    pub(super) fn new(legs: conflux::Tunnel<CircuitKey>, tunnel: Tunnel, schedule: Option<Schedule>) -> Self {
+        Self { legs, tunnel, schedule, has_turn: false, deadline: None, lost: None, came_up: false }
     }
 
     /// Takes a cell of a leg, and gives the session what is in order now.
@@ -73,6 +76,17 @@ impl Joined {
             }
         }
         // Leave to release measurements means nothing where nothing is measured.
-        self.tunnel.take_granted();
+        for grant in self.tunnel.take_granted() {
+            if let Some(schedule) = &mut self.schedule {
+                schedule.pacing.handle_grant(grant);
+            }
+        }
+    }
+
+    /// A session packet of so many bytes has gone into a cell.
+    pub(super) fn note_sent(&mut self, bytes: usize) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.sent_bytes += bytes as u64;
+        }
     }
 }

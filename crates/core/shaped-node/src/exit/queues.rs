@@ -12,9 +12,10 @@ use wire::local::LocalMessage;
 const MESSAGES_PER_CALL_MAX: usize = 4096;
 
 impl<Q: FlowQueues> CircuitExit<Q> {
-    /// Reads what the unshaped process wrote.
+    /// Reads what the unshaped process wrote. With a schedule only the slot clock may lead here (I10).
     pub fn handle_queues(&mut self, now: Now) {
         self.now = Some(now.instant);
+        self.near.minute.handle_time(now.instant);
         for _ in 0..MESSAGES_PER_CALL_MAX {
             let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
             self.handle_message(now, message);
@@ -22,6 +23,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
         for _ in 0..bound {
             let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
+            self.near.note_filled(now.instant, index);
+            self.admit(index);
             self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
         }
         self.follow_fault();
@@ -53,7 +56,11 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     }
 
     /// Lets the tunnel that carries a flow act on it, and gives the tunnel its turn.
-    fn with_tunnel_of<T>(&mut self, index: u16, act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T) -> Option<T> {
+    pub(super) fn with_tunnel_of<T>(
+        &mut self,
+        index: u16,
+        act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
+    ) -> Option<T> {
         let Owner::Tunnel(id) = self.near.table.at(index)?.owner else { return None };
         let joined = self.tunnels.get_mut(&id)?;
         let done = act(&mut joined.tunnel, &mut self.near);

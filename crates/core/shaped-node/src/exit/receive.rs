@@ -2,12 +2,14 @@
 
 use super::circuits::{Circuits, Place};
 use super::joined::Joined;
+use super::schedule::Schedule;
 use super::{CircuitExit, TunnelOver};
 use crate::flow::Owner;
 use crate::queues::FlowQueues;
 use crate::tunnel::{ACK_DELAY, ACK_EVERY, Tunnel};
 use conflux::{
-    Accepted, First, Fresh, LegEnd, LegId, Message, NotAccepted, TunnelConfig, TunnelEnd, TunnelEvent, TunnelId,
+    Accepted, Asked, First, Fresh, LegEnd, LegId, Message, NotAccepted, Pace, Refusal, TunnelConfig, TunnelEnd,
+    TunnelEvent, TunnelId,
 };
 use link::Now;
 use onion::{CircuitKey, Reason};
@@ -64,27 +66,54 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         accepted: Accepted<CircuitKey>,
         circuits: &mut impl Circuits,
     ) {
-        let made = if self.is_closing { None } else { self.make_tunnel(now.instant, id, accepted) };
-        let Some((joined, leg)) = made else {
+        if self.is_closing {
             self.join_point.forget(TunnelId(id));
-            let why = if self.is_closing { Reason::Draining } else { Reason::Full };
-            self.take_down(now, circuit, why, circuits);
-            return;
+            return self.take_down(now, circuit, Reason::Draining, circuits);
+        }
+        let schedule = match self.schedule_for(now, accepted.asked()) {
+            Ok(schedule) => schedule,
+            Err(reason) => {
+                self.join_point.forget(TunnelId(id));
+                let (circuit, message) = accepted.refuse(reason);
+                return self.refuse(now, circuit, &message, circuits);
+            }
         };
-        self.tunnels.insert(id, joined);
+        let Some((legs, tunnel, leg)) = self.make_tunnel(now.instant, id, accepted, schedule.is_some()) else {
+            schedule.iter().for_each(|schedule| self.lanes.give_back(schedule));
+            self.join_point.forget(TunnelId(id));
+            return self.take_down(now, circuit, Reason::Full, circuits);
+        };
+        self.tunnels.insert(id, Joined::new(legs, tunnel, schedule));
         self.places.insert(circuit, Place::Leg(id, leg));
         self.follow_legs(now, id, circuits);
         self.wake(id);
     }
 
+    /// The schedule that a client asks for; none in mode `off`.
+    fn schedule_for(&mut self, now: Now, asked: Asked) -> Result<Option<Schedule>, Refusal> {
+        let Some(config) = &self.config.schedule else {
+            return if asked.is_shaped() { Err(Refusal::NotOffered) } else { Ok(None) };
+        };
+        let class = config.class_for(asked).ok_or(Refusal::NotOffered)?;
+        let lanes = self.lanes.take(asked.shares())?;
+        let place = (self.config.packet_size.session_packet(), self.present_slot);
+        Ok(Some(Schedule::new(config, class, place, now, lanes)))
+    }
+
     /// None: no session could be made, which is our own fault.
-    fn make_tunnel(&mut self, now: Instant, id: u64, accepted: Accepted<CircuitKey>) -> Option<(Joined, LegId)> {
+    fn make_tunnel(
+        &mut self,
+        now: Instant,
+        id: u64,
+        accepted: Accepted<CircuitKey>,
+        is_shaped: bool,
+    ) -> Option<(conflux::Tunnel<CircuitKey>, Tunnel, LegId)> {
         let [mut session_seed, mut client_secret, mut legs_seed] = [[0; 32]; 3];
         for seed in [&mut session_seed, &mut client_secret, &mut legs_seed] {
             self.rng.fill_bytes(seed);
         }
         let config = SessionConfig {
-            // Each leg has a controller of its own, also a single one; two over each other fill no path.
+            // Slots decide how fast it goes, or a controller of each leg, also of a single one; two over each other fill no path.
             wide_open: true,
             congestion: self.config.congestion,
             max_flows: self.config.flows_per_tunnel.max(1),
@@ -104,10 +133,11 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             self.counters.session_failures += 1;
             return None;
         };
-        let config = TunnelConfig { orphan_after: self.config.session_timeout, ..TunnelConfig::default() };
+        let pace = if is_shaped { Pace::Slots } else { Pace::Controlled };
+        let config = TunnelConfig { pace, orphan_after: self.config.session_timeout, ..TunnelConfig::default() };
         let legs = conflux::Tunnel::exit(now, config, accepted, legs_seed);
         let leg = legs.legs().next()?.leg;
-        Some((Joined::new(legs, Tunnel::new(Owner::Tunnel(id), session, client_secret)), leg))
+        Some((legs, Tunnel::new(Owner::Tunnel(id), session, client_secret), leg))
     }
 
     fn add_leg(

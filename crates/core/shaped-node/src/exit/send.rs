@@ -48,10 +48,25 @@ struct Sent {
 }
 
 impl<Q: FlowQueues> CircuitExit<Q> {
-    /// Sends what may leave now, and lets sessions and flows go on. To be called in each turn of the shell's loop, before
+    /// Sends what may leave now, and lets sessions and flows go on; with a schedule it sends nothing. To be called in each turn of the shell's loop, before
     /// the relay is asked for packets.
     pub fn pump(&mut self, now: Now, circuits: &mut impl Circuits) {
         self.now = Some(now.instant);
+        if self.is_shaped() {
+            self.settle_woken(now, circuits);
+        } else {
+            self.send_now(now, circuits);
+        }
+        self.is_woken = false;
+        self.feed(now);
+        self.follow_fault();
+        if let Some(queues) = self.near.queues() {
+            queues.flush();
+        }
+    }
+
+    /// Lets the tunnels send, in turns.
+    fn send_now(&mut self, now: Now, circuits: &mut impl Circuits) {
         let (mut cells, mut blocked) = (0, 0);
         // Once all that have a turn are blocked, another round brings nothing.
         while cells < CELLS_A_PUMP_MAX && blocked < self.turns.len() {
@@ -60,11 +75,19 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             cells += sent;
             blocked = if after == After::Blocked { blocked + 1 } else { 0 };
         }
-        self.is_woken = false;
-        self.feed(now);
-        self.follow_fault();
-        if let Some(queues) = self.near.queues() {
-            queues.flush();
+    }
+
+    /// Lets tunnels with a schedule go on with all but sending.
+    fn settle_woken(&mut self, now: Now, circuits: &mut impl Circuits) {
+        for id in std::mem::take(&mut self.turns) {
+            let Some(joined) = self.tunnels.get_mut(&id) else { continue };
+            joined.settle(now.instant, &mut self.near);
+            joined.has_turn = false;
+            if std::mem::take(&mut joined.came_up) {
+                self.note(ExitEvent::SessionUp(id));
+            }
+            self.follow_legs(now, id, circuits);
+            self.plan(id, None);
         }
     }
 

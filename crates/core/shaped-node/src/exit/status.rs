@@ -1,6 +1,8 @@
 //! What an exit says about its tunnels: counts, and nothing about anybody.
 
 use super::CircuitExit;
+use crate::minute::MinuteStatus;
+use crate::parameters::Mode;
 use crate::queues::FlowQueues;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ pub(super) struct Counters {
     pub(super) packets_lost: u64,
     pub(super) stale_messages: u64,
     pub(super) session_failures: u64,
+    pub(super) empty_while_waiting: u64,
 }
 
 /// The exit's end of tunnels in numbers.
@@ -48,6 +51,16 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         }
     }
 
+    /// How the cells of tunnels leave.
+    pub fn mode(&self) -> Mode {
+        self.config.schedule.as_ref().map_or(Mode::Off, |schedule| schedule.mode)
+    }
+
+    /// The last minute's cells and waiting times; none in mode `off`.
+    pub fn last_minute(&self) -> Option<MinuteStatus> {
+        self.is_shaped().then(|| self.near.minute.status())
+    }
+
     fn counter_map(&self) -> BTreeMap<String, u64> {
         let counters = &self.counters;
         let own = [
@@ -59,6 +72,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             ("packets_lost", counters.packets_lost),
             ("stale_messages", counters.stale_messages),
             ("session_failures", counters.session_failures),
+            ("empty_cells_while_flows_wait", counters.empty_while_waiting),
             ("datagrams_dropped", self.near.datagrams_dropped),
         ];
         own.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()

@@ -6,11 +6,30 @@ use network_document::{NetworkDocument, OnionKeyFile};
 use relay_node::{Limits, RelayNodeConfig};
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::ExitConfig;
-use shaped_tunnel::CongestionName;
+use shaped_node::{ExitConfig, ExitSchedule, Mode};
+use shaped_tunnel::{BootPacing, CongestionName};
+use shaping::{RateClass, Sigma, SlotLength};
 use std::time::Duration;
 use thiserror::Error;
 use wire::packet::PacketSize;
+
+/// How the cells of an exit's tunnels leave in slots.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootSlots {
+    /// The mode and its settings, but [`BootPacing::Off`].
+    pub pacing: BootPacing,
+    /// Number of the fastest rate class of one tunnel.
+    pub fastest_class: u8,
+    /// Length of a slot in milliseconds.
+    pub slot_ms: u32,
+    /// How long before its slot a packet is made, in microseconds.
+    pub lead_us: u64,
+    /// How long before a slot the sender starts to spin, in microseconds; 0: it does not.
+    pub spin_us: u64,
+    /// Real-time priority of the sender thread, 1..=99; the loop that makes packets gets one less.
+    pub realtime: Option<u8>,
+}
 
 /// Configuration of the shaped process of an exit over circuits.
 ///
@@ -37,6 +56,8 @@ pub struct ExitBoot {
     pub tunnels_max: u32,
     /// Flows of one tunnel at a time.
     pub flows_per_tunnel: u16,
+    /// The slots of its tunnels; none: mode `off`.
+    pub slots: Option<BootSlots>,
     /// Number, size and generation of the queues that come with this message.
     pub queues: Geometry,
     /// Core to which the process is pinned.
@@ -51,6 +72,9 @@ pub enum BootError {
     /// A text is not in the form that its maker writes.
     #[error("the boot message has a malformed {0}")]
     Text(&'static str),
+    /// A setting of the slots is out of range.
+    #[error("the boot message has a {0} out of range")]
+    Range(&'static str),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
@@ -91,8 +115,28 @@ impl ExitBoot {
             },
             tunnels_max: self.tunnels_max as usize,
             flows_per_tunnel: self.flows_per_tunnel,
+            schedule: self.slots.as_ref().map(|slots| slots.schedule(packet_size)).transpose()?,
             seed: random()?,
         })
+    }
+}
+
+impl BootSlots {
+    fn slot(&self) -> Result<SlotLength, BootError> {
+        SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))
+    }
+
+    fn schedule(&self, packet: PacketSize) -> Result<ExitSchedule, BootError> {
+        let slot = self.slot()?;
+        let settings = self.pacing.settings(packet, slot).map_err(|_| BootError::Range("setting of its mode"))?;
+        let (mode, pacing) = Some(settings).filter(|(mode, _)| *mode != Mode::Off).ok_or(BootError::Range("mode"))?;
+        let fastest = RateClass::new(self.fastest_class).map_err(|_| BootError::Range("rate class"))?;
+        Ok(ExitSchedule { mode, pacing, slot, fastest })
+    }
+
+    /// The scale of the noise that the mode needs, if it needs any.
+    pub(super) fn sigma(&self, packet: PacketSize) -> Result<Option<Sigma>, BootError> {
+        self.pacing.sigma(packet, self.slot()?).map_err(|_| BootError::Range("sigma"))
     }
 }
 

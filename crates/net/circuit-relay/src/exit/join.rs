@@ -1,5 +1,6 @@
 //! Tunnels joined to the queues of the node, and the supervisor's orders.
 
+use super::slots::SlotClock;
 use crate::counters::Snapshot;
 use crate::join::JoinPoint;
 use flow_queue::{Geometry, QueueSide, Side};
@@ -28,6 +29,8 @@ pub(super) struct ExitJoin {
     channel: Channel,
     geometry: Geometry,
     confinement: Option<Confinement>,
+    /// When cells leave, where they leave in slots.
+    clock: Option<SlotClock>,
     /// The doorbell of the queues is asked for.
     asks_bell: bool,
     /// How long circuits may go on, once asked to stop.
@@ -43,7 +46,12 @@ impl ExitJoin {
         geometry: Geometry,
     ) -> Self {
         exit.attach_queues(crate::relay::now(), queues);
-        Self { exit, channel, geometry, confinement: None, asks_bell: false, stop: None, over_at: None }
+        Self { exit, channel, geometry, confinement: None, clock: None, asks_bell: false, stop: None, over_at: None }
+    }
+
+    /// Cells leave in slots from now on, if the exit has schedules.
+    pub(super) fn set_clock(&mut self, clock: SlotClock) {
+        self.clock = Some(clock);
     }
 
     /// Everything is set up.
@@ -134,16 +142,16 @@ impl ExitJoin {
         counters.extend(drops.map(|(reason, count)| (format!("dropped_{reason:?}"), count)));
         ShapedStatus {
             node: NodeStatus {
-                mode: "off".to_owned(),
+                mode: self.exit.mode().name().to_owned(),
                 links: Vec::new(),
                 flows: tunnels.flows,
                 counters,
                 session_memory_max: tunnels.session_memory_max,
-                last_minute: None,
+                last_minute: self.exit.last_minute(),
                 circuits: None,
             },
             hops: Vec::new(),
-            slots: None,
+            slots: self.clock.as_ref().map(SlotClock::statistics),
             packets_sent: snapshot.packets_sent,
             send_failures: snapshot.send_failed,
             too_narrow: 0,
@@ -180,12 +188,16 @@ impl JoinPoint for ExitJoin {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.exit.poll_timeout(), self.over_at].into_iter().flatten().min()
+        let slot = self.clock.as_ref().and_then(SlotClock::poll_timeout);
+        [self.exit.poll_timeout(), self.over_at, slot].into_iter().flatten().min()
     }
 
     fn pump(&mut self, now: Now, node: &mut RelayNode) {
         self.handle_channel(now);
-        self.exit.handle_queues(now);
+        match &mut self.clock {
+            Some(clock) => clock.turn(now, &mut self.exit, node),
+            None => self.exit.handle_queues(now),
+        }
         self.exit.pump(now, node);
         self.drain_events();
     }
@@ -206,7 +218,8 @@ impl JoinPoint for ExitJoin {
     }
 
     fn prepare_sleep(&mut self) -> bool {
-        match self.exit.queues_ref() {
+        // The slot clock alone leads to the queues (I10).
+        match self.exit.queues_ref().filter(|_| self.clock.is_none()) {
             Some(queues) => {
                 self.asks_bell = queues.prepare_sleep();
                 self.asks_bell

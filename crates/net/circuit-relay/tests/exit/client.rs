@@ -1,7 +1,7 @@
 //! A client made of the cores, on a real socket: one circuit, one tunnel, one session, one flow after another.
 
 use bytes::Bytes;
-use conflux::{Building, LegId, Nonce, Tunnel, TunnelConfig};
+use conflux::{Asked, Building, LegId, Nonce, Tunnel, TunnelConfig};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
 use link::{Endpoint, EndpointConfig, LinkId, Now, Peer, Received};
 use network_document::NetworkDocument;
@@ -39,6 +39,8 @@ pub(crate) struct Client {
     flow: Option<FlowId>,
     to_send: u64,
     sent: u64,
+    /// What it wants of the exit's cells, once it links.
+    pub(crate) asks: Asked,
     pub(crate) events: Vec<CircuitEvent>,
     pub(crate) received: u64,
     pub(crate) is_finished: bool,
@@ -98,6 +100,7 @@ impl Client {
             flow: None,
             to_send: 0,
             sent: 0,
+            asks: Asked::OFF,
             events: Vec::new(),
             received: 0,
             is_finished: false,
@@ -178,7 +181,10 @@ impl Client {
                 self.circuit.extend(time.instant, spec).expect("a circuit that is ready");
             } else {
                 let built = Building::new(Only).into_built(self.path.clone()).map_err(|(_, error)| error);
-                let leg = self.tunnel.add_leg(time.instant, built.expect("a path")).map_err(|(_, error)| error);
+                let leg = self
+                    .tunnel
+                    .add_leg_asking(time.instant, built.expect("a path"), self.asks)
+                    .map_err(|(_, error)| error);
                 self.leg = Some(leg.expect("the only leg"));
             }
         }

@@ -6,15 +6,16 @@ mod client;
 mod rig;
 mod unshaped;
 
-use circuit_relay::{CircuitRelay, ExitBoot, ExitError, Handle, NothingJoined, run_exit};
+use circuit_relay::{BootSlots, CircuitRelay, ExitBoot, ExitError, Handle, NothingJoined, run_exit};
 use client::Client;
+use conflux::Asked;
 use flow_queue::{Geometry, Segments};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use network_document::NetworkDocument;
 use os_net::process_channel::{Channel, FromProcess, ToProcess};
 use os_net::udp::UdpSocket;
 use rig::{addresses, document, node_id, onion_keys, settings};
-use shaped_tunnel::{CongestionName, ShapedStatus};
+use shaped_tunnel::{BootPacing, CongestionName, ShapedStatus};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
@@ -44,6 +45,7 @@ fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
         session_timeout_ms: 10_000,
         tunnels_max: 8,
         flows_per_tunnel: 8,
+        slots: None,
         queues,
         core: None,
         // It would confine this test.
@@ -71,12 +73,12 @@ fn replay_file() -> OwnedFd {
 }
 
 impl Exit {
-    fn start(document: &NetworkDocument, door: UdpSocket) -> Self {
+    fn start(document: &NetworkDocument, door: UdpSocket, slots: Option<BootSlots>) -> Self {
         let geometry = Geometry::new(16, 65_536, 1).expect("a good geometry");
         let (mut fds, echo) = generation(&geometry);
         fds.extend([door.into(), replay_file()]);
         let (supervisor, process) = Channel::pair().expect("a channel");
-        let boot = boot(document, geometry);
+        let boot = ExitBoot { slots, ..boot(document, geometry) };
         let thread = std::thread::spawn(move || run_exit(boot, process, fds));
         Self { supervisor, geometry, echo, thread }
     }
@@ -120,13 +122,17 @@ impl Exit {
 }
 
 fn network() -> (NetworkDocument, Handle, Exit) {
+    network_with(None)
+}
+
+fn network_with(slots: Option<BootSlots>) -> (NetworkDocument, Handle, Exit) {
     let guard = addresses(1);
     let door = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
     let document = document(&[guard[0], door.local_addr().expect("its address")]);
     let relay = CircuitRelay::new(settings(1, guard[0], &document), NothingJoined).expect("a relay");
     let handle = relay.handle();
     std::thread::spawn(move || relay.run());
-    let exit = Exit::start(&document, door);
+    let exit = Exit::start(&document, door, slots);
     exit.heard(|message| matches!(message, FromProcess::Ready).then_some(()));
     (document, handle, exit)
 }
@@ -157,6 +163,45 @@ fn flows_go_through_a_circuit_into_the_queues_and_back() {
     assert!(exit.run_until(&mut client, |client| client.is_reset));
     client.start(server(), MEGABYTE);
     assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+
+    exit.supervisor.send(&ToProcess::Stop { deadline_ms: 4_000 }, &[]).expect("it listens");
+    assert!(exit.run_until(&mut client, |client| client.is_lost), "the client is told");
+    assert!(exit.ended() < Duration::from_secs(5));
+    guard.stop();
+}
+
+#[test]
+fn cells_of_a_shaped_exit_leave_in_its_slots_and_at_its_rate() {
+    const CLASS: u8 = 17;
+    const BYTES: u64 = MEGABYTE / 4;
+    let slots = BootSlots {
+        pacing: BootPacing::Constant,
+        fastest_class: CLASS,
+        slot_ms: 5,
+        lead_us: 1_000,
+        spin_us: 0,
+        realtime: None,
+    };
+    let (document, guard, mut exit) = network_with(Some(slots));
+    let mut client = Client::dial(document, vec![node_id(1), node_id(EXIT)], [61; 32]);
+    // It asks for more than there is.
+    client.asks = Asked::new(1, CLASS + 5, 0, 1).expect("the whole schedule");
+    assert!(exit.run_until(&mut client, Client::is_connected), "{:?}", client.events);
+    let from = Instant::now();
+    client.start(server(), BYTES);
+    assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+    assert_eq!(client.received, BYTES);
+    let class = shaping::RateClass::new(CLASS).expect("a class");
+    let ideal = (8 * BYTES) as f64 / class.bits_per_second() as f64;
+    assert!(from.elapsed().as_secs_f64() > ideal, "{:?}, {ideal} s at the class", from.elapsed());
+
+    let status = exit.status(|status| status.node.counters["data_cells_sent"] > BYTES / 1_222);
+    assert_eq!(status.node.mode, "constant");
+    let slots = status.slots.expect("it sends in slots");
+    assert!(slots.sent >= status.node.counters["data_cells_sent"], "{slots:?}");
+    assert!(status.node.last_minute.is_some_and(|minute| minute.cells > minute.data_cells), "cover goes as well");
+    // Nothing is asked for, and cells leave all the same.
+    exit.status(|later| later.slots.as_ref().is_some_and(|later| later.sent > slots.sent + 500));
 
     exit.supervisor.send(&ToProcess::Stop { deadline_ms: 4_000 }, &[]).expect("it listens");
     assert!(exit.run_until(&mut client, |client| client.is_lost), "the client is told");

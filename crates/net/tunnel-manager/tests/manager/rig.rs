@@ -161,6 +161,7 @@ impl Exit {
         fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file()]);
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot {
+            slots: None,
             document: document.as_draft().text(),
             onion_keys: onion_keys(relay).reveal().to_string(),
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),

@@ -74,7 +74,12 @@ fn report(path: &Path, config: &Config, network: Option<&exit_network::Files>) -
             let _ = writeln!(text, "  down      {}", cost(entry.down));
         }
         Role::Entry(_) => {}
-        Role::Exit(Exit { network: Some(exit), .. }) => over_circuits(&mut text, exit, network),
+        Role::Exit(Exit { network: Some(exit), max_rate, .. }) => {
+            over_circuits(&mut text, exit, network);
+            if config.shaping.mode.is_shaped() {
+                let _ = writeln!(text, "  at most   {}, for the answers of each tunnel", cost(*max_rate));
+            }
+        }
         Role::Exit(exit) => {
             let _ = writeln!(text, "  at most   {}, for each entry and direction", cost(exit.max_rate));
             let _ = writeln!(text, "  peers     {}", exit.peers.len());

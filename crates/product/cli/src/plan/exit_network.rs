@@ -3,12 +3,13 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use circuit_relay::ExitBoot;
+use circuit_relay::{BootSlots, ExitBoot};
 use config::{Config, ExitNetwork};
 use flow_queue::Geometry;
 use identity::KeyFile;
 use network_document::{NetworkDocument, OnionKeyFile};
 use relay_node::{Limits, RelayNode, RelayNodeConfig};
+use shaping::RateClass;
 
 /// Bytes of a document that the shaped process can be told: it comes in a message of at most 256 KiB, with other things.
 const DOCUMENT_MAX: usize = 200 << 10;
@@ -48,8 +49,27 @@ pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure
     Ok(Files { document, onion_keys })
 }
 
+/// The slots of its tunnels' cells; none in mode `off`. `fastest`: of one tunnel.
+fn slots(config: &Config, fastest: RateClass) -> Option<BootSlots> {
+    let shaping = &config.shaping;
+    shaping.mode.is_shaped().then(|| BootSlots {
+        pacing: super::pacing(config),
+        fastest_class: fastest.number(),
+        slot_ms: shaping.slot.as_millis(),
+        lead_us: super::micros(shaping.lead),
+        spin_us: super::micros(shaping.spin),
+        realtime: config.process.realtime.then_some(super::REALTIME_PRIORITY),
+    })
+}
+
 /// The boot message of its shaped process.
-pub(super) fn boot(config: &Config, exit: &ExitNetwork, keys: &KeyFile, queues: Geometry) -> Result<ExitBoot, Failure> {
+pub(super) fn boot(
+    config: &Config,
+    exit: &ExitNetwork,
+    fastest: RateClass,
+    keys: &KeyFile,
+    queues: Geometry,
+) -> Result<ExitBoot, Failure> {
     let Files { document, onion_keys } = files(exit, keys)?;
     Ok(ExitBoot {
         document: document.as_draft().text(),
@@ -62,6 +82,7 @@ pub(super) fn boot(config: &Config, exit: &ExitNetwork, keys: &KeyFile, queues: 
         tunnels_max: exit.tunnels,
         // A single client then leaves half of the queue pairs to the others.
         flows_per_tunnel: (queues.max_flows() / 2).max(1),
+        slots: slots(config, fastest),
         queues,
         core: config.process.shaped_core.map(usize::from),
         confine: true,

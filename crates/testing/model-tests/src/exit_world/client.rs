@@ -4,7 +4,7 @@ use super::network::{address, node_id, peer};
 use super::{EXIT, Packet};
 use crate::apps::pattern;
 use bytes::Bytes;
-use conflux::{Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, TunnelEvent};
+use conflux::{Asked, Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, TunnelEvent};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Received};
 use network_document::NetworkDocument;
@@ -65,6 +65,8 @@ pub struct Client {
     seed: [u8; 32],
     paths: BTreeMap<u32, Path>,
     next: u32,
+    /// The schedule that it wants of the exit: mode, class and number of shares.
+    pub asks: Option<(u8, u8, u8)>,
     /// Its tunnel.
     pub tunnel: Tunnel<u32>,
     legs: BTreeMap<u32, LegId>,
@@ -116,6 +118,7 @@ impl Client {
             seed,
             paths: BTreeMap::new(),
             next: 1,
+            asks: None,
             tunnel,
             legs: BTreeMap::new(),
             session,
@@ -155,7 +158,12 @@ impl Client {
     pub fn link(&mut self, now: Now, circuit: u32) {
         let hops = self.paths[&circuit].relays.iter().map(|relay| node_id(*relay)).collect();
         let built = Building::new(Numbered(circuit)).into_built(hops).map_err(|(_, error)| error).expect("a path");
-        let leg = self.tunnel.add_leg(now.instant, built).map_err(|(_, error)| error).expect("the leg fits");
+        let asked = self.asks.and_then(|(mode, class, shares)| {
+            let share = (0..shares).find(|share| self.tunnel.leg_of_share(*share).is_none());
+            Asked::new(mode, class, share.expect("a share is free"), shares)
+        });
+        let leg = self.tunnel.add_leg_asking(now.instant, built, asked.unwrap_or(Asked::OFF));
+        let leg = leg.map_err(|(_, error)| error).expect("the leg fits");
         self.legs.insert(circuit, leg);
     }
 

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::ends::*;
 use crate::message::{ATTEMPTS_MAX, Message};
-use crate::{First, JoinPoint, JoinPointConfig};
+use crate::{Asked, First, JoinPoint, JoinPointConfig};
 use wire::leg::LegKind;
 
 #[test]
@@ -132,6 +132,73 @@ fn a_circuit_that_does_not_fit_comes_back_unchanged() {
     let mut direct = End::new(Tunnel::client(now, relaxed, nonce(), [1; 32]));
     direct.tunnel.add_leg(now, built(0, &[3])).expect("the first fits");
     direct.tunnel.add_leg(now, built(1, &[3])).expect("the exit is all they share");
+}
+
+/// Two ends of a tunnel with slots, and what the exit says to a further LINK.
+fn shaped_pair(now: Instant, shares: u8) -> (JoinPoint, End, End) {
+    let config = TunnelConfig { pace: Pace::Slots, ..TunnelConfig::default() };
+    let mut client = End::new(Tunnel::client(now, config, nonce(), [1; 32]));
+    let mut join_point = JoinPoint::default();
+    let asked = Asked::new(1, 20, 0, shares).expect("the first share");
+    client.tunnel.add_leg_asking(now, built(0, &[10, 20, 30]), asked).expect("it fits");
+    let link = client.own_cells(now).remove(0);
+    let First::New(_, accepted) = first(&mut join_point, now, &link) else { panic!("a LINK makes a tunnel") };
+    assert_eq!(accepted.asked(), asked);
+    let exit = End::new(Tunnel::exit(now, config, accepted, [2; 32]));
+    (join_point, client, exit)
+}
+
+#[test]
+fn all_legs_ask_for_one_schedule_and_each_for_another_share() {
+    let now = crate::origin();
+    let (_, mut client, _) = shaped_pair(now, 2);
+    let mut refused = |asked: Asked| {
+        let (leg, error) = client.tunnel.add_leg_asking(now, built(9, &[11, 21, 30]), asked).expect_err("no leg");
+        assert_eq!(leg.into_circuit().0, 9);
+        error
+    };
+    assert_eq!(refused(Asked::OFF), AddLegError::OtherSchedule);
+    for (mode, class, shares) in [(2, 20, 2), (1, 21, 2), (1, 20, 3)] {
+        assert_eq!(refused(Asked::new(mode, class, 1, shares).expect("a share")), AddLegError::OtherSchedule);
+    }
+    assert_eq!(refused(Asked::new(1, 20, 0, 2).expect("a share")), AddLegError::ShareTaken);
+    let second = Asked::new(1, 20, 1, 2).expect("a share");
+    let leg = client.tunnel.add_leg_asking(now, built(1, &[11, 21, 30]), second).expect("it fits");
+    assert_eq!(client.tunnel.leg_of_share(1), Some(leg));
+    assert_eq!(client.tunnel.leg_of_share(2), None);
+}
+
+#[test]
+fn a_new_leg_takes_the_share_of_one_that_its_client_has_lost() {
+    let now = crate::origin();
+    let (mut join_point, mut client, mut exit) = shaped_pair(now, 2);
+    exit.own_cells(now);
+    // The guard is gone. The client knows, the exit does not.
+    client.tunnel.handle_circuit_gone(now, id(0));
+    let again = Asked::new(1, 20, 0, 2).expect("the same share");
+    let leg = client.tunnel.add_leg_asking(now, built(1, &[11, 21, 30]), again).expect("the share is free");
+    let link = client.own_cells(now).remove(0);
+    let First::Joins(_, accepted) = first(&mut join_point, now, &link) else { panic!("the tunnel is there") };
+    assert_eq!(exit.tunnel.accept(now, accepted), Ok(leg));
+    assert_eq!(exit.released(), [LegEnd::RemovedByPeer], "one leg for a share");
+    assert_eq!(exit.tunnel.leg_of_share(0), Some(leg));
+    // A leg that is removed in order keeps its slots until another one takes the share, so that it can say so.
+    exit.tunnel.remove_leg(now, leg);
+    assert_eq!(exit.tunnel.leg_of_share(0), Some(leg));
+}
+
+#[test]
+fn a_leg_with_another_schedule_is_the_clients_fault() {
+    let now = crate::origin();
+    let (mut join_point, mut client, mut exit) = shaped_pair(now, 2);
+    for asked in [Asked::OFF, Asked::new(1, 20, 1, 3).expect("a share"), Asked::new(3, 20, 1, 2).expect("a share")] {
+        let attempt = crate::Attempt::new(0).expect("the first");
+        let link = Message::Link { attempt, joins: true, leg: id(5), ux: DesiredUx::NoOpinion, asked, nonce: nonce() };
+        let cell = client.message_cell(id(5), &link);
+        let First::Joins(_, accepted) = first(&mut join_point, now, &cell) else { panic!("the tunnel is there") };
+        assert_eq!(exit.tunnel.accept(now, accepted), Err((5, NotAccepted::Fault(Fault::OtherSchedule))));
+    }
+    assert_eq!(exit.tunnel.linked(), 1, "the tunnel goes on");
 }
 
 /// A recovery leg must not revive a dead set (TROVE-2026-026).

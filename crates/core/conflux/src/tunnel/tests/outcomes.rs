@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::ends::*;
+use crate::Asked;
 use crate::message::{Attempt, Message};
 use std::fmt::Write;
 use wire::leg::{Feedback, LegHeader, LegKind};
@@ -11,7 +12,12 @@ fn attempt(number: u8) -> Attempt {
 }
 
 fn link(attempt_number: u8, leg: u8, nonce: Nonce) -> Message {
-    Message::Link { attempt: attempt(attempt_number), joins: false, leg: id(leg), ux: DesiredUx::NoOpinion, nonce }
+    link_asking(attempt_number, leg, Asked::OFF, nonce)
+}
+
+fn link_asking(attempt_number: u8, leg: u8, asked: Asked, nonce: Nonce) -> Message {
+    let ux = DesiredUx::NoOpinion;
+    Message::Link { attempt: attempt(attempt_number), joins: false, leg: id(leg), ux, asked, nonce }
 }
 
 fn linked(attempt_number: u8, leg: u8, nonce: Nonce) -> Message {
@@ -23,6 +29,11 @@ fn header(kind: LegKind, tunnel_number: u64, body: &[u8]) -> Vec<u8> {
     let length = body.len() as u16;
     let header = LegHeader { kind, feedback_leg: 0, length, tunnel_number, feedback };
     [&header.encode()[..], body].concat()
+}
+
+/// Mode 1 at class 20, and a share of it.
+fn shaped(share: u8, shares: u8) -> Asked {
+    Asked::new(1, 20, share, shares).expect("a share of so many")
 }
 
 /// What can come, by name: a message or the bytes of a cell.
@@ -38,6 +49,7 @@ fn inputs() -> Vec<(&'static str, Vec<u8>)> {
         ("LINK again, same attempt", message(link(0, 0, nonce()))),
         ("LINK of another tunnel", message(link(1, 0, other()))),
         ("LINK of another leg", message(link(1, 1, nonce()))),
+        ("LINK for another schedule", message(link_asking(1, 0, shaped(0, 1), nonce()))),
         ("LINK of another version", {
             let mut cell = message(link(1, 0, nonce()));
             cell[19 + 2] = 9;
@@ -51,6 +63,7 @@ fn inputs() -> Vec<(&'static str, Vec<u8>)> {
         ("LINKED_ACK to what was not said", message(Message::LinkedAck { attempt: attempt(5) })),
         ("REFUSED full", message(Message::Refused { attempt: attempt(0), reason: Refusal::Full })),
         ("REFUSED unknown tunnel", message(Message::Refused { attempt: attempt(0), reason: Refusal::UnknownTunnel })),
+        ("REFUSED not offered", message(Message::Refused { attempt: attempt(0), reason: Refusal::NotOffered })),
         ("REFUSED what was not said", message(Message::Refused { attempt: attempt(5), reason: Refusal::Full })),
         ("UNLINK", message(Message::Unlink { attempt: attempt(0) })),
         ("UNLINKED", message(Message::Unlinked { attempt: attempt(0) })),
