@@ -65,7 +65,7 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
     }
 }
 
-/// Over circuits there is only mode `off` yet.
+/// An entry over circuits has only mode `off` yet.
 pub(crate) fn check_mode(is_wanted: bool, mode: Mode, place: Range<usize>, report: &mut Report) {
     if is_wanted && mode != Mode::Off {
         report.add("shaping.mode".to_owned(), place, Problem::ModeOverCircuits(mode.name()));

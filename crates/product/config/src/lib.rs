@@ -180,7 +180,7 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
     let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
-    circuits::check_mode(is_over_circuits, shaping.mode, mode_place, report);
+    circuits::check_mode(is_over_circuits && role_name == "entry", shaping.mode, mode_place, report);
     let queues = sections::queues(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);
