@@ -10,13 +10,17 @@ mod joined;
 mod places;
 mod plan;
 mod receive;
+mod slot;
 mod status;
 mod timing;
 mod transmit;
+mod uplink;
 
 pub(crate) use receive::Took;
+pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus};
 pub(crate) use transmit::Outlet;
+pub(crate) use uplink::Uplink;
 
 use crate::node::NodeEvent;
 use carrier::{Carrier, OnionCircuit};
@@ -29,6 +33,7 @@ use network_document::NetworkDocument;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::CongestionControl;
+use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays};
@@ -62,6 +67,10 @@ pub struct CircuitsConfig {
     pub exit: Option<NodeId>,
     /// Whether the socket is one of IPv4: guards are dialled at addresses of its family.
     pub ipv4: bool,
+    /// Rate towards the exit, all legs together; without meaning in mode `off`.
+    pub up: RateClass,
+    /// Rate asked of the exit, likewise.
+    pub down: RateClass,
 }
 
 /// What sessions are made from.
@@ -71,6 +80,10 @@ pub(crate) struct SessionSetting {
     pub(crate) max_flows: u16,
     pub(crate) timeout: Duration,
     pub(crate) congestion: CongestionControl,
+    /// The faster direction of the schedule in bits a second; far above any without one.
+    pub(crate) rate: u64,
+    /// What slots add to a round trip.
+    pub(crate) slack: Duration,
 }
 
 /// Where one of the wanted legs stands.
@@ -139,8 +152,10 @@ struct Shared {
     stopping: bool,
     /// Bytes of a cell's region.
     region: usize,
-    /// A session packet on its way into a cell.
+    /// What is on its way into a cell.
     body: Vec<u8>,
+    /// In shaped modes the schedule towards the guards.
+    uplink: Option<Uplink>,
     events: Vec<NodeEvent>,
 }
 
@@ -191,9 +206,15 @@ pub(crate) struct Circuits {
 }
 
 impl Circuits {
-    /// Nothing is dialled before [`Circuits::advance`].
-    pub(crate) fn new(now: Now, config: CircuitsConfig, session: SessionSetting, seed: [u8; 32]) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4 } = config;
+    /// Nothing is dialled before [`Circuits::advance`]. `uplink`: the schedule of shaped modes.
+    pub(crate) fn new(
+        now: Now,
+        config: CircuitsConfig,
+        session: SessionSetting,
+        uplink: Option<Uplink>,
+        seed: [u8; 32],
+    ) -> Self {
+        let CircuitsConfig { document, guards, rules, exit, ipv4, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -214,6 +235,7 @@ impl Circuits {
             stopping: false,
             region,
             body: Vec::new(),
+            uplink,
             events: Vec::new(),
         };
         shared.look_through_guards(now);
@@ -234,6 +256,11 @@ impl Circuits {
     /// All that have a session.
     pub(crate) fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
         self.tunnels.values_mut().filter_map(CircuitTunnel::session_mut)
+    }
+
+    /// In shaped modes the schedule towards the guards.
+    pub(crate) fn uplink_mut(&mut self) -> Option<&mut Uplink> {
+        self.shared.uplink.as_mut()
     }
 
     /// The session has been closed: nothing is built any more.

@@ -55,7 +55,7 @@ pub enum Side {
         /// Rate asked of the exit.
         down: RateClass,
     },
-    /// Flows come in here and go to an exit over circuits of a network. Only in mode `off`.
+    /// Flows come in here and go to an exit over circuits of a network.
     ///
     /// None once the node has taken it.
     Circuits(Option<Box<CircuitsConfig>>),
@@ -126,6 +126,8 @@ pub enum NodeEvent {
     ClassChanged(LinkId, RateClass),
     /// The rule of the mode chose another class.
     RateFollowed(LinkId, RateClass),
+    /// The same over circuits, for all guards' links together.
+    UplinkFollowed(RateClass),
     /// The other node speaks another version, or its parameters make no sense.
     PeerIncompatible(LinkId),
     /// Several handshakes had no answer. Said once until the link comes up.
@@ -253,7 +255,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Most neighbours that this node can have at a time; each has a lane in every slot plan.
     pub fn lanes(&self) -> usize {
         match &self.config.side {
-            Side::Entry { .. } | Side::Circuits(_) => 1,
+            Side::Entry { .. } => 1,
+            Side::Circuits(_) => self.circuits.as_ref().map_or(1, Circuits::lanes),
             Side::Exit { entries, .. } => entries.len().max(1),
         }
     }
@@ -418,9 +421,16 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
     pub(crate) fn admit(&mut self, index: u16) -> bool {
         let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
-        let Owner::Link(link) = owner else { return false };
-        let Some(peer) = self.peers.get_mut(&link) else { return false };
-        self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+        match owner {
+            Owner::Link(link) => {
+                let Some(peer) = self.peers.get_mut(&link) else { return false };
+                self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
+            }
+            Owner::Tunnel(_) => {
+                let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) else { return false };
+                self.near.admit(index, |client, wanted| uplink.admit(client, wanted)) > 0
+            }
+        }
     }
 
     /// All tunnels that there are.
@@ -464,6 +474,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     pub fn grant_own(&mut self, grant: Grant) {
         for peer in self.peers.values_mut() {
             peer.pacing.handle_grant(grant);
+        }
+        if let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) {
+            uplink.handle_grant(grant);
         }
     }
 

@@ -33,6 +33,14 @@ pub struct SlotPlan {
     pub spare: Vec<Run>,
 }
 
+/// How many cells a link has in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkCells {
+    pub(crate) link: LinkId,
+    pub(crate) lane: usize,
+    pub(crate) cells: u32,
+}
+
 /// Collects sealed packets lane by lane.
 #[derive(Debug, Default)]
 pub(crate) struct RunBuilder {

@@ -5,7 +5,7 @@
 //! a cover cell, and both are sealed the same way.
 
 use crate::node::ShapedNode;
-use crate::plan::{RunBuilder, SlotPlan, SpareOf};
+use crate::plan::{LinkCells, RunBuilder, SlotPlan, SpareOf};
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;
 use link::{LinkId, Now, Route};
@@ -21,7 +21,8 @@ pub(crate) const INNER_OFFSET: usize = LAYERS_MAX * LAYER_LEN;
 impl<Q: FlowQueues> ShapedNode<Q> {
     /// The first slot at `from` or later in which this node sends something.
     pub fn next_busy_slot(&self, from: u64) -> Option<u64> {
-        let scheduled = self.peers.values().map(|peer| peer.pacing.next_busy_slot(from)).min();
+        let direct = self.peers.values().map(|peer| peer.pacing.next_busy_slot(from));
+        let scheduled = direct.chain(self.circuits.iter().filter_map(|circuits| circuits.next_busy_slot(from))).min();
         if self.endpoint.has_door_packet() { Some(from) } else { scheduled }
     }
 
@@ -40,10 +41,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     ) {
         self.retire_spare(spare_used);
         self.step_rates(now, slot);
-        let lanes: Vec<(LinkId, usize)> = self.peers.iter().map(|(&link, peer)| (link, peer.lane)).collect();
         let mut runs = RunBuilder::with_lanes(self.lanes());
-        for &(link, lane) in &lanes {
-            let cells = self.peers.get(&link).map_or(0, |peer| peer.pacing.cells_in_slot(slot));
+        for LinkCells { link, lane, cells } in self.deal_slot(slot) {
             for _ in late(lane)..u64::from(cells) {
                 runs.append_to_lane(lane, |out| self.fill_cell(now, link, out));
             }
@@ -57,15 +56,34 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let mut spare = RunBuilder::with_lanes(self.lanes());
         plan.next = self.next_busy_slot(slot + 1);
         if let Some(next) = plan.next {
-            for (link, lane) in lanes {
-                self.make_spare(now, link, lane, next, &mut spare);
+            for cells in self.peek_slot(next) {
+                self.make_spare(now, cells, &mut spare);
             }
         }
         plan.spare = spare.finish();
     }
 
+    /// How many cells each link has in the slot that is made now.
+    fn deal_slot(&mut self, slot: u64) -> Vec<LinkCells> {
+        match &mut self.circuits {
+            Some(circuits) => circuits.deal_slot(slot),
+            None => self.peek_slot(slot),
+        }
+    }
+
+    /// The same of a later slot, as far as it is known.
+    fn peek_slot(&self, slot: u64) -> Vec<LinkCells> {
+        let direct = self.peers.iter();
+        let direct =
+            direct.map(|(&link, peer)| LinkCells { link, lane: peer.lane, cells: peer.pacing.cells_in_slot(slot) });
+        direct.chain(self.circuits.iter().flat_map(|circuits| circuits.peek_slot(slot))).collect()
+    }
+
     /// One packet of a link: the link's own if it has one due, else data, else cover.
     fn fill_cell(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
+        if self.circuits.is_some() {
+            return self.fill_cell_over_circuits(now, link, out);
+        }
         if let Some(to) = self.endpoint.poll_own_packet(now, link, out) {
             self.counters.link_cells += 1;
             self.near.minute.note_cell(false);
@@ -136,17 +154,26 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// Cover for the slot after this one, should its packets not be ready in time.
-    fn make_spare(&mut self, now: Now, link: LinkId, lane: usize, slot: u64, spare: &mut RunBuilder) {
-        let cells = self.peers.get(&link).map_or(0, |peer| peer.pacing.cells_in_slot(slot));
+    fn make_spare(&mut self, now: Now, cells: LinkCells, spare: &mut RunBuilder) {
+        let LinkCells { link, lane, cells } = cells;
         let mut made = 0;
         for _ in 0..cells {
-            made += u32::from(spare.append_to_lane(lane, |out| self.seal_cover(now, link, out)));
+            made += u32::from(spare.append_to_lane(lane, |out| self.seal_spare(now, link, out)));
         }
         if made > 0 {
-            // Whether they leave only the sender knows; it counts them.
-            self.counters.cover_cells -= u64::from(made);
             self.spares.push(SpareOf { link, cells: made });
         }
+    }
+
+    fn seal_spare(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
+        if self.circuits.is_some() {
+            return self.seal_spare_over_circuits(now, link, out);
+        }
+        let counted = self.counters.cover_cells;
+        let to = self.seal_cover(now, link, out);
+        // Whether it leaves only the sender knows; it counts them.
+        self.counters.cover_cells = counted;
+        to
     }
 
     /// Settles the spare of the last plan: what was not sent does not count as sent.

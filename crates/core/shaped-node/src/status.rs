@@ -44,7 +44,7 @@ pub struct NodeStatus {
 }
 
 /// State of one link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// The other node's id.
     pub peer: String,
@@ -180,7 +180,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 }
 
-fn release_status(figures: ReleaseFigures) -> ReleaseStatus {
+pub(crate) fn release_status(figures: ReleaseFigures) -> ReleaseStatus {
     let counts = figures.counts;
     ReleaseStatus {
         released: counts.released,

@@ -63,6 +63,10 @@ pub struct BootCircuits {
     pub relax: BootRelaxation,
     /// Text form of the only exit's node id; none: any.
     pub exit: Option<String>,
+    /// Rate class towards guards, all of them together, in shaped modes.
+    pub up_class: u8,
+    /// Rate class asked of the exit, likewise.
+    pub down_class: u8,
 }
 
 /// What a network that is too small may do, as [`tunnel_plan::Relaxation`] has it.
@@ -278,6 +282,11 @@ impl Boot {
             },
         };
         let (packet_size, slot) = self.sizes()?;
+        // A network says it in its document.
+        let packet_size = match &side {
+            Side::Circuits(Some(circuits)) => circuits.document.charter().packet_size(),
+            _ => packet_size,
+        };
         let (mode, pacing) = self.pacing.settings(packet_size, slot)?;
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| BootError::Key("random source"))?;
@@ -319,7 +328,8 @@ impl BootCircuits {
         };
         let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation);
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4 })
+        let (up, down) = (class(self.up_class)?, class(self.down_class)?);
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, up, down })
     }
 }
 

@@ -343,6 +343,7 @@ impl Shell {
             NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
             NodeEvent::LegUp(leg) => info!(leg, "a leg is in use"),
             NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
+            NodeEvent::UplinkFollowed(class) => debug!(%class, "the rate follows the releases"),
             NodeEvent::TunnelUp => info!("session up"),
             NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
             NodeEvent::TunnelEnded(why) => info!(%why, "the tunnel is over; another one is built"),

@@ -205,7 +205,7 @@ fn pacing(config: &Config) -> BootPacing {
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<BootSide, Failure> {
     if let Some(network) = &entry.network {
-        return entry_network::side(network);
+        return entry_network::side(network, entry.up, entry.down);
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {
         return Err(Failure::new(Code::Configuration, "`peer` has no address"));

@@ -238,6 +238,10 @@ impl Reporter {
             return Schedule::default();
         }
         let sent = shaped.filter(|shaped| !shaped.node.links.is_empty()).map(|shaped| {
+            if shaped.node.circuits.is_some() {
+                // One schedule, of which each link has a share.
+                return self.rate_of(shaped.node.links.iter().map(|link| link.rate_bits_per_second).sum());
+            }
             let rates = shaped.node.links.iter().map(|link| self.rate_of(link.rate_bits_per_second));
             rates.fold(Rate { bits_per_second: 0, packets_per_second: 0, bytes_per_month: 0 }, |sum, rate| Rate {
                 bits_per_second: sum.bits_per_second.saturating_add(rate.bits_per_second),

@@ -3,9 +3,7 @@
 use crate::diagnostic::{Problem, Report};
 use crate::entry::EntryNetwork;
 use crate::reader::Section;
-use crate::sections::Mode;
 use crate::value;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tunnel_plan::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation};
 
@@ -62,12 +60,5 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
             network.refuse(report, "legs", Problem::Paths(error));
             None
         }
-    }
-}
-
-/// An entry over circuits has only mode `off` yet.
-pub(crate) fn check_mode(is_wanted: bool, mode: Mode, place: Range<usize>, report: &mut Report) {
-    if is_wanted && mode != Mode::Off {
-        report.add("shaping.mode".to_owned(), place, Problem::ModeOverCircuits(mode.name()));
     }
 }

@@ -230,11 +230,6 @@ pub enum Problem {
     /// Hops and legs that no tunnel has.
     #[error("{0}")]
     Paths(tunnel_plan::RulesError),
-    /// A shaped mode over circuits.
-    #[error(
-        "mode \"{0}\" is not there over circuits yet: relays send on what comes when it comes, so it would hide nothing"
-    )]
-    ModeOverCircuits(&'static str),
     /// Ports that cannot be offered.
     #[error("{0}")]
     Offer(link::OfferError),
@@ -403,9 +398,6 @@ impl Problem {
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
             Self::Paths(_) => "write network.legs = 1, or network.hops = 3".into(),
-            Self::ModeOverCircuits(_) => {
-                "write shaping.mode = \"off\", which hides neither when nor how much is sent".into()
-            }
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

@@ -21,9 +21,9 @@ pub struct Entry {
     pub peer: Option<PeerString>,
     /// The network of an entry over circuits; none: it is one of a pair.
     pub network: Option<EntryNetwork>,
-    /// Rate from this entry to the exit.
+    /// Rate from this entry to the exit; over circuits that of all legs together.
     pub up: RateClass,
-    /// Rate from the exit to this entry.
+    /// Rate from the exit to this entry, likewise.
     pub down: RateClass,
     /// Where applications connect; at least one.
     pub listeners: Vec<Listener>,
@@ -79,9 +79,6 @@ pub(crate) fn read(
     if is_over_circuits {
         root.refuse_present(report, "peer", Problem::NotOverCircuits);
         network.refuse_present(report, "packet_size", Problem::NotOverCircuits);
-        for key in ["up", "down"] {
-            shaping.refuse_present(report, key, Problem::NotOverCircuits);
-        }
     }
     Some(Entry { peer, network: over_circuits, up, down, listeners, handshake_timeout, hops, budget })
 }

@@ -175,12 +175,9 @@ fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Opt
         "entry" => entry::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Entry),
         _ => exit::read(&mut root, &mut shaping, &mut network, folder, report).map(Role::Exit),
     };
-    let is_over_circuits = circuits::is_wanted(&network);
-    let mode_place = shaping.place_of("mode");
     let network = sections::network(network, role_name, role.as_ref(), report);
     let packet = network.as_ref().map_or(PacketSize::DEFAULT, |network| network.packet_size);
     let shaping = sections::shaping(&mut root, shaping, rates(role.as_ref()), packet, report);
-    circuits::check_mode(is_over_circuits && role_name == "entry", shaping.mode, mode_place, report);
     let queues = sections::queues(&mut root, report);
     let process = sections::process(&mut root, report);
     let admin = sections::admin(&mut root, role_name, folder, report);

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Warning {
     /// `shaping.mode = "off"`.
     ModeOff,
-    /// The same over circuits, where there is no other mode yet.
+    /// The same over circuits.
     ModeOffOverCircuits,
     /// An exit without peers.
     NoPeers,
@@ -57,7 +57,7 @@ impl fmt::Display for Warning {
             }
             Self::ModeOffOverCircuits => {
                 "nothing hides when and how much is sent; whoever sees both ends of a circuit can tell that they belong \
-                 together. There is no other mode over circuits yet"
+                 together. Use \"constant\" unless speed matters more"
             }
             Self::NoPeers => "no entry is answered; add the line that the entry's `hushwire keys show` prints",
             Self::NoPublicAddress => "`hushwire keys show` prints a line without an address, which no entry can dial",

@@ -143,6 +143,22 @@ fn an_exit_of_a_network_needs_two_files_and_no_peers() {
 }
 
 #[test]
+fn an_entry_of_a_network_has_the_modes_and_rates_of_a_pair() {
+    for (mode, warnings) in [("constant", 0), ("stepped", 0), ("dp", 0), ("queue", 0), ("off", 1)] {
+        let text = format!(
+            "role = \"entry\"\nkey_file = \"k\"\n[network]\nfile = \"network.document\"\nlegs = 3\n[shaping]\n\
+             mode = \"{mode}\"\nup = \"2 Mbit/s\"\ndown = \"10 Mbit/s\"\n[[listen]]\nkind = \"proxy\"\n\
+             address = \"127.0.0.1:1080\"\n"
+        );
+        let config = parsed(&text);
+        let Role::Entry(entry) = &config.role else { panic!("it says that it is an entry") };
+        assert!(entry.network.is_some() && config.shaping.mode.name() == mode);
+        assert!(entry.up.bits_per_second() >= 2_000_000 && entry.down.bits_per_second() >= 10_000_000);
+        assert_eq!(config.warnings().len(), warnings, "{mode}");
+    }
+}
+
+#[test]
 fn what_has_no_default_must_be_given() {
     let required = |example: &str| -> BTreeSet<String> {
         let role = example.lines().find(|line| line.starts_with("role")).expect("an example has a role");

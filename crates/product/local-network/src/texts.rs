@@ -15,6 +15,8 @@ pub struct Plan {
     pub forwards: Vec<Forward>,
     /// What each relay but the exit sends at most; without it as fast as it can.
     pub max_rate: Option<RateClass>,
+    /// Rate of both directions of the tunnel in mode `constant`; without it the mode is `off`.
+    pub constant: Option<RateClass>,
     /// How long entry and exit wait for each other, in seconds, before flows are reset: 1 to 600.
     pub session_timeout_s: u16,
 }
@@ -31,7 +33,7 @@ pub struct Forward {
 impl Plan {
     /// A network without forwards and limits, and with the usual time-out.
     pub fn new(shape: Shape, proxy: SocketAddr) -> Self {
-        Self { shape, proxy, forwards: Vec::new(), max_rate: None, session_timeout_s: 30 }
+        Self { shape, proxy, forwards: Vec::new(), max_rate: None, constant: None, session_timeout_s: 30 }
     }
 
     pub(crate) fn relay(&self, name: &str, listen: SocketAddr) -> String {
@@ -44,19 +46,29 @@ impl Plan {
 
     pub(crate) fn exit(&self, listen: SocketAddr) -> String {
         let timeout = self.session_timeout_s;
+        let shaping = self.shaping(|rate| format!("max_rate = \"{rate}\""));
         format!(
             "role = \"exit\"\nkey_file = \"{EXIT}.keys\"\nsession_timeout_s = {timeout}\n\n[network]\nfile = \"{DOCUMENT}\"\n\
-             onion_key_file = \"{EXIT}.onion-keys\"\nbind = \"{listen}\"\n\n[shaping]\nmode = \"off\"\n\n\
+             onion_key_file = \"{EXIT}.onion-keys\"\nbind = \"{listen}\"\n\n{shaping}\
              [exit_policy]\nrules = [\"allow 127.0.0.0/8\"]\n"
         )
+    }
+
+    /// The table, with the lines in which a node says a rate.
+    fn shaping(&self, lines: impl Fn(String) -> String) -> String {
+        match self.constant {
+            Some(rate) => format!("[shaping]\nmode = \"constant\"\n{}\n\n", lines(in_words(rate))),
+            None => "[shaping]\nmode = \"off\"\n\n".to_owned(),
+        }
     }
 
     pub(crate) fn entry(&self) -> String {
         let Shape { hops, legs, .. } = self.shape;
         let timeout = self.session_timeout_s;
+        let shaping = self.shaping(|rate| format!("up = \"{rate}\"\ndown = \"{rate}\""));
         let mut text = format!(
             "role = \"entry\"\nkey_file = \"{ENTRY}.keys\"\nsession_timeout_s = {timeout}\n\n[network]\nfile = \"{DOCUMENT}\"\nguards_file = \"{ENTRY}.guards\"\n\
-             hops = {hops}\nlegs = {legs}\nbind = \"127.0.0.1:0\"\n\n[shaping]\nmode = \"off\"\n\n\
+             hops = {hops}\nlegs = {legs}\nbind = \"127.0.0.1:0\"\n\n{shaping}\
              [[listen]]\nkind = \"proxy\"\naddress = \"{}\"\n",
             self.proxy
         );

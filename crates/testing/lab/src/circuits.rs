@@ -34,6 +34,8 @@ pub struct NetConfig {
     pub forwards: Vec<SocketAddr>,
     /// What each relay but the exit sends at most.
     pub max_rate: Option<RateClass>,
+    /// Rate of both directions in mode `constant`; without it the mode is `off`.
+    pub constant: Option<RateClass>,
     /// How long entry and exit wait for each other.
     pub session_timeout_s: u16,
     /// How much every process writes into its log, such as `"trace"`.
@@ -45,7 +47,7 @@ impl NetConfig {
     pub fn new(hops: u8, legs: u8) -> Self {
         let shape = Shape { relays: 0, hops, legs };
         let shape = Shape { relays: shape.least() + 1, ..shape };
-        Self { shape, forwards: Vec::new(), max_rate: None, session_timeout_s: 30, log: "info" }
+        Self { shape, forwards: Vec::new(), max_rate: None, constant: None, session_timeout_s: 30, log: "info" }
     }
 
     /// The same with a forward to this address.
@@ -94,8 +96,9 @@ impl CircuitNet {
         let folder = Arc::new(Scratch::new()?);
         let forward = |to: &SocketAddr| anyhow::Ok(Forward { listen: free_tcp_address()?, to: *to });
         let forwards = config.forwards.iter().map(forward).collect::<Result<_, _>>()?;
-        let NetConfig { max_rate, session_timeout_s, .. } = *config;
-        let plan = Plan { forwards, max_rate, session_timeout_s, ..Plan::new(config.shape, free_tcp_address()?) };
+        let NetConfig { max_rate, constant, session_timeout_s, .. } = *config;
+        let plan =
+            Plan { forwards, max_rate, constant, session_timeout_s, ..Plan::new(config.shape, free_tcp_address()?) };
         let network = LocalNetwork::write(folder.path(), &plan)?;
         let relays = network.relays().iter().map(|_| None).collect();
         Ok(Self { entry: None, exit: None, relays, network, plan, log: config.log, folder })

@@ -1,25 +1,25 @@
 //! An entry over circuits: relays, one or more exits, and a network between them, on virtual time. Everything but the network,
 //! the clock and the applications is the real core.
 
+mod entry;
 mod relay;
 
+pub use entry::EntryHost;
 pub use relay::{Health, RelayHost};
 
-use crate::apps::Unshaped;
-use crate::memory_queues::{self, MemoryQueues};
+use crate::leaks::Leak;
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::{Now, Route};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
 use relay_node::Limits;
-use session::CongestionControl;
-use shaped_node::{CircuitsConfig, CircuitsStatus, Mode, NodeConfig, NodeEvent, PacingConfig, ShapedNode, Side};
-use shaping::{RateClass, SlotLength};
+use shaped_node::{CircuitsStatus, Mode, PacingConfig};
+use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tunnel_plan::{Guards, PathRules, Relaxation};
+use tunnel_plan::Relaxation;
 use wire::packet::PacketSize;
 
 /// UTC at virtual time zero.
@@ -56,6 +56,14 @@ pub struct Setting {
     pub seed: u64,
     /// How long a session outlives its legs.
     pub session_timeout: Duration,
+    /// Mode of the entry and the exits.
+    pub mode: Mode,
+    /// Rule of both directions.
+    pub pacing: PacingConfig,
+    /// Class of both directions.
+    pub class: RateClass,
+    /// A planted leak, at the entry.
+    pub leak: Option<Leak>,
 }
 
 impl Default for Setting {
@@ -70,22 +78,20 @@ impl Default for Setting {
             path,
             seed: 1,
             session_timeout: Duration::from_secs(30),
+            mode: Mode::Off,
+            pacing: PacingConfig::Constant,
+            class: RateClass::SLOWEST,
+            leak: None,
         }
     }
 }
 
-/// The entry with its applications.
-pub struct EntryHost {
-    /// The node under test.
-    pub node: ShapedNode<MemoryQueues>,
-    /// Its applications.
-    pub unshaped: Unshaped,
-    /// Events, as they came.
-    pub events: Vec<(Duration, NodeEvent)>,
-    /// The text of the guards' file, as it was stored last.
-    pub guards: Option<String>,
-    address: SocketAddr,
-    place: simnet::NodeId,
+impl Setting {
+    /// Mode `constant` at about 2 Mbit/s, over a network without limits.
+    pub fn constant() -> Self {
+        let class = RateClass::at_least(2_000_000).unwrap_or(RateClass::SLOWEST);
+        Self { mode: Mode::Constant, class, path: Path::with_delay(Duration::from_millis(5)), ..Self::default() }
+    }
 }
 
 /// All of them, and the network.
@@ -99,6 +105,7 @@ pub struct World {
     /// What they all know.
     pub document: NetworkDocument,
     setting: Setting,
+    grid: Grid,
     start: Instant,
     next_app_step: Instant,
 }
@@ -163,7 +170,8 @@ impl World {
             let place = network.add_node();
             network.bind(place, relay_address(relay));
             let limits = Limits::default();
-            RelayHost::new(relay, &document, relay >= setting.relays, (place, relay_address(relay)), (1, now), limits)
+            let place = (place, relay_address(relay));
+            RelayHost::new(relay, &document, &setting, start, place, (1, now), limits)
         };
         let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
         let entry = EntryHost::new(&setting, &document, now, network.add_node(), None);
@@ -172,7 +180,8 @@ impl World {
         for (number, one) in places.iter().enumerate() {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
-        Self { network, entry, relays, document, setting, start, next_app_step: start + APP_STEP }
+        let grid = Grid::new(start, SlotLength::DEFAULT);
+        Self { network, entry, relays, document, setting, grid, start, next_app_step: start + APP_STEP }
     }
 
     /// Virtual time since the start.
@@ -210,10 +219,9 @@ impl World {
     }
 
     fn restart_with(&mut self, relay: usize, limits: Limits) {
-        let is_exit = relay >= self.setting.relays;
         let (now, old) = (self.now(), &self.relays[relay]);
         let (place, process) = ((old.place, old.address), (old.generation + 1, now));
-        self.relays[relay] = RelayHost::new(relay, &self.document, is_exit, place, process, limits);
+        self.relays[relay] = RelayHost::new(relay, &self.document, &self.setting, self.start, place, process, limits);
     }
 
     /// Cuts the entry off, or mends it.
@@ -231,6 +239,12 @@ impl World {
     pub fn guards_seen(&self) -> usize {
         let of_entry = self.network.recording().records().iter().filter(|record| record.from == self.entry.address);
         of_entry.map(|record| record.to).collect::<BTreeSet<_>>().len()
+    }
+
+    /// What left the entry or a relay so far: when, where to, how long.
+    pub fn sent_by(&self, from: SocketAddr) -> Vec<(Duration, SocketAddr, usize)> {
+        let records = self.network.recording().records().iter().filter(|record| record.from == from);
+        records.map(|record| (record.at, record.to, record.length)).collect()
     }
 
     /// Another process of the entry, with the guards' file of the old one.
@@ -293,7 +307,7 @@ impl World {
     fn deadlines(&mut self) -> Vec<Option<Instant>> {
         let now = self.now();
         let relays: Vec<_> = self.relays.iter().map(|host| host.poll_timeout(now)).collect();
-        [vec![self.entry.node.poll_timeout()], relays].concat()
+        [vec![self.entry.poll_timeout(now, &self.grid)], relays].concat()
     }
 
     /// Does everything that is due now.
@@ -306,67 +320,9 @@ impl World {
                 unshaped.step().unwrap_or_else(|fault| panic!("the shaped side broke the protocol: {fault}"));
             }
         }
-        self.entry.act(now, &mut self.network);
+        self.entry.act(now, &self.grid, &mut self.network);
         for host in &mut self.relays {
             host.act(now, &mut self.network);
-        }
-    }
-}
-
-impl EntryHost {
-    fn new(
-        setting: &Setting,
-        document: &NetworkDocument,
-        now: Now,
-        place: simnet::NodeId,
-        stored: Option<String>,
-    ) -> Self {
-        let network = document.network_id();
-        let guards = stored.as_deref().map(|text| Guards::parse(text, network).expect("what was stored"));
-        let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
-        let rules = PathRules::new(setting.hops, setting.legs).expect("a tunnel").relaxed(setting.relaxation);
-        let circuits = CircuitsConfig { document: document.clone(), guards, rules, exit: None, ipv4: true };
-        let mut seed = [77; 32];
-        seed[..8].copy_from_slice(&setting.seed.to_be_bytes());
-        let config = NodeConfig {
-            side: Side::Circuits(Some(Box::new(circuits))),
-            mode: Mode::Off,
-            pacing: PacingConfig::Constant,
-            packet_size: PacketSize::DEFAULT,
-            slot: SlotLength::DEFAULT,
-            network_id: [0; 32],
-            node_secret: NodeSecret::from_seed([99; 32]),
-            link_secret: LinkSecret::from_bytes([99; 32]),
-            door_key: DoorKey::from_bytes([99; 32]),
-            session_timeout: setting.session_timeout,
-            max_flows: FLOWS,
-            congestion: CongestionControl::Bbr,
-            hops: None,
-            seed,
-        };
-        let mut node = ShapedNode::new(config, now, [], Box::new(None));
-        let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
-        node.attach_queues(now, shaped);
-        let address = SocketAddr::from(([198, 51, 100, 7], 40_000));
-        Self { node, unshaped: Unshaped::new(unshaped, true), events: Vec::new(), guards: stored, address, place }
-    }
-
-    /// As the loop of mode `off` does.
-    fn act(&mut self, now: Now, network: &mut Network) {
-        self.node.handle_timeout_if_due(now);
-        self.node.handle_queues(now);
-        let mut out = Vec::new();
-        while let Some(to) = self.node.poll_transmit(now, BATCH, &mut out) {
-            for packet in out.chunks(PacketSize::DEFAULT.packet()) {
-                network.send(self.address, to.to, packet);
-            }
-            out.clear();
-        }
-        while let Some(event) = self.node.poll_event() {
-            if let NodeEvent::GuardsChanged(text) = &event {
-                self.guards = Some(text.clone());
-            }
-            self.events.push((network.elapsed(), event));
         }
     }
 }

@@ -278,6 +278,33 @@ fn slots_add_up_and_show_nothing() {
     assert!((of_first - 0.5).abs() < 0.02, "{of_first}");
 }
 
+/// With slots a leg that is dead is found out at the same time whether anything is transferred or not, at both ends.
+#[test]
+fn with_slots_silence_is_no_question_of_data() {
+    let setting = Setting { cells_per_slot: Some(4), ..Setting::default() };
+    let run = |to_write: u64| {
+        let mut world = World::new(Seed::new(4), setting);
+        for (number, path) in [line(20.0, 60, 50), line(20.0, 140, 50)].iter().enumerate() {
+            world.add_leg(number as u8 + 1, path.clone(), path.clone()).expect("it fits");
+        }
+        world.run_for(2 * SECOND);
+        (world.client.to_write, world.exit.to_write) = (to_write, to_write);
+        world.run_for(SECOND);
+        world.trouble(1, Trouble::Dead);
+        let from = world.now;
+        let is_silent = |event: &TunnelEvent| matches!(event, TunnelEvent::LegSilent(_));
+        let ends: [fn(&World) -> &[TunnelEvent]; 2] = [|world| &world.client.events, |world| &world.exit.events];
+        ends.map(|events| {
+            let found = world.run_until(3 * SECOND, |world| events(world).iter().any(is_silent));
+            assert!(found, "{to_write}");
+            world.now - from
+        })
+    };
+    let (idle, busy) = (run(0), run(1 << 40));
+    assert_eq!(idle, busy);
+    assert!(idle[1] < SECOND, "{idle:?}");
+}
+
 /// Any network, legs that come, go, stand still and die, both directions at once: as long as one leg is well in the end, every
 /// byte arrives in order and once, and no bound is passed.
 #[test]

@@ -2,6 +2,7 @@
 
 use super::joined::Joined;
 use super::{CircuitTunnel, Shared, Stage};
+use conflux::{Asked, Pace};
 use link::Now;
 use onion::{CircuitEvent, Features, Position};
 use std::time::{Duration, Instant};
@@ -122,7 +123,9 @@ impl CircuitTunnel {
             self.joined = Some(self.new_tunnel(shared, now, path.exit()));
         }
         let Some(joined) = &mut self.joined else { return };
-        match joined.legs.add_leg(now.instant, built) {
+        // A link that a place uses has its share.
+        let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);
+        match joined.legs.add_leg_asking(now.instant, built, asked) {
             Ok(leg) => {
                 self.routes.insert((link, id), leg);
                 shared.carriers.insert((link, id), self.number);
@@ -139,6 +142,7 @@ impl CircuitTunnel {
     fn new_tunnel(&mut self, shared: &mut Shared, now: Now, exit: identity::NodeId) -> Joined {
         let (nonce, random) = (shared.random(), shared.random());
         self.made += 1;
-        Joined::new(now.instant, exit, self.rules, shared.session.timeout, nonce, random)
+        let pace = if shared.uplink.is_some() { Pace::Slots } else { Pace::Controlled };
+        Joined::new(now.instant, exit, self.rules, pace, shared.session.timeout, nonce, random)
     }
 }

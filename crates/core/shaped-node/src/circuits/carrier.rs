@@ -29,6 +29,11 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
+    /// Whether it can be sealed for: it was neither cut nor worn out.
+    pub(super) fn takes_cells(&self) -> bool {
+        self.circuit.is_ready()
+    }
+
     pub(super) fn link(&self) -> LinkId {
         self.link
     }

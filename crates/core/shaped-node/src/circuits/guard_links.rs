@@ -6,6 +6,7 @@ use identity::NodeId;
 use link::{Endpoint, LinkEvent, LinkId, Now, Peer};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use wire::cell::CircuitId;
 
 /// How long a guard may be silent, or not answer its first handshake, before another one is looked for.
 const GUARD_PATIENCE: Duration = Duration::from_secs(4);
@@ -21,6 +22,8 @@ pub(super) struct GuardLink {
     pub(super) loss_per_mille: u16,
     /// Since when it is dialled or silent, or was last found so.
     pub(super) silent_since: Option<Instant>,
+    /// The circuit that had the last slot.
+    pub(super) turn: CircuitId,
 }
 
 impl Shared {
@@ -56,7 +59,8 @@ impl Shared {
         let peer = Peer { node_id: guard, link_key: relay.link_key, door_key: relay.door_key.clone() };
         let link = endpoint.dial(now, &peer, address, [0; link::PARAMETERS_LEN]).ok()?;
         let silent_since = Some(now.instant);
-        let guard = GuardLink { node: guard, up: false, rtt: Duration::ZERO, loss_per_mille: 0, silent_since };
+        let (rtt, turn) = (Duration::ZERO, CircuitId::LINK);
+        let guard = GuardLink { node: guard, up: false, rtt, loss_per_mille: 0, silent_since, turn };
         self.links.insert(link, guard);
         Some(link)
     }
@@ -88,8 +92,12 @@ impl Circuits {
                 self.shared.events.push(NodeEvent::LinkDown(link));
             }
             LinkEvent::Report { link, figures } => {
+                let loss = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
                 if let Some(guard) = self.shared.links.get_mut(&link) {
-                    guard.loss_per_mille = u16::try_from(figures.outbound.per_mille()).unwrap_or(u16::MAX);
+                    guard.loss_per_mille = loss;
+                }
+                if let Some(uplink) = &mut self.shared.uplink {
+                    uplink.handle_loss(link, loss, now.unix_s);
                 }
             }
             LinkEvent::WrongVersion { link, .. } => self.shared.events.push(NodeEvent::PeerIncompatible(link)),
@@ -203,6 +211,9 @@ impl Circuits {
         for link in unused {
             self.lose_circuits(now, link);
             self.shared.links.remove(&link);
+            if let Some(uplink) = &mut self.shared.uplink {
+                uplink.remove_link(link);
+            }
             endpoint.close(link);
         }
     }

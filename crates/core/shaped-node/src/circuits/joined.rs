@@ -7,7 +7,7 @@ use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::queues::FlowQueues;
 use crate::tunnel::{Tunnel, TunnelEvent as FlowsEvent};
-use conflux::{LegEnd, LegId, LegState, Nonce, Refusal, Sharing, TunnelConfig, TunnelEnd, TunnelEvent};
+use conflux::{LegEnd, LegId, LegState, Nonce, Pace, Refusal, Sharing, TunnelConfig, TunnelEnd, TunnelEvent};
 use identity::{NodeId, NodeSecret};
 use link::Now;
 use session::{Paths, Session, SessionConfig, stream_window_for};
@@ -34,13 +34,14 @@ impl Joined {
         now: Instant,
         exit: NodeId,
         rules: PathRules,
+        pace: Pace,
         orphan_after: Duration,
         nonce: [u8; 32],
         random: [u8; 32],
     ) -> Self {
         let shares = rules.relaxation() >= Relaxation::SharedMiddles;
         let sharing = if shares { Sharing::MiddlesToo } else { Sharing::ExitOnly };
-        let config = TunnelConfig { sharing, orphan_after, ..TunnelConfig::default() };
+        let config = TunnelConfig { pace, sharing, orphan_after, ..TunnelConfig::default() };
         let legs = conflux::Tunnel::client(now, config, Nonce::new(nonce), random);
         Self { legs, tunnel: None, exit, began: now, over_at: None }
     }
@@ -188,7 +189,8 @@ impl CircuitTunnel {
         self.fail(shared, now.instant, number);
         let Some(path) = path else { return };
         match why {
-            LegEnd::LinkTimedOut | LegEnd::Refused(Refusal::Full | Refusal::TooManyLegs | Refusal::Version) => {
+            LegEnd::LinkTimedOut
+            | LegEnd::Refused(Refusal::Full | Refusal::TooManyLegs | Refusal::Version | Refusal::NotOffered) => {
                 shared.avoid(now.instant, path.exit());
             }
             LegEnd::CircuitGone | LegEnd::Fault(_) | LegEnd::RemovedByPeer => {
@@ -206,9 +208,9 @@ impl CircuitTunnel {
         let Some(joined) = &mut self.joined else { return };
         let setting = shared.session;
         let config = SessionConfig {
-            stream_window: stream_window_for(u64::MAX, rtt),
+            stream_window: stream_window_for(setting.rate, rtt + setting.slack),
             initial_rtt: rtt.max(INITIAL_RTT_MIN),
-            // Each leg has a controller of its own, and two over each other fill no path.
+            // A schedule decides, or each leg has a controller of its own, and two over each other fill no path.
             wide_open: true,
             congestion: setting.congestion,
             max_flows: setting.max_flows,

@@ -28,6 +28,11 @@ impl CircuitTunnel {
             shared.guards.handle_failed(now.unix_s, &path.first(), &mut shared.rng);
             return self.fail(shared, now.instant, number);
         };
+        if let Some(uplink) = &mut shared.uplink {
+            let others = || self.places.iter().enumerate().filter(|(place, _)| *place != number);
+            // Places are as many as shares, and no two use one link.
+            uplink.add_link(link, |link| others().any(|(_, place)| place.stage.link() == Some(link)));
+        }
         self.exit = Some(path.exit());
         self.places[number].stage = Stage::Dialling { path, link };
         self.begin_circuits(shared, now);

@@ -1,8 +1,9 @@
 //! What is told of circuits to their own user.
 
-use super::{CircuitTunnel, Circuits, Stage};
-use crate::status::LinkStatus;
+use super::{CircuitTunnel, Circuits, Stage, Uplink};
+use crate::status::{LinkStatus, release_status};
 use conflux::{LegId, LegState};
+use link::LinkId;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -52,18 +53,19 @@ impl Circuits {
     /// Each guard's link.
     pub(crate) fn link_statuses(&self) -> impl Iterator<Item = LinkStatus> + '_ {
         let session_up = self.tunnels.values().any(CircuitTunnel::is_up);
-        self.shared.links.values().map(move |guard| LinkStatus {
-            peer: guard.node.to_string(),
-            up: guard.up,
-            session_up: guard.up && session_up,
-            rtt_us: micros(guard.rtt),
-            loss_per_mille: guard.loss_per_mille,
-            rate_bits_per_second: 0,
-            configured_bits_per_second: 0,
-            allowed_bits_per_second: 0,
-            cells_per_second: 0,
-            steps_down: 0,
-            releases: None,
+        self.shared.links.iter().map(move |(link, guard)| {
+            let status = LinkStatus {
+                peer: guard.node.to_string(),
+                up: guard.up,
+                session_up: guard.up && session_up,
+                rtt_us: micros(guard.rtt),
+                loss_per_mille: guard.loss_per_mille,
+                ..LinkStatus::default()
+            };
+            match &self.shared.uplink {
+                Some(uplink) => with_share(status, uplink, *link),
+                None => status,
+            }
         })
     }
 }
@@ -128,6 +130,21 @@ impl CircuitTunnel {
             received: figures.received,
             loss_per_mille: figures.loss_per_mille,
         })
+    }
+}
+
+/// What a link's share of the schedule is. Releases are of the whole of it: the first share stands for them.
+fn with_share(status: LinkStatus, uplink: &Uplink, link: LinkId) -> LinkStatus {
+    let Some((share, classes)) = uplink.share_of(link).zip(uplink.classes_of(link)) else { return status };
+    let shares = u64::from(uplink.shares());
+    LinkStatus {
+        rate_bits_per_second: classes.in_force.bits_per_second() / shares,
+        configured_bits_per_second: classes.configured.bits_per_second() / shares,
+        allowed_bits_per_second: classes.allowed.bits_per_second() / shares,
+        cells_per_second: uplink.cells_per_second() / shares,
+        steps_down: classes.steps_down,
+        releases: uplink.figures().filter(|_| share == 0).map(release_status),
+        ..status
     }
 }
 

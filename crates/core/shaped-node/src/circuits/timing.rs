@@ -136,7 +136,9 @@ impl CircuitTunnel {
     /// When [`CircuitTunnel::handle_timeout`] has something to do.
     fn poll_timeout(&mut self, shared: &Shared) -> Option<Instant> {
         let places = (0..self.places.len()).filter_map(|number| self.place_timeout(shared, number)).min();
-        let keep_alive = self.next_keep_alive().map(|(at, _)| at);
+        // Slots keep legs alive.
+        let idle = || shared.uplink.is_none().then(|| self.next_keep_alive()).flatten();
+        let keep_alive = idle().map(|(at, _)| at);
         let several = self.routes.len() > 1;
         let tunnel = self.joined.as_mut().and_then(|joined| {
             let session = joined.tunnel.as_mut();

@@ -225,9 +225,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                 self.note(event(link, class));
             }
             if edge.epoch_began {
-                self.admit_again(now, link);
+                self.admit_again(now, |owner| owner == Owner::Link(link));
             }
         }
+        self.step_uplink(now, slot);
     }
 
     /// What the rule of a link may know before its next release, where it asks.
@@ -237,19 +238,24 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         };
         let sent = std::mem::take(&mut peer.sent_bytes);
         let unsent = peer.direct.as_ref().map_or(0, |direct| direct.tunnel.session.unsent_bytes());
-        let mut backlog = unsent;
+        Traffic { backlog: unsent + self.waiting_bytes(|owner| owner == Owner::Link(link)), sent }
+    }
+
+    /// Bytes in the in-rings of these flows.
+    pub(super) fn waiting_bytes(&mut self, of: impl Fn(Owner) -> bool) -> u64 {
+        let mut waiting = 0;
         for index in self.near.table.indices() {
-            if self.near.table.at(index).is_some_and(|flow| flow.owner == Owner::Link(link)) {
-                backlog += self.near.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
+            if self.near.table.at(index).is_some_and(|flow| of(flow.owner)) {
+                waiting += self.near.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
             }
         }
-        Traffic { backlog, sent }
+        waiting
     }
 
     /// A new epoch has begun: bytes that the old one's quota held back may ask again.
-    fn admit_again(&mut self, now: Now, link: LinkId) {
+    pub(super) fn admit_again(&mut self, now: Now, of: impl Fn(Owner) -> bool) {
         for index in self.near.table.indices() {
-            if self.near.table.at(index).is_some_and(|flow| flow.owner == Owner::Link(link)) && self.admit(index) {
+            if self.near.table.at(index).is_some_and(|flow| of(flow.owner)) && self.admit(index) {
                 self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
             }
         }

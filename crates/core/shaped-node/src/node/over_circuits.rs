@@ -1,17 +1,22 @@
 //! What differs at an entry over circuits.
 
-use super::{NodeConfig, ShapedNode, Side};
-use crate::circuits::{COMMON, Circuits, Outlet, SessionSetting, Took};
+use super::{NodeConfig, NodeEvent, ShapedNode, Side};
+use crate::circuits::{COMMON, Circuits, Outlet, SessionSetting, SlotOutlet, Took, Uplink};
 use crate::flow::{Far, Flow, Owner};
+use crate::pacing::{Ceilings, Grounds, Traffic};
 use crate::queues::FlowQueues;
-use crate::tunnel::Portions;
+use crate::tunnel::{Portions, Tunnel};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{LinkId, Now, Route};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
+use std::time::Duration;
 use wire::cell::CellHead;
 use wire::flow::Syn;
 use wire::local::QueueRef;
+
+/// A cell and its answer wait for a slot at each end, and for another if that one is taken.
+const SLOTS_OF_A_ROUND_TRIP: u32 = 4;
 
 /// The part of a node over circuits, if it is one. Its endpoint is nobody's: all keys are made for this process alone.
 pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20Rng) -> Option<Circuits> {
@@ -22,19 +27,32 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
     };
     let Side::Circuits(circuits) = &mut config.side else { return None };
     let circuits = circuits.take()?;
-    debug_assert!(!config.mode.is_shaped(), "circuits have no slots yet");
     let network = circuits.document.charter().network();
     (config.network_id, config.packet_size) = (network.id, network.packet_size);
     config.node_secret = NodeSecret::from_seed(random());
     config.link_secret = LinkSecret::from_bytes(random());
     config.door_key = DoorKey::from_bytes(random());
+    let shaped = config.mode.is_shaped();
+    let (up, down) = (circuits.up, circuits.down);
     let session = SessionSetting {
         packet_max: config.packet_size.session_packet(),
         max_flows: config.max_flows,
         timeout: config.session_timeout,
         congestion: config.congestion,
+        rate: if shaped { up.max(down).bits_per_second() } else { u64::MAX },
+        slack: if shaped { SLOTS_OF_A_ROUND_TRIP * config.slot.duration() } else { Duration::ZERO },
     };
-    Some(Circuits::new(now, *circuits, session, random()))
+    let uplink = shaped.then(|| {
+        let grounds = Grounds {
+            ceilings: Ceilings { own: up, other: down },
+            slot: config.slot,
+            session_packet: session.packet_max,
+            from_slot: 0,
+            unix_s: now.unix_s,
+        };
+        Uplink::new(config.mode, &config.pacing, grounds, circuits.rules.legs())
+    });
+    Some(Circuits::new(now, *circuits, session, uplink, random()))
 }
 
 impl<Q: FlowQueues> ShapedNode<Q> {
@@ -69,6 +87,47 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.note_if_waiting(now, queue);
     }
 
+    /// Lets edges of the direction up pass.
+    pub(super) fn step_uplink(&mut self, now: Now, slot: u64) {
+        let traffic = self.traffic_over_circuits(now, slot);
+        let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) else { return };
+        let edge = uplink.poll(slot, now.unix_s, traffic, &mut self.noise);
+        if let Some(class) = edge.class {
+            self.note(NodeEvent::UplinkFollowed(class));
+        }
+        for (link, class) in edge.capped {
+            self.note(NodeEvent::ClassChanged(link, class));
+        }
+        if edge.epoch_began {
+            self.admit_again(now, is_over_circuits);
+        }
+    }
+
+    /// What the rule of the direction up may know before its next release, where it asks.
+    fn traffic_over_circuits(&mut self, now: Now, slot: u64) -> Traffic {
+        let uplink = self.circuits.as_mut().and_then(Circuits::uplink_mut);
+        let Some(uplink) = uplink.filter(|uplink| uplink.looks_at_traffic(slot, now.unix_s)) else {
+            return Traffic::default();
+        };
+        let sent = std::mem::take(&mut uplink.sent_bytes);
+        let tunnels = self.circuits.iter_mut().flat_map(Circuits::tunnels_mut);
+        let unsent: u64 = tunnels.map(|tunnel: &mut Tunnel| tunnel.session.unsent_bytes()).sum();
+        Traffic { backlog: unsent + self.waiting_bytes(is_over_circuits), sent }
+    }
+
+    /// One packet of a slot of a guard's link.
+    pub(crate) fn fill_cell_over_circuits(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
+        let circuits = self.circuits.as_mut()?;
+        let (scratch, counters) = (&mut self.scratch, &mut self.counters);
+        let mut outlet = SlotOutlet { endpoint: &mut self.endpoint, scratch, counters };
+        circuits.fill_slot(now, &mut self.near, link, &mut outlet, out)
+    }
+
+    /// Cover that stands ready for a packet of a slot.
+    pub(crate) fn seal_spare_over_circuits(&mut self, now: Now, link: LinkId, out: &mut Vec<u8>) -> Option<Route> {
+        self.circuits.as_mut()?.seal_spare(now, link, &mut self.endpoint, out)
+    }
+
     /// One batch of what leaves now, all for one route.
     pub(super) fn poll_circuits(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
         let circuits = self.circuits.as_mut()?;
@@ -85,4 +144,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         out.extend_from_slice(&batch);
         Some(to)
     }
+}
+
+fn is_over_circuits(owner: Owner) -> bool {
+    matches!(owner, Owner::Tunnel(_))
 }

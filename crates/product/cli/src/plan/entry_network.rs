@@ -10,6 +10,7 @@ use node::KeptText;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide};
+use shaping::RateClass;
 use std::io::ErrorKind;
 use tunnel_plan::{Choice, Guards, Place, Relaxation, Relays};
 
@@ -83,7 +84,7 @@ fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<
 }
 
 /// What the shaped process is told.
-pub(super) fn side(entry: &EntryNetwork) -> Result<BootSide, Failure> {
+pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Result<BootSide, Failure> {
     let Files { document, guards } = files(entry)?;
     Ok(BootSide::Circuits(BootCircuits {
         document: document.as_draft().text(),
@@ -96,6 +97,8 @@ pub(super) fn side(entry: &EntryNetwork) -> Result<BootSide, Failure> {
             Relaxation::SharedOperators => BootRelaxation::SharedOperators,
         },
         exit: entry.exit.map(|exit| exit.to_string()),
+        up_class: up.number(),
+        down_class: down.number(),
     }))
 }
 

@@ -56,6 +56,19 @@ fn every_relay_has_a_file_that_fits_the_document() {
 }
 
 #[test]
+fn both_ends_are_given_a_rate_if_there_is_one() {
+    let folder = Folder::new();
+    let constant = RateClass::at_least(4_000_000).expect("a class");
+    let network = LocalNetwork::write(&folder.0, &Plan { constant: Some(constant), ..plan(6, 3, 2) }).expect("files");
+    let [entry, exit] = [network.entry_config(), network.exit().config.clone()]
+        .map(|path| config::load(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    assert_eq!([entry.shaping.mode.name(), exit.shaping.mode.name()], ["constant"; 2]);
+    let config::Role::Entry(entry) = entry.role else { panic!("it is an entry") };
+    let config::Role::Exit(exit) = exit.role else { panic!("it is an exit") };
+    assert_eq!([entry.up, entry.down, exit.max_rate], [constant; 3]);
+}
+
+#[test]
 fn the_least_number_of_relays_is_enough_and_one_less_is_not() {
     for (hops, legs) in [(1, 1), (2, 1), (2, 3), (3, 1), (3, 2), (3, 8)] {
         let folder = Folder::new();

@@ -1,7 +1,8 @@
 //! A relay, and behind it at an exit the end of tunnels with its servers.
 
-use super::{FLOWS, INTERVAL, RING, node_id, secret};
+use super::{FLOWS, INTERVAL, RING, Setting, node_id, secret};
 use crate::apps::Unshaped;
+use crate::exit_slots::SlotDriver;
 use crate::memory_queues::{self, MemoryQueues};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::Now;
@@ -9,7 +10,8 @@ use network_document::{NetworkDocument, OnionKeyFile};
 use onion::Interval;
 use relay_node::{Came, Limits, NodeEvent, RelayNode, RelayNodeConfig};
 use session::CongestionControl;
-use shaped_node::{CircuitExit, ExitConfig};
+use shaped_node::{CircuitExit, ExitConfig, ExitSchedule};
+use shaping::SlotLength;
 use simnet::Network;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -32,7 +34,10 @@ pub struct RelayHost {
     pub health: Health,
     /// The exit behind it, with its servers.
     exit: Option<(CircuitExit<MemoryQueues>, Unshaped)>,
-    pub(super) address: SocketAddr,
+    /// The exit's slots, in shaped modes.
+    slots: Option<SlotDriver>,
+    /// Where it sends from.
+    pub address: SocketAddr,
     pub(super) place: simnet::NodeId,
     pub(super) generation: u8,
 }
@@ -49,7 +54,8 @@ impl RelayHost {
     pub(super) fn new(
         relay: usize,
         document: &NetworkDocument,
-        is_exit: bool,
+        setting: &Setting,
+        start: Instant,
         (place, address): (simnet::NodeId, SocketAddr),
         (generation, now): (u8, Now),
         limits: Limits,
@@ -64,6 +70,16 @@ impl RelayHost {
         };
         let seed = [generation.wrapping_mul(31) ^ relay as u8; 32];
         let node = RelayNode::new(config, document.clone(), &onion_keys(relay), seed).expect("the document has it");
+        let is_exit = relay >= setting.relays;
+        let schedule = setting.mode.is_shaped().then(|| ExitSchedule {
+            mode: setting.mode,
+            pacing: setting.pacing.clone(),
+            slot: SlotLength::DEFAULT,
+            fastest: setting.class,
+        });
+        let packet_bytes = document.charter().packet_size().packet();
+        let slots = schedule.as_ref().filter(|_| is_exit);
+        let slots = slots.map(|schedule| SlotDriver::new(start, schedule.slot.duration(), packet_bytes));
         let exit = is_exit.then(|| {
             let config = ExitConfig {
                 packet_size: document.charter().packet_size(),
@@ -72,7 +88,7 @@ impl RelayHost {
                 congestion: CongestionControl::Bbr,
                 tunnels_max: 64,
                 flows_per_tunnel: FLOWS,
-                schedule: None,
+                schedule,
                 seed: [generation.wrapping_mul(37) ^ relay as u8; 32],
             };
             let mut exit = CircuitExit::new(config, Box::new(None));
@@ -80,7 +96,7 @@ impl RelayHost {
             exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
         });
-        Self { node, health: Health::Well, exit, address, place, generation }
+        Self { node, health: Health::Well, exit, slots, address, place, generation }
     }
 
     pub(super) fn unshaped_mut(&mut self) -> Option<&mut Unshaped> {
@@ -92,12 +108,19 @@ impl RelayHost {
         self.exit.as_ref().map_or(0, |(_, unshaped)| unshaped.open_count())
     }
 
+    /// A named count of an exit's status.
+    pub fn count(&self, name: &str) -> u64 {
+        self.exit.as_ref().and_then(|(exit, _)| exit.status().counters.get(name).copied()).unwrap_or(0)
+    }
+
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
         if self.health == Health::Dead {
             return None;
         }
-        let exit = self.exit.as_ref().and_then(|(exit, _)| exit.poll_timeout());
-        self.node.poll_timeout(now).into_iter().chain(exit).min()
+        let exit = self.exit.as_ref().map(|(exit, _)| exit);
+        let slot = self.slots.as_ref().zip(exit).and_then(|(slots, exit)| slots.next_time(now.instant, exit));
+        let exit = exit.and_then(CircuitExit::poll_timeout);
+        [self.node.poll_timeout(now), exit, slot].into_iter().flatten().min()
     }
 
     pub(super) fn handle_packet(&mut self, now: Now, from: SocketAddr, packet: &mut [u8], network: &mut Network) {
@@ -129,7 +152,14 @@ impl RelayHost {
             if exit.poll_timeout().is_some_and(|at| at <= now.instant) {
                 exit.handle_timeout(now, circuits);
             }
-            exit.handle_queues(now);
+            match &mut self.slots {
+                Some(slots) => {
+                    for departure in slots.turn(now, exit, circuits) {
+                        network.send(self.address, departure.to, &departure.bytes);
+                    }
+                }
+                None => exit.handle_queues(now),
+            }
         }
         while let Some(event) = circuits.poll_event() {
             match (event, &mut self.exit) {
