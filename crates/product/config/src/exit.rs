@@ -27,7 +27,7 @@ const TUNNELS_MAX: u64 = 65_536;
 pub struct Exit {
     /// Entries that are answered; everybody else meets silence.
     pub peers: Vec<PeerString>,
-    /// The fastest class that an entry may ask for, in each direction.
+    /// The fastest class that an entry may ask for, in each direction; over circuits that of one tunnel's answers.
     pub max_rate: RateClass,
     /// What is told to entries: the address under which the node is reached from outside.
     pub public_address: Option<PeerAddress>,
@@ -97,7 +97,6 @@ pub(crate) fn read(
         for key in ["packet_size", "public_address", "hop_ports", "hop_addresses"] {
             network.refuse_present(report, key, Problem::NotOverCircuits);
         }
-        shaping.refuse_present(report, "max_rate", Problem::NotOverCircuits);
     }
     Some(Exit {
         peers,
