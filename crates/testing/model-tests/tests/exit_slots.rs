@@ -209,7 +209,7 @@ fn a_link_that_loses_too_much_carries_less_of_its_shares() {
     let mut world = world(6, class(10_000_000));
     world.sent_by_exit = Some(Vec::new());
     connected(&mut world, class(2_000_000));
-    world.lost_per_mille = 200;
+    world.lost_per_mille = 270;
     world.run_for(Duration::from_secs(40));
     let rate = |world: &World, from: u64| {
         let counts = by_neighbour(world, Duration::from_secs(from));
