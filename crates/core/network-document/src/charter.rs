@@ -1,6 +1,7 @@
 //! What a network is, whatever relays it has: its name, its packets, and who decides.
 
 use crate::error::{DocumentError, Problem};
+use crate::founding::Founding;
 use crate::label::Label;
 use crate::lines::{Lines, key, number};
 use data_encoding::HEXLOWER;
@@ -12,8 +13,12 @@ use wire::packet::PacketSize;
 
 /// Operators of a network at most; further ones are refused.
 pub const OPERATORS_MAX: usize = 16;
-/// The first line of a charter, and so of a document.
-const VERSION: (&str, &str) = ("hushwire-network", "1");
+/// The first line of a charter, and so of a document, begins with it.
+const VERSION: &str = "hushwire-network";
+/// What stands behind it where operators sign documents.
+const OF_OPERATORS: &str = "1";
+/// What stands behind it where a directory agrees on editions.
+const OF_DIRECTORY: &str = "2";
 /// What is hashed before the charter.
 const ID_CONTEXT: &[u8] = b"hushwire network 1";
 
@@ -40,6 +45,7 @@ pub struct Charter {
     packet_size: PacketSize,
     operators: Vec<OperatorKey>,
     threshold: u8,
+    founding: Option<Founding>,
 }
 
 impl Charter {
@@ -61,7 +67,16 @@ impl Charter {
         if threshold == 0 || !enough {
             return Err(Problem::Threshold);
         }
-        Ok(Self { name, packet_size, operators, threshold })
+        Ok(Self { name, packet_size, operators, threshold, founding: None })
+    }
+
+    /// The charter of a network with a directory: what the directory calls document 0. It is another network.
+    ///
+    /// # Errors
+    /// When a value of `founding` is out of its range.
+    pub fn with_directory(self, founding: Founding) -> Result<Self, Problem> {
+        founding.check()?;
+        Ok(Self { founding: Some(founding), ..self })
     }
 
     /// Reads a file that holds a charter alone.
@@ -77,8 +92,9 @@ impl Charter {
 
     pub(crate) fn read(lines: &mut Lines<'_>) -> Result<Self, DocumentError> {
         let start = lines.at();
-        if lines.take(VERSION.0)? != VERSION.1 {
-            let problem = Problem::Value { keyword: VERSION.0, rule: "1, the only version that there is" };
+        let version = lines.take(VERSION)?;
+        if ![OF_OPERATORS, OF_DIRECTORY].contains(&version) {
+            let problem = Problem::Value { keyword: VERSION, rule: "1 or 2, the only versions that there are" };
             return Err(lines.here(problem));
         }
         let name = lines.take("name")?;
@@ -102,19 +118,26 @@ impl Charter {
         let threshold = lines.take("threshold")?;
         let threshold = number("threshold", threshold).ok().and_then(|number| u8::try_from(number).ok());
         let threshold = threshold.ok_or_else(|| lines.here(Problem::Threshold))?;
-        let charter = Self::new(name, packet_size, operators, threshold).map_err(|problem| lines.here(problem))?;
+        let mut charter = Self::new(name, packet_size, operators, threshold).map_err(|problem| lines.here(problem))?;
+        if version == OF_DIRECTORY {
+            charter.founding = Some(Founding::read(lines)?);
+        }
         lines.check_form(start, &charter.text())?;
         Ok(charter)
     }
 
     /// The lines, as they are hashed.
     pub fn text(&self) -> String {
-        let mut text = format!("{} {}\nname {}\n", VERSION.0, VERSION.1, self.name);
+        let version = if self.founding.is_some() { OF_DIRECTORY } else { OF_OPERATORS };
+        let mut text = format!("{VERSION} {version}\nname {}\n", self.name);
         let _fits = writeln!(text, "packet-size {}", self.packet_size.packet());
         for operator in &self.operators {
             let _fits = writeln!(text, "operator-key {operator}");
         }
         let _fits = writeln!(text, "threshold {}", self.threshold);
+        if let Some(founding) = &self.founding {
+            text.push_str(&founding.text());
+        }
         text
     }
 
@@ -141,6 +164,11 @@ impl Charter {
     /// Who may sign its documents, in ascending order.
     pub fn operators(&self) -> &[OperatorKey] {
         &self.operators
+    }
+
+    /// The directory that it has, if it has one.
+    pub fn founding(&self) -> Option<&Founding> {
+        self.founding.as_ref()
     }
 
     /// How many of them must sign a document.

@@ -71,7 +71,7 @@ impl Descriptor {
     }
 
     /// What a text cannot hold, or may not.
-    fn check(&self) -> Result<(), Problem> {
+    pub(crate) fn check(&self) -> Result<(), Problem> {
         let onion_keys = 1..=ONION_KEYS_MAX;
         if !onion_keys.contains(&self.onion_keys.len()) {
             return Err(Problem::TooMany { keyword: "onion-key", max: ONION_KEYS_MAX });
@@ -97,7 +97,7 @@ impl Descriptor {
         Ok(())
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("relay {}\nlink-key {}\n", self.node_id, self.link_key);
         let _fits = writeln!(text, "door-key {}", self.door_key.reveal().as_str());
         for (interval, key) in &self.onion_keys {
@@ -114,7 +114,7 @@ impl Descriptor {
         text
     }
 
-    fn read(lines: &mut Lines<'_>) -> Result<Self, DocumentError> {
+    pub(crate) fn read(lines: &mut Lines<'_>) -> Result<Self, DocumentError> {
         let node_id = lines.take_key("relay")?;
         let link_key = lines.take_key("link-key")?;
         let door_key = lines.take_key("door-key")?;
@@ -247,7 +247,7 @@ const ADDRESS_RULE: Problem = Problem::Value {
     rule: "an address of one machine with a port, such as 192.0.2.1:4433 or [2001:db8::1]:4433",
 };
 
-fn check_address(address: SocketAddr) -> Result<(), Problem> {
+pub(crate) fn check_address(address: SocketAddr) -> Result<(), Problem> {
     let ip = address.ip();
     let scoped = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0 || v6.flowinfo() != 0);
     let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());

@@ -1,7 +1,9 @@
 //! What can be wrong with a document, in words for whoever has to put it right.
 
+use crate::announcement::ANNOUNCEMENT_BYTES_MAX;
 use crate::charter::OPERATORS_MAX;
 use crate::document::RELAYS_MAX;
+use crate::electorate::{MEMBERS_MAX, MEMBERS_MIN};
 use crate::lines::TEXT_MAX;
 use identity::KeyTextError;
 use thiserror::Error;
@@ -76,6 +78,25 @@ pub enum Problem {
     /// Nobody, or more operators than there are, must sign.
     #[error("`threshold` must be 1 to the number of operator keys, of which there are 1 to {OPERATORS_MAX}")]
     Threshold,
+    /// Too few or too many members, or too many who may lie.
+    #[error("a directory has {MEMBERS_MIN} to {MEMBERS_MAX} members, and one more than three times its `liars`")]
+    Electorate,
+    /// A network with a directory was taken for one without, or the reverse.
+    #[error(
+        "operators sign the documents of a network without a directory, members the editions of one with a directory"
+    )]
+    OtherKind,
+    /// An announcement has too many bytes.
+    #[error(
+        "the announcement has more than {ANNOUNCEMENT_BYTES_MAX} bytes; give it fewer addresses or ranges of ports"
+    )]
+    Bulky,
+    /// Signatures or hashes do not fit what they stand behind.
+    #[error("a member did not sign this edition: it was altered, or the signature is another one's")]
+    MemberSignature,
+    /// Somebody signed who is no member.
+    #[error("this node is none of the directory's members")]
+    UnknownMember,
     /// A relay has no key for the time of the document.
     #[error("this relay has no onion key of the document's interval; get a descriptor for it from who runs the relay")]
     NoOnionKey,

@@ -71,6 +71,11 @@ impl<'a> Lines<'a> {
         key(keyword, value).map_err(|problem| self.here(problem))
     }
 
+    pub(crate) fn take_number(&mut self, keyword: &'static str) -> Result<u64, DocumentError> {
+        let value = self.take(keyword)?;
+        number(keyword, value).map_err(|problem| self.here(problem))
+    }
+
     pub(crate) fn take_signature(&mut self, keyword: &'static str) -> Result<[u8; SIGNATURE_LEN], DocumentError> {
         let value = self.take(keyword)?;
         signature(keyword, value).map_err(|problem| self.here(problem))

@@ -32,3 +32,8 @@ fn network_document_corpus() {
 fn onion_key_file_corpus() {
     replay("onion_key_file", 1, network_document::fuzz::onion_key_file);
 }
+
+#[test]
+fn directory_edition_corpus() {
+    replay("directory_edition", 5, network_document::fuzz::directory_edition);
+}

@@ -36,7 +36,7 @@ struct Exit {
 
 fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
     ExitBoot {
-        document: document.as_draft().text(),
+        document: document.text(),
         onion_keys: onion_keys(EXIT).reveal().to_string(),
         node_secret: NodeSecret::from_seed([EXIT; 32]).reveal().to_string(),
         link_secret: LinkSecret::from_bytes([EXIT; 32]).reveal().to_string(),

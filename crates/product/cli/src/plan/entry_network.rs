@@ -29,7 +29,7 @@ pub(crate) struct Files {
 /// Reads the files of an entry, and checks that the network has paths as they are asked for.
 pub(crate) fn files(entry: &EntryNetwork) -> Result<Files, Failure> {
     let document = network::document(&entry.file)?;
-    let bytes = document.as_draft().text().len();
+    let bytes = document.text().len();
     if bytes > DOCUMENT_MAX {
         let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", entry.file.display());
         return Err(Failure::new(Code::Configuration, sentence).remedy("use a smaller network: some 250 relays fit"));
@@ -87,7 +87,7 @@ fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<
 pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Result<BootSide, Failure> {
     let Files { document, guards } = files(entry)?;
     Ok(BootSide::Circuits(BootCircuits {
-        document: document.as_draft().text(),
+        document: document.text(),
         guards,
         hops: entry.rules.hops(),
         legs: entry.rules.legs(),

@@ -40,7 +40,7 @@ pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure
             "describe it with `hushwire network describe --role exit` and give that to the network's operators",
         ));
     }
-    let bytes = document.as_draft().text().len();
+    let bytes = document.text().len();
     if bytes > DOCUMENT_MAX {
         let sentence = format!("{} has {bytes} bytes; an exit takes at most {DOCUMENT_MAX}", exit.file.display());
         return Err(Failure::new(Code::Configuration, sentence)
@@ -72,7 +72,7 @@ pub(super) fn boot(
 ) -> Result<ExitBoot, Failure> {
     let Files { document, onion_keys } = files(exit, keys)?;
     Ok(ExitBoot {
-        document: document.as_draft().text(),
+        document: document.text(),
         onion_keys: onion_keys.reveal().to_string(),
         node_secret: keys.node_secret.reveal().to_string(),
         link_secret: keys.link_secret.reveal().to_string(),

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod client;
+mod command;
+mod directory;
+mod event;
+mod fetch;
+mod order;
+mod refusal;
+mod service;
+mod signer;
+mod succession;
+
+pub use app::{CHANNEL, DIRECTORY, DirectoryApp};
+pub use client::{
+    CLOCK_BEHIND_MAX_MS, ClientRefusal, DirectoryClient, EVIDENCE_MAX, Evidence, HISTORY_MAX, SignedName, Taken,
+};
+pub use command::{COMMAND_BYTES_MAX, Checked, Command, Tick, Vote, Withdrawal};
+pub use directory::{
+    ADMISSIONS_MAX, CLOCK_SKEW_MAX_MS, DESCRIBES_MAX, Directory, RECORDS_MAX, REVISIONS_MAX, SPONSOR_BYTES_MAX,
+    SUCCESSIONS_MAX,
+};
+pub use event::Event;
+pub use fetch::{Answer, EDITIONS_KEPT, Keeper, Request, SUCCESSIONS_ANSWERED};
+pub use order::{Admission, Order, SignedOrder};
+pub use refusal::Refusal;
+pub use service::{SERVICE_BYTES_MAX, ServiceRecord, SponsoredService};
+pub use signer::{HELD_MAX, HELD_OF_RELAY_MAX, Promise, SignRefusal, Signer, Vow};
+pub use succession::{SUCCESSION_BYTES_MAX, Succession, SuccessionError};
+
+#[doc(hidden)]
+pub mod fuzz;

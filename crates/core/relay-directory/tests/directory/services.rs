@@ -1,0 +1,97 @@
+//! Records of services: owners, members, quotas.
+
+use crate::network::Network;
+use network_document::encoding::WriteBytes;
+use relay_directory::{Command, Event, RECORDS_MAX, REVISIONS_MAX, Refusal, SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX};
+
+fn key_of(command: &Command) -> [u8; 32] {
+    match command {
+        Command::PublishService(service) => service.record.key,
+        _ => [0; 32],
+    }
+}
+
+fn refused(refusal: Refusal) -> Vec<Event> {
+    vec![Event::Refused(refusal)]
+}
+
+#[test]
+fn a_record_is_its_owners_and_ends() {
+    let mut network = Network::new(4, 1);
+    network.turn();
+    let first = network.service(1, 1, 5, b"sealed".to_vec());
+    let key = key_of(&first);
+    assert_eq!(network.apply(&first), [Event::Stored(key)]);
+    assert_eq!(network.directory.service(&key).map(|record| record.content.as_slice()), Some(&b"sealed"[..]));
+    for revision in [4, 5] {
+        let old = network.service(1, 2, revision, b"old".to_vec());
+        assert_eq!(network.apply(&old), refused(Refusal::Old));
+    }
+    let newer = network.service(1, 2, 6, b"newer".to_vec());
+    assert_eq!(network.apply(&newer), [Event::Stored(key)]);
+    let mut bytes = newer.encode();
+    for place in [1, 40, 66, 80, 90, 150] {
+        bytes[place] ^= 1;
+        assert!(matches!(network.directory.apply(&bytes)[..], [Event::Refused(_)]), "byte {place}");
+        bytes[place] ^= 1;
+    }
+    let stranger = network.service(2, 9, 1, Vec::new());
+    assert_eq!(network.apply(&stranger), refused(Refusal::NotMember));
+    for _ in 0..4 {
+        assert!(!network.turn().iter().any(|event| matches!(event, Event::ExpiredServices(_))));
+    }
+    assert!(network.turn().contains(&Event::ExpiredServices(1)));
+    assert!(network.directory.service(&key).is_none());
+}
+
+#[test]
+fn revisions_are_counted_by_interval_and_bytes_by_member() {
+    let mut network = Network::new(4, 1);
+    for revision in 1..=u64::from(REVISIONS_MAX) {
+        network.apply(&network.service(1, 1, revision, Vec::new()));
+    }
+    let more = network.service(1, 1, 100, Vec::new());
+    assert_eq!(network.apply(&more), refused(Refusal::Quota));
+    network.turn();
+    assert_eq!(network.apply(&more), [Event::Stored(key_of(&more))]);
+
+    let room = SPONSOR_BYTES_MAX / (SERVICE_BYTES_MAX + 256);
+    for owner in 0..room as u32 {
+        let command = network.service(100 + owner, 2, 1, vec![1; SERVICE_BYTES_MAX]);
+        assert_eq!(network.apply(&command), [Event::Stored(key_of(&command))], "owner {owner}");
+    }
+    let full = network.service(99_999, 2, 1, vec![1; SERVICE_BYTES_MAX]);
+    assert_eq!(network.apply(&full), refused(Refusal::SponsorQuota));
+    // What a member has let in stands in nobody else's account, and moves when another lets in the next revision.
+    let elsewhere = network.service(99_999, 3, 1, vec![1; SERVICE_BYTES_MAX]);
+    assert_eq!(network.apply(&elsewhere), [Event::Stored(key_of(&elsewhere))]);
+    let moved = network.service(100, 3, 2, vec![1; SERVICE_BYTES_MAX]);
+    assert_eq!(network.apply(&moved), [Event::Stored(key_of(&moved))]);
+    assert_eq!(network.apply(&network.service(100_000, 2, 1, vec![1; SERVICE_BYTES_MAX])).len(), 1);
+    assert!(network.directory.encode().len() < SPONSOR_BYTES_MAX + (1 << 20));
+}
+
+#[test]
+fn a_member_lets_in_a_bounded_number_an_interval() {
+    let mut network = Network::new(4, 1);
+    // Signatures are most of the time of this test, so each key comes once and the rest is counted by the quota.
+    for owner in 0..RECORDS_MAX {
+        network.apply(&network.service(owner, 1, 1, Vec::new()));
+    }
+    let more = network.service(RECORDS_MAX, 1, 1, Vec::new());
+    assert_eq!(network.apply(&more), refused(Refusal::SponsorQuota));
+    assert_eq!(network.apply(&network.service(RECORDS_MAX, 2, 1, Vec::new())).len(), 1);
+    network.turn();
+    assert_eq!(network.apply(&more), refused(Refusal::Old), "another member let it in");
+}
+
+#[test]
+fn too_long_a_record_is_no_command() {
+    let mut network = Network::new(4, 1);
+    let good = network.service(1, 1, 1, vec![0; SERVICE_BYTES_MAX]).encode();
+    assert!(matches!(network.directory.apply(&good)[..], [Event::Stored(_)]));
+    let mut long = good[..1 + 32 + 32 + 8 + 8].to_vec();
+    long.bytes(&vec![0; SERVICE_BYTES_MAX + 1]);
+    long.raw(&good[good.len() - 128..]);
+    assert_eq!(network.directory.apply(&long), refused(Refusal::Malformed));
+}

@@ -1,0 +1,7 @@
+//! Commands of the directory and changes of its members, of any content. Also runs in `cargo test -p relay-directory`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| relay_directory::fuzz::directory_command(input));

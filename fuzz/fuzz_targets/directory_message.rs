@@ -1,0 +1,7 @@
+//! Requests, answers, promises and clients' files of any content. Also runs in `cargo test -p relay-directory`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| relay_directory::fuzz::directory_message(input));
