@@ -162,7 +162,7 @@ impl Exit {
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot {
             slots: None,
-            document: document.as_draft().text(),
+            document: document.text(),
             onion_keys: onion_keys(relay).reveal().to_string(),
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),
             link_secret: LinkSecret::from_bytes(secret(relay)).reveal().to_string(),
