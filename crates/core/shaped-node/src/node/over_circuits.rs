@@ -2,7 +2,7 @@
 
 use super::{NodeConfig, ShapedNode, Side};
 use crate::circuits::{
-    Circuits, Group, Outlet, SessionSetting, Took, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+    Circuits, Group, Outlet, PoolConfig, SessionSetting, Took, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
 };
 use crate::flow::{Far, Flow, Owner};
 use crate::queues::FlowQueues;
@@ -25,7 +25,10 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
         bytes
     };
     let Side::Circuits(circuits) = &mut config.side else { return None };
-    let circuits = circuits.take()?;
+    let mut circuits = circuits.take()?;
+    if config.mode.is_shaped() {
+        circuits.pool = PoolConfig::ONE;
+    }
     debug_assert!(!config.mode.is_shaped(), "circuits have no slots yet");
     let network = circuits.document.charter().network();
     (config.network_id, config.packet_size) = (network.id, network.packet_size);
