@@ -139,9 +139,14 @@ fn wait_for_legs(folder: &Folder) -> serde_json::Value {
 
 /// A connection through the proxy.
 fn connect(proxy: SocketAddr, to: SocketAddr) -> TcpStream {
+    connect_as(proxy, to, "")
+}
+
+/// The same with further lines in the request.
+fn connect_as(proxy: SocketAddr, to: SocketAddr, lines: &str) -> TcpStream {
     let mut stream = TcpStream::connect(proxy).expect("the proxy listens");
     stream.set_read_timeout(Some(SOON)).expect("a time");
-    write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").expect("it takes a request");
+    write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{lines}\r\n").expect("it takes a request");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -216,6 +221,42 @@ fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
     assert!(log.contains("a leg is in use"), "{log}");
     let named = ids.iter().find(|id| log.contains(id.as_str()));
     assert!(named.is_none(), "the log names a relay");
+}
+
+#[test]
+fn clients_have_tunnels_of_their_own_if_wanted() {
+    let folder = &Folder::new("circuits-clients").expect("a folder");
+    let (proxy, _) = make_network(folder);
+    write_entry(folder, proxy, "relax = \"shared-operators\"\ntunnels = 1\nisolate = \"clients\"");
+    let (file, users) = (folder.0.join("entry.toml"), folder.0.join("users"));
+    let text = std::fs::read_to_string(&file).expect("it was written") + "users_file = \"users\"\n";
+    std::fs::write(file, text).expect("a file");
+    std::fs::write(&users, "ann:x\nbob:x\n").expect("a file");
+    Command::new("chmod").args(["600"]).arg(users).status().expect("chmod");
+    let checked = good(folder, &["check", "-c", "entry.toml"]);
+    assert!(checked.contains("one for each client, 1 ready"), "{checked}");
+    let files: Vec<String> = (0..RELAYS).map(|number| format!("{number}.toml")).collect();
+    let _relays: Vec<Process> = files.iter().map(|file| Process::start(folder, &["relay", file], file)).collect();
+    let _exit = Process::start(folder, &["exit", "-c", "exit.toml"], "exit");
+    let _entry = Process::start(folder, &["entry", "-c", "entry.toml"], "entry");
+    wait_for_legs(folder);
+    let server = echo_server();
+    // The logins of both.
+    let lines = ["YW5uOng=", "Ym9iOng="].map(|login| format!("Proxy-Authorization: Basic {login}\r\n"));
+    for line in &lines {
+        echo(&mut connect_as(proxy, server, line), 200_000);
+    }
+    let end = Instant::now() + SOON;
+    loop {
+        let listed = good(folder, &["circuit", "list"]);
+        if listed.matches(", in use").count() == 2 && listed.matches(", ready").count() == 1 {
+            break;
+        }
+        assert!(Instant::now() < end, "{listed}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(tunnel(folder)["others"].as_array().map(Vec::len), Some(2));
+    assert!(good(folder, &["circuit", "show", "3"]).contains("guard"));
 }
 
 #[test]

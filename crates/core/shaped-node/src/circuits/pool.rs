@@ -62,6 +62,13 @@ pub struct PoolConfig {
     pub life: Duration,
 }
 
+impl PoolConfig {
+    /// One tunnel for everybody, for as long as it lives. Under a schedule there is no other way: each tunnel has cover of its
+    /// own, so how many there are, and for how long one finishes its flows, would tell of flows.
+    pub const ONE: Self =
+        Self { tunnels: 1, isolation: Isolation::Nothing, life: Duration::from_secs(100 * 365 * 24 * 3600) };
+}
+
 impl Default for PoolConfig {
     /// One tunnel for everybody.
     fn default() -> Self {

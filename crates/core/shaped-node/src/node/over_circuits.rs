@@ -2,8 +2,8 @@
 
 use super::{NodeConfig, NodeEvent, ShapedNode, Side};
 use crate::circuits::{
-    Circuits, Group, Outlet, SessionSetting, SlotOutlet, Took, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
-    Uplink,
+    Circuits, Group, Outlet, PoolConfig, SessionSetting, SlotOutlet, Took, TunnelHolder, TunnelId, TunnelStatus,
+    TunnelsFull, Uplink,
 };
 use crate::flow::{Far, Flow, Owner};
 use crate::pacing::{Ceilings, Grounds, Traffic};
@@ -30,7 +30,10 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
         bytes
     };
     let Side::Circuits(circuits) = &mut config.side else { return None };
-    let circuits = circuits.take()?;
+    let mut circuits = circuits.take()?;
+    if config.mode.is_shaped() {
+        circuits.pool = PoolConfig::ONE;
+    }
     let network = circuits.document.charter().network();
     (config.network_id, config.packet_size) = (network.id, network.packet_size);
     config.node_secret = NodeSecret::from_seed(random());
