@@ -15,7 +15,8 @@ pub struct Founding {
     pub interval_ms: u64,
     /// After so many intervals relays change their onion keys: 1 to 10,000.
     pub key_intervals: u64,
-    /// An edition is good for so many intervals: 2 to 1,000.
+    /// An edition is good for so many intervals: 2 to 1,000, and at most one more than `key_intervals`, because relays answer
+    /// under the onion keys of two key intervals and no edition may outlast its keys.
     pub valid_intervals: u64,
     /// Who agrees on editions at first.
     pub electorate: Electorate,
@@ -64,6 +65,10 @@ impl Founding {
             if !range.contains(&value) {
                 return Err(Problem::Value { keyword, rule });
             }
+        }
+        if self.valid_intervals > self.key_intervals + 1 {
+            let rule = "at most one more than `key-intervals`";
+            return Err(Problem::Value { keyword: "valid-intervals", rule });
         }
         self.parameters.check()
     }

@@ -36,7 +36,7 @@ fn plain_charter() -> Charter {
 }
 
 fn charter() -> Arc<Charter> {
-    let founding = Founding { key_intervals: 6, ..Founding::new(START_MS, electorate(1)) };
+    let founding = Founding { key_intervals: 6, valid_intervals: 7, ..Founding::new(START_MS, electorate(1)) };
     Arc::new(plain_charter().with_directory(founding).expect("a founding"))
 }
 
@@ -89,7 +89,8 @@ fn a_charter_with_a_directory_is_another_network() {
     for (old, new) in [
         ("interval-ms 600000", "interval-ms 999"),
         ("key-intervals 6", "key-intervals 0"),
-        ("valid-intervals 18", "valid-intervals 1"),
+        ("valid-intervals 7", "valid-intervals 1"),
+        ("valid-intervals 7", "valid-intervals 8"),
         ("liars 1", "liars 2"),
         ("term 1", "term 01"),
         ("legs 2", "legs 0"),

@@ -3,6 +3,7 @@
 pub mod apps;
 pub mod circuits;
 pub mod cluster;
+pub mod directory;
 pub mod exit_slots;
 pub mod exit_world;
 pub mod leaks;
