@@ -103,15 +103,13 @@ mod tests {
         assert_eq!(sockets.ready()?.len(), 1, "the door alone is tried");
         let mut opened = Vec::new();
         for number in 1..=3 {
-            let (via, address) = sockets
-                .follow(SocketOrder::Listen { via: Via(number), port: 0 })
-                .expect("an answer to an order to listen");
-            opened.push((via, address?));
+            let listening = sockets.follow(SocketOrder::Listen { via: Via(number), port: 0 });
+            opened.extend(listening.map(|(via, address)| address.map(|address| (via, address))).transpose()?);
         }
         assert!(sockets.ready()?.is_empty());
         let sender = local()?;
         for (_, address) in &opened[..2] {
-            sender.send_batch_from(None, *address, &[7; 100], 100).expect("loopback takes it");
+            sender.send_batch_from(None, *address, &[7; 100], 100).map_err(io::Error::other)?;
         }
         let ready = |sockets: &Sockets| -> io::Result<Vec<u32>> {
             Ok(sockets.ready()?.into_iter().map(|(via, _)| via.0).collect())
