@@ -273,6 +273,21 @@ impl Net {
         self.send(packet);
     }
 
+    /// A relay seals a cell for a circuit that ends there, as for a slot, and sends it now if it is wanted.
+    pub(crate) fn say_in_slot(&mut self, relay: usize, circuit: CircuitKey, byte: u8, is_sent: bool) -> Option<()> {
+        let (now, host) = (self.now, &mut self.relays[relay]);
+        let (mut bytes, from) = (Vec::new(), host.address);
+        let inner = vec![byte; self.document.charter().packet_size().packet() - 109];
+        let sealed = host.node.seal_inner(now, circuit, &inner, &mut bytes);
+        assert_eq!(bytes.is_empty(), sealed.is_err(), "a packet, or nothing");
+        if is_sent {
+            self.send(Packet { from, to: sealed.ok()?.to, bytes });
+        } else {
+            host.node.take_back(circuit, 1);
+        }
+        Some(())
+    }
+
     fn chance(&mut self, permille: u32) -> bool {
         self.rng.next_u32() % 1000 < permille
     }

@@ -37,6 +37,43 @@ fn a_circuit_over_three_relays_echoes_and_no_relay_delays_it() {
 }
 
 #[test]
+fn a_cell_for_a_slot_comes_like_any_other_and_spares_are_not_missed() {
+    let mut net = Net::new(3, Limits::default(), 1);
+    let (client, circuit) = net.built(client_address(1), &[0, 1, 2]);
+    net.relays[2].echoes = false;
+    net.say(client, circuit, 1);
+    net.run(SECOND);
+    let circuit_there = net.relays[2].inner[0].0;
+    let sent_before = net.relays[2].node.counters().sent;
+    for byte in 0..200u8 {
+        // Beside each a spare that is not needed.
+        net.say_in_slot(2, circuit_there, 0xff, false).expect("the circuit ends here");
+        net.say_in_slot(2, circuit_there, byte, true).expect("the circuit ends here");
+        net.run(SECOND / 5);
+    }
+    let came: Vec<u8> = net.path(client, circuit).answers.iter().map(|(byte, _)| *byte).collect();
+    assert_eq!(came, (0..200).collect::<Vec<u8>>());
+    let node = &mut net.relays[2].node;
+    assert_eq!(node.counters().sent - sent_before, 200);
+    assert_eq!(node.sealed(circuit_there), Some(400), "spares have numbers of their own");
+    assert_eq!(node.link_loss(circuit_there), Some(0), "the middle misses none");
+    // Loss on the way to the middle is what the middle reports.
+    net.weather.lost = 500;
+    for byte in 0..200u8 {
+        net.say_in_slot(2, circuit_there, byte, true).expect("the circuit ends here");
+        net.run(SECOND / 20);
+    }
+    net.weather.lost = 0;
+    net.run(2 * SECOND);
+    let loss = net.relays[2].node.link_loss(circuit_there).expect("the link is up");
+    assert!((300..700).contains(&loss), "{loss} of a thousand");
+    net.clients[client].paths.get_mut(&circuit).expect("it is there").circuit.destroy(net.now.instant);
+    net.run(2 * SECOND);
+    assert_eq!(net.say_in_slot(2, circuit_there, 0, true), None, "it is gone");
+    assert_eq!(net.relays[2].node.link_loss(circuit_there), None);
+}
+
+#[test]
 fn cells_get_through_any_weather_unharmed() {
     for seed in 1..6 {
         let mut net = Net::new(3, Limits::default(), seed);
