@@ -134,9 +134,10 @@ fn a_ledger_is_made_once_and_shown_with_its_limits_to_nobody_else() -> TestResul
     let limits = "[budget]\nlifetime_bits = 5000";
     let text = std::fs::read_to_string(&path)?
         .replace("[budget]", limits)
-        .replace("[shaping]", "[shaping]\nmode = \"stepped\"");
+        .replace("\n[shaping]", "\n[shaping]\nmode = \"stepped\"");
     std::fs::write(&path, text.replace("\nmode = \"constant\"", ""))?;
-    assert_eq!(folder.run(&["ledger", "show", "-c", "entry.toml"])?.code, Some(66), "none is made by looking");
+    let looked = folder.run(&["ledger", "show", "-c", "entry.toml"])?;
+    assert_eq!(looked.code, Some(66), "none is made by looking: {looked:?}");
     let made = folder.run(&["ledger", "new", "-c", "entry.toml"])?;
     let id = made.err.split("ledger ").nth(1).and_then(|rest| rest.get(..32)).ok_or("the ledger's id")?;
     let shown = folder.run(&["ledger", "show", "-c", "entry.toml"])?;
