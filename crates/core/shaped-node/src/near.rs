@@ -141,11 +141,11 @@ impl<Q: FlowQueues> Near<Q> {
         paid
     }
 
-    /// Bytes of a tunnel's flows that wait in in-rings.
-    pub(crate) fn waiting_of(&mut self, owner: Owner) -> u64 {
+    /// Bytes that wait in the in-rings of these flows.
+    pub(crate) fn waiting_of(&mut self, of: impl Fn(Owner) -> bool) -> u64 {
         let mut bytes = 0;
         for index in self.table.indices() {
-            if self.table.at(index).is_some_and(|flow| flow.owner == owner) {
+            if self.table.at(index).is_some_and(|flow| of(flow.owner)) {
                 bytes += self.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
             }
         }

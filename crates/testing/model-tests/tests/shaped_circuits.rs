@@ -7,7 +7,7 @@ use adversary::{Direction, Sighting, first_difference, one_size};
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, Setting, World};
 use model_tests::leaks::Leak;
-use shaped_node::NodeEvent;
+use shaped_node::{NodeEvent, PoolConfig};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -229,4 +229,15 @@ fn a_guard_that_is_killed_in_a_transfer_loses_nothing() {
     assert!(pause < 2 * SECOND, "{pause:?}");
     assert!(world.run_while(15 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
     assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
+}
+
+/// A tunnel whose time is over would be retired, and its circuits would go when its flows go.
+#[test]
+fn the_tunnel_stays_whatever_time_it_was_given() {
+    let pool = PoolConfig { tunnels: 3, life: 5 * SECOND, ..PoolConfig::default() };
+    let mut world = World::new(Setting { pool, ..Setting::constant() });
+    world.run_for(40 * SECOND);
+    assert_eq!((world.status().tunnels, world.linked()), (1, 2), "{:?}", world.entry.events);
+    let made = world.entry.node.status().circuits.expect("over circuits").made;
+    assert_eq!(made, 1, "and there is no other");
 }

@@ -7,7 +7,7 @@
 use crate::pacing::{Grounds, Pacing, PacingConfig, ReleaseFigures, Traffic};
 use crate::parameters::Mode;
 use crate::plan::LinkCells;
-use crate::shares::Shares;
+use crate::shares::{Cap, Shares};
 use conflux::Asked;
 use link::LinkId;
 use shaping::{Breaker, RateClass, ReadyNoise};
@@ -41,22 +41,7 @@ struct Lane {
     link: LinkId,
     /// Steps down under the link's own loss. Its classes are those of the whole schedule.
     breaker: Breaker,
-    /// Where the breaker holds cells back: what the last ones left over, in bits a second of the class that it allows.
-    rest: u64,
-}
-
-impl Lane {
-    /// How many of the share's cells the breaker lets through at a schedule of this class, and the rest after them.
-    fn thin(&self, cells: u32, class: RateClass) -> (u32, u64) {
-        let allowed = self.breaker.class();
-        if allowed >= class {
-            return (cells, 0);
-        }
-        let whole = class.bits_per_second();
-        let sum = self.rest + u64::from(cells) * allowed.bits_per_second();
-        // The quotient is below `cells`, since less is allowed than the whole.
-        (u32::try_from(sum / whole).unwrap_or(cells), sum % whole)
-    }
+    cap: Cap,
 }
 
 /// The schedule, and who has which share of it.
@@ -115,7 +100,8 @@ impl Uplink {
         let is_free = |lane: &Option<Lane>| lane.as_ref().is_none_or(|lane| !uses(lane.link));
         let free = self.lanes.iter().position(Option::is_none).or_else(|| self.lanes.iter().position(is_free));
         let Some(free) = free else { return false };
-        self.lanes[free] = Some(Lane { link, breaker: Breaker::new(self.configured, self.unix_s), rest: 0 });
+        self.lanes[free] =
+            Some(Lane { link, breaker: Breaker::new(self.configured, self.unix_s), cap: Cap::default() });
         true
     }
 
@@ -175,8 +161,7 @@ impl Uplink {
         let mut out = Vec::new();
         for (share, lane) in (0_u8..).zip(&mut self.lanes) {
             if let Some(lane) = lane {
-                let (cells, rest) = lane.thin(dealt.of(share), class);
-                lane.rest = rest;
+                let cells = lane.cap.take(dealt.of(share), class, lane.breaker.class());
                 out.push(LinkCells { link: lane.link, lane: usize::from(share), cells });
             }
         }
@@ -188,7 +173,7 @@ impl Uplink {
         let class = self.pacing.class();
         let dealt = self.shares.peek(self.pacing.cells_in_slot(slot));
         let lanes = (0_u8..).zip(&self.lanes).filter_map(|(share, lane)| Some((share, lane.as_ref()?)));
-        let cells = |lane: &Lane, share| lane.thin(dealt.of(share), class).0;
+        let cells = |lane: &Lane, share| lane.cap.peek(dealt.of(share), class, lane.breaker.class());
         lanes
             .map(|(share, lane)| LinkCells { link: lane.link, lane: usize::from(share), cells: cells(lane, share) })
             .collect()

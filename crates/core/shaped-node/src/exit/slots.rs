@@ -178,7 +178,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             return Traffic::default();
         }
         let sent = std::mem::take(&mut schedule.sent_bytes);
-        let backlog = joined.tunnel.session.unsent_bytes() + self.near.waiting_of(Owner::Tunnel(id));
+        let backlog = joined.tunnel.session.unsent_bytes() + self.near.waiting_of(|owner| owner == Owner::Tunnel(id));
         Traffic { backlog, sent }
     }
 

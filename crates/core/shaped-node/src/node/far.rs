@@ -238,18 +238,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         };
         let sent = std::mem::take(&mut peer.sent_bytes);
         let unsent = peer.direct.as_ref().map_or(0, |direct| direct.tunnel.session.unsent_bytes());
-        Traffic { backlog: unsent + self.waiting_bytes(|owner| owner == Owner::Link(link)), sent }
-    }
-
-    /// Bytes in the in-rings of these flows.
-    pub(super) fn waiting_bytes(&mut self, of: impl Fn(Owner) -> bool) -> u64 {
-        let mut waiting = 0;
-        for index in self.near.table.indices() {
-            if self.near.table.at(index).is_some_and(|flow| of(flow.owner)) {
-                waiting += self.near.with(|queues| queues.readable(index)).unwrap_or(0) as u64;
-            }
-        }
-        waiting
+        Traffic { backlog: unsent + self.near.waiting_of(|owner| owner == Owner::Link(link)), sent }
     }
 
     /// A new epoch has begun: bytes that the old one's quota held back may ask again.

@@ -122,7 +122,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let sent = std::mem::take(&mut uplink.sent_bytes);
         let tunnels = self.circuits.iter_mut().flat_map(Circuits::tunnels_mut);
         let unsent: u64 = tunnels.map(|tunnel: &mut Tunnel| tunnel.session.unsent_bytes()).sum();
-        Traffic { backlog: unsent + self.waiting_bytes(is_over_circuits), sent }
+        Traffic { backlog: unsent + self.near.waiting_of(is_over_circuits), sent }
     }
 
     /// One packet of a slot of a guard's link.
