@@ -38,7 +38,6 @@ use network_document::NetworkDocument;
 use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use session::CongestionControl;
 use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -84,7 +83,6 @@ pub(crate) struct SessionSetting {
     pub(crate) packet_max: usize,
     pub(crate) max_flows: u16,
     pub(crate) timeout: Duration,
-    pub(crate) congestion: CongestionControl,
     /// The faster direction of the schedule in bits a second; far above any without one.
     pub(crate) rate: u64,
     /// What slots add to a round trip.

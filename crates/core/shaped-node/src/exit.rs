@@ -26,7 +26,7 @@ use onion::CircuitKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use schedule::Lanes;
-use session::{CloseReason, CongestionControl, EndReason};
+use session::{CloseReason, EndReason};
 use shaping::ReadyNoise;
 use slots::SpareCells;
 use status::Counters;
@@ -48,8 +48,6 @@ pub struct ExitConfig {
     pub node_secret: NodeSecret,
     /// How long a tunnel outlives its last leg.
     pub session_timeout: Duration,
-    /// Controller of a session while its tunnel has one leg.
-    pub congestion: CongestionControl,
     /// Tunnels at a time, each with one session; at most [`conflux::TUNNELS_MAX`]. A LINK that would make another is refused by
     /// name.
     pub tunnels_max: usize,

@@ -93,7 +93,7 @@ pub struct NodeConfig {
     pub session_timeout: Duration,
     /// Number of queue pairs.
     pub max_flows: u16,
-    /// Controller of a session in mode `off`.
+    /// Controller of a pair's session in mode `off`; over circuits each leg has one of its own.
     pub congestion: CongestionControl,
     /// How links change their ports; none: they do not.
     pub hops: Option<HopConfig>,

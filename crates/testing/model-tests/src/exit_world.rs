@@ -16,7 +16,6 @@ use onion::Features;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use relay_node::{Came, NodeEvent, RelayNode};
-use session::CongestionControl;
 use shaped_node::{CircuitExit, ExitConfig, ExitEvent, ExitSchedule};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -97,7 +96,6 @@ impl World {
             packet_size: document.charter().packet_size(),
             node_secret: node_secret(EXIT),
             session_timeout: Duration::from_secs(10),
-            congestion: CongestionControl::Bbr,
             tunnels_max,
             flows_per_tunnel: QUEUES / 2,
             schedule,

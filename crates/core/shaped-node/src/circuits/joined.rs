@@ -217,7 +217,6 @@ impl CircuitTunnel {
             initial_rtt: rtt.max(INITIAL_RTT_MIN),
             // A schedule decides, or each leg has a controller of its own, and two over each other fill no path.
             wide_open: true,
-            congestion: setting.congestion,
             max_flows: setting.max_flows,
             session_timeout: setting.timeout,
             paths: if self.rules.legs() > 1 { Paths::Several } else { Paths::One },

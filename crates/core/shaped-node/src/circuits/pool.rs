@@ -72,7 +72,7 @@ impl PoolConfig {
 impl Default for PoolConfig {
     /// One tunnel for everybody.
     fn default() -> Self {
-        Self { tunnels: 1, isolation: Isolation::Nothing, life: TUNNEL_LIFE }
+        Self { life: TUNNEL_LIFE, ..Self::ONE }
     }
 }
 

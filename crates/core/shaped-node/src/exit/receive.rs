@@ -115,7 +115,6 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let config = SessionConfig {
             // Slots decide how fast it goes, or a controller of each leg, also of a single one; two over each other fill no path.
             wide_open: true,
-            congestion: self.config.congestion,
             max_flows: self.config.flows_per_tunnel.max(1),
             session_timeout: self.config.session_timeout,
             // Cells of several legs are put in order before the session sees them.

@@ -183,7 +183,7 @@ impl<C: Circuits> Maker<'_, C> {
         }
         let mut message = Vec::new();
         let Some(header) = joined.legs.own_header(now.instant, leg, number, &mut message) else { return true };
-        self.put(&header, &message);
+        put(self.inner, &header, &message);
         match self.circuits.send(now, circuit, self.inner) {
             Ok(()) => self.sent.own += 1,
             Err(_) => joined.legs.handle_circuit_gone(now.instant, leg),
@@ -207,7 +207,7 @@ impl<C: Circuits> Maker<'_, C> {
             self.sent.lost += 1;
             return After::Done;
         };
-        self.put(&header, &packet);
+        put(self.inner, &header, &packet);
         match self.circuits.send(now, circuit, self.inner) {
             Ok(()) => self.sent.data += 1,
             Err(_) => {
@@ -217,11 +217,12 @@ impl<C: Circuits> Maker<'_, C> {
         }
         After::More
     }
+}
 
-    fn put(&mut self, header: &LegHeader, body: &[u8]) {
-        self.inner.clear();
-        self.inner.reserve(LEG_HEADER_LEN + body.len());
-        self.inner.extend_from_slice(&header.encode());
-        self.inner.extend_from_slice(body);
-    }
+/// Writes the inner part of a cell.
+pub(super) fn put(inner: &mut Vec<u8>, header: &LegHeader, body: &[u8]) {
+    inner.clear();
+    inner.reserve(LEG_HEADER_LEN + body.len());
+    inner.extend_from_slice(&header.encode());
+    inner.extend_from_slice(body);
 }

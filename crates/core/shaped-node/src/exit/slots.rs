@@ -8,6 +8,7 @@ use super::CircuitExit;
 use super::circuits::Circuits;
 use super::joined::Joined;
 use super::schedule::{Due, SHARES_MAX};
+use super::send::put;
 use crate::flow::Owner;
 use crate::near::Near;
 use crate::pacing::Traffic;
@@ -17,8 +18,6 @@ use crate::tunnel::Portions;
 use conflux::SlotUse;
 use link::{Now, Route};
 use onion::CircuitKey;
-use wire::leg::LegHeader;
-use wire::packet::LEG_HEADER_LEN;
 
 /// Which circuit the cells of a spare were sealed for, so that they can be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,12 +242,4 @@ impl<C: Circuits> Filler<'_, C> {
         near.minute.note_cell(pulled.is_some());
         Some(to)
     }
-}
-
-/// Writes the inner part of a cell.
-fn put(inner: &mut Vec<u8>, header: &LegHeader, body: &[u8]) {
-    inner.clear();
-    inner.reserve(LEG_HEADER_LEN + body.len());
-    inner.extend_from_slice(&header.encode());
-    inner.extend_from_slice(body);
 }

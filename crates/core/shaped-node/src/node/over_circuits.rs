@@ -45,7 +45,6 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
         packet_max: config.packet_size.session_packet(),
         max_flows: config.max_flows,
         timeout: config.session_timeout,
-        congestion: config.congestion,
         rate: if shaped { up.max(down).bits_per_second() } else { u64::MAX },
         slack: if shaped { SLOTS_OF_A_ROUND_TRIP * config.slot.duration() } else { Duration::ZERO },
     };

@@ -5,9 +5,8 @@ use identity::{DoorKey, LinkSecret, NodeSecret};
 use network_document::{NetworkDocument, OnionKeyFile};
 use relay_node::{Limits, RelayNodeConfig};
 use serde::{Deserialize, Serialize};
-use session::CongestionControl;
 use shaped_node::{ExitConfig, ExitSchedule, Mode};
-use shaped_tunnel::{BootPacing, CongestionName};
+use shaped_tunnel::BootPacing;
 use shaping::{RateClass, Sigma, SlotLength};
 use std::time::Duration;
 use thiserror::Error;
@@ -48,8 +47,6 @@ pub struct ExitBoot {
     pub link_secret: String,
     /// Text form of the door key.
     pub door_key: String,
-    /// `cubic` or `bbr`: the controller of a session whose tunnel has one leg.
-    pub congestion: CongestionName,
     /// How long a tunnel outlives its last leg.
     pub session_timeout_ms: u64,
     /// Tunnels at a time.
@@ -109,10 +106,6 @@ impl ExitBoot {
             packet_size,
             node_secret: self.node_secret()?,
             session_timeout: Duration::from_millis(self.session_timeout_ms),
-            congestion: match self.congestion {
-                CongestionName::Cubic => CongestionControl::Cubic,
-                CongestionName::Bbr => CongestionControl::Bbr,
-            },
             tunnels_max: self.tunnels_max as usize,
             flows_per_tunnel: self.flows_per_tunnel,
             schedule: self.slots.as_ref().map(|slots| slots.schedule(packet_size)).transpose()?,

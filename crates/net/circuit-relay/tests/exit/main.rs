@@ -15,7 +15,7 @@ use network_document::NetworkDocument;
 use os_net::process_channel::{Channel, FromProcess, ToProcess};
 use os_net::udp::UdpSocket;
 use rig::{addresses, document, node_id, onion_keys, settings};
-use shaped_tunnel::{BootPacing, CongestionName, ShapedStatus};
+use shaped_tunnel::{BootPacing, ShapedStatus};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
@@ -41,7 +41,6 @@ fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
         node_secret: NodeSecret::from_seed([EXIT; 32]).reveal().to_string(),
         link_secret: LinkSecret::from_bytes([EXIT; 32]).reveal().to_string(),
         door_key: DoorKey::from_bytes([EXIT; 32]).reveal().to_string(),
-        congestion: CongestionName::Bbr,
         session_timeout_ms: 10_000,
         tunnels_max: 8,
         flows_per_tunnel: 8,

@@ -9,7 +9,6 @@ use os_net::process_channel::{Channel, FromProcess, ToProcess};
 use os_net::udp::UdpSocket;
 use relay_node::{Limits, RelayNodeConfig};
 use shaped_node::queues::FlowQueues;
-use shaped_tunnel::CongestionName;
 use shaping::RateClass;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -167,7 +166,6 @@ impl Exit {
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),
             link_secret: LinkSecret::from_bytes(secret(relay)).reveal().to_string(),
             door_key: DoorKey::from_bytes(secret(relay)).reveal().to_string(),
-            congestion: CongestionName::Bbr,
             session_timeout_ms: 10_000,
             tunnels_max: 32,
             flows_per_tunnel: 32,

@@ -77,7 +77,6 @@ pub(super) fn boot(
         node_secret: keys.node_secret.reveal().to_string(),
         link_secret: keys.link_secret.reveal().to_string(),
         door_key: keys.door_key.reveal().to_string(),
-        congestion: super::congestion(config),
         session_timeout_ms: config.session_timeout.as_millis() as u64,
         tunnels_max: exit.tunnels,
         // A single client then leaves half of the queue pairs to the others.

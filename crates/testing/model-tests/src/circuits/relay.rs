@@ -9,7 +9,6 @@ use link::Now;
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::Interval;
 use relay_node::{Came, Limits, NodeEvent, RelayNode, RelayNodeConfig};
-use session::CongestionControl;
 use shaped_node::{CircuitExit, ExitConfig, ExitSchedule};
 use shaping::SlotLength;
 use simnet::Network;
@@ -85,7 +84,6 @@ impl RelayHost {
                 packet_size: document.charter().packet_size(),
                 node_secret: NodeSecret::from_seed(secret(relay)),
                 session_timeout: Duration::from_secs(30),
-                congestion: CongestionControl::Bbr,
                 tunnels_max: 64,
                 flows_per_tunnel: FLOWS,
                 schedule,
