@@ -2,6 +2,7 @@
 
 use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
+use crate::parts::{PartsAnswer, PartsRequest};
 use crate::protocol::{RESPONSE_LINE_MAX, Request, Response};
 use crate::status::Status;
 use std::io;
@@ -67,6 +68,14 @@ pub async fn hop_status(socket: &Path) -> Result<HopStatus, AskError> {
 pub async fn cluster(socket: &Path, request: ClusterRequest) -> Result<ClusterAnswer, AskError> {
     match ask(socket, Request::Cluster(request)).await? {
         Response::Cluster { answer } => Ok(answer),
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
+    }
+}
+
+/// What became of a request to a node of several parts.
+pub async fn parts(socket: &Path, request: PartsRequest) -> Result<PartsAnswer, AskError> {
+    match ask(socket, Request::Parts(request)).await? {
+        Response::Parts { answer } => Ok(answer),
         _ => Err(AskError::NotUnderstood(socket.to_owned())),
     }
 }

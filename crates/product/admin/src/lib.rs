@@ -3,6 +3,7 @@
 pub mod client;
 pub mod cluster;
 pub mod hop_proxy;
+pub mod parts;
 pub mod protocol;
 pub mod render;
 pub mod server;

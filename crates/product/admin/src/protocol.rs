@@ -2,6 +2,7 @@
 
 use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
+use crate::parts::{PartsAnswer, PartsRequest};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub enum Request {
     HopStatus,
     /// Something that only a node of a cluster knows.
     Cluster(ClusterRequest),
+    /// Something that only a node of several parts knows.
+    Parts(PartsRequest),
     /// End the node: processes get a deadline, then are killed.
     Stop,
     /// Which program answers.
@@ -45,6 +48,11 @@ pub enum Response {
     Cluster {
         /// What became of it.
         answer: ClusterAnswer,
+    },
+    /// To [`Request::Parts`].
+    Parts {
+        /// What became of it.
+        answer: PartsAnswer,
     },
     /// To [`Request::Stop`]: the node is on its way down.
     Stopping,

@@ -4,6 +4,7 @@ pub(crate) mod circuit;
 pub(crate) mod cluster;
 pub(crate) mod hop;
 pub(crate) mod network;
+pub(crate) mod node;
 pub(crate) mod pki;
 
 use crate::planning::options;
@@ -44,7 +45,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "network", "ledger", "check"]),
-    ("Run", &["entry", "exit", "relay", "status", "circuit", "cluster"]),
+    ("Run", &["entry", "exit", "relay", "node", "reload", "drain", "status", "circuit", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -79,6 +80,12 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Run a relay: it forwards cells of circuits between its neighbours
     Relay(network::RelayArgs),
+    /// Run several roles as one node, from one file
+    Node(node::NodeRunArgs),
+    /// Have a node of several roles read its file again, and say what that changes
+    Reload(node::ReloadArgs),
+    /// End a node of several roles gently
+    Drain(node::DrainArgs),
     /// Show what a running node does
     Status(StatusArgs),
     /// Show the legs of an entry's tunnel over circuits

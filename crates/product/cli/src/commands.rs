@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod network;
+pub(crate) mod node;
 pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod relay;

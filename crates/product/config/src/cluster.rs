@@ -6,7 +6,7 @@ pub use px::{Px, PxServer, load_px, parse_px};
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::reader::{Section, with_document};
-use crate::{LoadError, load_with, value};
+use crate::{LoadError, load_part, value};
 use cluster_node::member::{MEMBERS_MAX, Member, MemberName, Proof};
 use identity::NodeId;
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ pub struct Cluster {
 /// # Errors
 /// When it cannot be read or used.
 pub fn load_cluster(path: &Path) -> Result<Cluster, LoadError> {
-    load_with(path, parse_cluster)
+    load_part(path, read_cluster)
 }
 
 /// Parses a file's text. `folder` is what relative paths are taken from.
@@ -72,37 +72,39 @@ pub fn load_cluster(path: &Path) -> Result<Cluster, LoadError> {
 /// # Errors
 /// All problems of the file.
 pub fn parse_cluster(text: &str, folder: &Path) -> Result<Cluster, Diagnostics> {
-    with_document(text, |mut root, report| {
-        let cluster = root.required(report, "cluster", cluster_id);
-        let key_file = root.required(report, "key_file", value::path(folder));
-        let certificate_file = root.required(report, "certificate_file", value::path(folder));
-        let root_file = root.required(report, "root_file", value::path(folder));
-        let revoked_file = root.optional(report, "revoked_file", value::path(folder));
-        let data_dir = root.or(report, "data_dir", folder.join(DATA_DIR), value::path(folder));
-        let pipe = root.or(report, "pipe", folder.join(PIPE), value::socket_path(folder));
-        let pipe_users = root.list(report, "pipe_users", user);
-        let admin_socket = root.or(report, "admin_socket", folder.join(ADMIN), value::socket_path(folder));
-        let listen = root.required(report, "listen", listen);
-        let milliseconds = value::integer(1, 10_000, "milliseconds");
-        let retry_delay_ms = root.or(report, "retry_delay_ms", RETRY_DELAY_MS, milliseconds);
-        let idle_timeout_s = root.or(report, "idle_timeout_s", IDLE_TIMEOUT_S, value::integer(1, 300, "seconds"));
-        let members = members(&mut root, report);
-        root.finish(report);
-        Some(Cluster {
-            cluster: cluster?,
-            key_file: key_file?,
-            certificate_file: certificate_file?,
-            root_file: root_file?,
-            revoked_file,
-            data_dir,
-            pipe,
-            pipe_users,
-            admin_socket,
-            listen: listen?,
-            retry_delay: Duration::from_millis(retry_delay_ms),
-            idle_timeout: Duration::from_secs(idle_timeout_s),
-            members,
-        })
+    with_document(text, |root, report| read_cluster(root, folder, report))
+}
+
+pub(crate) fn read_cluster(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Option<Cluster> {
+    let cluster = root.required(report, "cluster", cluster_id);
+    let key_file = root.required(report, "key_file", value::path(folder));
+    let certificate_file = root.required(report, "certificate_file", value::path(folder));
+    let root_file = root.required(report, "root_file", value::path(folder));
+    let revoked_file = root.optional(report, "revoked_file", value::path(folder));
+    let data_dir = root.or(report, "data_dir", folder.join(DATA_DIR), value::path(folder));
+    let pipe = root.or(report, "pipe", folder.join(PIPE), value::socket_path(folder));
+    let pipe_users = root.list(report, "pipe_users", user);
+    let admin_socket = root.or(report, "admin_socket", folder.join(ADMIN), value::socket_path(folder));
+    let listen = root.required(report, "listen", listen);
+    let milliseconds = value::integer(1, 10_000, "milliseconds");
+    let retry_delay_ms = root.or(report, "retry_delay_ms", RETRY_DELAY_MS, milliseconds);
+    let idle_timeout_s = root.or(report, "idle_timeout_s", IDLE_TIMEOUT_S, value::integer(1, 300, "seconds"));
+    let members = members(&mut root, report);
+    root.finish(report);
+    Some(Cluster {
+        cluster: cluster?,
+        key_file: key_file?,
+        certificate_file: certificate_file?,
+        root_file: root_file?,
+        revoked_file,
+        data_dir,
+        pipe,
+        pipe_users,
+        admin_socket,
+        listen: listen?,
+        retry_delay: Duration::from_millis(retry_delay_ms),
+        idle_timeout: Duration::from_secs(idle_timeout_s),
+        members,
     })
 }
 

@@ -18,6 +18,9 @@ pub enum Problem {
         /// The key that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// A node's file without a part.
+    #[error("the node has no part")]
+    NoPart,
     /// The key belongs to the other role.
     #[error("this key belongs in the file of an {role}")]
     OtherRole {
@@ -348,6 +351,7 @@ impl Problem {
             Self::UnknownKey { nearest: Some(key) } => format!("did you mean `{key}`?"),
             Self::UnknownKey { nearest: None } => "remove it; docs/config.md lists every key".into(),
             Self::OtherRole { .. } => "remove it here, or set `role`".into(),
+            Self::NoPart => "add a table [cluster], [relay], [exit] or [entry]".into(),
             Self::Missing { role } => {
                 let role = role.unwrap_or("entry|exit");
                 format!("add it; `hushwire init --role {role}` writes a complete file")

@@ -10,7 +10,9 @@ mod files;
 mod hop;
 mod hops;
 mod listener;
+mod node;
 mod pacing;
+mod part;
 mod reader;
 mod relay;
 mod sections;
@@ -30,7 +32,9 @@ pub use files::{
 pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
 pub use hops::Hops;
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
+pub use node::{NodeFile, load_node, parse_node};
 pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
+pub use part::{NodePart, PartPath};
 pub use reader::keys_of;
 pub use relay::{Relay, load_relay, parse_relay};
 pub use sections::{
@@ -57,6 +61,8 @@ pub const EXAMPLE_HOP_CLIENT: &str = include_str!("../example-hop-client.toml");
 pub const EXAMPLE_HOP_SERVER: &str = include_str!("../example-hop-server.toml");
 /// The commented example file of a relay.
 pub const EXAMPLE_RELAY: &str = include_str!("../example-relay.toml");
+/// The commented example file of a node of several roles.
+pub const EXAMPLE_NODE: &str = include_str!("../example-node.toml");
 /// The commented example file of an exit: every key, at its default.
 pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 
@@ -136,9 +142,19 @@ pub enum LoadError {
     },
 }
 
-/// Reads and parses a file. Relative paths in it are taken from the folder that the file is in.
+/// Reads and parses a file, or a part of a node's file ([`PartPath`]). Relative paths in it are taken from the folder that the
+/// file is in.
 pub fn load(path: &Path) -> Result<Config, LoadError> {
-    load_with(path, parse)
+    load_part(path, read_config)
+}
+
+/// Reads a file, or a part of a node's file, table by table.
+fn load_part<T>(path: &Path, read: impl FnOnce(Section<'_>, &Path, &mut Report) -> Option<T>) -> Result<T, LoadError> {
+    let PartPath { file, part } = PartPath::of(path);
+    load_with(&file, |text, folder| match part {
+        None => reader::with_document(text, |root, report| read(root, folder, report)),
+        Some(part) => part::with_part(text, part, |root, report| read(root, folder, report)),
+    })
 }
 
 /// Reads a file and has `parse` make something of its text, and of the folder that it is in.
@@ -161,7 +177,14 @@ pub fn parse(text: &str, folder: &Path) -> Result<Config, Diagnostics> {
 }
 
 fn read_config(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Option<Config> {
-    let role_name = root.required(report, "role", value::one_of(&["entry", "exit"]));
+    let role_name = match report.role {
+        // Part of a node's file: its name is the role.
+        Some(role) => {
+            root.optional(report, "role", value::one_of(if role == "entry" { &["entry"] } else { &["exit"] }));
+            Some(role)
+        }
+        None => root.required(report, "role", value::one_of(&["entry", "exit"])),
+    };
     // Without a role nobody knows which of the other keys belong here.
     let role_name = role_name?;
     report.role = Some(role_name);

@@ -1,6 +1,7 @@
 //! Reads a TOML document key by key, remembers which keys were asked for, and refuses the others.
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
+use crate::part::NodePart;
 use crate::spell;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -195,6 +196,17 @@ impl<'d> Section<'d> {
             report.add(name.clone(), value.span(), crate::value::wrong_type("a table", value.get_ref()));
         }
         Section { table, name, span: place.span(), known: Vec::new() }
+    }
+
+    /// A part of a node's file: its keys are called as in the file of its role. One that is not there is reported.
+    pub(crate) fn part(&mut self, report: &mut Report, part: NodePart) -> Option<Section<'d>> {
+        if !self.has(part.name()) {
+            report.add(part.name().to_owned(), self.span.clone(), Problem::Missing { role: None });
+            return None;
+        }
+        report.role = [NodePart::Entry, NodePart::Exit].contains(&part).then_some(part.name());
+        let section = self.section(report, part.name());
+        Some(Section { name: String::new(), ..section })
     }
 
     /// The tables of an array of tables, in order.

@@ -1,9 +1,9 @@
 //! The file of a relay.
 
-use crate::diagnostic::Diagnostics;
-use crate::reader::with_document;
+use crate::diagnostic::{Diagnostics, Report};
+use crate::reader::{Section, with_document};
 use crate::units::parse_rate;
-use crate::{LoadError, load_with, value};
+use crate::{LoadError, load_part, value};
 use shaping::RateClass;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ pub struct Relay {
 /// # Errors
 /// When it cannot be read or used.
 pub fn load_relay(path: &Path) -> Result<Relay, LoadError> {
-    load_with(path, parse_relay)
+    load_part(path, read_relay)
 }
 
 /// Parses a file's text. `folder` is what relative paths are taken from.
@@ -64,44 +64,46 @@ pub fn load_relay(path: &Path) -> Result<Relay, LoadError> {
 /// # Errors
 /// All problems of the file.
 pub fn parse_relay(text: &str, folder: &Path) -> Result<Relay, Diagnostics> {
-    with_document(text, |mut root, report| {
-        let key_file = root.required(report, "key_file", value::path(folder));
-        let onion_key_file = root.required(report, "onion_key_file", value::path(folder));
-        let network_file = root.required(report, "network_file", value::path(folder));
-        let listen = root.required(report, "listen", value::socket_address);
-        let replay_file = root.or(report, "replay_file", folder.join("relay.replay"), value::path(folder));
-        let max_rate = root.optional(report, "max_rate", |value| parse_rate(value::text(value)?));
-        let drain = root.or(report, "drain_s", Duration::from_secs(DRAIN_S), value::seconds(DRAIN_MAX_S));
-        let counters = root.optional(report, "counters_s", value::seconds(COUNTERS_MAX_S));
-        let mut number = |key, default: u32, max: u32, unit| {
-            let read = value::integer(1, max.into(), unit);
-            root.or(report, key, default, |value| Ok(u32::try_from(read(value)?).unwrap_or(max)))
-        };
-        let links = number("links", 4_096, 20_000, "links");
-        let clients = number("clients", 3_584, 20_000, "links");
-        let links_per_source = number("links_per_source", 16, 20_000, "links");
-        let circuits = number("circuits", 16_384, 65_536, "circuits");
-        let circuits_per_client = number("circuits_per_client", 64, 65_536, "circuits");
-        let cells = number("cells", 16_384, 1_048_576, "cells");
-        let cells_per_circuit = number("cells_per_circuit", 64, 4_096, "cells");
-        root.finish(report);
-        Some(Relay {
-            key_file: key_file?,
-            onion_key_file: onion_key_file?,
-            network_file: network_file?,
-            listen: listen?,
-            replay_file,
-            max_rate,
-            drain,
-            counters,
-            links,
-            clients,
-            links_per_source,
-            circuits,
-            circuits_per_client,
-            cells,
-            cells_per_circuit,
-        })
+    with_document(text, |root, report| read_relay(root, folder, report))
+}
+
+pub(crate) fn read_relay(mut root: Section<'_>, folder: &Path, report: &mut Report) -> Option<Relay> {
+    let key_file = root.required(report, "key_file", value::path(folder));
+    let onion_key_file = root.required(report, "onion_key_file", value::path(folder));
+    let network_file = root.required(report, "network_file", value::path(folder));
+    let listen = root.required(report, "listen", value::socket_address);
+    let replay_file = root.or(report, "replay_file", folder.join("relay.replay"), value::path(folder));
+    let max_rate = root.optional(report, "max_rate", |value| parse_rate(value::text(value)?));
+    let drain = root.or(report, "drain_s", Duration::from_secs(DRAIN_S), value::seconds(DRAIN_MAX_S));
+    let counters = root.optional(report, "counters_s", value::seconds(COUNTERS_MAX_S));
+    let mut number = |key, default: u32, max: u32, unit| {
+        let read = value::integer(1, max.into(), unit);
+        root.or(report, key, default, |value| Ok(u32::try_from(read(value)?).unwrap_or(max)))
+    };
+    let links = number("links", 4_096, 20_000, "links");
+    let clients = number("clients", 3_584, 20_000, "links");
+    let links_per_source = number("links_per_source", 16, 20_000, "links");
+    let circuits = number("circuits", 16_384, 65_536, "circuits");
+    let circuits_per_client = number("circuits_per_client", 64, 65_536, "circuits");
+    let cells = number("cells", 16_384, 1_048_576, "cells");
+    let cells_per_circuit = number("cells_per_circuit", 64, 4_096, "cells");
+    root.finish(report);
+    Some(Relay {
+        key_file: key_file?,
+        onion_key_file: onion_key_file?,
+        network_file: network_file?,
+        listen: listen?,
+        replay_file,
+        max_rate,
+        drain,
+        counters,
+        links,
+        clients,
+        links_per_source,
+        circuits,
+        circuits_per_client,
+        cells,
+        cells_per_circuit,
     })
 }
 

@@ -522,6 +522,6 @@ fn pin(pid: u32, core: usize) {
 }
 
 /// Random bits for waiting times; nothing secret depends on them.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

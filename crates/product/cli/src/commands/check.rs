@@ -7,20 +7,66 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::plan::{entry_network, exit_network};
 use crate::settings;
 use crate::terminal;
-use config::{Config, Entry, EntryNetwork, Exit, ExitNetwork, ListenKind, Role};
+use config::{Config, Entry, EntryNetwork, Exit, ExitNetwork, ListenKind, NodePart, PartPath, Role};
 use port_hopping::ports::PortSet;
 use port_hopping::targets::TargetAddress;
 use std::fmt::Write;
 use std::path::Path;
 
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
-    if cluster::is_file_of_node(&args.config) {
-        return cluster::check(&args.config);
+    match kind(&args.config) {
+        Kind::Several => check_parts(&args.config),
+        Kind::Cluster => cluster::check(&args.config),
+        Kind::Relay => relay::check(&args.config),
+        Kind::OfPair => check_one(&args.config),
     }
-    if relay::is_file_of_relay(&args.config) {
-        return relay::check(&args.config);
+}
+
+/// Whose file it is.
+enum Kind {
+    Several,
+    Cluster,
+    Relay,
+    OfPair,
+}
+
+fn kind(path: &Path) -> Kind {
+    match PartPath::of(path).part {
+        Some(NodePart::Cluster) => Kind::Cluster,
+        Some(NodePart::Relay) => Kind::Relay,
+        Some(NodePart::Exit | NodePart::Entry) => Kind::OfPair,
+        None if cluster::is_file_of_node(path) => Kind::Cluster,
+        None if relay::is_file_of_relay(path) => Kind::Relay,
+        None if is_file_of_several(path) => Kind::Several,
+        None => Kind::OfPair,
     }
-    let config = settings::load(&args.config)?;
+}
+
+/// Whether a table of the file is a part. Looks at lines, for a file with a slip of the pen is no document.
+pub(super) fn is_file_of_several(path: &Path) -> bool {
+    let is_part = |line: &str| {
+        let name = line.trim().strip_prefix('[').and_then(|rest| rest.split([']', '.']).next());
+        name.is_some_and(|name| NodePart::named(name).is_some())
+    };
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(is_part))
+}
+
+/// Checks a node of several parts, as a whole and then part by part.
+fn check_parts(path: &Path) -> Outcome {
+    let file = settings::loaded(config::load_node(path))?;
+    for part in file.parts() {
+        let path = PartPath { file: path.to_owned(), part: Some(part) }.to_path();
+        match part {
+            NodePart::Cluster => cluster::check(&path)?,
+            NodePart::Relay => relay::check(&path)?,
+            NodePart::Exit | NodePart::Entry => check_one(&path)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_one(path: &Path) -> Outcome {
+    let config = settings::load(path)?;
     let keys = settings::keys(&config.key_file)?;
     check_users(&config)?;
     let me = keys.node_secret.node_id();
@@ -30,17 +76,14 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
     };
     if peers.iter().any(|peer| peer.node_id == me) {
         let key = if matches!(config.role, Role::Entry(_)) { "peer" } else { "peers" };
-        return Err(Failure::new(
-            Code::Configuration,
-            format!("`{key}` in {} is this node itself", args.config.display()),
-        )
-        .remedy("put in the line of the other node"));
+        return Err(Failure::new(Code::Configuration, format!("`{key}` in {} is this node itself", path.display()))
+            .remedy("put in the line of the other node"));
     }
     let network = match &config.role {
         Role::Exit(Exit { network: Some(exit), .. }) => Some(exit_network::files(exit, &keys)?),
         Role::Entry(_) | Role::Exit(_) => None,
     };
-    let mut text = report(&args.config, &config, network.as_ref());
+    let mut text = report(path, &config, network.as_ref());
     if let Role::Entry(Entry { network: Some(entry), .. }) = &config.role {
         let line = entry_over_circuits(entry, &entry_network::files(entry)?);
         let first = text.find('\n').map_or(text.len(), |end| end + 1);

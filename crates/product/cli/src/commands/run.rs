@@ -79,6 +79,7 @@ fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &S
     match request {
         Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
         Request::HopStatus => Response::Refused { reason: "this is a node, not a hop proxy".to_owned() },
+        Request::Parts(_) => Response::Refused { reason: "this is a part, not a node of several parts".to_owned() },
         Request::Cluster(_) => Response::Refused { reason: "this is a node of a link, not of a cluster".to_owned() },
         Request::Stop => {
             stop.stop();
@@ -115,7 +116,7 @@ fn end_with_input(stop: StopHandle) {
     });
 }
 
-fn admin_socket(error: &BindError) -> Failure {
+pub(super) fn admin_socket(error: &BindError) -> Failure {
     match error {
         BindError::InUse(_) => Failure::from_error(Code::System, error)
             .remedy("ask it with `hushwire status`, or set admin.socket in one of the two files"),

@@ -1,24 +1,46 @@
 //! `hushwire status`: asks running nodes over their admin sockets.
 
 use crate::args::StatusArgs;
+use crate::commands::{check, node};
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use admin::client::AskError;
 use admin::status::Status;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Folders that are searched when no node is named; the first with a configuration counts.
 const FOLDERS: [&str; 2] = [".", "/etc/hushwire"];
 
 pub(crate) fn run(args: &StatusArgs) -> Outcome {
+    if let Some(file) = args.config.as_deref().filter(|file| check::is_file_of_several(file)) {
+        return several(file, args.json);
+    }
     let sockets = sockets(args)?;
     let runtime = runtime()?;
     let mut answers = Vec::new();
     for socket in &sockets {
         answers.push(runtime.block_on(admin::client::status(socket)).map_err(|error| not_answered(&error))?);
     }
-    terminal::say(&if args.json { json(&answers)? } else { screens(&answers) });
+    terminal::say(&if args.json { to_json(&answers)? } else { screens(&answers) });
+    Ok(())
+}
+
+/// A node of several parts, and those of its parts that have a status of this kind.
+fn several(path: &Path, as_json: bool) -> Outcome {
+    let file = settings::loaded(config::load_node(path))?;
+    let parts = node::status(&file)?;
+    let runtime = runtime()?;
+    let sockets = [&file.exit, &file.entry].into_iter().flatten().map(|part| part.admin.socket.clone());
+    // One that has just died is shown as such among the parts.
+    let ask = |socket: PathBuf| runtime.block_on(admin::client::status(&socket)).ok();
+    let answers: Vec<Status> = sockets.filter_map(ask).collect();
+    terminal::say(&if as_json {
+        to_json(&serde_json::json!({ "node": parts, "parts": answers }))?
+    } else {
+        format!("{}\n{}", parts.screen(), screens(&answers))
+    });
     Ok(())
 }
 
@@ -65,7 +87,7 @@ fn found_files() -> Vec<PathBuf> {
     FOLDERS.iter().map(files).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-fn json(answers: &[Status]) -> Result<String, Failure> {
+fn to_json(answers: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(answers)
         .map_err(|error| Failure::new(Code::Software, format!("the status cannot be written as JSON: {error}")))?;
     Ok(text + "\n")

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// None: somebody else listens to it.
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
@@ -18,8 +19,13 @@ impl StopSignals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
+            hangup: Some(listen(SignalKind::hangup())?),
         })
+    }
+
+    /// The same for a program to which a hangup means something else.
+    pub(crate) fn without_hangup() -> Result<Self, Failure> {
+        Ok(Self { hangup: None, ..Self::new()? })
     }
 
     /// Returns at the next of them. Cancel-safe.
@@ -27,7 +33,7 @@ impl StopSignals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
 }

@@ -83,7 +83,7 @@ impl Control {
             Request::Version => {
                 Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
             }
-            Request::Status | Request::HopStatus => {
+            Request::Status | Request::HopStatus | Request::Parts(_) => {
                 Response::Refused { reason: "this is a node of a cluster; ask `hushwire cluster status`".to_owned() }
             }
         }
