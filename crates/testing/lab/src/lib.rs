@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod attempts;
+pub mod bulk;
 pub mod circuits;
 pub mod downloads;
 pub mod goodput;
@@ -20,4 +21,5 @@ pub mod servers;
 pub mod socks;
 pub mod strangers;
 pub mod udp_load;
+pub mod wiretap;
 pub mod witness;

@@ -14,7 +14,7 @@ pub struct Missing {
 }
 
 /// Programs with their Debian packages.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("curl", "curl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("tcpdump", "tcpdump"),
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),
     ("wireguard-go", "wireguard-go"),

@@ -12,12 +12,12 @@ use adversary::{
     Decision, Direction, Grid, Lateness, ShiftBounds, Sighting, SlotCounts, Trial, judge_randomness, one_size,
     slot_starts,
 };
+use lab::bulk::{Bulk, SETTLE, alternate};
 use lab::load::{self, Service};
 use lab::pair::{Mode, Pair, PairConfig, Role};
 use lab::recording::{Limits, Recording};
 use lab::relay::RelayConfig;
 use lab::witness::{Stalls, Witness};
-use os_net::clock::monotonic_ns;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Bytes of every packet.
@@ -30,8 +30,6 @@ const PER_SLOT: [u32; 2] = [5, 6];
 const PHASE: Duration = Duration::from_millis(1500);
 /// Phases of each kind in one round.
 const PHASES: usize = 10;
-/// Time after a change of phase that belongs to neither.
-const SETTLE: Duration = Duration::from_millis(300);
 /// Slots that a busy test machine may serve otherwise, of a thousand.
 const ODD_SLOTS_PER_MILLE: u64 = 30;
 
@@ -45,50 +43,6 @@ static ONE_PAIR: Mutex<()> = Mutex::new(());
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn now() -> Duration {
-    Duration::from_nanos(monotonic_ns())
-}
-
-/// Moves bytes in both directions as fast as the pair takes them, until it is dropped.
-struct Bulk {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Bulk {
-    fn start(source: SocketAddr, sink: SocketAddr) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (mut down, mut up) = (TcpStream::connect(source)?, TcpStream::connect(sink)?);
-        for stream in [&down, &up] {
-            stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-            stream.set_write_timeout(Some(Duration::from_millis(50)))?;
-        }
-        let (stop_down, stop_up) = (Arc::clone(&stop), Arc::clone(&stop));
-        let reader = std::thread::spawn(move || {
-            let mut buffer = [0; 16_384];
-            while !stop_down.load(Ordering::Relaxed) {
-                let _ = down.read(&mut buffer);
-            }
-        });
-        let writer = std::thread::spawn(move || {
-            while !stop_up.load(Ordering::Relaxed) {
-                let _ = up.write(&[0x55; 16_384]);
-            }
-        });
-        Ok(Self { stop, threads: vec![reader, writer] })
-    }
-}
-
-impl Drop for Bulk {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // A panicked load thread has shown its message already.
-            let _ = thread.join();
-        }
-    }
-}
-
 fn constant_pair(limits: Limits) -> anyhow::Result<Pair> {
     let (source, sink) = (load::start(Service::Source { bytes: u64::MAX })?, load::start(Service::Sink)?);
     let relay = RelayConfig::to(SocketAddr::from(([127, 0, 0, 1], 0))).with_limits(limits);
@@ -101,29 +55,6 @@ fn recording(pair: &Pair) -> Recording {
     pair.relay().map(lab::relay::Relay::recording).unwrap_or_default()
 }
 
-/// From when to when something lasted, on the recording's clock.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    from: Duration,
-    to: Duration,
-}
-
-/// Alternates phases and returns the windows in which the pair was idle, and loaded.
-fn alternate(pair: &Pair) -> std::io::Result<[Vec<Window>; 2]> {
-    let mut windows = [Vec::new(), Vec::new()];
-    for _ in 0..PHASES {
-        for loaded in [false, true] {
-            let bulk = if loaded { Some(Bulk::start(pair.forward(0), pair.forward(1))?) } else { None };
-            std::thread::sleep(SETTLE);
-            let from = now();
-            std::thread::sleep(PHASE);
-            windows[usize::from(loaded)].push(Window { from, to: now() });
-            drop(bulk);
-        }
-    }
-    Ok(windows)
-}
-
 #[test]
 fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
     let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +63,7 @@ fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
     let mut trials =
         [Direction::Outward, Direction::Inward].map(|way| (way, Trial::new(ShiftBounds::default()), false));
     while trials.iter().any(|(_, _, passed)| !passed) {
-        let windows = alternate(&pair)?;
+        let windows = alternate(PHASES, PHASE, pair.forward(0), pair.forward(1))?;
         let (recording, stalls) = (recording(&pair), witness.stalls());
         for (direction, trial, passed) in &mut trials {
             let seen = windows.each_ref().map(|windows| {

@@ -1,0 +1,123 @@
+//! Every line of a network with relays, as somebody with a tap on all of them sees it: mode `constant`, two legs of three hops, real
+//! processes on the loopback of a namespace.
+
+#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use adversary::{Direction, Grid, SlotCounts, judge_randomness, one_size, slot_starts};
+use anyhow::{Context, ensure};
+use lab::bulk::{Window, alternate};
+use lab::circuits::{CircuitNet, NetConfig};
+use lab::load::{self, Service};
+use lab::network::Namespace;
+use lab::scratch::Scratch;
+use lab::wiretap::{Line, Tapped, Wiretap};
+use lab::witness::{Stalls, Witness};
+use shaping::RateClass;
+
+type Outcome = anyhow::Result<()>;
+
+/// Bytes of every packet.
+const P: usize = 1350;
+/// Length of a slot.
+const SLOT: Duration = Duration::from_millis(5);
+/// Of both directions of the tunnel.
+const RATE: u64 = 4_000_000;
+/// Packets of one of two legs in a slot: the tunnel's are two or three.
+const PER_SLOT: [u32; 2] = [1, 2];
+/// Length of a phase, and phases of each kind.
+const PHASE: Duration = Duration::from_millis(1500);
+const PHASES: usize = 5;
+/// Slots that a busy test machine may serve otherwise, of a thousand.
+const ODD_SLOTS_PER_MILLE: u64 = 30;
+/// How far the packets of a second may be apart, idle and loaded, in thousandths.
+const RATE_APART_PER_MILLE: f64 = 15.0;
+/// Lines with fewer packets a second carry no leg: a relay says a word to another from time to time.
+const LEG_AT_LEAST: f64 = 20.0;
+/// Packets of a line that randomness is judged by.
+const PAYLOADS_MIN: usize = 2_500;
+
+#[test]
+fn every_line_looks_the_same_idle_and_loaded() -> Outcome {
+    let here = Namespace::new("wire")?;
+    // What crosses a real line is single packets.
+    here.set_up("link set lo gso_max_segs 1\n")?;
+    here.within(watch)
+}
+
+fn watch() -> Outcome {
+    let scratch = Scratch::new()?;
+    let tap = Wiretap::start(scratch.path())?;
+    let (source, sink) = (load::start(Service::Source { bytes: u64::MAX })?, load::start(Service::Sink)?);
+    let config = NetConfig { constant: Some(RateClass::at_least(RATE)?), ..NetConfig::new(3, 2) };
+    let net = CircuitNet::start(&config.with_forward(source).with_forward(sink))?;
+    let witness = Witness::start()?;
+    let windows = alternate(PHASES, PHASE, net.forward(0), net.forward(1))?;
+    let stalls = witness.stalls();
+    let exit = net.exit().address.ip();
+    let relays: Vec<IpAddr> = net.relays().iter().map(|relay| relay.address.ip()).collect();
+    drop(net);
+    let tapped = tap.finish()?;
+
+    let rates: BTreeMap<Line, [f64; 2]> =
+        tapped.lines().map(|line| (line, windows.each_ref().map(|windows| rate(&tapped, line, windows)))).collect();
+    let carrying: Vec<Line> =
+        rates.iter().filter(|(_, rates)| rates[0].max(rates[1]) > LEG_AT_LEAST).map(|(line, _)| *line).collect();
+    for (line, [idle, loaded]) in &rates {
+        println!("{} > {}: {idle:.1} packets a second idle, {loaded:.1} loaded", line.0, line.1);
+    }
+    // Two legs of three lines, both ways.
+    ensure!(carrying.len() == 12, "{} lines carry a leg", carrying.len());
+    for line in tapped.lines() {
+        one_size(&tapped.sightings(line), P).with_context(|| format!("{line:?}"))?;
+    }
+    for line in &carrying {
+        let [idle, loaded] = rates[line];
+        let apart = (loaded / idle - 1.0).abs() * 1000.0;
+        ensure!(apart <= RATE_APART_PER_MILLE, "{line:?}: {idle} packets a second idle, {loaded} loaded");
+        let payloads = tapped.payloads(*line);
+        ensure!(payloads.len() >= PAYLOADS_MIN, "{line:?}: {} packets", payloads.len());
+        let report = judge_randomness(&payloads)?;
+        ensure!(report.passes(), "{line:?}: {report}");
+    }
+    // Whoever has a schedule keeps to its slots: the entry, and the exit with its tunnel's cells.
+    let is_entry = |address: IpAddr| address != exit && !relays.contains(&address);
+    for line in carrying.iter().filter(|(from, _)| is_entry(*from) || *from == exit) {
+        check_slots(&tapped, *line, &windows.concat(), &stalls)?;
+    }
+    Ok(())
+}
+
+/// Packets of a line in a second of these windows.
+fn rate(tapped: &Tapped, line: Line, windows: &[Window]) -> f64 {
+    let packets: usize = windows.iter().map(|it| tapped.between(line, it.from, it.to).len()).sum();
+    let lasting: Duration = windows.iter().map(|it| it.to - it.from).sum();
+    packets as f64 / lasting.as_secs_f64()
+}
+
+/// Almost every slot has its public number of packets, whatever phase it is of, without those that were due when the machine may
+/// have stood still.
+fn check_slots(tapped: &Tapped, line: Line, windows: &[Window], stalls: &Stalls) -> Outcome {
+    let seen: Vec<_> = windows.iter().map(|it| tapped.between(line, it.from, it.to)).collect();
+    let starts: Vec<Duration> = seen.iter().flat_map(|sightings| slot_starts(SLOT, sightings)).collect();
+    let grid = Grid::fit(SLOT, &starts).context("nothing was seen")?;
+    let (mut odd, mut slots) = (0, 0);
+    let mut histogram = BTreeMap::<u32, u64>::new();
+    for sightings in &seen {
+        let (Some(first), Some(last)) = (sightings.first(), sightings.last()) else { continue };
+        let counts = SlotCounts::new(grid, Direction::Outward, sightings);
+        let dues = std::iter::successors(Some(grid.due(first.at) + SLOT), |due| Some(*due + SLOT));
+        for due in dues.take_while(|due| grid.slot(*due) < grid.slot(last.at)) {
+            let count = counts.count(grid.slot(due));
+            *histogram.entry(count).or_default() += 1;
+            slots += 1;
+            odd += u64::from(!PER_SLOT.contains(&count) && !stalls.are_near(due, SLOT));
+        }
+    }
+    println!("{} > {}: slots by packets {histogram:?}, {odd} odd of {slots}", line.0, line.1);
+    ensure!(odd * 1000 <= slots * ODD_SLOTS_PER_MILLE, "{line:?}: {odd} odd slots of {slots}: {histogram:?}");
+    Ok(())
+}
