@@ -8,6 +8,7 @@ pub use entry::EntryHost;
 pub use relay::{Health, RelayHost};
 
 use crate::leaks::Leak;
+use crate::noise::{NoiseOf, grant_of};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::{Now, Route};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
@@ -64,6 +65,8 @@ pub struct Setting {
     pub pacing: PacingConfig,
     /// Class of both directions.
     pub class: RateClass,
+    /// Noise of both directions.
+    pub noise: NoiseOf,
     /// A planted leak, at the entry.
     pub leak: Option<Leak>,
 }
@@ -99,6 +102,7 @@ impl Default for Setting {
             mode: Mode::Off,
             pacing: PacingConfig::Constant,
             class: RateClass::SLOWEST,
+            noise: NoiseOf::Nothing,
             leak: None,
         }
     }
@@ -285,6 +289,15 @@ impl World {
     pub fn sent_by(&self, from: SocketAddr) -> Vec<(Duration, SocketAddr, usize)> {
         let records = self.network.recording().records().iter().filter(|record| record.from == from);
         records.map(|record| (record.at, record.to, record.length)).collect()
+    }
+
+    /// Pays for releases of both directions, as the entry's ledger does: `epochs` of the setting's length from the present one
+    /// on. What the exit gets travels in the session.
+    pub fn pay(&mut self, epochs: u16) {
+        if let Some(grant) = grant_of(&self.setting.pacing, self.now().unix_s, epochs) {
+            self.entry.node.grant_own(grant);
+            self.entry.node.grant_other(grant);
+        }
     }
 
     /// Another process of the entry, with the guards' file of the old one.

@@ -1,7 +1,20 @@
 //! Where nodes under test take their noise.
 
 use shaped_node::PacingConfig;
-use shaping::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, Sigma};
+use shaping::{DOWN_EDGE_S, Noise, NoiseGenerator, NoiseSeed, ReadyNoise, Sigma, UP_EDGE_S};
+use wire::grant::Grant;
+
+/// Leave to release for `epochs` epochs from the one of `unix_s` on, in one direction, as an entry's ledger gives it; none in a mode
+/// that releases nothing.
+pub(crate) fn grant_of(pacing: &PacingConfig, unix_s: u64, epochs: u16) -> Option<Grant> {
+    let (epoch_s, cost_each) = match pacing {
+        PacingConfig::Constant => return None,
+        PacingConfig::Stepped(parameters) => (UP_EDGE_S, u128::from(parameters.choices())),
+        PacingConfig::Dp { settings, cost_each } => (u64::from(settings.epoch_s), *cost_each),
+        PacingConfig::Queue { cost_each, .. } => (DOWN_EDGE_S, *cost_each),
+    };
+    Some(Grant { first_epoch: unix_s / epoch_s, releases: epochs, cost_each })
+}
 
 /// The noise of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use crate::apps::Unshaped;
 use crate::leaks::Leak;
 use crate::memory_queues::{self, MemoryQueues};
-use crate::noise::NoiseOf;
+use crate::noise::{NoiseOf, grant_of};
 use crate::policer::Policer;
 use adversary::{Direction, Sighting};
 use identity::{DoorKey, LinkSecret, NodeSecret};
@@ -12,12 +12,11 @@ use link::{HopConfig, Now, Peer, Route, SocketOrder, Via};
 use session::CongestionControl;
 use shaped_node::queues::FlowQueues;
 use shaped_node::{Mode, NodeConfig, NodeEvent, PacingConfig, Run, ShapedNode, Side, SlotPlan};
-use shaping::{DOWN_EDGE_S, Grid, RateClass, SlotLength, UP_EDGE_S};
+use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Network, NodeId, Path, Seed, Step};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use wire::grant::Grant;
 use wire::packet::PacketSize;
 
 /// UTC at virtual time zero: some Tuesday noon.
@@ -223,16 +222,10 @@ impl Pair {
     /// Pays for releases of both directions, as the entry's ledger does: `epochs` of the setting's length from the
     /// present one on. What the exit gets travels in the session.
     pub fn pay(&mut self, epochs: u16) {
-        let (epoch_s, cost_each) = match &self.setting.pacing {
-            PacingConfig::Constant => return,
-            PacingConfig::Stepped(parameters) => (UP_EDGE_S, u128::from(parameters.choices())),
-            PacingConfig::Dp { settings, cost_each } => (u64::from(settings.epoch_s), *cost_each),
-            PacingConfig::Queue { cost_each, .. } => (DOWN_EDGE_S, *cost_each),
-        };
-        let first_epoch = self.now().unix_s / epoch_s;
-        let grant = Grant { first_epoch, releases: epochs, cost_each };
-        self.entry.node.grant_own(grant);
-        self.entry.node.grant_other(grant);
+        if let Some(grant) = grant_of(&self.setting.pacing, self.now().unix_s, epochs) {
+            self.entry.node.grant_own(grant);
+            self.entry.node.grant_other(grant);
+        }
     }
 
     /// Replaces the unshaped process of the entry, as after a crash.

@@ -79,7 +79,7 @@ impl EntryHost {
             hops: None,
             seed,
         };
-        let mut node = ShapedNode::new(config, now, [], Box::new(None));
+        let mut node = ShapedNode::new(config, now, [], setting.noise.source(setting.seed, &setting.pacing));
         let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
         node.attach_queues(now, shaped);
         let address = SocketAddr::from(([198, 51, 100, 7], 40_000));

@@ -89,7 +89,8 @@ impl RelayHost {
                 schedule,
                 seed: [generation.wrapping_mul(37) ^ relay as u8; 32],
             };
-            let mut exit = CircuitExit::new(config, Box::new(None));
+            let mut exit =
+                CircuitExit::new(config, setting.noise.source(setting.seed + 1 + relay as u64, &setting.pacing));
             let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
             exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
