@@ -18,6 +18,12 @@ pub enum Problem {
         /// The key that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// What a document of a network cannot have.
+    #[error("{0}")]
+    OfNetwork(Box<str>),
+    /// Ports of an exit without the role, or the other way round.
+    #[error("a relay has these ports exactly if `roles` has `exit`")]
+    ExitPortsOfExits,
     /// A node's file without a part.
     #[error("the node has no part")]
     NoPart,
@@ -330,6 +336,21 @@ impl Problem {
         }
     }
 
+    /// What to do about a problem of a node of a network of relays.
+    fn network_remedy(&self) -> &'static str {
+        match self {
+            Self::OfNetwork(_) => "write it as `hushwire network describe --help` says",
+            Self::ExitPortsOfExits => {
+                "write the ports of servers that the exit reaches, such as \"80,443\", or remove them"
+            }
+            Self::NotOverCircuits => "remove it, or remove `network.file`",
+            Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it",
+            Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"",
+            Self::Paths(_) => "write network.legs = 1, or network.hops = 3",
+            _ => "add a table [cluster], [mirror], [relay], [exit] or [entry]",
+        }
+    }
+
     /// What to do about a problem of a node of a cluster.
     fn cluster_remedy(&self) -> &'static str {
         match self {
@@ -351,7 +372,7 @@ impl Problem {
             Self::UnknownKey { nearest: Some(key) } => format!("did you mean `{key}`?"),
             Self::UnknownKey { nearest: None } => "remove it; docs/config.md lists every key".into(),
             Self::OtherRole { .. } => "remove it here, or set `role`".into(),
-            Self::NoPart => "add a table [cluster], [relay], [exit] or [entry]".into(),
+            Self::OfNetwork(_) | Self::ExitPortsOfExits | Self::NoPart => self.network_remedy().into(),
             Self::Missing { role } => {
                 let role = role.unwrap_or("entry|exit");
                 format!("add it; `hushwire init --role {role}` writes a complete file")
@@ -402,10 +423,8 @@ impl Problem {
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
-            Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
-            Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
-            Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"".into(),
-            Self::Paths(_) => "write network.legs = 1, or network.hops = 3".into(),
+            Self::NotOverCircuits | Self::OnlyOverCircuits => self.network_remedy().into(),
+            Self::OneTunnelWhenShaped | Self::Paths(_) => self.network_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

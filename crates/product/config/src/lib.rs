@@ -10,6 +10,7 @@ mod files;
 mod hop;
 mod hops;
 mod listener;
+mod mirror;
 mod node;
 mod pacing;
 mod part;
@@ -32,6 +33,7 @@ pub use files::{
 pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
 pub use hops::Hops;
 pub use listener::{LISTENERS_MAX, Listen, ListenKind, Listener};
+pub use mirror::{Announce, Mirror, load_mirror, parse_mirror};
 pub use node::{NodeFile, load_node, parse_node};
 pub use pacing::{Dp, Pacing, Price, QUOTA_DOWN, QUOTA_UP, default_classes};
 pub use part::{NodePart, PartPath};

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, read_cluster};
 use crate::diagnostic::{Diagnostics, Problem};
+use crate::mirror::{Mirror, read_mirror};
 use crate::part::NodePart;
 use crate::reader::{Section, with_document};
 use crate::relay::{Relay, read_relay};
@@ -21,6 +22,8 @@ pub struct NodeFile {
     pub log: Log,
     /// `[cluster]`.
     pub cluster: Option<Cluster>,
+    /// `[mirror]`.
+    pub mirror: Option<Mirror>,
     /// `[relay]`.
     pub relay: Option<Relay>,
     /// `[exit]`.
@@ -67,6 +70,7 @@ fn read_node(mut root: Section<'_>, text: &str, folder: &Path, report: &mut Repo
     let admin_socket = root.or(report, "admin_socket", folder.join(ADMIN), value::socket_path(folder));
     let log = sections::log(&mut root, report);
     let cluster = read_part(&mut root, report, NodePart::Cluster, |part, report| read_cluster(part, folder, report));
+    let mirror = read_part(&mut root, report, NodePart::Mirror, |part, report| read_mirror(part, folder, report));
     let relay = read_part(&mut root, report, NodePart::Relay, |part, report| read_relay(part, folder, report));
     let mut node = |name, report: &mut Report| {
         read_part(&mut root, report, name, |part, report| read_config(part, folder, report))
@@ -84,7 +88,16 @@ fn read_node(mut root: Section<'_>, text: &str, folder: &Path, report: &mut Repo
         _ => None,
     };
     let tables = NodePart::ALL.into_iter().filter_map(table).collect();
-    Some(NodeFile { admin_socket, log, cluster, relay, exit: exit.map(Box::new), entry: entry.map(Box::new), tables })
+    Some(NodeFile {
+        admin_socket,
+        log,
+        cluster,
+        mirror,
+        relay,
+        exit: exit.map(Box::new),
+        entry: entry.map(Box::new),
+        tables,
+    })
 }
 
 fn read_part<T>(

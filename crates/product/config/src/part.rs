@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub enum NodePart {
     /// A member of the directory, or of another cluster: `[cluster]`.
     Cluster,
+    /// Who keeps the network's document on this machine, and announces its relay: `[mirror]`.
+    Mirror,
     /// A relay that joins nothing: `[relay]`.
     Relay,
     /// An exit: `[exit]`.
@@ -19,12 +21,13 @@ pub enum NodePart {
 
 impl NodePart {
     /// All of them, in the order in which they are started: others are reached through those before.
-    pub const ALL: [Self; 4] = [Self::Cluster, Self::Relay, Self::Exit, Self::Entry];
+    pub const ALL: [Self; 5] = [Self::Cluster, Self::Mirror, Self::Relay, Self::Exit, Self::Entry];
 
     /// The name of its table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
+            Self::Mirror => "mirror",
             Self::Relay => "relay",
             Self::Exit => "exit",
             Self::Entry => "entry",
