@@ -109,7 +109,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off\n  hushwire demo --relays 6 --legs 2"
+    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off\n  hushwire demo --relays 6 --legs 2 --rate '4 Mbit/s'"
 )]
 pub(crate) struct DemoArgs {
     /// End after so many seconds instead of at Ctrl-C
@@ -125,7 +125,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
     /// Put circuits between the nodes: a network of so many relays on this machine, the exit among them
-    #[arg(long, value_name = "COUNT", conflicts_with_all = ["mode", "rate"])]
+    #[arg(long, value_name = "COUNT")]
     pub(crate) relays: Option<usize>,
     /// Circuits that carry one tunnel together
     #[arg(long, value_name = "COUNT", default_value_t = 2, requires = "relays")]

@@ -26,11 +26,16 @@ fn names(folder: &Folder) -> Vec<String> {
 #[test]
 fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
     let folder = Folder::new("demo").expect("a folder");
-    let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "2"]);
+    let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "5", "--rate", "2 Mbit/s"]);
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}{err}");
-    for words in ["socks5h://127.0.0.1:", "Fetched the page through the circuits", "leg 0: ", "Nothing is left behind"]
-    {
+    for words in [
+        "socks5h://127.0.0.1:",
+        "Fetched the page through the circuits",
+        "leg 0: ",
+        "wire: 209 packets/s out",
+        "Nothing is left behind",
+    ] {
         assert!(out.contains(words), "`{words}` is missing:\n{out}");
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("relay-")).count(), 5, "{out}");
@@ -40,7 +45,7 @@ fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
 #[test]
 fn without_input_a_demo_ends_and_what_it_kept_is_good() {
     let folder = Folder::new("demo-kept").expect("a folder");
-    let ran = demo(&folder, &["--relays", "3", "--legs", "2", "--hops", "2", "--keep", "net"]);
+    let ran = demo(&folder, &["--relays", "3", "--legs", "2", "--hops", "2", "--mode", "off", "--keep", "net"]);
     let out = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{out}{}", String::from_utf8_lossy(&ran.stderr));
     assert_eq!(names(&folder), ["net"]);

@@ -24,12 +24,12 @@ const OWN_DOWNLOAD_S: u64 = 3;
 const OWN_DOWNLOAD_MAX: u64 = 20_000_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Outcome {
-    if let Some(relays) = args.relays {
-        return circuits::run(args, relays);
-    }
     let class = config::parse_rate(&args.rate).map_err(|problem| {
         Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
     })?;
+    if let Some(relays) = args.relays {
+        return circuits::run(args, relays, class);
+    }
     let own_download = (class.bits_per_second() / 8 * OWN_DOWNLOAD_S).min(OWN_DOWNLOAD_MAX);
     let runtime = runtime()?;
     let outcome = runtime.block_on(demo(args, own_download));

@@ -4,7 +4,7 @@ mod home;
 mod live;
 mod parts;
 
-use crate::args::DemoArgs;
+use crate::args::{DemoArgs, ModeArg};
 use crate::commands::demo::fetch;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
@@ -15,6 +15,7 @@ use home::Home;
 use live::Live;
 use local_network::Shape;
 use parts::Parts;
+use shaping::RateClass;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,18 +23,19 @@ use std::time::{Duration, Instant};
 /// How often relays that were killed are looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-pub(super) fn run(args: &DemoArgs, relays: usize) -> Outcome {
+pub(super) fn run(args: &DemoArgs, relays: usize, class: RateClass) -> Outcome {
     let shape = Shape { relays, hops: args.hops, legs: args.legs };
+    let constant = (args.mode == ModeArg::Constant).then_some(class);
     let runtime = runtime()?;
-    let outcome = runtime.block_on(demo(args, shape));
+    let outcome = runtime.block_on(demo(args, shape, constant));
     // Whoever reads the input may wait for ever.
     runtime.shutdown_background();
     outcome
 }
 
-async fn demo(args: &DemoArgs, shape: Shape) -> Outcome {
+async fn demo(args: &DemoArgs, shape: Shape, constant: Option<RateClass>) -> Outcome {
     let mut signals = StopSignals::new()?;
-    let home = Home::make(args.keep.as_deref(), shape, args.port)?;
+    let home = Home::make(args.keep.as_deref(), shape, constant, args.port)?;
     let origin = Origin::bind().await;
     let origin =
         origin.map_err(|error| Failure::new(Code::System, format!("no port of 127.0.0.1 can be opened: {error}")))?;
@@ -92,7 +94,11 @@ fn introduction(home: &Home, parts: &Parts, server: SocketAddr, seconds: Option<
     if relays == home.shape().least() {
         text.push_str("There is no relay to spare: a leg whose relay is killed waits until that is there again.\n");
     }
-    text.push_str("Mode off: packets have one size, but they come and go with your traffic.\n");
+    text.push_str(if home.is_shaped() {
+        "Mode constant: every line of the network carries the same packets whatever you do.\n"
+    } else {
+        "Mode off: packets have one size, but they come and go with your traffic.\n"
+    });
     if seconds.is_none() {
         text.push_str("It ends at the end of its input: Ctrl-D.\n");
     }
@@ -108,7 +114,7 @@ async fn show(home: &Home, parts: &mut Parts, server: SocketAddr, length: Option
         PAGE.len(),
         taken.as_millis()
     ));
-    let mut live = Live::new();
+    let mut live = Live::new(home.is_shaped());
     loop {
         parts.look()?;
         if live.is_due() {

@@ -5,6 +5,7 @@ use crate::local::folder::Folder;
 use crate::local::pair::free_tcp_port;
 use crate::settings;
 use local_network::{LocalNetwork, Plan, Shape, ShapeError, WriteError};
+use shaping::RateClass;
 use std::fmt::Write;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
@@ -18,13 +19,20 @@ pub(super) struct Home {
     network: LocalNetwork,
     shape: Shape,
     proxy: SocketAddr,
+    is_shaped: bool,
     /// Goes away with the value.
     _temporary: Option<Folder>,
 }
 
 impl Home {
-    /// Writes all files, into `keep` if that is given. `port`: where the proxy is to be; 0 for a free one.
-    pub(super) fn make(keep: Option<&Path>, shape: Shape, port: u16) -> Result<Self, Failure> {
+    /// Writes all files, into `keep` if that is given. `constant`: rate of both directions, without which the mode is `off`. `port`:
+    /// where the proxy is to be; 0 for a free one.
+    pub(super) fn make(
+        keep: Option<&Path>,
+        shape: Shape,
+        constant: Option<RateClass>,
+        port: u16,
+    ) -> Result<Self, Failure> {
         // Before anything is made.
         shape.rules().map_err(|error| refused(error.into()))?;
         let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port(port)?));
@@ -34,8 +42,8 @@ impl Home {
             (None, Some(folder)) => folder.path().to_owned(),
             (None, None) => return Err(Failure::new(Code::Software, "no folder was made")),
         };
-        let network = LocalNetwork::write(&folder, &Plan::new(shape, proxy)).map_err(refused)?;
-        Ok(Self { network, shape, proxy, _temporary: temporary })
+        let network = LocalNetwork::write(&folder, &Plan { constant, ..Plan::new(shape, proxy) }).map_err(refused)?;
+        Ok(Self { network, shape, proxy, is_shaped: constant.is_some(), _temporary: temporary })
     }
 
     pub(super) fn network(&self) -> &LocalNetwork {
@@ -52,6 +60,10 @@ impl Home {
 
     pub(super) fn shape(&self) -> Shape {
         self.shape
+    }
+
+    pub(super) fn is_shaped(&self) -> bool {
+        self.is_shaped
     }
 
     pub(super) fn proxy(&self) -> SocketAddr {
@@ -117,24 +129,25 @@ mod tests {
     #[test]
     fn too_few_relays_are_refused_with_what_is_enough() {
         let refusal = |relays, hops, legs| {
-            let refused = Home::make(None, Shape { relays, hops, legs }, 0).expect_err("there is no such network");
+            let refused =
+                Home::make(None, Shape { relays, hops, legs }, None, 0).expect_err("there is no such network");
             format!("{refused:?}")
         };
         let few = refusal(4, 3, 2);
         assert!(few.contains("it takes 5 at least") && few.contains("--relays 5"), "{few}");
         assert!(refusal(3, 1, 2).contains("use 2 or 3 hops"));
-        assert!(Home::make(None, Shape { relays: 6, hops: 3, legs: 2 }, 0).is_ok());
+        assert!(Home::make(None, Shape { relays: 6, hops: 3, legs: 2 }, None, 0).is_ok());
     }
 
     #[test]
     fn a_folder_that_is_kept_says_how_to_go_on_and_is_never_overwritten() {
         let parent = Folder::new().expect("a folder for temporary files");
         let (keep, shape) = (parent.path().join("kept"), Shape { relays: 3, hops: 2, legs: 2 });
-        let home = Home::make(Some(&keep), shape, 0).expect("files");
+        let home = Home::make(Some(&keep), shape, None, 0).expect("files");
         let text = home.by_hand();
         assert_eq!(text.matches("hushwire relay ").count(), 2, "{text}");
         assert!(text.contains("hushwire exit -c ") && text.contains("hushwire entry -c "), "{text}");
-        let again = Home::make(Some(&keep), shape, 0).expect_err("it is not empty");
+        let again = Home::make(Some(&keep), shape, None, 0).expect_err("it is not empty");
         assert!(again.sentence().contains("is not empty"));
     }
 }

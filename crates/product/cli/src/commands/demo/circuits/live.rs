@@ -18,11 +18,13 @@ pub(super) struct Live {
     next: Instant,
     sent: Meter,
     received: Meter,
+    /// Packets of the entry, where a schedule decides about them.
+    packets: Option<Meter>,
     cells: Cells,
 }
 
 impl Live {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_shaped: bool) -> Self {
         let now = Instant::now();
         Self {
             is_terminal: std::io::stdout().is_terminal(),
@@ -30,6 +32,7 @@ impl Live {
             next: now,
             sent: Meter::default(),
             received: Meter::default(),
+            packets: is_shaped.then(Meter::default),
             cells: Cells::new(),
         }
     }
@@ -46,12 +49,15 @@ impl Live {
             (&mut self.sent, entry.counters.application_bytes_in),
             (&mut self.received, entry.counters.application_bytes_out),
         ];
-        for (meter, count) in counts {
+        let packets = self.packets.as_mut().map(|meter| (meter, entry.counters.packets_sent));
+        for (meter, count) in counts.into_iter().chain(packets) {
             if let Some(count) = count {
                 meter.update(at_ms, count);
             }
         }
         let line = line(entry, &self.cells, self.sent.per_second, self.received.per_second);
+        let wire = self.packets.as_ref().map(|meter| wire(meter.per_second)).unwrap_or_default();
+        let line = wire + &line;
         self.cells = cells(entry);
         // The line is replaced, and cut at the margin instead of wrapped.
         let text =
@@ -80,6 +86,12 @@ type Cells = BTreeMap<u8, u64>;
 fn cells(entry: &Status) -> Cells {
     let legs = entry.circuits.iter().flat_map(|tunnel| &tunnel.legs);
     legs.filter_map(|leg| Some((leg.number?, leg.data_cells + leg.received))).collect()
+}
+
+/// Packets a second that leave for the guards.
+fn wire(packets: Option<f64>) -> String {
+    let packets = packets.map_or("...".to_owned(), |rate| format!("{rate:.0}"));
+    format!("wire: {packets} packets/s out | ")
 }
 
 /// `before` is what the last line knew of cells.
