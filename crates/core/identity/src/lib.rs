@@ -11,7 +11,7 @@ pub use keys::{
     SIGNATURE_LEN, SignatureError, SignedLinkKey,
 };
 pub use peer::{AddressError, PeerAddress, PeerHost, PeerPart, PeerString, PeerStringError};
-pub use text::KeyTextError;
+pub use text::{KeyTextError, decode_token, encode_token};
 
 #[doc(hidden)]
 pub mod fuzz {

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 mod binary;
 
+pub(crate) use binary::{read_addresses, read_ports, write_address, write_ports};
+
 /// Bytes of an announcement at most: so many relays as an edition may have always fit. One with a door, a range of hop ports,
 /// two onion keys and a short operator takes about 280.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 380;

@@ -5,7 +5,7 @@ use crate::document::Draft;
 use crate::edition::{EditionDiff, SignedEdition};
 use crate::lines::Lines;
 use crate::network::NetworkDocument;
-use crate::{DocumentError, OnionKeyFile, OnionKeyFileError, SignedAnnouncement, TermFile};
+use crate::{DocumentError, Invitation, OnionKeyFile, OnionKeyFileError, SignedAnnouncement, TermFile};
 
 /// Any bytes are a document or refused. What is read is written again as it came; a refusal names a line that is there, or the
 /// one behind the last. Signatures are only looked at in a second reading, so that inputs which nobody signed get far.
@@ -79,5 +79,19 @@ pub fn onion_key_file(input: &[u8]) {
             assert!((1..=text.lines().count()).contains(&line), "line {line} is in the file");
         }
         Err(Error::Header) => {}
+    }
+}
+
+/// Any text is an invitation or refused; what is read is written again and reads the same. The same bytes behind a good checksum
+/// get farther.
+///
+/// # Panics
+/// When a promise is broken: that is the finding.
+pub fn invitation(input: &[u8]) {
+    let summed = identity::encode_token("hwjoin1", input);
+    for text in [std::str::from_utf8(input).unwrap_or_default(), &summed] {
+        let Ok(read) = text.parse::<Invitation>() else { continue };
+        assert_eq!(*read.reveal(), text.trim().to_ascii_lowercase(), "an invitation is written as it was read");
+        assert!((1..=crate::INVITATION_CONTACTS_MAX).contains(&read.contacts().len()), "somebody can be asked");
     }
 }

@@ -37,3 +37,8 @@ fn onion_key_file_corpus() {
 fn directory_edition_corpus() {
     replay("directory_edition", 5, network_document::fuzz::directory_edition);
 }
+
+#[test]
+fn invitation_corpus() {
+    replay("invitation", 1, network_document::fuzz::invitation);
+}

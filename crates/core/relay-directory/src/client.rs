@@ -12,9 +12,11 @@ use thiserror::Error;
 
 mod cache;
 
+pub use cache::EVIDENCE_BYTES_MAX;
+
 /// Editions whose names are remembered; the oldest goes for a new one.
 pub const HISTORY_MAX: usize = 64;
-/// Proofs of forks that are kept, the first ones: a further one is refused and not kept.
+/// Proofs of forks that are kept, each once, the first ones: a further one is refused and not kept.
 pub const EVIDENCE_MAX: usize = 4;
 /// How far behind an edition's beginning this client's clock may be, in milliseconds: a day, beyond which no relay answers it.
 pub const CLOCK_BEHIND_MAX_MS: u64 = 86_400_000;
@@ -217,7 +219,15 @@ impl DirectoryClient {
     /// # Errors
     /// [`ClientRefusal`]; nothing that was believed before is lost.
     pub fn handle_answer(&mut self, now_ms: u64, bytes: &[u8]) -> Result<Taken, ClientRefusal> {
-        match Answer::decode(bytes).map_err(ClientRefusal::Malformed)? {
+        self.handle_decoded(now_ms, Answer::decode(bytes).map_err(ClientRefusal::Malformed)?)
+    }
+
+    /// The same for an answer that somebody read already.
+    ///
+    /// # Errors
+    /// [`ClientRefusal`]; nothing that was believed before is lost.
+    pub fn handle_decoded(&mut self, now_ms: u64, answer: Answer) -> Result<Taken, ClientRefusal> {
+        match answer {
             Answer::Unknown => Err(ClientRefusal::Unknown),
             Answer::Current => self.good.as_ref().map(|_| Taken::Known).ok_or(ClientRefusal::Unknown),
             Answer::Full(bytes) => self.handle_full(now_ms, &bytes),
@@ -267,14 +277,14 @@ impl DirectoryClient {
             return Err(ClientRefusal::OtherNetwork);
         }
         let electorate = self.check_members(&signed)?;
-        let bytes = || signed.encode();
         let document = signed.clone().verify(&electorate).map_err(ClientRefusal::Unsigned)?;
         // From here on k members said so: whatever contradicts it is proof.
         let (name, previous) = (edition.name(), edition.previous());
         if let Some(known) = self.contradicted(&[name, previous]) {
             let index = known.name.index;
-            if self.evidence.len() < EVIDENCE_MAX {
-                self.evidence.push(Evidence { known: known.clone(), other: bytes() });
+            let proof = Evidence { known: known.clone(), other: signed.encode() };
+            if self.evidence.len() < EVIDENCE_MAX && !self.evidence.contains(&proof) {
+                self.evidence.push(proof);
             }
             return Err(ClientRefusal::Fork { index });
         }

@@ -1,6 +1,6 @@
 //! The fuzz bodies: run by libFuzzer and, over the committed corpora, by `cargo test`.
 
-use crate::client::DirectoryClient;
+use crate::client::{DirectoryClient, Evidence};
 use crate::command::Command;
 use crate::directory::Directory;
 use crate::fetch::{Answer, Request};
@@ -23,7 +23,7 @@ pub fn directory_command(input: &[u8]) {
     }
 }
 
-/// Any bytes are a request, an answer, a promise or a client's file, or refused; what is read is written again as it came. No client
+/// Any bytes are a request, an answer, a promise, evidence or a client's file, or refused; what is read is written again as it came. No client
 /// takes an answer that nobody signed.
 ///
 /// # Panics
@@ -39,6 +39,9 @@ pub fn directory_message(input: &[u8]) {
     }
     if let Ok(promise) = Promise::decode(input) {
         assert_eq!(promise.encode(), input, "a promise is written as it was read");
+    }
+    if let Ok((network, evidence)) = Evidence::decode(input) {
+        assert_eq!(evidence.encode(network), input, "evidence is written as it was read");
     }
     if let Some(network) = input.get(8..40).and_then(|id| id.try_into().ok()).map(NetworkId)
         && let Ok(client) = DirectoryClient::restore(network, input)

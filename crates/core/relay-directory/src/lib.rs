@@ -10,11 +10,15 @@ mod order;
 mod refusal;
 mod service;
 mod signer;
+mod standing;
+mod stream;
 mod succession;
+pub mod timetable;
 
 pub use app::{CHANNEL, DIRECTORY, DirectoryApp};
 pub use client::{
-    CLOCK_BEHIND_MAX_MS, ClientRefusal, DirectoryClient, EVIDENCE_MAX, Evidence, HISTORY_MAX, SignedName, Taken,
+    CLOCK_BEHIND_MAX_MS, ClientRefusal, DirectoryClient, EVIDENCE_BYTES_MAX,
+    EVIDENCE_MAX, Evidence, HISTORY_MAX, SignedName, Taken,
 };
 pub use command::{COMMAND_BYTES_MAX, Checked, Command, Tick, Vote, Withdrawal};
 pub use directory::{
@@ -27,6 +31,11 @@ pub use order::{Admission, Order, SignedOrder};
 pub use refusal::Refusal;
 pub use service::{SERVICE_BYTES_MAX, ServiceRecord, SponsoredService};
 pub use signer::{HELD_MAX, HELD_OF_RELAY_MAX, Promise, SignRefusal, Signer, Vow};
+pub use standing::{MemberStanding, MembersStanding, Standing};
+pub use stream::{
+    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, REQUEST_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX, SENTENCE_BYTES_MAX, ServiceAnswer, ServiceRequest, frame,
+};
 pub use succession::{SUCCESSION_BYTES_MAX, Succession, SuccessionError};
 
 #[doc(hidden)]

@@ -44,11 +44,7 @@ impl SignedAnnouncement {
             write_address(&mut out, *address);
         }
         for ports in [&relay.hop_ports, &said.exit_ports].into_iter().flatten() {
-            out.u8(ports.ranges().len() as u8);
-            for range in ports.ranges() {
-                out.u16(range.first());
-                out.u16(range.last());
-            }
+            write_ports(&mut out, ports);
         }
         out.u8(relay.operator.as_str().len() as u8);
         out.raw(relay.operator.as_str().as_bytes());
@@ -114,7 +110,7 @@ fn flags(said: &Announcement) -> u8 {
     flags.into_iter().filter_map(|(flag, is)| is.then_some(flag)).sum()
 }
 
-fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
+pub(crate) fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => {
             out.u8(4);
@@ -128,7 +124,8 @@ fn write_address(out: &mut Vec<u8>, address: SocketAddr) {
     out.u16(address.port());
 }
 
-fn read_addresses(input: &mut Reader<'_>) -> Result<Vec<SocketAddr>, ReadError> {
+/// Their number, then each.
+pub(crate) fn read_addresses(input: &mut Reader<'_>) -> Result<Vec<SocketAddr>, ReadError> {
     let count = usize::from(input.u8()?);
     if count > ADDRESSES_MAX {
         return Err(ReadError::Range);
@@ -145,7 +142,16 @@ fn read_addresses(input: &mut Reader<'_>) -> Result<Vec<SocketAddr>, ReadError> 
     Ok(addresses)
 }
 
-fn read_ports(input: &mut Reader<'_>, max: usize) -> Result<PortSet, ReadError> {
+/// The number of ranges, then each.
+pub(crate) fn write_ports(out: &mut Vec<u8>, ports: &PortSet) {
+    out.u8(ports.ranges().len() as u8);
+    for range in ports.ranges() {
+        out.u16(range.first());
+        out.u16(range.last());
+    }
+}
+
+pub(crate) fn read_ports(input: &mut Reader<'_>, max: usize) -> Result<PortSet, ReadError> {
     let count = usize::from(input.u8()?);
     if count > max {
         return Err(ReadError::Range);

@@ -1,6 +1,7 @@
-//! What a client keeps on disk, so that nobody can take it back to an older edition after a start.
+//! What a client keeps on disk, so that nobody can take it back to an older edition after a start; and what it hands to people when a
+//! directory has forked.
 
-use super::{DirectoryClient, HISTORY_MAX, Known, SignedName};
+use super::{DirectoryClient, Evidence, HISTORY_MAX, Known, SignedName};
 use identity::NodeId;
 use network_document::encoding::{ReadError, Reader, WriteBytes};
 use network_document::{
@@ -9,8 +10,11 @@ use network_document::{
 use std::collections::BTreeMap;
 
 const MAGIC: [u8; 8] = *b"HWDIRC01";
+const EVIDENCE_MAGIC: [u8; 8] = *b"HWFORK01";
 /// Bytes of a text in it at most.
 const TEXT_BYTES_MAX: usize = 16_384;
+/// Bytes of the evidence of a fork at most.
+pub const EVIDENCE_BYTES_MAX: usize = EDITION_BYTES_MAX + 2_048;
 
 impl DirectoryClient {
     /// The bytes of a file: charter, members, the names of the last editions, and the newest one. Write it before using what
@@ -25,15 +29,7 @@ impl DirectoryClient {
             out.bytes(known.electorate.text().as_bytes());
         }
         out.count(self.history.len());
-        for signed in &self.history {
-            out.u64(signed.name.index);
-            out.raw(&signed.name.hash);
-            out.u8(signed.signatures.len() as u8);
-            for (member, signature) in &signed.signatures {
-                out.raw(&member.0);
-                out.raw(signature);
-            }
-        }
+        self.history.iter().for_each(|signed| write_name(&mut out, signed));
         let edition = self.good.as_ref().and_then(|good| good.as_edition());
         out.u8(u8::from(edition.is_some()));
         if let Some(edition) = edition {
@@ -85,6 +81,45 @@ impl DirectoryClient {
         let electorate = self.electorate().ok_or(Problem::OtherKind)?.clone();
         self.good = signed.verify(&electorate).ok();
         Ok(())
+    }
+}
+
+impl Evidence {
+    /// The bytes of a file: whoever knows the network's members can check both signatures without believing whoever wrote it.
+    pub fn encode(&self, network: NetworkId) -> Vec<u8> {
+        let mut out = Vec::with_capacity(EVIDENCE_BYTES_MAX - EDITION_BYTES_MAX + self.other.len());
+        out.raw(&EVIDENCE_MAGIC);
+        out.raw(&network.0);
+        write_name(&mut out, &self.known);
+        out.bytes(&self.other);
+        out
+    }
+
+    /// Reads such bytes, and of which network they are. Nobody looks at signatures here.
+    ///
+    /// # Errors
+    /// When they are no evidence, or the other edition is none.
+    pub fn decode(bytes: &[u8]) -> Result<(NetworkId, Self), EncodingError> {
+        let mut input = Reader::new(bytes);
+        if input.array::<8>()? != EVIDENCE_MAGIC {
+            return Err(Problem::OtherKind.into());
+        }
+        let network = NetworkId(input.array()?);
+        let known = read_name(&mut input)?;
+        let other = input.bytes(EDITION_BYTES_MAX)?.to_vec();
+        input.end()?;
+        SignedEdition::decode(&other)?;
+        Ok((network, Self { known, other }))
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, signed: &SignedName) {
+    out.u64(signed.name.index);
+    out.raw(&signed.name.hash);
+    out.u8(signed.signatures.len() as u8);
+    for (member, signature) in &signed.signatures {
+        out.raw(&member.0);
+        out.raw(signature);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::network::{INTERVAL_MS, Network, START_MS, announcement, electorate, member, operator};
 use network_document::{Edition, EditionHead, EditionName, NetworkId, SignedEdition, TermFile, UnsignedError};
 use relay_directory::{
-    Answer, CLOCK_BEHIND_MAX_MS, ClientRefusal, Command, DirectoryClient, EVIDENCE_MAX, Keeper, Order, Request,
+    Answer, CLOCK_BEHIND_MAX_MS, ClientRefusal, Command, DirectoryClient, EVIDENCE_MAX, Evidence, Keeper, Order, Request,
     SignedOrder, Succession, Taken,
 };
 use std::sync::Arc;
@@ -184,11 +184,16 @@ fn two_editions_of_one_index_are_kept_as_evidence() {
     // One that says another edition was the first, and enough signed it.
     next(&mut network);
     let after = published(&network);
-    let previous = EditionName { index: 1, hash: [5; 32] };
-    for _ in 0..EVIDENCE_MAX + 2 {
-        assert_eq!(client.handle_full(now_ms, &forged(after.edition(), previous, &[1, 2, 3, 4])), fork);
+    for seed in 0..EVIDENCE_MAX as u8 + 2 {
+        let previous = EditionName { index: 1, hash: [seed; 32] };
+        for _ in 0..2 {
+            assert_eq!(client.handle_full(now_ms, &forged(after.edition(), previous, &[1, 2, 3, 4])), fork);
+        }
+        let proofs = client.evidence();
+        assert_eq!(proofs.len(), EVIDENCE_MAX.min(usize::from(seed) + 2), "each once, the first ones");
+        let file = proofs[0].encode(id);
+        assert_eq!(Evidence::decode(&file), Ok((id, proofs[0].clone())));
     }
-    assert_eq!(client.evidence().len(), EVIDENCE_MAX);
     assert!(client.handle_full(now_ms, &after.encode()).is_ok(), "the honest chain goes on");
 }
 
