@@ -45,7 +45,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "network", "ledger", "check"]),
-    ("Run", &["entry", "exit", "relay", "node", "reload", "drain", "status", "circuit", "cluster"]),
+    ("Run", &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Exit(NodeArgs),
     /// Run a relay: it forwards cells of circuits between its neighbours
     Relay(network::RelayArgs),
+    /// Keep a network's newest document on this machine, and announce this machine's relay
+    Mirror(node::MirrorArgs),
     /// Run several roles as one node, from one file
     Node(node::NodeRunArgs),
     /// Have a node of several roles read its file again, and say what that changes

@@ -10,6 +10,7 @@ pub(crate) mod hop;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod ledger;
+pub(crate) mod mirror;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod pki;

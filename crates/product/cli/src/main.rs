@@ -57,6 +57,7 @@ fn run(command: Command) -> Outcome {
         Command::Check(args) => commands::check::run(&args),
         Command::Entry(args) => commands::run::entry(&args),
         Command::Exit(args) => commands::run::exit(&args),
+        Command::Mirror(args) => commands::mirror::run(&args),
         Command::Node(args) => commands::node::run(&args),
         Command::Reload(args) => commands::node::reload(&args),
         Command::Drain(args) => commands::node::drain(&args),

@@ -39,6 +39,7 @@ const COMMANDS: &[&[&str]] = &[
     &["entry"],
     &["exit"],
     &["relay"],
+    &["mirror"],
     &["node"],
     &["reload"],
     &["drain"],

@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 
 /// Orders for one part that may wait.
 const ORDERS_MAX: usize = 4;
+/// How often files are looked for that a part needs.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long a part has beyond its own time to end, and again after it was told not to wait.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -30,6 +32,8 @@ pub struct PartPlan {
     pub executable: PathBuf,
     /// Its arguments; the program must end when its standard input does.
     pub arguments: Vec<OsString>,
+    /// Files that somebody else makes, without which there is no use in starting it.
+    pub needs: Vec<PathBuf>,
     /// How long it takes to end gently at most, by what it was told itself.
     pub drain: Duration,
     /// How it is started again when it ended by itself.
@@ -138,9 +142,12 @@ async fn keep_running(mut plan: PartPlan, mut orders: mpsc::Receiver<Order>, sta
     let mut backoff = Backoff::new(plan.restart);
     loop {
         let started = Instant::now();
-        let ended = match start(&plan) {
-            Ok(running) => attend(&plan, running, &mut orders, &status).await,
-            Err(error) => Ended::Alone(Err(error)),
+        let ended = match wait_for_files(&plan, &mut orders, &status).await {
+            Some(ended) => ended,
+            None => match start(&plan) {
+                Ok(running) => attend(&plan, running, &mut orders, &status).await,
+                Err(error) => Ended::Alone(Err(error)),
+            },
         };
         let how = match ended {
             Ended::Asked(None) => return,
@@ -169,6 +176,26 @@ async fn keep_running(mut plan: PartPlan, mut orders: mpsc::Receiver<Order>, sta
             },
         }
     }
+}
+
+/// Waits until all files are there that a part needs. Some: it was told otherwise meanwhile.
+async fn wait_for_files(plan: &PartPlan, orders: &mut mpsc::Receiver<Order>, status: &Shared) -> Option<Ended> {
+    while let Some(missing) = plan.needs.iter().find(|path| !path.exists()) {
+        let sentence = format!("it waits for {}", missing.display());
+        if status.lock().last_fault.as_ref() != Some(&sentence) {
+            tracing::info!(part = plan.name, "{sentence}");
+            status.lock().last_fault = Some(sentence);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            order = orders.recv() => match order {
+                Some(Order::Stop) | None => return Some(Ended::Asked(None)),
+                Some(Order::Restart(next)) => return Some(Ended::Asked(Some(next))),
+                Some(Order::Hurry) => {}
+            },
+        }
+    }
+    None
 }
 
 fn start(plan: &PartPlan) -> io::Result<(Child, Option<ChildStdin>)> {
@@ -264,6 +291,7 @@ mod tests {
             name: name.to_owned(),
             executable: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
+            needs: Vec::new(),
             drain: Duration::from_millis(100),
             restart: RestartPlan { first_wait_max: Duration::from_millis(5), ..RestartPlan::default() },
         }
@@ -303,6 +331,19 @@ mod tests {
         let is_other = |status: &[PartStatus]| status[0].pid != first && status[0].state == PartState::Running;
         assert_eq!(until(&parts, is_other).await[0].restarts, 0, "it did not end by itself");
         parts.stop_all(std::future::ready(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_waits_for_the_files_that_it_needs() {
+        let file = std::env::temp_dir().join(format!("hushwire-part-needs-{}", std::process::id()));
+        let mut parts = Parts::default();
+        parts.start(PartPlan { needs: vec![file.clone()], ..shell("part", "exec cat") }).await;
+        let waits = until(&parts, |status| status[0].last_fault.is_some()).await;
+        assert_eq!((waits[0].state, waits[0].pid, waits[0].restarts), (PartState::Waiting, None, 0));
+        std::fs::write(&file, "").expect("a file");
+        until(&parts, |status| status[0].state == PartState::Running).await;
+        std::fs::remove_file(&file).expect("it goes away");
+        parts.stop_all(std::future::pending()).await;
     }
 
     #[tokio::test]

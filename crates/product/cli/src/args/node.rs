@@ -1,11 +1,11 @@
-//! Options of `hushwire node`, `reload` and `drain`.
+//! Options of `hushwire mirror`, `node`, `reload` and `drain`.
 
 use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file has a table for each part: [cluster], [relay], [exit], [entry], with the keys of the role's own file. Each part
+The file has a table for each part: [cluster], [mirror], [relay], [exit], [entry], with the keys of the role's own file. Each part
 is a program of its own, and is started again if it ends. Other commands name a part as `node.toml#exit`.
 
 SIGHUP or `hushwire reload` reads the file again and prints what that means for each part. SIGTERM, Ctrl-C or `hushwire
@@ -25,6 +25,22 @@ pub(crate) struct NodeRunArgs {
     #[arg(long)]
     pub(crate) join: bool,
     /// End when standard input ends, for programs that start a node
+    #[arg(long, hide = true)]
+    pub(crate) leash: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It fetches each interval's edition at a random moment, believes what enough members signed, and writes it to network_file,
+from which relays, exits and entries take it while they run. docs/directory.md says how a network comes about.
+
+Example:
+  hushwire mirror mirror.toml")]
+pub(crate) struct MirrorArgs {
+    /// Configuration file
+    #[arg(value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// End when standard input ends, for programs that start a mirror
     #[arg(long, hide = true)]
     pub(crate) leash: bool,
 }

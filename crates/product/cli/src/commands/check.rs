@@ -1,7 +1,7 @@
 //! `hushwire check`: what is wrong with a file, or what it will do.
 
 use crate::args::CheckArgs;
-use crate::commands::{cluster, relay};
+use crate::commands::{cluster, mirror, relay};
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
 use crate::plan::{entry_network, exit_network};
@@ -17,6 +17,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
     match kind(&args.config) {
         Kind::Several => check_parts(&args.config),
         Kind::Cluster => cluster::check(&args.config),
+        Kind::Mirror => mirror::check(&args.config),
         Kind::Relay => relay::check(&args.config),
         Kind::OfPair => check_one(&args.config),
     }
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
 enum Kind {
     Several,
     Cluster,
+    Mirror,
     Relay,
     OfPair,
 }
@@ -33,11 +35,13 @@ enum Kind {
 fn kind(path: &Path) -> Kind {
     match PartPath::of(path).part {
         Some(NodePart::Cluster) => Kind::Cluster,
+        Some(NodePart::Mirror) => Kind::Mirror,
         Some(NodePart::Relay) => Kind::Relay,
         Some(NodePart::Exit | NodePart::Entry) => Kind::OfPair,
-        None if cluster::is_file_of_node(path) => Kind::Cluster,
-        None if relay::is_file_of_relay(path) => Kind::Relay,
         None if is_file_of_several(path) => Kind::Several,
+        None if cluster::is_file_of_node(path) => Kind::Cluster,
+        None if mirror::is_file_of_mirror(path) => Kind::Mirror,
+        None if relay::is_file_of_relay(path) => Kind::Relay,
         None => Kind::OfPair,
     }
 }
@@ -58,6 +62,7 @@ fn check_parts(path: &Path) -> Outcome {
         let path = PartPath { file: path.to_owned(), part: Some(part) }.to_path();
         match part {
             NodePart::Cluster => cluster::check(&path)?,
+            NodePart::Mirror => mirror::check(&path)?,
             NodePart::Relay => relay::check(&path)?,
             NodePart::Exit | NodePart::Entry => check_one(&path)?,
         }

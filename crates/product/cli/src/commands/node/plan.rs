@@ -4,7 +4,7 @@ use admin::parts::{Action, Step};
 use config::{NodeFile, NodePart, PartPath};
 use node::{PartPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Keys of `[cluster]` that a member looks at while it runs.
 const LIVE_OF_CLUSTER: [&str; 1] = ["members"];
@@ -24,6 +24,7 @@ pub(super) fn part_plan(path: &Path, file: &NodeFile, part: NodePart, beginning:
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     let mut arguments = match part {
         NodePart::Cluster => words(&["cluster", "run"]),
+        NodePart::Mirror => words(&["mirror"]),
         NodePart::Relay => words(&["relay"]),
         NodePart::Exit => words(&["exit", "-c"]),
         NodePart::Entry => words(&["entry", "-c"]),
@@ -39,14 +40,26 @@ pub(super) fn part_plan(path: &Path, file: &NodeFile, part: NodePart, beginning:
     arguments.extend(words(&["--leash"]));
     let drain = match part {
         NodePart::Relay => file.relay.as_ref().map(|relay| relay.drain),
-        NodePart::Cluster | NodePart::Exit | NodePart::Entry => None,
+        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry => None,
     };
     PartPlan {
         name: part.name().to_owned(),
         executable: "/proc/self/exe".into(),
         arguments,
+        needs: needs(file, part),
         drain: drain.unwrap_or(STOP_DEADLINE_DEFAULT),
         restart: RestartPlan::default(),
+    }
+}
+
+/// What the mirror of this node makes for its other parts.
+fn needs(file: &NodeFile, part: NodePart) -> Vec<PathBuf> {
+    let Some(mirror) = &file.mirror else { return Vec::new() };
+    let keys = mirror.announce.as_ref().map(|announce| announce.onion_key_file.clone());
+    match part {
+        NodePart::Cluster | NodePart::Mirror => Vec::new(),
+        NodePart::Entry => vec![mirror.network_file.clone()],
+        NodePart::Relay | NodePart::Exit => [Some(mirror.network_file.clone()), keys].into_iter().flatten().collect(),
     }
 }
 
@@ -77,7 +90,7 @@ fn change(part: NodePart, keys: &[String]) -> Action {
     match part {
         NodePart::Cluster if keys.iter().all(|key| LIVE_OF_CLUSTER.contains(&key.as_str())) => Action::Live,
         NodePart::Relay => Action::Drain,
-        NodePart::Cluster | NodePart::Exit | NodePart::Entry => Action::Restart,
+        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry => Action::Restart,
     }
 }
 
