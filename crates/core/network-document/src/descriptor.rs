@@ -72,6 +72,14 @@ impl Descriptor {
 
     /// What a text cannot hold, or may not.
     pub(crate) fn check(&self) -> Result<(), Problem> {
+        if self.onion_key(Interval::LASTING).is_some() {
+            return Err(Problem::Lasting);
+        }
+        self.check_values()
+    }
+
+    /// The same for a relay that no text will hold.
+    pub(crate) fn check_values(&self) -> Result<(), Problem> {
         let onion_keys = 1..=ONION_KEYS_MAX;
         if !onion_keys.contains(&self.onion_keys.len()) {
             return Err(Problem::TooMany { keyword: "onion-key", max: ONION_KEYS_MAX });
@@ -92,7 +100,7 @@ impl Descriptor {
             return Err(Problem::TooMany { keyword: "hop-ports", max: HOP_RANGES_MAX });
         }
         if self.roles.is_empty() {
-            return Err(Problem::Value { keyword: "roles", rule: "one or more of `guard`, `middle`, `exit`" });
+            return Err(Problem::Value { keyword: "roles", rule: Roles::RULE });
         }
         Ok(())
     }

@@ -35,6 +35,9 @@ impl Draft {
         if charter.founding().is_some() {
             return Err(Problem::OtherKind);
         }
+        if interval == Interval::LASTING {
+            return Err(Problem::Lasting);
+        }
         let network = charter.network_id();
         if !relays.iter().all(|relay| relay.is_for(network)) {
             return Err(Problem::NodeSignature);
@@ -71,6 +74,9 @@ impl Draft {
         let interval = lines.take("interval")?;
         let interval = Interval(number("interval", interval).map_err(|problem| lines.here(problem))?);
         lines.check_form(start, &format!("interval {}\n", interval.0))?;
+        if interval == Interval::LASTING {
+            return Err(lines.here(Problem::Lasting));
+        }
         let (mut relays, mut seen) = (Vec::new(), Seen::new(interval, RELAYS_MAX));
         while lines.next_is("relay") {
             let relay = SignedDescriptor::read(&mut lines, verify.then_some(network))?;

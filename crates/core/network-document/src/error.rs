@@ -100,6 +100,9 @@ pub enum Problem {
     /// A relay has no key for the time of the document.
     #[error("this relay has no onion key of the document's interval; get a descriptor for it from who runs the relay")]
     NoOnionKey,
+    /// The number that stands for no interval.
+    #[error("interval {} stands for the lasting keys of directory nodes: no document or descriptor names it", u64::MAX)]
+    Lasting,
     /// A secret does not belong to the node that a descriptor names.
     #[error("the descriptor names another node than the secret that signs it")]
     OtherNode,

@@ -2,6 +2,7 @@
 
 mod announcement;
 mod charter;
+mod contacts;
 mod descriptor;
 mod document;
 mod edition;
@@ -22,6 +23,7 @@ mod term_file;
 
 pub use announcement::{ANNOUNCEMENT_BYTES_MAX, Announcement, EXIT_RANGES_MAX, EncodingError, SignedAnnouncement};
 pub use charter::{Charter, NetworkId, OPERATORS_MAX};
+pub use contacts::{CONTACTS_MAX, Contact};
 pub use descriptor::{ADDRESSES_MAX, Descriptor, HOP_RANGES_MAX, ONION_KEYS_MAX, SignedDescriptor};
 pub use document::{Draft, RELAYS_MAX};
 pub use edition::{

@@ -2,17 +2,19 @@
 
 use crate::announcement::SignedAnnouncement;
 use crate::charter::{Charter, NetworkId};
+use crate::contacts::{Contact, Contacts};
 use crate::descriptor::{Descriptor, SignedDescriptor};
 use crate::document::Draft;
 use crate::edition::SignedEdition;
-use crate::error::DocumentError;
+use crate::error::{DocumentError, Problem};
 use identity::{LinkKey, NodeId};
 use onion::{Interval, RelaySpec};
 use packet_crypto::keys::sha256;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A document that enough operators signed, or an edition that enough members of its directory signed.
+/// A document that enough operators signed, an edition that enough members of its directory signed, or what an invitation says
+/// ([`NetworkDocument::of_contacts`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkDocument {
     source: Source,
@@ -23,6 +25,7 @@ pub struct NetworkDocument {
 enum Source {
     Operators(Draft),
     Members(SignedEdition),
+    Contacts(Contacts),
 }
 
 impl NetworkDocument {
@@ -34,6 +37,19 @@ impl NetworkDocument {
         let draft = Draft::parse(bytes)?;
         let line = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
         draft.finish().map_err(|problem| DocumentError { line, problem })
+    }
+
+    /// What somebody goes by who has an invitation and no document yet: relays with the roles `guard` and `directory` alone, and
+    /// their lasting onion keys, so that tunnels of one hop lead to the directory and nowhere else. Nobody signed it: it is
+    /// as good as the way on which the contacts came. The order of contacts has no meaning.
+    ///
+    /// # Errors
+    /// When there is none or more than [`crate::CONTACTS_MAX`], when two share a name, a key or an address, or when an address
+    /// is none of a machine.
+    pub fn of_contacts(charter: Charter, contacts: Vec<Contact>) -> Result<Self, Problem> {
+        let contacts = Contacts::new(charter, contacts)?;
+        let keys = contacts.relays().iter().enumerate().map(|(place, relay)| (relay.link_key, place));
+        Ok(Self { by_link_key: keys.collect(), source: Source::Contacts(contacts) })
     }
 
     pub(crate) fn of_operators(draft: Draft) -> Self {
@@ -48,28 +64,34 @@ impl NetworkDocument {
         Self { by_link_key: keys.collect(), source: Source::Members(edition) }
     }
 
-    /// What operators signed, with their signatures; `None` for an edition.
+    /// True for what an invitation says: [`NetworkDocument::of_contacts`].
+    pub fn is_of_contacts(&self) -> bool {
+        matches!(self.source, Source::Contacts(_))
+    }
+
+    /// What operators signed, with their signatures; `None` for anything else.
     pub fn as_draft(&self) -> Option<&Draft> {
         match &self.source {
             Source::Operators(draft) => Some(draft),
-            Source::Members(_) => None,
+            Source::Members(_) | Source::Contacts(_) => None,
         }
     }
 
-    /// What members signed, with their signatures; `None` for a document of operators.
+    /// What members signed, with their signatures; `None` for anything else.
     pub fn as_edition(&self) -> Option<&SignedEdition> {
         match &self.source {
-            Source::Operators(_) => None,
+            Source::Operators(_) | Source::Contacts(_) => None,
             Source::Members(edition) => Some(edition),
         }
     }
 
-    /// The document as text. Of a document of operators it is what [`NetworkDocument::parse`] reads; of an edition the same
-    /// lines for people, which is not what its members signed and what no reader takes for a document.
+    /// The document as text. Of a document of operators it is what [`NetworkDocument::parse`] reads; of an edition and of contacts
+    /// the same lines for people, which nobody signed so and which no reader takes for a document.
     pub fn text(&self) -> String {
         match &self.source {
             Source::Operators(draft) => draft.text(),
             Source::Members(edition) => edition.text(),
+            Source::Contacts(contacts) => contacts.text(),
         }
     }
 
@@ -78,6 +100,7 @@ impl NetworkDocument {
         match &self.source {
             Source::Operators(draft) => draft.charter(),
             Source::Members(edition) => edition.edition().charter(),
+            Source::Contacts(contacts) => contacts.charter(),
         }
     }
 
@@ -86,6 +109,7 @@ impl NetworkDocument {
         match &self.source {
             Source::Operators(draft) => draft.charter().network_id(),
             Source::Members(edition) => edition.edition().network_id(),
+            Source::Contacts(contacts) => contacts.charter().network_id(),
         }
     }
 
@@ -94,14 +118,16 @@ impl NetworkDocument {
         match &self.source {
             Source::Operators(draft) => draft.interval(),
             Source::Members(edition) => edition.edition().key_interval(),
+            Source::Contacts(_) => Interval::LASTING,
         }
     }
 
-    /// SHA-256 over what is signed: two documents with one hash say the same.
+    /// SHA-256 over what is signed, or of contacts over their text: two documents with one hash say the same.
     pub fn hash(&self) -> [u8; 32] {
         match &self.source {
             Source::Operators(draft) => sha256(&draft.message()),
             Source::Members(edition) => edition.edition().hash(),
+            Source::Contacts(contacts) => sha256(contacts.text().as_bytes()),
         }
     }
 
@@ -132,10 +158,12 @@ impl NetworkDocument {
     }
 
     /// True when this document may take the place of `old`: the same network, a later interval, or a later index of a
-    /// directory.
+    /// directory. Any document takes the place of contacts, and contacts that of none.
     pub fn supersedes(&self, old: &Self) -> bool {
-        let later = match (self.as_edition(), old.as_edition()) {
-            (Some(this), Some(old)) => this.edition().index() > old.edition().index(),
+        let later = match (&self.source, &old.source) {
+            (Source::Contacts(_), _) => false,
+            (_, Source::Contacts(_)) => true,
+            (Source::Members(this), Source::Members(old)) => this.edition().index() > old.edition().index(),
             _ => self.interval() > old.interval(),
         };
         later && self.network_id() == old.network_id()
@@ -145,6 +173,7 @@ impl NetworkDocument {
         match &self.source {
             Source::Operators(draft) => draft.signed_relays().len(),
             Source::Members(edition) => edition.edition().relays().len(),
+            Source::Contacts(contacts) => contacts.relays().len(),
         }
     }
 
@@ -152,6 +181,7 @@ impl NetworkDocument {
         match &self.source {
             Source::Operators(draft) => draft.signed_relays()[place].descriptor(),
             Source::Members(edition) => edition.edition().relays()[place].descriptor(),
+            Source::Contacts(contacts) => &contacts.relays()[place],
         }
     }
 
@@ -161,6 +191,7 @@ impl NetworkDocument {
                 draft.signed_relays().binary_search_by_key(node, |relay| relay.descriptor().node_id).ok()
             }
             Source::Members(edition) => edition.edition().place(node),
+            Source::Contacts(contacts) => contacts.relays().binary_search_by_key(node, |relay| relay.node_id).ok(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! hushwire-onion-keys 1
 //! onion-secret 7 hwso1...
+//! lasting-secret hwso1...
 //! ```
 
 use identity::{KeyTextError, OnionSecret};
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 /// Secrets of a file at most: of the previous, the present and the next interval.
 pub const SECRETS_MAX: usize = 3;
 const HEADER: &str = "hushwire-onion-keys 1";
+/// Before the secret that no interval ends.
+const LASTING: &str = "lasting-secret ";
 
 /// Why a text is not an onion key file. Line numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -48,6 +51,7 @@ pub enum OnionKeyFileError {
 #[derive(Clone, Default)]
 pub struct OnionKeyFile {
     secrets: BTreeMap<Interval, OnionSecret>,
+    lasting: Option<OnionSecret>,
 }
 
 impl OnionKeyFile {
@@ -61,22 +65,30 @@ impl OnionKeyFile {
         if lines.next().map(|(_, line)| line) != Some(HEADER) {
             return Err(OnionKeyFileError::Header);
         }
-        let mut secrets = BTreeMap::new();
+        let (mut secrets, mut lasting) = (BTreeMap::new(), None);
         for (index, text) in lines {
             let line = index + 1;
+            if let Some(secret) = text.strip_prefix(LASTING) {
+                let secret = secret.trim().parse().map_err(|error| OnionKeyFileError::Key { line, error })?;
+                if lasting.replace(secret).is_some() {
+                    return Err(OnionKeyFileError::TooMany { line });
+                }
+                continue;
+            }
             let mut words = text.split_whitespace();
             let (Some("onion-secret"), Some(interval), Some(secret), None) =
                 (words.next(), words.next(), words.next(), words.next())
             else {
                 return Err(OnionKeyFileError::Line { line });
             };
-            let interval = interval.parse().map_err(|_| OnionKeyFileError::Line { line })?;
+            let interval = interval.parse().ok().filter(|interval| *interval != Interval::LASTING.0);
+            let interval = interval.ok_or(OnionKeyFileError::Line { line })?;
             let secret = secret.parse().map_err(|error| OnionKeyFileError::Key { line, error })?;
             if secrets.len() >= SECRETS_MAX || secrets.insert(Interval(interval), secret).is_some() {
                 return Err(OnionKeyFileError::TooMany { line });
             }
         }
-        Ok(Self { secrets })
+        Ok(Self { secrets, lasting })
     }
 
     /// The whole file. It is the secrets.
@@ -86,6 +98,11 @@ impl OnionKeyFile {
         text.push_str("\n# The onion secrets of one relay. Keep this file to yourself (mode 0600).\n");
         for (interval, secret) in &self.secrets {
             text.push_str(&format!("onion-secret {} ", interval.0));
+            text.push_str(&secret.reveal());
+            text.push('\n');
+        }
+        if let Some(secret) = &self.lasting {
+            text.push_str(LASTING);
             text.push_str(&secret.reveal());
             text.push('\n');
         }
@@ -100,6 +117,16 @@ impl OnionKeyFile {
         self.secrets.entry(interval).or_insert_with(|| OnionSecret::from_bytes(random))
     }
 
+    /// The secret of a directory node that no interval ends, made of `random` if there is none yet.
+    pub fn prepare_lasting(&mut self, random: [u8; 32]) -> &OnionSecret {
+        self.lasting.get_or_insert_with(|| OnionSecret::from_bytes(random))
+    }
+
+    /// The secret that no interval ends; only directory nodes have one.
+    pub fn lasting(&self) -> Option<&OnionSecret> {
+        self.lasting.as_ref()
+    }
+
     /// The secret of an interval.
     pub fn of(&self, interval: Interval) -> Option<&OnionSecret> {
         self.secrets.get(&interval)
@@ -109,12 +136,16 @@ impl OnionKeyFile {
     pub fn keys(&self, interval: Interval) -> Option<OnionKeys> {
         let present = self.of(interval)?.clone();
         let before = interval.0.checked_sub(1).map(Interval);
-        let Some((before, previous)) = before.and_then(|before| Some((before, self.of(before)?.clone()))) else {
-            return Some(OnionKeys::new(interval, present));
+        let before = before.and_then(|before| Some((before, self.of(before)?.clone())));
+        let keys = match before {
+            None => OnionKeys::new(interval, present),
+            Some((before, previous)) => {
+                let mut keys = OnionKeys::new(before, previous);
+                keys.rotate(interval, present);
+                keys
+            }
         };
-        let mut keys = OnionKeys::new(before, previous);
-        keys.rotate(interval, present);
-        Some(keys)
+        Some(keys.with_lasting(self.lasting.clone()))
     }
 }
 
@@ -161,5 +192,29 @@ mod tests {
             OnionKeyFileError::Key { line: 4, .. } | OnionKeyFileError::Key { line: 3, .. }
         ));
         assert_eq!(format!("{file:?}"), "OnionKeyFile(..)");
+        assert_eq!(
+            refused(&text.replace("onion-secret 8 ", &format!("onion-secret {} ", u64::MAX))),
+            OnionKeyFileError::Line { line: 4 }
+        );
+    }
+
+    #[test]
+    fn a_lasting_secret_outlives_all_intervals() {
+        let mut file = OnionKeyFile::default();
+        file.prepare(Interval(7), [1; 32]);
+        assert!(file.lasting().is_none());
+        let lasting = *file.prepare_lasting([9; 32]).expose();
+        assert_eq!(file.prepare_lasting([8; 32]).expose(), &lasting, "it was there");
+        file.prepare(Interval(70), [2; 32]);
+        let text = file.reveal().to_string();
+        let again = OnionKeyFile::parse(&text).expect("a printed file");
+        assert_eq!(
+            (again.reveal().as_str(), again.lasting().map(|secret| *secret.expose())),
+            (text.as_str(), Some(lasting))
+        );
+        let line = text.lines().last().expect("the lasting one");
+        assert!(line.starts_with("lasting-secret hwso1"), "{}", line.len());
+        let twice = OnionKeyFile::parse(&format!("{text}{line}\n")).expect_err("twice");
+        assert_eq!(twice, OnionKeyFileError::TooMany { line: 5 });
     }
 }

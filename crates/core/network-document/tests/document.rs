@@ -2,8 +2,8 @@
 
 use identity::{DoorKey, LinkSecret, NodeSecret, OnionSecret, OperatorSecret};
 use network_document::{
-    ADDRESSES_MAX, Charter, Descriptor, DocumentError, Draft, HOP_RANGES_MAX, Label, NetworkDocument, Problem, Roles,
-    SignedDescriptor,
+    ADDRESSES_MAX, CONTACTS_MAX, Charter, Contact, Descriptor, DocumentError, Draft, HOP_RANGES_MAX, Label,
+    NetworkDocument, Problem, Roles, SignedDescriptor,
 };
 use onion::Interval;
 use port_hopping::ports::{PortRange, PortSet};
@@ -39,7 +39,7 @@ fn descriptor(seed: u8) -> Descriptor {
         onion_keys: vec![(INTERVAL, OnionSecret::from_bytes([seed; 32]).onion_key())],
         addresses: vec![SocketAddr::from(([192, 0, 2, seed], 4433))],
         hop_ports: PortSet::from_ranges([PortRange::new(40_000, 49_999).expect("a range")]),
-        roles: Roles { guard: true, middle: seed.is_multiple_of(2), exit: false },
+        roles: Roles { guard: true, middle: seed.is_multiple_of(2), exit: false, directory: false },
         operator: label("alice"),
         bandwidth: RateClass::new(seed % 53).expect("a class"),
     }
@@ -221,12 +221,13 @@ fn descriptors_are_bounded_and_sensible() {
     let keys = |bad: &mut Descriptor| bad.onion_keys.push(bad.onion_keys[0]);
     assert_eq!(refused(&keys), Problem::Order { keyword: "onion-key" });
     assert!(matches!(refused(&|bad| bad.onion_keys.clear()), Problem::TooMany { keyword: "onion-key", .. }));
+    assert_eq!(refused(&|bad| bad.onion_keys[0].0 = Interval::LASTING), Problem::Lasting);
     let ports = |bad: &mut Descriptor| {
         bad.hop_ports =
             PortSet::from_ranges((0..40).filter_map(|place| PortRange::new(100 + 2 * place, 100 + 2 * place)));
     };
     assert_eq!(refused(&ports), Problem::TooMany { keyword: "hop-ports", max: HOP_RANGES_MAX });
-    let none = Roles { guard: false, middle: false, exit: false };
+    let none = Roles::default();
     assert!(matches!(refused(&|bad| bad.roles = none), Problem::Value { keyword: "roles", .. }));
     assert!(Label::new("", "name").is_err() && Label::new(&"a".repeat(64), "name").is_err());
     assert!(Label::new("A b", "name").is_err() && Label::new("a-b.9", "name").is_ok());
@@ -262,6 +263,8 @@ fn mistakes_are_named_with_their_line() {
         ("hop-ports", "hop-ports 40000-45000,45001-49999", Problem::Form),
         ("roles", "roles guard guard", Problem::Value { keyword: "roles", rule: "" }),
         ("roles", "roles exit guard", Problem::Form),
+        ("roles", "roles directory guard", Problem::Form),
+        ("interval", "interval 18446744073709551615", Problem::Lasting),
         ("bandwidth-class", "bandwidth-class 53", Problem::Value { keyword: "bandwidth-class", rule: "" }),
         ("node-signature", "node-signature 00", Problem::Value { keyword: "node-signature", rule: "" }),
         ("operator-signature", "operator-signature 00", Problem::Value { keyword: "operator-signature", rule: "" }),
@@ -293,6 +296,51 @@ fn mistakes_are_named_with_their_line() {
 #[test]
 fn debug_shows_no_relay() {
     assert_eq!(format!("{:?}", descriptor(1)), "Descriptor(..)");
+    assert_eq!(format!("{:?}", contact(1)), "Contact(..)");
+}
+
+fn contact(seed: u8) -> Contact {
+    let Descriptor { node_id, link_key, door_key, onion_keys, addresses, .. } = descriptor(seed);
+    Contact { node_id, link_key, door_key, onion_key: onion_keys[0].1, addresses }
+}
+
+/// What an invitation says can be used like a document, leads to the directory alone, and gives way to any document.
+#[test]
+fn contacts_are_a_document_of_directory_nodes_with_lasting_keys() {
+    let charter = charter(1, 1);
+    let made = |contacts| NetworkDocument::of_contacts(charter.clone(), contacts);
+    let document = made(vec![contact(2), contact(1), contact(3)]).expect("good contacts");
+    assert!(document.is_of_contacts() && document.as_draft().is_none() && document.as_edition().is_none());
+    assert_eq!((document.interval(), document.network_id()), (Interval::LASTING, charter.network_id()));
+    assert!(document.relays().is_sorted_by_key(|relay| relay.node_id));
+    for seed in 1..4 {
+        let known = descriptor(seed);
+        let spec = document.spec(&known.node_id).expect("a key to extend with");
+        assert_eq!((spec.onion_key, spec.interval), (known.onion_keys[0].1, Interval::LASTING));
+        let relay = document.relay_of_link(&known.link_key).expect("it is there");
+        assert_eq!((relay.node_id, &relay.addresses), (known.node_id, &known.addresses));
+        assert_eq!(relay.roles, Roles { guard: true, directory: true, ..Roles::default() });
+    }
+    let later = self::document();
+    let later = NetworkDocument::parse(later.as_bytes()).expect("a document");
+    let own = NetworkDocument::of_contacts(later.charter().clone(), vec![contact(1)]).expect("good contacts");
+    assert!(later.supersedes(&own) && !own.supersedes(&later) && !own.supersedes(&own));
+    assert!(!later.supersedes(&document), "another network");
+    assert!(NetworkDocument::parse(own.text().as_bytes()).is_err() && own.hash() != document.hash());
+
+    assert_eq!(made(vec![]).err(), Some(Problem::Expected { keyword: "relay" }));
+    let many = (1..=CONTACTS_MAX as u8 + 1).map(contact).collect();
+    assert_eq!(made(many).err(), Some(Problem::TooMany { keyword: "relay", max: CONTACTS_MAX }));
+    assert_eq!(made(vec![contact(1), contact(1)]).err(), Some(Problem::Order { keyword: "relay" }));
+    let with = |change: fn(&mut Contact)| {
+        let mut second = contact(2);
+        change(&mut second);
+        made(vec![contact(1), second]).err()
+    };
+    assert_eq!(with(|second| second.link_key = contact(1).link_key), Some(Problem::Shared { keyword: "link-key" }));
+    assert_eq!(with(|second| second.onion_key = contact(1).onion_key), Some(Problem::Shared { keyword: "onion-key" }));
+    assert!(matches!(with(|second| second.addresses.clear()), Some(Problem::TooMany { keyword: "address", .. })));
+    assert!(matches!(with(|second| second.addresses[0].set_port(0)), Some(Problem::Value { keyword: "address", .. })));
 }
 
 proptest! {
@@ -303,8 +351,8 @@ proptest! {
     fn documents_survive_a_round_trip(
         seeds in proptest::collection::btree_set(1u8..200, 0..8),
         addresses in proptest::collection::btree_set((any::<u128>(), 1u16..), 1..5),
-        (interval, class) in (any::<u64>(), 0u8..53),
-        (guard, middle, name) in (any::<bool>(), any::<bool>(), "[a-z0-9.-]{1,63}"),
+        (interval, class) in (0..u64::MAX, 0u8..53),
+        (guard, middle, directory, name) in (any::<bool>(), any::<bool>(), any::<bool>(), "[a-z0-9.-]{1,63}"),
         ports in proptest::collection::vec((1u16..60_000, 0u16..5_000), 0..6),
     ) {
         let charter = charter(3, 1);
@@ -312,7 +360,7 @@ proptest! {
         for seed in seeds {
             let mut relay = descriptor(seed);
             relay.onion_keys = vec![(Interval(interval), relay.onion_keys[0].1)];
-            relay.roles = Roles { guard, middle, exit: true };
+            relay.roles = Roles { guard, middle, exit: true, directory };
             relay.operator = label(&name);
             relay.bandwidth = RateClass::new(class).expect("a class");
             let ranges = ports.iter().filter_map(|(first, more)| PortRange::new(*first, first + more));

@@ -50,7 +50,7 @@ fn announcement(seed: u8) -> Announcement {
             onion_keys: vec![onion(5), (Interval(6), OnionSecret::from_bytes([seed + 100; 32]).onion_key())],
             addresses: vec![SocketAddr::from(([192, 0, 2, seed], 4433))],
             hop_ports: "40000-49999".parse().ok(),
-            roles: Roles { guard: true, middle: false, exit: false },
+            roles: Roles { guard: true, middle: false, exit: false, directory: false },
             operator: Label::new("alice", "operator").expect("a label"),
             bandwidth: RateClass::new(seed % 53).expect("a class"),
         },
@@ -297,13 +297,13 @@ proptest! {
     /// Any announcement is read as it was written, in both forms.
     #[test]
     fn announcements_survive_both_forms(
-        (seed, flags) in (1_u8..100, any::<[bool; 7]>()),
+        (seed, flags) in (1_u8..100, any::<[bool; 8]>()),
         addresses in prop::collection::vec((any::<[u8; 4]>(), 1_u16..), 1..4),
         ports in prop::collection::vec((1_u16..60_000, 0_u16..5_000), 1..6),
         (published_ms, lasts_ms) in (any::<u32>(), 1_u64..1_000),
     ) {
         let mut said = announcement(seed);
-        said.descriptor.roles = Roles { guard: flags[0], middle: !flags[0] || flags[1], exit: flags[2] };
+        said.descriptor.roles = Roles { guard: flags[0], middle: !flags[0] || flags[1], exit: flags[2], directory: flags[7] };
         if flags[3] {
             said.descriptor.onion_keys.pop();
         }

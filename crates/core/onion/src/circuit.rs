@@ -7,7 +7,7 @@ mod receive;
 pub use event::{Cause, CircuitEvent, CommandError, Dropped, HopFigures, Received, SealError};
 
 use crate::handshake::Features;
-use crate::keys::{BindingKey, Network, RelaySpec};
+use crate::keys::{BindingKey, Interval, Network, RelaySpec};
 use crate::layer::{ClientLayers, Position};
 use crate::message::{Request, RequestNumber};
 use crate::reason::Reason;
@@ -49,6 +49,8 @@ pub struct CircuitConfig {
 pub struct Circuit {
     config: CircuitConfig,
     id: CircuitId,
+    /// Its hop answered under its lasting key: there is no other one.
+    is_single: bool,
     rng: ChaCha20Rng,
     layers: ClientLayers,
     hops: Vec<Hop>,
@@ -98,6 +100,7 @@ impl Circuit {
         Ok(Self {
             config,
             id,
+            is_single: relay.interval == Interval::LASTING,
             rng,
             layers: ClientLayers::default(),
             hops: Vec::new(),
@@ -150,11 +153,15 @@ impl Circuit {
     /// Begins to add a hop behind the last one.
     ///
     /// # Errors
-    /// When the circuit is doing something else, has as many hops as it can, has this relay already, or the library fails.
+    /// When the circuit is doing something else, has as many hops as it can, has this relay already, or the library fails; when
+    /// either hop is one under a lasting key.
     pub fn extend(&mut self, now: Instant, relay: RelaySpec) -> Result<(), CommandError> {
         let position = self.changeable()?.next().ok_or(CommandError::TooLong)?;
         if self.path().any(|known| known == relay.node_id) {
             return Err(CommandError::Twice);
+        }
+        if self.is_single || relay.interval == Interval::LASTING {
+            return Err(CommandError::Single);
         }
         let request = self.next_request();
         let build = Build::begin(now, &self.config, position, relay, request, &mut self.rng)?;

@@ -122,6 +122,8 @@ pub(crate) struct Answer {
     pub(crate) second: [u8; SECOND_LEN],
     /// The keys and terms of the hop; `None` when no version suits both, which the second message says.
     pub(crate) agreed: Option<(HopKeys, Answered)>,
+    /// It was the lasting key that answered: this is the only hop that the circuit may have.
+    pub(crate) is_lasting: bool,
 }
 
 /// A relay's half, from a first message to the second. The same first message answered again has other keys: whoever
@@ -140,6 +142,10 @@ pub(crate) fn answer(
     let secret = keys.of(interval).ok_or(HandshakeError::Interval)?;
     let mut noise = relay_noise(network, relay, interval, secret, ephemeral)?;
     let (kem_key, hello) = read_first(&mut noise, message)?;
+    let is_lasting = interval == Interval::LASTING;
+    if is_lasting && hello.as_ref().is_some_and(|hello| !hello.is_first()) {
+        return Err(HandshakeError::Interval);
+    }
     // A KEM key that is none was made by the client: its fault.
     let key = EncapsulationKey::new(&ML_KEM_768, &kem_key).map_err(|_| HandshakeError::Refused)?;
     let (ciphertext, kem_secret) = key.encapsulate().map_err(|_| HandshakeError::Refused)?;
@@ -149,7 +155,7 @@ pub(crate) fn answer(
     let mut second = [0; SECOND_LEN];
     second[..KEM_CIPHERTEXT_LEN].copy_from_slice(ciphertext.as_ref());
     let raw = write_second(&mut noise, &psk, &welcome, &mut second[KEM_CIPHERTEXT_LEN..])?;
-    Ok(Answer { second, agreed: answered.map(|answered| (HopKeys::derive(&raw), answered)) })
+    Ok(Answer { second, agreed: answered.map(|answered| (HopKeys::derive(&raw), answered)), is_lasting })
 }
 
 fn client_noise(network: &Network, relay: &RelaySpec, ephemeral: [u8; 32]) -> Result<HandshakeState, HandshakeError> {

@@ -10,6 +10,12 @@ use zeroize::Zeroizing;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Interval(pub u64);
 
+impl Interval {
+    /// No interval: under this number a directory node answers with its one lasting key, and only as the single hop of a circuit.
+    /// Whoever comes with an old invitation knows no other key of it.
+    pub const LASTING: Self = Self(u64::MAX);
+}
+
 /// What all nodes of one network have in common and every handshake binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -24,24 +30,35 @@ pub struct Network {
 pub struct OnionKeys {
     present: (Interval, OnionSecret),
     previous: Option<(Interval, OnionSecret)>,
+    /// Of [`Interval::LASTING`], at a directory node.
+    lasting: Option<OnionSecret>,
 }
 
 impl OnionKeys {
     /// A relay's first key.
     pub fn new(interval: Interval, secret: OnionSecret) -> Self {
-        Self { present: (interval, secret), previous: None }
+        Self { present: (interval, secret), previous: None, lasting: None }
+    }
+
+    /// The same with a key that no interval ends, or without one.
+    #[must_use]
+    pub fn with_lasting(self, lasting: Option<OnionSecret>) -> Self {
+        Self { lasting, ..self }
     }
 
     /// A new interval: its key is the present one, and the present one becomes the previous one, which goes.
-    /// An interval that is not above the present one changes nothing.
+    /// An interval that is not above the present one, or is none, changes nothing.
     pub fn rotate(&mut self, interval: Interval, secret: OnionSecret) {
-        if interval > self.present.0 {
+        if interval > self.present.0 && interval != Interval::LASTING {
             self.previous = Some(std::mem::replace(&mut self.present, (interval, secret)));
         }
     }
 
-    /// The key of an interval, if it is one of the two.
+    /// The key of an interval, if it is one of the two, or the lasting one.
     pub(crate) fn of(&self, interval: Interval) -> Option<&OnionSecret> {
+        if interval == Interval::LASTING {
+            return self.lasting.as_ref();
+        }
         let (present, previous) = (Some(&self.present), self.previous.as_ref());
         [present, previous].into_iter().flatten().find(|(of, _)| *of == interval).map(|(_, secret)| secret)
     }
@@ -102,6 +119,12 @@ mod tests {
         assert_eq!(keys.of(Interval(8)).map(OnionSecret::onion_key), Some(secret(8).onion_key()));
         keys.rotate(Interval(10), secret(10));
         assert_eq!(accepted(&keys), [8, 10]);
+        keys.rotate(Interval::LASTING, secret(11));
+        assert_eq!(accepted(&keys), [8, 10]);
+        assert!(keys.of(Interval::LASTING).is_none());
+        let keys = keys.with_lasting(Some(secret(12)));
+        assert_eq!(accepted(&keys), [8, 10]);
+        assert_eq!(keys.of(Interval::LASTING).map(OnionSecret::onion_key), Some(secret(12).onion_key()));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn reply_code(reason: ResetReason) -> ReplyCode {
         ResetReason::Denied => ReplyCode::NotAllowed,
         ResetReason::TimedOut => ReplyCode::TtlExpired,
         ResetReason::TunnelLost => ReplyCode::NetworkUnreachable,
-        ResetReason::TooManyFlows | ResetReason::Protocol => ReplyCode::GeneralFailure,
+        ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered => ReplyCode::GeneralFailure,
     }
 }
 
@@ -68,7 +68,7 @@ pub fn http_status(reason: ResetReason) -> HttpStatus {
         ResetReason::TimedOut => (504, "Gateway Timeout", "connection_timeout"),
         ResetReason::TunnelLost => (503, "Service Unavailable", "destination_unavailable"),
         ResetReason::TooManyFlows => (503, "Service Unavailable", "connection_limit_reached"),
-        ResetReason::Protocol => (502, "Bad Gateway", "proxy_internal_error"),
+        ResetReason::Protocol | ResetReason::NotOffered => (502, "Bad Gateway", "proxy_internal_error"),
     };
     HttpStatus { code, phrase, error }
 }
@@ -87,7 +87,7 @@ pub(crate) fn http_response(status: &str, fields: &str, line: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const REASONS: [(ResetReason, u8, u16); 9] = [
+    const REASONS: [(ResetReason, u8, u16); 10] = [
         (ResetReason::Refused, 5, 502),
         (ResetReason::Unreachable, 4, 502),
         (ResetReason::Denied, 2, 403),
@@ -97,6 +97,7 @@ mod tests {
         (ResetReason::TooManyFlows, 1, 503),
         (ResetReason::Protocol, 1, 502),
         (ResetReason::NameUnknown, 4, 502),
+        (ResetReason::NotOffered, 1, 502),
     ];
 
     #[test]

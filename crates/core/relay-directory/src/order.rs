@@ -92,8 +92,8 @@ impl Order {
 }
 
 pub(crate) fn write_admission(out: &mut Vec<u8>, admission: &Admission) {
-    let Roles { guard, middle, exit } = admission.roles;
-    out.u8(u8::from(guard) | u8::from(middle) << 1 | u8::from(exit) << 2);
+    let Roles { guard, middle, exit, directory } = admission.roles;
+    out.u8(u8::from(guard) | u8::from(middle) << 1 | u8::from(exit) << 2 | u8::from(directory) << 3);
     out.u8(admission.bandwidth.number());
     out.u8(admission.operator.as_str().len() as u8);
     out.raw(admission.operator.as_str().as_bytes());
@@ -101,10 +101,11 @@ pub(crate) fn write_admission(out: &mut Vec<u8>, admission: &Admission) {
 
 pub(crate) fn read_admission(input: &mut Reader<'_>) -> Result<Admission, EncodingError> {
     let roles = input.u8()?;
-    if !(1..8).contains(&roles) {
+    if !(1..16).contains(&roles) {
         return Err(ReadError::Range.into());
     }
-    let roles = Roles { guard: roles & 1 != 0, middle: roles & 2 != 0, exit: roles & 4 != 0 };
+    let has = |bit| roles & bit != 0;
+    let roles = Roles { guard: has(1), middle: has(2), exit: has(4), directory: has(8) };
     let bandwidth = RateClass::new(input.u8()?).map_err(|_| ReadError::Range)?;
     let length = usize::from(input.u8()?);
     let operator = Label::new(std::str::from_utf8(input.raw(length)?).unwrap_or_default(), "operator")?;

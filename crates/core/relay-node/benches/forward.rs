@@ -46,7 +46,7 @@ fn document() -> NetworkDocument {
             onion_keys: vec![(INTERVAL, onion_key)],
             addresses: vec![address(relay)],
             hop_ports: None,
-            roles: Roles { guard: true, middle: true, exit: relay == EXIT },
+            roles: Roles { guard: true, middle: true, exit: relay == EXIT, directory: false },
             operator: label(),
             bandwidth: RateClass::FASTEST,
         };

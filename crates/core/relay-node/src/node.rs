@@ -86,8 +86,8 @@ impl RelayNode {
         };
         let (network, limits) = (document.charter().network(), config.limits);
         let relay = RelayConfig {
-            // Only an exit joins anything to circuits.
-            features: if descriptor.roles.exit { Features::LINKING } else { Features::default() },
+            // Only where tunnels end is anything joined to circuits.
+            features: if descriptor.roles.ends_tunnels() { Features::LINKING } else { Features::default() },
             circuits_max: limits.circuits,
             circuits_per_neighbour: limits.circuits_per_relay,
             handshakes_per_second: limits.handshakes_per_second,
@@ -108,7 +108,7 @@ impl RelayNode {
         let session_packet = network.packet_size.session_packet() as u64;
         let rate = config.bandwidth.map(|class| (class.bits_per_second() / 8).div_ceil(session_packet));
         Ok(Self {
-            is_exit: descriptor.roles.exit,
+            is_exit: descriptor.roles.ends_tunnels(),
             endpoint: Endpoint::new(endpoint, seed()),
             relay: Relay::new(relay, keys, seed()),
             links: Links::default(),
@@ -134,7 +134,7 @@ impl RelayNode {
         &self.document
     }
 
-    /// True when the document has it as an exit.
+    /// True when the document has it as an exit or directory: where tunnels end.
     pub fn is_exit(&self) -> bool {
         self.is_exit
     }
@@ -248,7 +248,7 @@ impl RelayNode {
             return Err(ConfigError::NotLater);
         }
         let (descriptor, interval, secret) = own(&self.config, &document, onion_keys)?;
-        self.is_exit = descriptor.roles.exit;
+        self.is_exit = descriptor.roles.ends_tunnels();
         let accept = accept(&self.config, &document, descriptor);
         self.relay.onion_keys().rotate(interval, secret);
         self.endpoint.set_accept(accept);

@@ -79,7 +79,7 @@ impl ControlMessage {
         };
         reader.end()?;
         let is_of_kind = match &decoded {
-            Self::Syn(flow, syn) => flow.kind() == syn.kind,
+            Self::Syn(flow, syn) => flow.kind().is_stream() == syn.kind.is_stream(),
             Self::Connected(..) => true,
             Self::Finished(flow) | Self::Reset(flow, _) => flow.stream().is_none(),
             Self::Grant(_) => false,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn any_message() -> impl Strategy<Value = ControlMessage> {
-        let reason = (1u8..=9).prop_filter_map("a reason", |byte| ResetReason::try_from(byte).ok());
+        let reason = (1u8..=10).prop_filter_map("a reason", |byte| ResetReason::try_from(byte).ok());
         let datagrams = (0u64..1 << 60).prop_map(FlowId::datagrams);
         let syn = (any::<u64>(), any::<SocketAddr>(), 1u64..1 << 59, any::<bool>()).prop_map(
             |(client, address, index, is_stream)| {
@@ -181,6 +181,8 @@ mod tests {
         );
         prop_oneof![
             syn,
+            (any::<u64>(), 1u64..1 << 59)
+                .prop_map(|(client, index)| { ControlMessage::Syn(FlowId(index << 2), Syn::directory(client)) }),
             Just(longest_syn()),
             (1u64..1 << 59, any::<SocketAddr>()).prop_map(|(index, address)| {
                 ControlMessage::Connected(FlowId(index << 2), SocketAddr::new(address.ip(), address.port()))
@@ -199,6 +201,9 @@ mod tests {
         let destination = Destination::from(SocketAddr::from(([192, 0, 2, 7], 80)));
         ControlMessage::Syn(FlowId(4), Syn { kind: FlowKind::Stream, client: 5, destination }).encode(&mut bytes);
         assert_eq!(bytes, [0, 25, 1, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 5, 1, 192, 0, 2, 7, 0, 80]);
+        bytes.clear();
+        ControlMessage::Syn(FlowId(8), Syn::directory(5)).encode(&mut bytes);
+        assert_eq!(bytes, [0, 18, 1, 0, 0, 0, 0, 0, 0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 5]);
         bytes.clear();
         ControlMessage::Reset(FlowId(6), ResetReason::Denied).encode(&mut bytes);
         assert_eq!(bytes, [0, 10, 4, 0, 0, 0, 0, 0, 0, 0, 6, 3]);

@@ -43,7 +43,7 @@ impl FlowId {
         self.0 >> 2
     }
 
-    /// What kind of flow the number is for.
+    /// What kind of flow the number is for: streams, of whatever kind, or datagrams.
     pub fn kind(self) -> FlowKind {
         if self.0 & Self::KIND_MASK == Self::STREAM { FlowKind::Stream } else { FlowKind::Datagrams }
     }

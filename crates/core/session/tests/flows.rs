@@ -75,7 +75,7 @@ fn each_direction_is_finished_by_itself() {
     assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
 }
 
-const REASONS: [ResetReason; 9] = [
+const REASONS: [ResetReason; 10] = [
     ResetReason::Refused,
     ResetReason::Unreachable,
     ResetReason::Denied,
@@ -85,6 +85,7 @@ const REASONS: [ResetReason; 9] = [
     ResetReason::TooManyFlows,
     ResetReason::Protocol,
     ResetReason::NameUnknown,
+    ResetReason::NotOffered,
 ];
 
 #[test]

@@ -312,6 +312,10 @@ impl Circuits {
 impl Shared {
     fn look_through_guards(&mut self, now: Now) {
         self.look_at = now.instant + GUARDS_LOOK;
+        // Contacts are asked for a document; they are no network to draw guards from.
+        if self.document.is_of_contacts() {
+            return;
+        }
         if self.guards.handle_relays(now.unix_s, &self.relays, &mut self.rng) {
             self.store_guards();
         }

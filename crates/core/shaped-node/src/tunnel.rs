@@ -14,7 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{FlowId, PacketBatch, Session, SessionEvent};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use wire::flow::{FlowKind, ResetReason, Syn};
+use wire::flow::{ResetReason, Syn};
 use wire::grant::Grant;
 use wire::local::LocalMessage;
 
@@ -296,6 +296,6 @@ impl Tunnel {
     }
 
     fn is_stream(flow: &Flow) -> bool {
-        flow.kind == FlowKind::Stream
+        flow.kind.is_stream()
     }
 }

@@ -14,7 +14,7 @@ pub use guards::{
 pub use paths::{Choice, GUARDS_SPARE_MAX, Path};
 pub use refusal::{Cause, Refusal, Remedy};
 pub use relays::{Place, Relays};
-pub use rules::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation, RulesError};
+pub use rules::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation, RulesError, Target};
 
 #[doc(hidden)]
 pub mod fuzz;

@@ -4,7 +4,7 @@ mod middles;
 
 use crate::refusal::{Cause, Refusal, Remedy};
 use crate::relays::{Place, Relays};
-use crate::rules::{PathRules, Relaxation};
+use crate::rules::{PathRules, Relaxation, Target};
 use crate::weight::draw;
 use identity::NodeId;
 use rand_chacha::rand_core::Rng;
@@ -14,37 +14,40 @@ use std::collections::BTreeSet;
 /// are left alone: the tunnel is refused.
 pub const GUARDS_SPARE_MAX: usize = 2;
 
-/// Names of relays from the client to the exit: 1 to 3.
+/// Names of relays from the client to where the path ends: 1 to 3.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(Vec<NodeId>);
+pub struct Path {
+    hops: Vec<NodeId>,
+    target: Target,
+}
 
 impl Path {
     /// The hops, the first one first.
     pub fn hops(&self) -> &[NodeId] {
-        &self.0
+        &self.hops
     }
 
     /// Next to the client.
     pub fn first(&self) -> NodeId {
-        self.0[0]
+        self.hops[0]
     }
 
-    /// The last hop.
+    /// The last hop: an exit, unless the rules said another target.
     pub fn exit(&self) -> NodeId {
-        self.0[self.0.len() - 1]
+        self.hops[self.hops.len() - 1]
     }
 
     /// Between the two, if there is one.
     pub fn middle(&self) -> Option<NodeId> {
-        (self.0.len() > 2).then(|| self.0[1])
+        (self.hops.len() > 2).then(|| self.hops[1])
     }
 
-    /// The hops with their places. The only hop of a path is its exit.
+    /// The hops with their places. The only hop of a path is its last one.
     pub fn places(&self) -> impl Iterator<Item = (NodeId, Place)> + '_ {
-        let last = self.0.len() - 1;
-        self.0.iter().enumerate().map(move |(number, node)| {
+        let last = self.hops.len() - 1;
+        self.hops.iter().enumerate().map(move |(number, node)| {
             let place = if number == last {
-                Place::Exit
+                self.target.place()
             } else if number == 0 {
                 Place::Guard
             } else {
@@ -56,8 +59,9 @@ impl Path {
 
     /// True when every hop is in `relays` and may still be where it is.
     pub fn is_in(&self, relays: &Relays) -> bool {
-        let door = self.0.len() > 1 || relays.has(&self.0[0], Place::Guard);
-        door && self.places().all(|(node, place)| relays.has(&node, place))
+        let door = self.hops.len() > 1 || relays.has(&self.hops[0], Place::Guard);
+        let ends = relays.find(&self.exit()).is_some_and(|number| relays.at(number).suits(self.target));
+        door && ends && self.places().all(|(node, place)| relays.has(&node, place))
     }
 }
 
@@ -106,6 +110,7 @@ impl Choice<'_> {
         });
         let fewer_legs = self.missing() > 1;
         let remedy = match cause {
+            Cause::OnlyContacts => Remedy::Fetch,
             Cause::NoExit { .. } | Cause::NoDoor { .. } => Remedy::Grow { fewer_legs: false, relax: None },
             Cause::NoneAllowed { .. } => Remedy::AskOther,
             Cause::ExitLeft => Remedy::NewTunnel,
@@ -119,20 +124,22 @@ impl Choice<'_> {
 
     fn choose(&self, rng: &mut impl Rng) -> Result<Vec<Path>, Cause> {
         let candidates = self.candidates()?;
+        let target = self.rules.target();
         let best = candidates.iter().map(|each| &each.ranks).min().expect("there are candidates").clone();
         let weighted: Vec<(usize, u64)> = (0..candidates.len())
             .filter(|number| candidates[*number].ranks == best)
-            .map(|number| (number, self.relays.at(candidates[number].exit).weight(Place::Exit)))
+            .map(|number| (number, self.relays.at(candidates[number].exit).weight(target.place())))
             .collect();
         let chosen = draw(&weighted, rng).expect("exits have weight");
         let Candidate { guards, exit, .. } = &candidates[chosen];
         let name = |number: usize| self.relays.at(number).node_id;
+        let path = |hops: Vec<NodeId>| Path { hops, target };
         let paths = match self.rules.hops() {
-            1 => vec![Path(vec![name(*exit)])],
-            2 => guards.iter().map(|guard| Path(vec![name(*guard), name(*exit)])).collect(),
+            1 => vec![path(vec![name(*exit)])],
+            2 => guards.iter().map(|guard| path(vec![name(*guard), name(*exit)])).collect(),
             _ => {
                 let middles = self.draw_middles(guards, *exit, rng);
-                let three = |(guard, middle): (&usize, usize)| Path(vec![name(*guard), name(middle), name(*exit)]);
+                let three = |(guard, middle): (&usize, usize)| path(vec![name(*guard), name(middle), name(*exit)]);
                 guards.iter().zip(middles).map(three).collect()
             }
         };
@@ -143,7 +150,7 @@ impl Choice<'_> {
         usize::from(self.rules.legs()).saturating_sub(self.legs.len()).max(1)
     }
 
-    /// Every exit that has guards and middles, with the first guards in their order that suit it; not empty.
+    /// Every relay to end at that has guards and middles, with the first guards in their order that suit it; not empty.
     fn candidates(&self) -> Result<Vec<Candidate>, Cause> {
         let exits = self.exits()?;
         if self.rules.hops() == 1 {
@@ -180,20 +187,25 @@ impl Choice<'_> {
 
     /// Exits that may be used; not empty.
     fn exits(&self) -> Result<Vec<usize>, Cause> {
-        let all: Vec<usize> = self.relays.serving(Place::Exit).collect();
+        let (target, one_hop) = (self.rules.target(), self.rules.hops() == 1);
+        if self.relays.are_contacts && !(one_hop && target == Target::Directory) {
+            return Err(Cause::OnlyContacts);
+        }
+        let ending = self.relays.serving(target.place());
+        let all: Vec<usize> = ending.filter(|number| self.relays.at(*number).suits(target)).collect();
         let allowed = |exit: &usize| (self.allows)(&self.relays.at(*exit).node_id);
         if let Some(leg) = self.legs.first() {
             let same = self.relays.find(&leg.exit()).filter(|exit| all.contains(exit) && allowed(exit));
             return same.map(|exit| vec![exit]).ok_or(Cause::ExitLeft);
         }
-        let (count, one_hop) = (all.len(), self.rules.hops() == 1);
+        let count = all.len();
         if all.is_empty() {
-            return Err(Cause::NoExit { relays: self.relays.len() });
+            return Err(Cause::NoExit { target, relays: self.relays.len() });
         }
         let doors: Vec<usize> =
             all.into_iter().filter(|exit| !one_hop || self.relays.at(*exit).serves(Place::Guard)).collect();
         if doors.is_empty() {
-            return Err(Cause::NoDoor { exits: count });
+            return Err(Cause::NoDoor { target, exits: count });
         }
         let exits: Vec<usize> = doors.into_iter().filter(allowed).collect();
         if exits.is_empty() { Err(Cause::NoneAllowed { exits: count }) } else { Ok(exits) }

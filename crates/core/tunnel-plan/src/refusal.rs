@@ -1,6 +1,6 @@
 //! Why there are no paths, in words for whoever has to put it right.
 
-use crate::rules::Relaxation;
+use crate::rules::{Relaxation, Target};
 use std::fmt;
 use thiserror::Error;
 
@@ -17,21 +17,29 @@ pub struct Refusal {
 /// What is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Cause {
-    /// No relay of the network is an exit.
-    #[error("a path needs a relay with the role `exit`, and of the network's {relays} relays none has it")]
+    /// An invitation is all that is known of the network.
+    #[error("an invitation leads over one hop to its directory nodes and nowhere else, and there is no document yet")]
+    OnlyContacts,
+    /// No relay of the network is one to end at.
+    #[error("a path needs a relay with the role {target}, and of the network's {relays} relays none has it")]
     NoExit {
+        /// Where the path is to lead.
+        target: Target,
         /// Relays of any role.
         relays: usize,
     },
-    /// A path of one hop begins at its exit, so that has to answer clients.
+    /// A path of one hop begins where it ends, so that has to answer clients.
     #[error(
-        "a path of one hop needs a relay with the roles `guard` and `exit`, and none of the network's {exits} exits has both"
+        "a path of one hop needs a relay with the roles `guard` and {target}, and of the network's {exits} with the role \
+         {target} none has both"
     )]
     NoDoor {
-        /// Relays with the role `exit`.
+        /// Where the path is to lead.
+        target: Target,
+        /// Relays that it could end at.
         exits: usize,
     },
-    /// The caller allows none of the exits.
+    /// The caller allows none of the relays to end at.
     #[error("1 exit that may be used is needed, and what was asked for allows 0 of the network's {exits}")]
     NoneAllowed {
         /// Exits that were asked about.
@@ -99,6 +107,8 @@ pub enum Remedy {
         /// Fewer legs need less.
         fewer_legs: bool,
     },
+    /// A document has to be there first.
+    Fetch,
     /// Something else has to be asked for.
     AskOther,
     /// A new tunnel.
@@ -131,6 +141,7 @@ impl fmt::Display for Remedy {
             Self::AskOther => {
                 f.write_str("ask for another destination, or the operators for an exit that allows this one")
             }
+            Self::Fetch => f.write_str("fetch one through a directory tunnel of one hop first"),
             Self::NewTunnel => f.write_str("build a new tunnel"),
         }
     }

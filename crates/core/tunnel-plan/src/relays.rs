@@ -1,5 +1,6 @@
 //! The relays of a document as choosing needs them: by number, with weights, and with who is near to whom.
 
+use crate::rules::Target;
 use crate::weight;
 use identity::NodeId;
 use network_document::{Descriptor, Label, NetworkDocument, Roles, Subnet};
@@ -14,12 +15,16 @@ pub enum Place {
     Middle,
     /// The last one, which reaches what is outside of the network.
     Exit,
+    /// The last one, which answers directory streams.
+    Directory,
 }
 
 /// Relays to choose from, ascending by name.
 #[derive(Debug, Clone)]
 pub struct Relays {
     relays: Vec<Relay>,
+    /// An invitation's: good for one hop to the directory.
+    pub(crate) are_contacts: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -29,14 +34,14 @@ pub(crate) struct Relay {
     /// Relays with the same number are one operator's.
     pub(crate) operator: usize,
     pub(crate) subnets: BTreeSet<Subnet>,
-    /// Its share of draws for a guard, a middle, an exit; 0 without the role.
-    weights: [u64; 3],
+    /// Its share of draws for a guard, a middle, an exit, a directory; 0 without the role.
+    weights: [u64; 4],
 }
 
 impl Relays {
     /// All relays of a document.
     pub fn new(document: &NetworkDocument) -> Self {
-        Self::from_descriptors(document.relays())
+        Self { are_contacts: document.is_of_contacts(), ..Self::from_descriptors(document.relays()) }
     }
 
     /// Relays that somebody else vouches for, as in a simulation. Of several with one name the last one counts.
@@ -52,15 +57,16 @@ impl Relays {
                 bits_per_second: relay.bandwidth.bits_per_second(),
             })
             .collect();
-        let weights = [Place::Guard, Place::Middle, Place::Exit].map(|place| weight::weights(&rated, place));
+        let places = [Place::Guard, Place::Middle, Place::Exit, Place::Directory];
+        let weights = places.map(|place| weight::weights(&rated, place));
         let relays = by_name.values().enumerate().map(|(number, relay)| Relay {
             node_id: relay.node_id,
             roles: relay.roles,
             operator: rated[number].operator,
             subnets: relay.subnets().collect(),
-            weights: [weights[0][number], weights[1][number], weights[2][number]],
+            weights: std::array::from_fn(|place| weights[place][number]),
         });
-        Self { relays: relays.collect() }
+        Self { relays: relays.collect(), are_contacts: false }
     }
 
     /// How many there are.
@@ -114,11 +120,17 @@ impl Relay {
         serves(self.roles, place)
     }
 
+    /// True when paths may end at it.
+    pub(crate) fn suits(&self, target: Target) -> bool {
+        target.places().iter().all(|place| self.serves(*place))
+    }
+
     pub(crate) fn weight(&self, place: Place) -> u64 {
         match place {
             Place::Guard => self.weights[0],
             Place::Middle => self.weights[1],
             Place::Exit => self.weights[2],
+            Place::Directory => self.weights[3],
         }
     }
 }
@@ -128,5 +140,6 @@ pub(crate) fn serves(roles: Roles, place: Place) -> bool {
         Place::Guard => roles.guard,
         Place::Middle => roles.middle,
         Place::Exit => roles.exit,
+        Place::Directory => roles.directory,
     }
 }

@@ -1,5 +1,7 @@
 //! What is asked of the paths of a tunnel.
 
+use crate::relays::Place;
+use std::fmt;
 use thiserror::Error;
 
 /// Hops of a path at most, as circuits have.
@@ -16,7 +18,7 @@ pub enum RulesError {
     /// Tunnels have 1 to [`LEGS_MAX`] legs.
     #[error("a tunnel has 1 to {LEGS_MAX} legs, not {0}")]
     Legs(u8),
-    /// The only hop is the exit, and legs share no first hop.
+    /// The only hop is where the tunnel ends, and legs share no first hop.
     #[error("{0} legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg")]
     OneHop(u8),
 }
@@ -35,16 +37,56 @@ pub enum Relaxation {
     SharedOperators,
 }
 
-/// How long paths are, how many, and how strictly they are kept apart.
+/// What the last hop is there for. All rules that speak of exits hold for it, whatever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// An exit, for flows to servers.
+    #[default]
+    Exit,
+    /// A directory node, for directory streams and nothing else.
+    Directory,
+    /// An exit that is a directory node as well, for a tunnel that carries both.
+    ExitAndDirectory,
+}
+
+impl Target {
+    /// The places that a relay must be able to have.
+    pub(crate) fn places(self) -> &'static [Place] {
+        match self {
+            Self::Exit => &[Place::Exit],
+            Self::Directory => &[Place::Directory],
+            Self::ExitAndDirectory => &[Place::Exit, Place::Directory],
+        }
+    }
+
+    /// The place whose weights decide.
+    pub fn place(self) -> Place {
+        if self == Self::Directory { Place::Directory } else { Place::Exit }
+    }
+}
+
+impl fmt::Display for Target {
+    /// The roles, as a sentence has them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exit => "`exit`",
+            Self::Directory => "`directory`",
+            Self::ExitAndDirectory => "`exit` and `directory`",
+        })
+    }
+}
+
+/// How long paths are, how many, where they lead, and how strictly they are kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PathRules {
     hops: u8,
     legs: u8,
+    target: Target,
     relaxation: Relaxation,
 }
 
 impl PathRules {
-    /// `legs` paths of `hops` hops, with nothing relaxed.
+    /// `legs` paths of `hops` hops to an exit, with nothing relaxed.
     ///
     /// # Errors
     /// When there is no such tunnel.
@@ -58,7 +100,21 @@ impl PathRules {
         if hops == 1 && legs > 1 {
             return Err(RulesError::OneHop(legs));
         }
-        Ok(Self { hops, legs, relaxation: Relaxation::Nothing })
+        Ok(Self { hops, legs, target: Target::Exit, relaxation: Relaxation::Nothing })
+    }
+
+    /// The same, leading elsewhere.
+    #[must_use]
+    pub fn to(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+
+    /// The same with another number of legs.
+    ///
+    /// # Errors
+    /// As [`PathRules::new`].
+    pub fn with_legs(self, legs: u8) -> Result<Self, RulesError> {
+        Ok(Self { legs: Self::new(self.hops, legs)?.legs, ..self })
     }
 
     /// The same with other rules relaxed.
@@ -75,6 +131,11 @@ impl PathRules {
     /// Number of paths.
     pub fn legs(self) -> u8 {
         self.legs
+    }
+
+    /// What the last hop is for.
+    pub fn target(self) -> Target {
+        self.target
     }
 
     /// What is relaxed.

@@ -64,6 +64,8 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Nowhere: what a flow has that needs no destination.
+    pub const NOWHERE: Self = Self { host: Host::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port: 0 };
     /// Bytes of the longest encoding.
     pub const ENCODED_MAX: usize = 1 + 1 + 255 + 2;
 
@@ -135,6 +137,15 @@ pub enum FlowKind {
     Stream = 1,
     /// A UDP association: datagrams to and from any destination.
     Datagrams = 2,
+    /// A byte stream in each direction to the directory that the other node has; it has no destination.
+    Directory = 3,
+}
+
+impl FlowKind {
+    /// Byte streams, wherever they lead; `false`: datagrams.
+    pub fn is_stream(self) -> bool {
+        self != Self::Datagrams
+    }
 }
 
 /// Opens a flow.
@@ -144,16 +155,24 @@ pub struct Syn {
     pub kind: FlowKind,
     /// Who the flow belongs to: drawn afresh per tunnel, so it names nobody.
     pub client: u64,
-    /// Where it goes; for datagrams, the first destination or an unspecified address.
+    /// Where it goes; for datagrams, the first destination or an unspecified address; for a directory flow always
+    /// [`Destination::NOWHERE`], which is not encoded.
     pub destination: Destination,
 }
 
 impl Syn {
-    /// Appends `kind 1 | client 8 | destination`.
+    /// A directory flow.
+    pub fn directory(client: u64) -> Self {
+        Self { kind: FlowKind::Directory, client, destination: Destination::NOWHERE }
+    }
+
+    /// Appends `kind 1 | client 8 | destination`, of a directory flow without the last.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
         out.extend_from_slice(&self.client.to_be_bytes());
-        self.destination.encode(out);
+        if self.kind != FlowKind::Directory {
+            self.destination.encode(out);
+        }
     }
 
     /// Reads what [`Syn::encode`] writes and leaves the reader behind it.
@@ -161,9 +180,12 @@ impl Syn {
         let kind = match reader.u8()? {
             1 => FlowKind::Stream,
             2 => FlowKind::Datagrams,
+            3 => FlowKind::Directory,
             _ => return Err(DecodeError::Unknown("flow kind")),
         };
-        Ok(Self { kind, client: reader.u64()?, destination: Destination::decode(reader)? })
+        let client = reader.u64()?;
+        let destination = if kind == FlowKind::Directory { Destination::NOWHERE } else { Destination::decode(reader)? };
+        Ok(Self { kind, client, destination })
     }
 }
 
@@ -198,6 +220,9 @@ pub enum ResetReason {
     /// The destination's name does not resolve.
     #[error("the destination's name does not resolve")]
     NameUnknown = 9,
+    /// The other node has no such service.
+    #[error("the other node has no directory")]
+    NotOffered = 10,
 }
 
 impl TryFrom<u8> for ResetReason {
@@ -214,6 +239,7 @@ impl TryFrom<u8> for ResetReason {
             7 => Self::TooManyFlows,
             8 => Self::Protocol,
             9 => Self::NameUnknown,
+            10 => Self::NotOffered,
             _ => return Err(DecodeError::Unknown("reset reason")),
         })
     }
@@ -246,6 +272,17 @@ mod tests {
         }
 
         #[test]
+        fn a_directory_syn_has_no_destination(client in any::<u64>()) {
+            let mut bytes = Vec::new();
+            Syn::directory(client).encode(&mut bytes);
+            prop_assert_eq!(bytes.len(), 9);
+            prop_assert_eq!(bytes[0], 3);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(Syn::decode(&mut reader), Ok(Syn::directory(client)));
+            prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
         fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Syn::decode(&mut Reader::new(&bytes));
         }
@@ -264,7 +301,7 @@ mod tests {
     #[test]
     fn every_reason_survives_a_round_trip() {
         let known = (0..=u8::MAX).filter_map(|byte| ResetReason::try_from(byte).ok().map(|reason| (byte, reason)));
-        assert_eq!(known.clone().count(), 9);
+        assert_eq!(known.clone().count(), 10);
         for (byte, reason) in known {
             assert_eq!(reason as u8, byte);
         }

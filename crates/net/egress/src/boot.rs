@@ -3,6 +3,7 @@
 use flow_queue::Geometry;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Configuration of an egress. Descriptors that come with it: the queue set of the unshaped side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Boot {
     /// without one is left to the system.
     #[serde(default)]
     pub bind: Vec<IpAddr>,
+    /// The unix socket of the directory's service, where directory streams go. `None`: they are refused.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
 }
 
 impl Boot {
@@ -39,6 +43,7 @@ impl Boot {
             connect_timeout_ms: Self::CONNECT_TIMEOUT_MS,
             datagram_idle_ms: Self::DATAGRAM_IDLE_MS,
             bind: Vec::new(),
+            directory: None,
         }
     }
 }

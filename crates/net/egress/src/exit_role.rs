@@ -3,6 +3,7 @@
 use crate::association;
 use crate::boot::Boot;
 use crate::dial::Dialler;
+use crate::directory::Directory;
 use flow_pump::board::Board;
 use flow_pump::figures::{Figures, Tally, reason_name};
 use flow_pump::port::FlowPort;
@@ -12,10 +13,14 @@ use flow_pump::stream::{self, End, Start};
 use proxy_protocols::exit_policy::ExitPolicy;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use wire::flow::{FlowKind, ResetReason, Syn};
+
+/// What a directory stream is confirmed with.
+const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The egress as the process runs it.
 pub(crate) struct ExitRole {
@@ -26,6 +31,7 @@ pub(crate) struct ExitRole {
 
 struct Shared {
     dialler: Rc<Dialler>,
+    directory: Rc<Directory>,
     figures: Rc<Figures>,
     datagram_idle: Duration,
     stopping: Cell<bool>,
@@ -43,6 +49,7 @@ impl ExitRole {
         dialler.check_sources().map_err(|error| RunError::SourceAddress(error.kind()))?;
         let shared = Rc::new(Shared {
             dialler,
+            directory: Directory::new(boot.directory, connect_timeout),
             figures: Rc::new(Figures::default()),
             datagram_idle: Duration::from_millis(boot.datagram_idle_ms),
             stopping: Cell::new(false),
@@ -72,6 +79,7 @@ impl Role for ExitRole {
         let figures = &self.shared.figures;
         json!({
             "flows_open": self.board.borrow().used(),
+            "directory_flows": self.shared.directory.open(),
             "flows_opened": figures.opened.get(),
             "bytes_to_tunnel": figures.bytes_in.get(),
             "bytes_from_tunnel": figures.bytes_out.get(),
@@ -96,6 +104,10 @@ fn take_up_all(shared: &Rc<Shared>, board: &Rc<Board>) -> AbortHandle {
             match syn.kind {
                 FlowKind::Stream => {
                     let served = serve_stream(shared.clone(), syn, port);
+                    tokio::task::spawn_local(counted.around(served));
+                }
+                FlowKind::Directory => {
+                    let served = serve_directory(shared.clone(), port);
                     tokio::task::spawn_local(counted.around(served));
                 }
                 FlowKind::Datagrams => {
@@ -127,6 +139,28 @@ async fn serve_stream(shared: Rc<Shared>, syn: Syn, port: FlowPort) {
             return port.close(reason);
         }
     };
+    serve(&shared, port, socket, local).await;
+}
+
+async fn serve_directory(shared: Rc<Shared>, port: FlowPort) {
+    let connected = tokio::select! {
+        biased;
+        // Both are cancel-safe.
+        reason = port.wait_reset() => Err(reason),
+        connected = shared.directory.connect() => connected,
+    };
+    match connected {
+        // The socket has no address to tell.
+        Ok((socket, _place)) => serve(&shared, port, socket, NO_ADDRESS).await,
+        Err(reason) => {
+            shared.figures.count(reason_name(reason));
+            port.close(reason);
+        }
+    }
+}
+
+/// The stream is connected.
+async fn serve(shared: &Shared, port: FlowPort, socket: Socket, local: SocketAddr) {
     port.send_connected(local);
     match stream::pump(port, &socket, Start::default(), &shared.figures).await {
         End::Finished => shared.figures.count("finished"),

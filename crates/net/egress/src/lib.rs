@@ -4,10 +4,12 @@ mod association;
 mod boot;
 mod contacts;
 mod dial;
+mod directory;
 mod exit_role;
 mod turns;
 
 pub use boot::Boot;
+pub use directory::DIRECTORY_FLOWS_MAX;
 pub use flow_pump::process::RunError;
 
 use flow_pump::process;

@@ -72,6 +72,7 @@ pub fn reason_name(reason: ResetReason) -> &'static str {
         ResetReason::TooManyFlows => "too_many_flows",
         ResetReason::Protocol => "protocol",
         ResetReason::NameUnknown => "name_unknown",
+        ResetReason::NotOffered => "not_offered",
     }
 }
 

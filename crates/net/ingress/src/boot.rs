@@ -47,6 +47,8 @@ pub enum SocketKind {
 pub enum Service {
     /// Every connection goes to one destination.
     Forward(ForwardTo),
+    /// Every connection is a directory stream.
+    Directory,
     /// SOCKS5 and HTTP CONNECT.
     Proxy {
         /// Known users.

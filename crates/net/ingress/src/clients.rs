@@ -23,6 +23,8 @@ pub(crate) enum ClientKey {
     Ipv6([u8; 8]),
     /// The user id behind a unix socket.
     LocalUser(u32),
+    /// All directory streams, whoever asks for them: they are the node's own business.
+    Directory,
 }
 
 impl ClientKey {

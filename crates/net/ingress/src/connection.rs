@@ -34,6 +34,7 @@ pub(crate) struct Shared {
 /// What a listener's connections get, checked.
 pub(crate) enum Serving {
     Forward(Destination),
+    Directory,
     Proxy(Access),
 }
 
@@ -59,7 +60,13 @@ impl Connection {
         let Accepted { mut socket, client, addresses } = accepted;
         let access = match serving {
             Serving::Forward(destination) => {
-                return self.stream(socket, &client, destination.clone(), Start::default()).await;
+                let to = (FlowKind::Stream, destination.clone());
+                return self.stream(socket, &client, to, Start::default()).await;
+            }
+            // Its first byte belongs to the stream.
+            Serving::Directory => {
+                let to = (FlowKind::Directory, Destination::NOWHERE);
+                return self.stream(socket, &ClientKey::Directory, to, Start::default()).await;
             }
             Serving::Proxy(access) => access,
         };
@@ -79,16 +86,16 @@ impl Connection {
         match request.command {
             Command::Connect => {
                 let start = Start { early, answer: Some(request.protocol) };
-                self.stream(socket, &client, request.destination, start).await;
+                self.stream(socket, &client, (FlowKind::Stream, request.destination), start).await;
             }
             Command::UdpAssociate => association::serve(self, socket, &client, request, addresses).await,
         }
     }
 
-    async fn stream(&self, socket: Socket, client: &ClientKey, destination: Destination, start: Start) {
+    async fn stream(&self, socket: Socket, client: &ClientKey, to: (FlowKind, Destination), start: Start) {
         let figures = &self.shared.figures;
         let protocol = start.answer;
-        let port = match self.shared.gate.open(client, FlowKind::Stream, destination).await {
+        let port = match self.shared.gate.open(client, to.0, to.1).await {
             Ok(port) => port,
             Err(reason) => return self.refuse(socket, protocol, reason).await,
         };

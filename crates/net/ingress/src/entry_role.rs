@@ -119,6 +119,7 @@ fn listening(kind: SocketKind, descriptor: OwnedFd) -> Result<AnyListener, RunEr
 
 fn prepare(service: Service) -> Result<Serving, RunError> {
     Ok(match service {
+        Service::Directory => Serving::Directory,
         Service::Forward(to) => Serving::Forward(to.destination().ok_or(RunError::Setting("listeners.forward"))?),
         Service::Proxy { logins, login_required } => {
             Serving::Proxy(access(&logins, login_required).map_err(|_| RunError::Setting("listeners.logins"))?)

@@ -6,6 +6,8 @@ mod bounds;
 mod bytes;
 #[path = "pair/datagrams.rs"]
 mod datagrams;
+#[path = "pair/directory.rs"]
+mod directory;
 #[path = "pair/failures.rs"]
 mod failures;
 #[path = "pair/harness.rs"]

@@ -17,7 +17,7 @@ use shaping::{
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
-use tunnel_plan::{Guards, PathRules, Relaxation};
+use tunnel_plan::{Guards, PathRules, Relaxation, Target};
 use wire::packet::PacketSize;
 
 /// Which end of a pair the process serves.
@@ -59,6 +59,9 @@ pub struct BootCircuits {
     pub hops: u8,
     /// Legs, 1..=8.
     pub legs: u8,
+    /// Whether the tunnels carry directory streams, and so lead to exits that are directory nodes too.
+    #[serde(default)]
+    pub directory: bool,
     /// What paths may do that they should not.
     pub relax: BootRelaxation,
     /// Text form of the only exit's node id; none: any.
@@ -330,7 +333,8 @@ impl BootCircuits {
             BootRelaxation::SharedMiddles => Relaxation::SharedMiddles,
             BootRelaxation::SharedOperators => Relaxation::SharedOperators,
         };
-        let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation);
+        let target = if self.directory { Target::ExitAndDirectory } else { Target::Exit };
+        let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation).to(target);
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
         let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };

@@ -2,18 +2,17 @@
 
 use crate::engine::Engine;
 use crate::error::{Closed, ConnectError};
+use crate::request::To;
 use crate::stream::TunnelStream;
 use identity::NodeId;
-use shaped_node::{LegStatus, TunnelStatus};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::time::Duration;
 use wire::flow::Destination;
 
 /// Names a leg of a tunnel, 0 to 15. The number of a leg that has ended is free for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LegId(u8);
+pub struct LegId(pub(crate) u8);
 
 impl fmt::Display for LegId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,11 +63,7 @@ impl ClientTunnel {
     /// # Errors
     /// When the tunnel is retired or over, when too many streams are open, or when the exit or the destination refuses.
     pub async fn connect(&self, destination: impl Into<Destination>) -> Result<TunnelStream, ConnectError> {
-        let stream = self.engine.connect(destination.into()).await?;
-        match poll_fn(|context| stream.flow().poll_connected(context)).await {
-            Ok(()) => Ok(stream),
-            Err(reason) => Err(ConnectError::Refused(reason)),
-        }
+        self.engine.connect(To::Server(destination.into())).await
     }
 
     /// The relays of each leg, the guard first and the exit last. They change while the tunnel lives: legs that fail are replaced.
@@ -76,11 +71,7 @@ impl ClientTunnel {
     /// # Errors
     /// When the tunnel is over.
     pub async fn paths(&self) -> Result<BTreeMap<LegId, Vec<NodeId>>, Closed> {
-        let path = |leg: &LegStatus| {
-            let hops = leg.path.iter().filter_map(|hop| hop.parse().ok()).collect();
-            Some((LegId(leg.leg?), hops))
-        };
-        Ok(self.describe().await?.legs.iter().filter_map(path).collect())
+        self.engine.paths().await
     }
 
     /// What the tunnel does just now.
@@ -88,22 +79,7 @@ impl ClientTunnel {
     /// # Errors
     /// When the tunnel is over.
     pub async fn figures(&self) -> Result<TunnelFigures, Closed> {
-        let status = self.describe().await?;
-        let figures = |leg: &LegStatus| {
-            let figures = LegFigures {
-                is_linked: leg.state == "linked",
-                rtt: leg.rtt_us.map(Duration::from_micros),
-                data_cells: leg.data_cells,
-                received: leg.received,
-                loss_per_mille: leg.loss_per_mille,
-            };
-            Some((LegId(leg.leg?), figures))
-        };
-        Ok(TunnelFigures {
-            rtt: (status.session_rtt_us > 0).then(|| Duration::from_micros(status.session_rtt_us)),
-            switches: status.switches,
-            legs: status.legs.iter().filter_map(figures).collect(),
-        })
+        self.engine.figures().await
     }
 
     /// Why the tunnel is over; none while it carries streams.
@@ -114,13 +90,6 @@ impl ClientTunnel {
     /// Waits until the tunnel is over: its session is lost, or it was retired and its last stream has ended. Cancel-safe.
     pub async fn wait_for_close(&self) -> Closed {
         self.engine.wait_for_close().await
-    }
-
-    async fn describe(&self) -> Result<TunnelStatus, Closed> {
-        match self.engine.describe().await {
-            Some(status) => Ok(status),
-            None => Err(self.closed().unwrap_or(Closed::Stopped)),
-        }
     }
 }
 

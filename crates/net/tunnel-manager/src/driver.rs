@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
-use tunnel_plan::Guards;
+use tunnel_plan::{Guards, Target};
 use wire::flow::ResetReason;
 
 /// Commands of one turn.
@@ -80,6 +80,9 @@ impl Driver {
         check("the number of streams", config.streams.into(), 1..=STREAMS_MAX.into())?;
         let (least, most) = STREAM_BUFFER_BYTES;
         check("the buffer of a stream", config.stream_buffer, least..=most)?;
+        if config.rules.target() != Target::Exit {
+            return Err(StartError::Target);
+        }
         let socket = UdpSocket::bind(config.bind)?;
         let packet_bytes = config.document.charter().packet_size().packet();
         let keep_guards = config.keep_guards.take();
@@ -191,8 +194,8 @@ impl Driver {
                 self.tunnels.launch(time, &mut self.node, &parameters, until, answer);
             }
             Command::Retire { tunnel } => self.tunnels.retire(&mut self.node, tunnel),
-            Command::Connect { tunnel, destination, answer } => {
-                drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, destination, self.streams)));
+            Command::Connect { tunnel, to, answer } => {
+                drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, to, self.streams)));
             }
             Command::Describe { tunnel, answer } => drop(answer.send(self.node.tunnel_status(tunnel))),
             Command::Summary { answer } => drop(answer.send(self.tunnels.summary(&mut self.node))),

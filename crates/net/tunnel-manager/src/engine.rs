@@ -2,13 +2,17 @@
 //! and offer what their kind of tunnel may do.
 
 use crate::bell::Bell;
+use crate::client_tunnel::{LegFigures, LegId, TunnelFigures};
 use crate::error::{Closed, ConnectError};
-use crate::request::Command;
+use crate::request::{Command, To};
 use crate::stream::TunnelStream;
-use shaped_node::{TunnelId, TunnelStatus};
+use identity::NodeId;
+use shaped_node::{LegStatus, TunnelId, TunnelStatus};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::flow::Destination;
 
 /// A tunnel as its handles know it.
 #[derive(Clone)]
@@ -60,16 +64,54 @@ impl Engine {
         ask(&self.0.commands, command).await
     }
 
-    pub(crate) async fn connect(&self, destination: Destination) -> Result<TunnelStream, ConnectError> {
+    /// Opens a stream, and waits until the last hop says that its other end has it.
+    pub(crate) async fn connect(&self, to: To) -> Result<TunnelStream, ConnectError> {
+        let stream = self.open(to).await?;
+        match poll_fn(|context| stream.flow().poll_connected(context)).await {
+            Ok(()) => Ok(stream),
+            Err(reason) => Err(ConnectError::Refused(reason)),
+        }
+    }
+
+    async fn open(&self, to: To) -> Result<TunnelStream, ConnectError> {
         if let Some(why) = self.closed() {
             return Err(why.into());
         }
-        let asked = self.ask(|answer| Command::Connect { tunnel: self.id(), destination, answer }).await;
+        let asked = self.ask(|answer| Command::Connect { tunnel: self.id(), to, answer }).await;
         asked.unwrap_or(Err(ConnectError::Tunnel(self.closed().unwrap_or(Closed::Stopped))))
     }
 
-    pub(crate) async fn describe(&self) -> Option<TunnelStatus> {
-        self.ask(|answer| Command::Describe { tunnel: self.id(), answer }).await.flatten()
+    /// The relays of each leg.
+    pub(crate) async fn paths(&self) -> Result<BTreeMap<LegId, Vec<NodeId>>, Closed> {
+        let path = |leg: &LegStatus| {
+            let hops = leg.path.iter().filter_map(|hop| hop.parse().ok()).collect();
+            Some((LegId(leg.leg?), hops))
+        };
+        Ok(self.describe().await?.legs.iter().filter_map(path).collect())
+    }
+
+    pub(crate) async fn figures(&self) -> Result<TunnelFigures, Closed> {
+        let status = self.describe().await?;
+        let figures = |leg: &LegStatus| {
+            let figures = LegFigures {
+                is_linked: leg.state == "linked",
+                rtt: leg.rtt_us.map(Duration::from_micros),
+                data_cells: leg.data_cells,
+                received: leg.received,
+                loss_per_mille: leg.loss_per_mille,
+            };
+            Some((LegId(leg.leg?), figures))
+        };
+        Ok(TunnelFigures {
+            rtt: (status.session_rtt_us > 0).then(|| Duration::from_micros(status.session_rtt_us)),
+            switches: status.switches,
+            legs: status.legs.iter().filter_map(figures).collect(),
+        })
+    }
+
+    async fn describe(&self) -> Result<TunnelStatus, Closed> {
+        let asked = self.ask(|answer| Command::Describe { tunnel: self.id(), answer }).await;
+        asked.flatten().ok_or_else(|| self.closed().unwrap_or(Closed::Stopped))
     }
 }
 

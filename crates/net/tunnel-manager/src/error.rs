@@ -27,6 +27,9 @@ pub enum StartError {
         /// Its greatest one.
         highest: usize,
     },
+    /// The tunnels that are kept are for streams to servers.
+    #[error("the tunnels that are kept ready lead to exits; directory tunnels are built when they are asked for")]
+    Target,
     /// The system gives no socket or no random bytes.
     #[error("the system refuses what a manager needs: {0}")]
     System(#[from] io::Error),
@@ -52,6 +55,9 @@ pub enum TunnelError {
         /// Legs of the tunnels that it keeps.
         kept: u8,
     },
+    /// A [`crate::ClientTunnel`] was asked for by rules that lead elsewhere.
+    #[error("these rules lead to no exit; ask for a directory tunnel (`get_dir`)")]
+    Target,
     /// There are as many tunnels as there may be.
     #[error(transparent)]
     Full(#[from] TunnelsFull),

@@ -1,10 +1,11 @@
 //! The manager as a program sees it: a handle of the driver's task.
 
+use crate::client_dir_tunnel::ClientDirTunnel;
 use crate::client_tunnel::ClientTunnel;
 use crate::driver::Driver;
-use crate::engine::ask;
+use crate::engine::{Engine, ask};
 use crate::error::{StartError, TunnelError};
-use crate::parameters::{Isolation, Purpose, TunnelParameters};
+use crate::parameters::{DirParameters, Isolation, Purpose, TunnelParameters};
 use crate::request::{Command, Got, Summary};
 use identity::NodeId;
 use network_document::NetworkDocument;
@@ -12,7 +13,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tunnel_plan::{PathRules, Relaxation, RulesError};
+use tunnel_plan::{PathRules, Relaxation, RulesError, Target};
 
 /// Commands that wait for the driver. More wait in the tasks that have them.
 const COMMANDS_MAX: usize = 256;
@@ -113,7 +114,7 @@ impl TunnelMgr {
     pub async fn get(&self, parameters: TunnelParameters) -> Result<ClientTunnel, TunnelError> {
         let until = Instant::now() + parameters.deadline;
         let got = self.ask(|answer| Command::Get { parameters, until: Some(until), answer }).await?;
-        got.ok_or(TunnelError::Deadline(parameters.deadline))
+        client(got).ok_or(TunnelError::Deadline(parameters.deadline))
     }
 
     /// The same without waiting: none, if none is ready.
@@ -121,14 +122,35 @@ impl TunnelMgr {
     /// # Errors
     /// When there cannot be one.
     pub async fn try_get(&self, parameters: TunnelParameters) -> Result<Option<ClientTunnel>, TunnelError> {
-        self.ask(|answer| Command::Get { parameters, until: None, answer }).await
+        Ok(client(self.ask(|answer| Command::Get { parameters, until: None, answer }).await?))
     }
 
     /// Builds a tunnel now, of any rules. If its isolation group has another one, that is retired.
     ///
     /// # Errors
-    /// When it is not up at the deadline, or there cannot be such a tunnel.
+    /// When it is not up at the deadline, there cannot be such a tunnel, or it would not lead to an exit.
     pub async fn launch(&self, parameters: TunnelParameters) -> Result<ClientTunnel, TunnelError> {
+        // What leads to a directory is another type, which cannot do what this one can.
+        if parameters.rules.is_some_and(|rules| rules.target() != Target::Exit) {
+            return Err(TunnelError::Target);
+        }
+        self.build(parameters).await.map(|engine| ClientTunnel { engine })
+    }
+
+    /// Builds a tunnel to a directory node now. It is nobody else's, and ends when its last handle is dropped and its streams
+    /// have finished, so that what is asked next goes another way.
+    ///
+    /// With a document of contacts ([`NetworkDocument::of_contacts`]) and one hop this is how a program that has an invitation
+    /// comes to its first document.
+    ///
+    /// # Errors
+    /// When it is not up at the deadline, or there cannot be such a tunnel.
+    pub async fn get_dir(&self, parameters: DirParameters) -> Result<ClientDirTunnel, BuildError> {
+        let engine = self.build(parameters.tunnel()?).await?;
+        Ok(ClientDirTunnel { engine })
+    }
+
+    async fn build(&self, parameters: TunnelParameters) -> Result<Engine, TunnelError> {
         let until = Instant::now() + parameters.deadline;
         let got = self.ask(|answer| Command::Launch { parameters, until, answer }).await?;
         got.ok_or(TunnelError::Deadline(parameters.deadline))
@@ -166,13 +188,13 @@ impl TunnelMgr {
         let _ = ask(&self.commands, |answer| Command::Stop { answer }).await;
     }
 
-    async fn ask(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Got>) -> Command,
-    ) -> Result<Option<ClientTunnel>, TunnelError> {
-        let got = ask(&self.commands, command).await.unwrap_or(Err(TunnelError::Stopped))?;
-        Ok(got.map(|engine| ClientTunnel { engine }))
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Got>) -> Command) -> Got {
+        ask(&self.commands, command).await.unwrap_or(Err(TunnelError::Stopped))
     }
+}
+
+fn client(engine: Option<Engine>) -> Option<ClientTunnel> {
+    engine.map(|engine| ClientTunnel { engine })
 }
 
 impl fmt::Debug for TunnelMgr {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tunnel_plan::PathRules;
+use tunnel_plan::{PathRules, Relaxation, RulesError, Target};
 
 /// How long is waited for a tunnel, if nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -64,5 +64,33 @@ impl Default for TunnelParameters {
     /// One of the pool's, shared with all that ask for the same, within [`DEADLINE`].
     fn default() -> Self {
         Self { purpose: Purpose::default(), rules: None, isolation: Isolation::default(), deadline: DEADLINE }
+    }
+}
+
+/// What is asked of a directory tunnel. It always has one leg, and is shared with nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirParameters {
+    /// Hops of its path, the directory node included: 1 to 3. With one, that node sees who asks: for whoever has an invitation and
+    /// nothing else.
+    pub hops: u8,
+    /// What a path may have in a network that is too small.
+    pub relaxation: Relaxation,
+    /// How long is waited for it.
+    pub deadline: Duration,
+}
+
+impl Default for DirParameters {
+    /// Three hops, nothing relaxed, within [`DEADLINE`].
+    fn default() -> Self {
+        Self { hops: 3, relaxation: Relaxation::Nothing, deadline: DEADLINE }
+    }
+}
+
+impl DirParameters {
+    /// As the driver launches tunnels.
+    pub(crate) fn tunnel(self) -> Result<TunnelParameters, RulesError> {
+        let rules = PathRules::new(self.hops, 1)?.relaxed(self.relaxation).to(Target::Directory);
+        let isolation = Isolation::Alone;
+        Ok(TunnelParameters { purpose: Purpose::Own, rules: Some(rules), isolation, deadline: self.deadline })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use wire::flow::{FlowKind, ResetReason, Syn};
+use wire::flow::{ResetReason, Syn};
 use wire::local::{LocalMessage, QueueRef};
 
 /// How long a stream that nobody holds any more waits for the other end to finish, before it is reset.
@@ -66,7 +66,7 @@ impl StreamQueues {
 
     /// Opens a stream. `None`: all queue pairs are taken.
     pub(crate) fn open(&mut self, syn: Syn) -> Option<Arc<Flow>> {
-        debug_assert_eq!(syn.kind, FlowKind::Stream, "there are streams only");
+        debug_assert!(syn.kind.is_stream(), "there are streams only");
         let index = self.free.pop()?;
         let slot = &mut self.slots[usize::from(index)];
         slot.use_count = slot.use_count.wrapping_add(1);

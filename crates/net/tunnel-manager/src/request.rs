@@ -13,6 +13,14 @@ use wire::flow::Destination;
 /// The answer to a request for a tunnel. `None`: none is ready, and it was not to be waited for.
 pub(crate) type Got = Result<Option<Engine>, TunnelError>;
 
+/// Where a stream leads.
+pub(crate) enum To {
+    /// Through an exit, to a server.
+    Server(Destination),
+    /// To the directory of the tunnel's last hop.
+    Directory,
+}
+
 /// One thing to be done. None of them waits for room on the network.
 pub(crate) enum Command {
     /// A tunnel of the pool, or the one that the isolation group has; waited for until then.
@@ -22,7 +30,7 @@ pub(crate) enum Command {
     /// No new streams for this tunnel.
     Retire { tunnel: TunnelId },
     /// A stream. One whose asker has gone is dropped on its way, and so given up.
-    Connect { tunnel: TunnelId, destination: Destination, answer: oneshot::Sender<Result<TunnelStream, ConnectError>> },
+    Connect { tunnel: TunnelId, to: To, answer: oneshot::Sender<Result<TunnelStream, ConnectError>> },
     /// What is known of a tunnel.
     Describe { tunnel: TunnelId, answer: oneshot::Sender<Option<TunnelStatus>> },
     /// What is known of all.

@@ -5,7 +5,7 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Closed, ConnectError, TunnelError};
 use crate::parameters::{Isolation, Purpose, TunnelParameters};
 use crate::queues::StreamQueues;
-use crate::request::{Command, Got, Summary};
+use crate::request::{Command, Got, Summary, To};
 use crate::stream::TunnelStream;
 use link::Now;
 use shaped_node::{Group, ShapedNode, TunnelHolder, TunnelId};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tunnel_plan::PathRules;
-use wire::flow::{Destination, FlowKind, Syn};
+use wire::flow::{FlowKind, Syn};
 
 /// Requests that wait for a tunnel. Further ones are refused.
 const REQUESTS_MAX: usize = 1024;
@@ -249,7 +249,7 @@ impl Tunnels {
         &mut self,
         node: &mut Node,
         id: TunnelId,
-        destination: Destination,
+        to: To,
         streams_max: u16,
     ) -> Result<TunnelStream, ConnectError> {
         let Some(held) = self.held.get(&id) else { return Err(Closed::Lost.into()) };
@@ -257,7 +257,11 @@ impl Tunnels {
             let is_retired = held.is_retired || node.tunnel_holder(id) == Some(TunnelHolder::Nobody);
             return Err(if is_retired { Closed::Retired } else { Closed::Lost }.into());
         }
-        let syn = Syn { kind: FlowKind::Stream, client: held.group.0, destination };
+        let client = held.group.0;
+        let syn = match to {
+            To::Server(destination) => Syn { kind: FlowKind::Stream, client, destination },
+            To::Directory => Syn::directory(client),
+        };
         let flow = node.queues().and_then(|queues| queues.open(syn));
         flow.map(TunnelStream::new).ok_or(ConnectError::TooManyStreams(streams_max))
     }

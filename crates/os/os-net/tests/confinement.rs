@@ -16,9 +16,16 @@ fn run_confined(name: &str) -> Outcome {
         .args(["--ignored", "--exact", name, "--nocapture", "--test-threads=1"])
         .env("RUST_BACKTRACE", "0")
         .output()?;
+    // What a confined process makes it cannot remove.
+    let _ = std::fs::remove_file(service_path(std::process::id()));
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{name}: {text}");
     Ok(())
+}
+
+/// The unix socket of a service, by the process that runs the tests. Only one of them uses it.
+fn service_path(parent: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("os-net-confinement-{parent}.sock"))
 }
 
 #[test]
@@ -148,6 +155,8 @@ fn ingress() -> Outcome {
 fn egress() -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let own = std::env::current_exe()?;
+    let service = service_path(std::os::unix::process::parent_id());
+    let _service = std::os::unix::net::UnixListener::bind(&service)?;
     let confinement = apply(&Needs::egress());
     common(&confinement)?;
     if in_force(&confinement, "landlock") {
@@ -160,6 +169,8 @@ fn egress() -> Outcome {
     assert!(!addresses.is_empty(), "names are resolved");
     let _client = TcpStream::connect(listener.local_addr()?)?;
     assert!(denied(listener.accept()), "accepting");
+    // As a local name service and the directory's service have.
+    let _stream = std::os::unix::net::UnixStream::connect(&service)?;
     Ok(())
 }
 

@@ -205,7 +205,7 @@ fn pacing(config: &Config) -> BootPacing {
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<BootSide, Failure> {
     if let Some(network) = &entry.network {
-        return entry_network::side(network, entry.up, entry.down);
+        return entry_network::side(network, entry);
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {
         return Err(Failure::new(Code::Configuration, "`peer` has no address"));
@@ -264,6 +264,7 @@ fn ingress(entry: &Entry, queues: Geometry) -> Result<(Vec<ListenerPlan>, ingres
 
 fn service(listener: &Listener) -> Result<ingress::Service, Failure> {
     match &listener.kind {
+        ListenKind::Directory => Ok(ingress::Service::Directory),
         ListenKind::Forward { to } => Ok(ingress::Service::Forward(ingress::ForwardTo::from(to))),
         ListenKind::Proxy { users_file, login_required } => {
             let users = match users_file {
@@ -283,5 +284,6 @@ fn egress(exit: &Exit, queues: Geometry) -> egress::Boot {
         connect_timeout_ms: exit.connect_timeout.as_millis() as u64,
         datagram_idle_ms: exit.udp_idle_timeout.as_millis() as u64,
         bind: exit.source_addresses.clone(),
+        directory: exit.directory.clone(),
     }
 }

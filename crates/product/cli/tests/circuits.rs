@@ -10,6 +10,7 @@ use folder::Folder;
 use outcome::{bad, good};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,11 @@ fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
         let (keys, onion, address) = (format!("{number}.keys"), format!("{number}.onion"), address.to_string());
         let owner = format!("operator-{number}");
         ids.push(good(folder, &["keys", "new", &keys]).trim().to_owned());
-        let roles: &[&str] =
-            if number == RELAYS { &["--role", "exit"] } else { &["--role", "guard", "--role", "middle"] };
+        let roles: &[&str] = if number == RELAYS {
+            &["--role", "exit", "--role", "directory"]
+        } else {
+            &["--role", "guard", "--role", "middle"]
+        };
         let files = ["network", "describe", "--charter", "charter", "--keys", &keys, "--onion-keys", &onion];
         let facts = ["--interval", "7", "--address", &address, "--operator", &owner, "--rate", "20 Mbit/s"];
         let descriptor = good(folder, &[&files[..], &facts, roles].concat());
@@ -50,7 +54,8 @@ fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
     good(folder, &["network", "sign", "--key", "alice.key", "document"]);
     let exit = format!(
         "role = \"exit\"\nkey_file = \"{RELAYS}.keys\"\n[network]\nbind = \"{}\"\nfile = \"document\"\n\
-         onion_key_file = \"{RELAYS}.onion\"\n[shaping]\nmode = \"off\"\n[exit_policy]\nrules = [\"allow 127.0.0.0/8\"]\n",
+         onion_key_file = \"{RELAYS}.onion\"\n[shaping]\nmode = \"off\"\n[exit_policy]\nrules = [\"allow 127.0.0.0/8\"]\n\
+         [directory]\nsocket = \"service.sock\"\n",
         addresses[RELAYS]
     );
     std::fs::write(folder.0.join("exit.toml"), exit).expect("a file");
@@ -64,7 +69,7 @@ fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
 fn write_entry(folder: &Folder, proxy: SocketAddr, more: &str) {
     let text = format!(
         "role = \"entry\"\nkey_file = \"entry.keys\"\n[network]\nfile = \"document\"\nhops = 3\nlegs = 2\n{more}\n\
-         [shaping]\nmode = \"off\"\n[[listen]]\nkind = \"proxy\"\naddress = \"{proxy}\"\n"
+         [shaping]\nmode = \"off\"\n[[listen]]\nkind = \"directory\"\nunix = \"d.sock\"\n[[listen]]\nkind = \"proxy\"\naddress = \"{proxy}\"\n"
     );
     std::fs::write(folder.0.join("entry.toml"), text).expect("a file");
 }
@@ -112,6 +117,31 @@ fn echo_server() -> SocketAddr {
         }
     });
     address
+}
+
+/// The directory's service behind the exit, which sends back what comes.
+fn directory_service(folder: &Folder) {
+    let listener = UnixListener::bind(folder.0.join("service.sock")).expect("a socket");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut back = stream.try_clone().expect("a second handle");
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut stream, &mut back);
+                let _ = back.shutdown(Shutdown::Write);
+            });
+        }
+    });
+}
+
+/// A question and its echo through the listener for directory streams.
+fn ask_directory(folder: &Folder) {
+    let mut stream = UnixStream::connect(folder.0.join("d.sock")).expect("the entry listens");
+    stream.set_read_timeout(Some(SOON)).expect("a time");
+    stream.write_all(b"which edition?").expect("it takes a question");
+    stream.shutdown(Shutdown::Write).expect("a half-close");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(answer, "which edition?");
 }
 
 /// What the entry says of its tunnel.
@@ -190,6 +220,8 @@ fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
     let server = echo_server();
     let mut stream = connect(proxy, server);
     echo(&mut stream, 2_000_000);
+    directory_service(folder);
+    ask_directory(folder);
     let shown = good(folder, &["status", "-c", "entry.toml"]);
     assert!(shown.contains("tunnel") && shown.contains("linked"), "{shown}");
     assert!(good(folder, &["circuit", "show", "0"]).contains("guard"));
@@ -246,16 +278,20 @@ fn clients_have_tunnels_of_their_own_if_wanted() {
     for line in &lines {
         echo(&mut connect_as(proxy, server, line), 200_000);
     }
+    // All directory streams are a client of their own.
+    directory_service(folder);
+    ask_directory(folder);
+    ask_directory(folder);
     let end = Instant::now() + SOON;
     loop {
         let listed = good(folder, &["circuit", "list"]);
-        if listed.matches(", in use").count() == 2 && listed.matches(", ready").count() == 1 {
+        if listed.matches(", in use").count() == 3 && listed.matches(", ready").count() == 1 {
             break;
         }
         assert!(Instant::now() < end, "{listed}");
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert_eq!(tunnel(folder)["others"].as_array().map(Vec::len), Some(2));
+    assert_eq!(tunnel(folder)["others"].as_array().map(Vec::len), Some(3));
     assert!(good(folder, &["circuit", "show", "3"]).contains("guard"));
 }
 

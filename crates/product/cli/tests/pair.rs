@@ -216,6 +216,20 @@ fn greeter(greeting: &'static str) -> std::io::Result<std::net::SocketAddr> {
     Ok(address)
 }
 
+/// A service that repeats what it is asked and has an answer.
+fn directory_service(path: &Path) -> TestResult {
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut asked = String::new();
+            if stream.read_to_string(&mut asked).is_ok() {
+                let _ = write!(stream, "{asked} the newest");
+            }
+        }
+    });
+    Ok(())
+}
+
 #[test]
 fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
     let folder = Folder::new("files")?;
@@ -238,7 +252,10 @@ fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
     };
     change("exit.toml", "peers = []", &format!("peers = [{entry_line:?}]"))?;
     change("exit.toml", "# rules = []", &format!("rules = [\"allow 127.0.0.1:{}\"]", open.port()))?;
-    let forward = format!("[[listen]]\nkind = \"forward\"\nunix = \"f.sock\"\nto = \"{open}\"\n\n[queues]");
+    let directory = "[[listen]]\nkind = \"directory\"\nunix = \"d.sock\"\n";
+    let forward = format!("{directory}[[listen]]\nkind = \"forward\"\nunix = \"f.sock\"\nto = \"{open}\"\n\n[queues]");
+    change("exit.toml", "# socket = \"directory.socket\"", "socket = \"service.sock\"")?;
+    directory_service(&folder.0.join("service.sock"))?;
     change("entry.toml", "[queues]", &forward)?;
     change("entry.toml", "# users_file = \"entry.users\"", "users_file = \"entry.users\"")?;
     change("entry.toml", "# format = \"text\"", "format = \"json\"")?;
@@ -259,6 +276,13 @@ fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(greeting, "hello from the forward\n");
+    let mut stream = std::os::unix::net::UnixStream::connect(folder.0.join("d.sock"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"which edition?")?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut edition = String::new();
+    stream.read_to_string(&mut edition)?;
+    assert_eq!(edition, "which edition? the newest");
 
     let answer = |to: std::net::SocketAddr, login: &str| -> Result<String, Box<dyn Error>> {
         let mut stream = TcpStream::connect(&proxy)?;

@@ -39,6 +39,8 @@ pub struct Exit {
     pub policy: ExitPolicy,
     /// Addresses that connections to servers leave from; none: the system chooses.
     pub source_addresses: Vec<IpAddr>,
+    /// The unix socket of the directory's service, where directory streams go; none: they are refused.
+    pub directory: Option<PathBuf>,
     /// How long a connection to a server may take, with looking up its name.
     pub connect_timeout: Duration,
     /// How long a UDP association may be silent.
@@ -58,7 +60,7 @@ pub struct ExitNetwork {
     pub tunnels: u32,
 }
 
-/// Reads `peers`, `[exit_policy]`, `[limits]` and the exit's keys of `[shaping]` and `[network]`.
+/// Reads `peers`, `[exit_policy]`, `[directory]`, `[limits]` and the exit's keys of `[shaping]` and `[network]`.
 pub(crate) fn read(
     root: &mut Section<'_>,
     shaping: &mut Section<'_>,
@@ -86,6 +88,9 @@ pub(crate) fn read(
     let hop_addresses = network.list(report, "hop_addresses", hops::address);
     let source_addresses = network.list(report, "source_addresses", value::ip_address);
     let policy = policy(root, report);
+    let mut directory = root.section(report, "directory");
+    let directory_socket = directory.optional(report, "socket", value::socket_path(folder));
+    directory.finish(report);
     let mut limits = root.section(report, "limits");
     let connect_timeout = limits.or(report, "connect_timeout_s", Duration::from_secs(15), value::seconds(300));
     let udp_idle_timeout = limits.or(report, "udp_idle_timeout_s", Duration::from_secs(60), value::seconds(3600));
@@ -106,6 +111,7 @@ pub(crate) fn read(
         hop_addresses,
         policy,
         source_addresses,
+        directory: directory_socket,
         connect_timeout,
         udp_idle_timeout,
         network: files.map(|[file, onion_key_file]| ExitNetwork { file, onion_key_file, tunnels: tunnels as u32 }),

@@ -41,6 +41,8 @@ pub enum ListenKind {
         /// Whether a connection without one of these logins is refused.
         login_required: bool,
     },
+    /// Every connection is a stream to the directory behind the exit.
+    Directory,
     /// Every connection goes to this destination.
     Forward {
         /// Resolved at the exit.
@@ -83,7 +85,7 @@ pub(crate) fn read_all(root: &mut Section<'_>, folder: &Path, report: &mut Repor
 }
 
 fn read(section: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option<Listener> {
-    let kind = section.required(report, "kind", value::one_of(&["proxy", "forward"]));
+    let kind = section.required(report, "kind", value::one_of(&["proxy", "forward", "directory"]));
     let address = section.optional(report, "address", |value| match value::socket_address(value)? {
         address if address.port() == 0 => Err(Problem::PortZero),
         address => Ok(address),
@@ -99,6 +101,11 @@ fn read(section: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option
         "proxy" => {
             refuse_keys(section, report, "proxy", &["to"]);
             ListenKind::Proxy { login_required: login_required && users_file.is_some(), users_file }
+        }
+        "directory" => {
+            // What comes in is nobody's login to check, so nobody else's machine may connect.
+            refuse_keys(section, report, "directory", &["address", "to", "users_file", "login_required"]);
+            ListenKind::Directory
         }
         _ => {
             refuse_keys(section, report, "forward", &["users_file", "login_required"]);

@@ -6,6 +6,7 @@ const ENTRY_KEYS: &[&str] =
 const EXIT_KEYS: &[&str] = &[
     "peers",
     "exit_policy",
+    "directory",
     "shaping.max_rate",
     "network.public_address",
     "network.source_addresses",

@@ -107,6 +107,9 @@ fn the_values_of_the_examples_are_the_defaults() {
         assert_eq!((long.process.shaped_core, long.process.unshaped_core), (Some(0), Some(1)));
         assert_eq!((short.process.shaped_core.take(), short.process.unshaped_core.take()), (None, None));
         (long.process.shaped_core, long.process.unshaped_core) = (None, None);
+        if let Role::Exit(exit) = &mut long.role {
+            assert_eq!(exit.directory.take(), Some(PathBuf::from("/etc/hushwire/directory.socket")));
+        }
         if let Role::Entry(entry) = &mut long.role {
             let ListenKind::Proxy { users_file, login_required } = &mut entry.listeners[0].kind else {
                 panic!("the first listener of the example is a proxy");
@@ -121,6 +124,26 @@ fn the_values_of_the_examples_are_the_defaults() {
         }
         assert_eq!(short, long);
     }
+}
+
+#[test]
+fn directory_streams_have_a_listener_and_a_service() {
+    let listen = "[[listen]]\nkind = \"directory\"\nunix = \"dir\"\n";
+    let text = with_peer(EXAMPLE_ENTRY).replacen("[[listen]]\n", &format!("{listen}[[listen]]\n"), 1);
+    let Role::Entry(entry) = parsed(&text).role else { panic!("it says that it is an entry") };
+    assert_eq!(entry.listeners[0].kind, ListenKind::Directory);
+    assert_eq!(entry.listeners[0].listen, config::Listen::Unix(PathBuf::from("/etc/hushwire/dir")));
+    for wrong in
+        ["kind = \"directory\"\naddress = \"127.0.0.1:5\"\n", "kind = \"directory\"\nunix = \"dir\"\nto = \"a:1\"\n"]
+    {
+        let text = text.replacen("kind = \"directory\"\nunix = \"dir\"\n", wrong, 1);
+        let problems = config::parse(&text, Path::new("/etc/hushwire")).expect_err("no such listener");
+        let said = problems.render("example", &text, false);
+        assert!(said.contains("directory"), "{said}");
+    }
+    let text = with_peer(EXAMPLE_EXIT) + "\n[directory]\nsocket = \"/run/directory\"\n";
+    let Role::Exit(exit) = parsed(&text.replacen("[directory]\n", "", 1)).role else { panic!("an exit") };
+    assert_eq!(exit.directory, Some(PathBuf::from("/run/directory")));
 }
 
 #[test]
@@ -211,7 +234,8 @@ fn reference_page() -> String {
                 }
                 section = Some(key.section);
             }
-            let default = match (key.default, OPTIONAL.contains(&key.name) && key.section != "members") {
+            let optional = OPTIONAL.contains(&key.name) && key.section != "members" || key.section == "directory";
+            let default = match (key.default, optional) {
                 (_, true) => "none".to_owned(),
                 (true, false) => format!("`{}`", key.value),
                 (false, false) => "must be given".to_owned(),

@@ -182,9 +182,9 @@ impl Place {
 /// An exit that is the only hop is its client's door as well.
 fn roles(shape: Shape, is_exit: bool) -> Roles {
     if is_exit {
-        Roles { guard: shape.hops == 1, middle: false, exit: true }
+        Roles { guard: shape.hops == 1, middle: false, exit: true, directory: false }
     } else {
-        Roles { guard: true, middle: true, exit: false }
+        Roles { guard: true, middle: true, exit: false, directory: false }
     }
 }
 

@@ -165,7 +165,7 @@ pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkD
             onion_keys: vec![(INTERVAL, onion_key)],
             addresses: vec![relay_address(relay)],
             hop_ports: None,
-            roles: Roles { guard: !is_exit || exits_have_doors, middle: !is_exit, exit: is_exit },
+            roles: Roles { guard: !is_exit || exits_have_doors, middle: !is_exit, exit: is_exit, directory: false },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::SLOWEST,
         };

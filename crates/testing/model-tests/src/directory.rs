@@ -66,7 +66,7 @@ pub fn charter(members: &[u32], liars: u8) -> Arc<Charter> {
 
 /// What operators vouch for.
 pub fn admission(class: u8) -> Admission {
-    let roles = Roles { guard: true, middle: true, exit: false };
+    let roles = Roles { guard: true, middle: true, exit: false, directory: false };
     Admission { roles, bandwidth: RateClass::new(class).expect("a class"), operator: label("alice") }
 }
 
@@ -105,7 +105,7 @@ impl Said {
             onion_keys: vec![onion(self.interval), onion(self.interval + 1)],
             addresses: vec![SocketAddr::from((Ipv4Addr::new(100, b, c, d), 4433))],
             hop_ports: None,
-            roles: Roles { guard: true, middle: true, exit: false },
+            roles: Roles { guard: true, middle: true, exit: false, directory: false },
             operator: label("alice"),
             bandwidth: RateClass::new(self.class).expect("a class"),
         };

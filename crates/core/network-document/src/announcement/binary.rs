@@ -19,6 +19,7 @@ const HOPS: u8 = 8;
 const NEXT_LINK_KEY: u8 = 16;
 const NEXT_DOOR_KEY: u8 = 32;
 const SECOND_ONION_KEY: u8 = 64;
+const DIRECTORY: u8 = 128;
 
 impl SignedAnnouncement {
     /// The bytes, signature included.
@@ -65,9 +66,6 @@ impl SignedAnnouncement {
         }
         let mut input = Reader::new(bytes);
         let flags = input.u8()?;
-        if flags & 0x80 != 0 {
-            return Err(ReadError::Range.into());
-        }
         let has = |flag| flags & flag != 0;
         let node_id = NodeId(input.array()?);
         let (link_key, door_key) = (LinkKey(input.array()?), DoorKey::from_bytes(input.array()?));
@@ -86,7 +84,8 @@ impl SignedAnnouncement {
         let bandwidth = RateClass::new(input.u8()?).map_err(|_| ReadError::Range)?;
         let (published_ms, expires_ms, signature) = (input.u64()?, input.u64()?, input.array()?);
         input.end()?;
-        let roles = Roles { guard: has(GUARD), middle: has(MIDDLE), exit: has(EXIT) };
+        let (guard, middle, exit) = (has(GUARD), has(MIDDLE), has(EXIT));
+        let roles = Roles { guard, middle, exit, directory: has(DIRECTORY) };
         let descriptor =
             Descriptor { node_id, link_key, door_key, onion_keys, addresses, hop_ports, roles, operator, bandwidth };
         let announcement =
@@ -106,6 +105,7 @@ fn flags(said: &Announcement) -> u8 {
         (NEXT_LINK_KEY, said.next_link_key.is_some()),
         (NEXT_DOOR_KEY, said.next_door_key.is_some()),
         (SECOND_ONION_KEY, relay.onion_keys.len() > 1),
+        (DIRECTORY, relay.roles.directory),
     ];
     flags.into_iter().filter_map(|(flag, is)| is.then_some(flag)).sum()
 }

@@ -69,6 +69,9 @@ pub enum CommandError {
     /// The relay is a hop of it already.
     #[error("the relay is a hop of the circuit already")]
     Twice,
+    /// A hop under a lasting key is the only one of its circuit.
+    #[error("a hop under a lasting key is the only one of its circuit")]
+    Single,
     /// It does not have that hop.
     #[error("the circuit does not have this hop")]
     NoSuchHop,

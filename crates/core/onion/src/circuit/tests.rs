@@ -1,9 +1,10 @@
 //! What needs the inside of a circuit; how circuits live with relays is tested in `tests/network`.
 
 use super::*;
-use crate::keys::{Interval, OnionSecret};
+use crate::keys::{OnionKeys, OnionSecret};
 use crate::layer::RelayLayers;
 use crate::message::Reply;
+use crate::relay::{Neighbour, Relay, RelayConfig};
 use crate::schedule::test_keys;
 use packet_crypto::filler::Filler;
 use wire::packet::PacketSize;
@@ -53,6 +54,50 @@ fn a_worn_out_circuit_takes_itself_down() {
     assert_eq!(circuit.seal(now, &mut region()), Err(SealError::NotReady));
     let told = circuit.poll_cell(now, &mut region()).map(|head| head.command);
     assert_eq!(told, Some(Command::Destroy));
+}
+
+/// Between a circuit and one relay, until neither has anything to say.
+fn talk(now: Instant, circuit: &mut Circuit, relay: &mut Relay) {
+    let (from, mut cell) = (Neighbour(1), region());
+    loop {
+        let mut said = false;
+        while let Some(head) = circuit.poll_cell(now, &mut cell) {
+            said = true;
+            relay.handle_cell(now, from, head, &mut cell);
+        }
+        while let Some(head) = relay.poll_cell(now, from, &mut cell) {
+            said = true;
+            circuit.handle_cell(now, head.command, &mut cell);
+        }
+        if !said {
+            return;
+        }
+    }
+}
+
+/// A hop under a lasting key is alone: its client does not go on, and a client that would is refused.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+fn a_hop_under_a_lasting_key_is_the_only_one() {
+    let now = Instant::now();
+    let network = Network { id: [1; 32], packet_size: PacketSize::DEFAULT };
+    let (config, secret) = (CircuitConfig { network, features: Features::default() }, OnionSecret::from_bytes([3; 32]));
+    let keys = OnionKeys::new(Interval(1), OnionSecret::from_bytes([4; 32])).with_lasting(Some(secret));
+    let mut relay = Relay::new(RelayConfig::new(network, NodeId([2; 32])), keys, [5; 32]);
+    let lasting = RelaySpec { interval: Interval::LASTING, ..spec() };
+    let mut circuit = Circuit::new(now, config, CircuitId(9), lasting, [4; 32]).expect("the library works");
+    talk(now, &mut circuit, &mut relay);
+    assert!(circuit.is_ready() && relay.circuits() == 1);
+    let next = RelaySpec { node_id: NodeId([7; 32]), ..spec() };
+    assert_eq!(circuit.extend(now, next), Err(CommandError::Single));
+    circuit.is_single = false;
+    assert_eq!(circuit.extend(now, RelaySpec { node_id: NodeId([7; 32]), ..lasting }), Err(CommandError::Single));
+    circuit.extend(now, next).expect("this client does not know");
+    while circuit.poll_event().is_some() {}
+    talk(now, &mut circuit, &mut relay);
+    assert_eq!(relay.poll_order(), None, "nobody is looked for");
+    let refused = CircuitEvent::ExtendFailed { cause: Cause::Told(Reason::Protocol) };
+    assert_eq!(circuit.poll_event(), Some(refused));
 }
 
 #[test]

@@ -66,6 +66,11 @@ impl Hello {
         Some(Self { versions: (low, high), position: Position::new(position)?, features })
     }
 
+    /// True for a hop next to the client.
+    pub(super) fn is_first(&self) -> bool {
+        self.position == Position::FIRST
+    }
+
     /// The highest version that both speak, and what else is agreed; `None` when there is no such version.
     pub(super) fn answer(&self, features: Features) -> Option<Answered> {
         let version = self.versions.1.min(VERSION_MAX);

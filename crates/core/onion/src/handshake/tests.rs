@@ -35,6 +35,28 @@ fn begin() -> (Initiation, [u8; FIRST_LEN]) {
     Initiation::begin(&network(0x0a), &spec(3, 7), &hello(), [4; 32]).expect("a first message")
 }
 
+/// A lasting key answers a first hop and no other, and only where there is one.
+#[test]
+fn a_lasting_key_is_for_a_single_hop() {
+    let keys = keys().with_lasting(Some(secret(8)));
+    let answer = |keys: &OnionKeys, first: &[u8]| {
+        let answered = answer(&network(0x0a), &NodeId([0x0b; 32]), keys, Features(3), [5; 32], first);
+        answered.map(|answer| (answer.is_lasting, answer.second))
+    };
+    let begin = |number: u8, key: u8, interval| {
+        let hello = Hello::new(Position::new(number).expect("one of three"), Features(6));
+        Initiation::begin(&network(0x0a), &spec(key, interval), &hello, [4; 32]).expect("a first message")
+    };
+    let (mut client, first) = begin(1, 8, u64::MAX);
+    let (is_lasting, second) = answer(&keys, &first).expect("its one key");
+    assert!(is_lasting && client.finish(&second).is_ok());
+    assert_eq!(answer(&self::keys(), &first), Err(HandshakeError::Interval), "it has none");
+    assert_eq!(answer(&keys, &begin(2, 8, u64::MAX).1), Err(HandshakeError::Interval), "as a further hop");
+    assert_eq!(answer(&keys, &begin(1, 3, u64::MAX).1), Err(HandshakeError::Refused), "the key of an interval");
+    assert_eq!(answer(&keys, &begin(1, 8, 7).1), Err(HandshakeError::Refused), "as the key of an interval");
+    assert!(answer(&keys, &begin(2, 3, 7).1).is_ok_and(|(is_lasting, _)| !is_lasting));
+}
+
 #[test]
 fn the_lengths_are_those_of_the_specification() {
     assert_eq!((FIRST_LEN, SECOND_LEN), (1256, 1152));

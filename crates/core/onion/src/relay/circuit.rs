@@ -16,6 +16,8 @@ pub(super) struct RelayCircuit {
     pub(super) layers: RelayLayers,
     pub(super) binding: BindingKey,
     pub(super) features: Features,
+    /// It was made under the lasting key, and so goes on to nobody.
+    pub(super) is_single: bool,
     /// Hash of the first part of the first message: whoever sends it again is answered again.
     pub(super) first_hash: [u8; 32],
     /// The answer, until a cell of the client shows that it has it.

@@ -111,7 +111,10 @@ impl Relay {
             Err(error) => self.queue(side.neighbour, Own::Destroy { id: side.id, reason: error.into() }),
             Ok(answer) => match answer.agreed {
                 None => self.queue(side.neighbour, Own::Refusal { id: side.id, second: Box::new(answer.second) }),
-                Some((keys, answered)) => self.open(now, side, (&keys, answered), answer.second, whole.first_hash),
+                Some((keys, answered)) => {
+                    let single = answer.is_lasting;
+                    self.open(now, side, (&keys, answered, single), answer.second, whole.first_hash);
+                }
             },
         }
     }
@@ -120,7 +123,7 @@ impl Relay {
         &mut self,
         now: Instant,
         side: Side,
-        (keys, answered): (&HopKeys, Answered),
+        (keys, answered, is_single): (&HopKeys, Answered, bool),
         second: [u8; SECOND_LEN],
         first_hash: [u8; 32],
     ) {
@@ -132,6 +135,7 @@ impl Relay {
             layers: RelayLayers::new(keys, answered.position, region),
             binding: keys.binding.clone(),
             features: answered.welcome.features,
+            is_single,
             first_hash,
             created: Some(Box::new(second)),
             onward: Onward::End,

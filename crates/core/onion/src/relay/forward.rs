@@ -188,14 +188,13 @@ impl Relay {
 
 fn next_step(circuit: &mut RelayCircuit, part: &Part<'_>, own: &NodeId, draining: bool) -> Step {
     let again = part.index == 0;
+    let may_go_on = circuit.layers.position() != Position::LAST && !circuit.is_single;
     match &mut circuit.onward {
         Onward::Assembling(assembly) => {
             let Some(message) = assembly.take(part) else { return Step::Wait };
             match read_extend_message(&message) {
                 _ if draining => Step::Refuse(Reason::Draining),
-                Ok((node, first)) if node != *own && circuit.layers.position() != Position::LAST => {
-                    Step::Connect { node, first: first.into() }
-                }
+                Ok((node, first)) if node != *own && may_go_on => Step::Connect { node, first: first.into() },
                 Ok(_) | Err(_) => Step::Refuse(Reason::Protocol),
             }
         }

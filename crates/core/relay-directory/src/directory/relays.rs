@@ -88,8 +88,9 @@ impl Directory {
 /// Whether a relay claims no more than operators vouch for.
 pub(super) fn is_within(said: &Announcement, bounds: &Admission) -> bool {
     let (claimed, may) = (said.descriptor.roles, bounds.roles);
-    let Roles { guard, middle, exit } = claimed;
-    let roles = (!guard || may.guard) && (!middle || may.middle) && (!exit || may.exit);
+    let Roles { guard, middle, exit, directory } = claimed;
+    let inner = (!guard || may.guard) && (!middle || may.middle);
+    let roles = inner && (!exit || may.exit) && (!directory || may.directory);
     roles && said.descriptor.bandwidth <= bounds.bandwidth && said.descriptor.operator == bounds.operator
 }
 

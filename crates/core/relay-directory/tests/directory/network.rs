@@ -60,7 +60,7 @@ pub(crate) fn charter(members: u32, liars: u8) -> Arc<Charter> {
 
 /// What operators vouch for by default.
 pub(crate) fn admission() -> Admission {
-    let roles = Roles { guard: true, middle: true, exit: true };
+    let roles = Roles { guard: true, middle: true, exit: true, directory: false };
     Admission { roles, bandwidth: RateClass::FASTEST, operator: label("alice") }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn announcement(number: u32, interval: u64, published_ms: u64) -> Ann
             onion_keys: vec![onion(interval), onion(interval + 1)],
             addresses: vec![SocketAddr::from((Ipv4Addr::new(100, b, c, d), 4433))],
             hop_ports: "40000-49999".parse().ok(),
-            roles: Roles { guard: true, middle: true, exit: false },
+            roles: Roles { guard: true, middle: true, exit: false, directory: false },
             operator: label("alice"),
             bandwidth: RateClass::at_least(20_000_000).expect("a class"),
         },

@@ -72,7 +72,7 @@ fn roles_and_bandwidth_are_bounded_by_the_admission() {
     let mut network = network();
     let node = relay(1).node_id();
     let mut admission = crate::network::admission();
-    admission.roles = Roles { guard: false, middle: true, exit: false };
+    admission.roles = Roles { guard: false, middle: true, exit: false, directory: false };
     admission.bandwidth = RateClass::at_least(1_000_000).expect("a class");
     network.describe(announcement(1, 0, NOW_MS), 1);
     let order = network.order(relay_directory::Order::Admit { node, admission: admission.clone() });
@@ -83,6 +83,15 @@ fn roles_and_bandwidth_are_bounded_by_the_admission() {
     said.descriptor.roles.guard = false;
     assert_eq!(network.describe(said.clone(), 1), refused(Refusal::NotVouchedFor));
     said.descriptor.bandwidth = admission.bandwidth;
+    said.descriptor.roles.directory = true;
+    assert_eq!(network.describe(said.clone(), 1), refused(Refusal::NotVouchedFor));
+    said.descriptor.roles.directory = false;
+    assert_eq!(network.describe(said.clone(), 1), [Event::Described(node)]);
+    let mut wider = admission;
+    wider.roles.directory = true;
+    let order = network.order(relay_directory::Order::Admit { node, admission: wider });
+    assert_eq!(network.apply(&order), [Event::Admitted(node)]);
+    (said.descriptor.roles.directory, said.published_ms) = (true, NOW_MS + 2);
     assert_eq!(network.describe(said, 1), [Event::Described(node)]);
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn document(relays: &[usize], interval: Interval) -> NetworkDocument 
             onion_keys: vec![(interval, onion_key)],
             addresses: vec![relay_address(relay)],
             hop_ports: None,
-            roles: Roles { guard: first, middle: !first && !last, exit: last },
+            roles: Roles { guard: first, middle: !first && !last, exit: last, directory: false },
             operator: label("somebody"),
             bandwidth: RateClass::SLOWEST,
         };

@@ -29,7 +29,9 @@ impl Session {
             return Err(OpenError::TooManyFlows);
         }
         let id = match syn.kind {
-            FlowKind::Stream => connection.streams().open(Dir::Bi).map(FlowId::from).ok_or(OpenError::TooManyFlows)?,
+            FlowKind::Stream | FlowKind::Directory => {
+                connection.streams().open(Dir::Bi).map(FlowId::from).ok_or(OpenError::TooManyFlows)?
+            }
             FlowKind::Datagrams => FlowId::datagrams(self.newest_datagrams.map_or(0, |newest| newest.index() + 1)),
         };
         self.announce(id);
@@ -177,7 +179,7 @@ impl Session {
     pub(super) fn announce(&mut self, id: FlowId) {
         self.flows.announce(id);
         match id.kind() {
-            FlowKind::Stream => self.newest_stream = Some(id),
+            FlowKind::Stream | FlowKind::Directory => self.newest_stream = Some(id),
             FlowKind::Datagrams => {
                 self.newest_datagrams = Some(id);
                 self.datagram_flows += 1;

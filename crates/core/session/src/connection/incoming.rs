@@ -221,7 +221,7 @@ impl Session {
             return Err(Violation::Side);
         }
         let newest = match syn.kind {
-            FlowKind::Stream => self.newest_stream,
+            FlowKind::Stream | FlowKind::Directory => self.newest_stream,
             FlowKind::Datagrams => self.newest_datagrams,
         };
         if Some(id) <= newest {
@@ -258,7 +258,7 @@ impl Session {
     /// A message may name a flow that is gone here, but none that never was.
     fn check_known(&self, id: FlowId) -> Result<(), Violation> {
         let newest = match id.kind() {
-            FlowKind::Stream => self.newest_stream,
+            FlowKind::Stream | FlowKind::Directory => self.newest_stream,
             FlowKind::Datagrams => self.newest_datagrams,
         };
         if Some(id) <= newest { Ok(()) } else { Err(Violation::UnknownFlow) }

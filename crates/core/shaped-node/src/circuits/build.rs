@@ -78,11 +78,13 @@ impl CircuitTunnel {
         let has_legs = self.joined.as_ref().is_some_and(|joined| joined.legs.legs().count() > 0);
         let suspect = if is_exit && has_legs { path.middle() } else { path.hops().get(built).copied() };
         match suspect {
-            Some(relay) if relay == path.first() => shared.guards.handle_failed(now.unix_s, &relay, &mut shared.rng),
+            Some(relay) if relay == path.first() && path.hops().len() > 1 => {
+                shared.guards.handle_failed(now.unix_s, &relay, &mut shared.rng)
+            }
             Some(relay) => shared.avoid(now.instant, relay),
             None => {}
         }
-        if is_exit && self.joined.is_none() && shared.only_exit.is_none() && path.hops().len() > 1 {
+        if is_exit && self.joined.is_none() && self.only_exit(shared).is_none() && path.hops().len() > 1 {
             self.leave_exit(shared, now.instant);
         }
     }

@@ -191,6 +191,10 @@ impl Circuits {
                 guard.silent_since = Some(now.instant);
             }
             for tunnel in self.tunnels.values_mut() {
+                if tunnel.rules.hops() == 1 {
+                    // No guard of the set: it is drawn, and another one is to be drawn now.
+                    self.shared.avoid(now.instant, node);
+                }
                 tunnel.leave_guard(&mut self.shared, now, endpoint, link, node);
             }
         }

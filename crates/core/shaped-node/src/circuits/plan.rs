@@ -8,7 +8,7 @@ use link::{Endpoint, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::time::{Duration, Instant};
-use tunnel_plan::{Cause, Choice, Path, PathRules, Refusal};
+use tunnel_plan::{Cause, Choice, Path, Refusal, Target};
 
 /// How often paths are drawn until none has a relay that is avoided. The last draw is taken as it is.
 const DRAWS_MAX: usize = 8;
@@ -90,12 +90,12 @@ impl CircuitTunnel {
         let seed = shared.random();
         let others = self.places.iter().enumerate().filter(|(number, _)| Some(*number) != instead_of);
         let legs: Vec<Path> = others.filter_map(|(_, place)| place.stage.path().cloned()).collect();
-        let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(shared.only_exit);
+        let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(self.only_exit(shared));
         let usable = shared.guards.usable(now.unix_s);
         let guards: Vec<NodeId> = usable.into_iter().filter(|guard| shared.address_of(guard).is_some()).collect();
         let wanted = u8::try_from(legs.len() + wanted).unwrap_or(u8::MAX).min(self.rules.legs());
         // As many legs as the rules have, or fewer.
-        let rules = PathRules::new(self.rules.hops(), wanted).unwrap_or(self.rules).relaxed(self.rules.relaxation());
+        let rules = self.rules.with_legs(wanted).unwrap_or(self.rules);
         let suits = |candidate: &NodeId| exit.is_none_or(|exit| exit == *candidate);
         let trusted = |candidate: &NodeId| suits(candidate) && !shared.is_avoided(now.instant, candidate);
         let mut rng = ChaCha20Rng::from_seed(seed);
@@ -103,6 +103,13 @@ impl CircuitTunnel {
         let chosen = shared.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows: &suits, ..choice };
         chosen.or_else(|_| shared.draw_paths(now, &any, &mut rng))
+    }
+}
+
+impl CircuitTunnel {
+    /// The exit that is not left to chance, if this tunnel leads to an exit at all.
+    pub(super) fn only_exit(&self, shared: &Shared) -> Option<NodeId> {
+        shared.only_exit.filter(|_| self.rules.target() != Target::Directory)
     }
 }
 

@@ -2,8 +2,8 @@ use super::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-const ALL: Roles = Roles { guard: true, middle: true, exit: true };
-const GUARD: Roles = Roles { guard: true, middle: true, exit: false };
+const ALL: Roles = Roles { guard: true, middle: true, exit: true, directory: false };
+const GUARD: Roles = Roles { guard: true, middle: true, exit: false, directory: false };
 
 fn rated(roles: Roles, operator: usize, bits_per_second: u64) -> Rated {
     Rated { roles, operator, bits_per_second }

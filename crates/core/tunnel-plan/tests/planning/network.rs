@@ -8,11 +8,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use shaping::RateClass;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use tunnel_plan::{Choice, Path, PathRules, Refusal, Relaxation, Relays};
+use tunnel_plan::{Choice, Path, PathRules, Refusal, Relaxation, Relays, Target};
 
-pub(crate) const ALL: Roles = Roles { guard: true, middle: true, exit: true };
-pub(crate) const INNER: Roles = Roles { guard: true, middle: true, exit: false };
-pub(crate) const EXIT: Roles = Roles { guard: false, middle: false, exit: true };
+pub(crate) const ALL: Roles = Roles { guard: true, middle: true, exit: true, directory: false };
+pub(crate) const INNER: Roles = Roles { guard: true, middle: true, exit: false, directory: false };
+pub(crate) const EXIT: Roles = Roles { guard: false, middle: false, exit: true, directory: false };
 
 pub(crate) fn id(number: u16) -> NodeId {
     let mut bytes = [9; 32];
@@ -60,7 +60,7 @@ pub(crate) fn random(relays: u16, seed: u64) -> Vec<Descriptor> {
             let address = [0xfd00, 1, u16::from(below(relays / 2 + 1)), 4, 0, 0, 0, 1 + number];
             relay.addresses.push(SocketAddr::from((address, 1 + number)));
         }
-        relay.roles = Roles { guard: below(3) > 0, middle: below(3) > 0, exit: below(2) > 0 };
+        relay.roles = Roles { guard: below(3) > 0, middle: below(3) > 0, exit: below(2) > 0, directory: below(2) > 0 };
         relay.bandwidth = RateClass::new(below(53)).expect("a class");
         relay
     };
@@ -97,8 +97,13 @@ pub(crate) fn broken_rule(descriptors: &[Descriptor], rules: PathRules, paths: &
         let Some(hops) = path.hops().iter().map(find).collect::<Option<Vec<_>>>() else { return Some("unknown relay") };
         let last = hops.len() - 1;
         let roles_fit = hops.iter().enumerate().all(|(place, relay)| {
-            let Roles { guard, middle, exit } = relay.roles;
-            (place > 0 || guard) && (place != last || exit) && (place == 0 || place == last || middle)
+            let Roles { guard, middle, exit, directory } = relay.roles;
+            let ends = match rules.target() {
+                Target::Exit => exit,
+                Target::Directory => directory,
+                Target::ExitAndDirectory => exit && directory,
+            };
+            (place > 0 || guard) && (place != last || ends) && (place == 0 || place == last || middle)
         });
         if !roles_fit {
             return Some("role");

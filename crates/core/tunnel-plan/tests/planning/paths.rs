@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use shaping::RateClass;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use tunnel_plan::{Cause, Choice, Path, PathRules, Place, Relaxation, Relays};
+use tunnel_plan::{Cause, Choice, Path, PathRules, Place, Relaxation, Relays, Target};
 
 fn rules(hops: u8, legs: u8) -> PathRules {
     PathRules::new(hops, legs).expect("a tunnel")
@@ -19,16 +19,21 @@ fn relaxation() -> impl Strategy<Value = Relaxation> {
     prop_oneof![Just(Relaxation::Nothing), Just(Relaxation::SharedMiddles), Just(Relaxation::SharedOperators)]
 }
 
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![Just(Target::Exit), Just(Target::Directory), Just(Target::ExitAndDirectory)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn any_choice_keeps_the_rules(
         seed in any::<u64>(), count in 1_u16..40, hops in 1_u8..=3, legs in 1_u8..=4, relaxation in relaxation(),
+        target in target(),
     ) {
         let legs = if hops == 1 { 1 } else { legs };
         let descriptors = random(count, seed);
-        let rules = rules(hops, legs).relaxed(relaxation);
+        let rules = rules(hops, legs).relaxed(relaxation).to(target);
         let relays = Relays::from_descriptors(&descriptors);
         let chosen = choose(&relays, rules, &guards_of(&descriptors), &mut rng(seed));
         if let Ok(paths) = chosen {

@@ -1,9 +1,10 @@
 //! Every refusal, word by word.
 
 use crate::network::{ALL, EXIT, INNER, choose, guards_of, id, relay, rng, run_by};
-use identity::NodeId;
-use network_document::{Descriptor, Roles};
-use tunnel_plan::{Choice, Path, PathRules, Relaxation, Relays};
+use identity::{DoorKey, LinkKey, NodeId, OnionKey, OperatorSecret};
+use network_document::{Charter, Contact, Descriptor, Label, NetworkDocument, Roles};
+use std::net::SocketAddr;
+use tunnel_plan::{Choice, Path, PathRules, Relaxation, Relays, Target};
 
 fn rules(hops: u8, legs: u8) -> PathRules {
     PathRules::new(hops, legs).expect("a tunnel")
@@ -28,7 +29,7 @@ fn exits() {
     assert_eq!(said(&inner, rules(3, 2), &guards_of(&inner)), none);
     assert_eq!(
         said(&[relay(1, EXIT)], rules(1, 1), &[]),
-        "a path of one hop needs a relay with the roles `guard` and `exit`, and none of the network's 1 exits has both; \
+        "a path of one hop needs a relay with the roles `guard` and `exit`, and of the network's 1 with the role `exit` none has both; \
          ask the network's operators for more relays"
     );
     assert_eq!(chosen(&[relay(1, ALL)], rules(1, 1))[0].hops(), [id(1)]);
@@ -49,8 +50,68 @@ fn exits() {
 }
 
 #[test]
+fn directories() {
+    let directory = Roles { directory: true, ..Roles::default() };
+    let to = |hops, target| rules(hops, 1).to(target);
+    let mut network: Vec<Descriptor> = (0..4).map(|number| relay(number, ALL)).collect();
+    assert_eq!(
+        said(&network, to(3, Target::Directory), &guards_of(&network)),
+        "a path needs a relay with the role `directory`, and of the network's 4 relays none has it; \
+         ask the network's operators for more relays"
+    );
+    network.push(relay(4, directory));
+    assert_eq!(chosen(&network, to(3, Target::Directory))[0].exit(), id(4));
+    assert_eq!(chosen(&network, to(2, Target::Directory))[0].exit(), id(4));
+    assert_eq!(
+        said(&network, to(1, Target::Directory), &guards_of(&network)),
+        "a path of one hop needs a relay with the roles `guard` and `directory`, and of the network's 1 with the role \
+         `directory` none has both; ask the network's operators for more relays"
+    );
+    assert_eq!(
+        said(&network, to(3, Target::ExitAndDirectory), &guards_of(&network)),
+        "a path needs a relay with the role `exit` and `directory`, and of the network's 5 relays none has it; \
+         ask the network's operators for more relays"
+    );
+    network[2].roles.directory = true;
+    assert_eq!(chosen(&network, to(3, Target::ExitAndDirectory))[0].exit(), id(2));
+    let path = &chosen(&network, to(1, Target::Directory))[0];
+    assert_eq!(path.hops(), [id(2)]);
+    assert!(path.is_in(&Relays::from_descriptors(&network)));
+    network[2].roles.directory = false;
+    assert!(!path.is_in(&Relays::from_descriptors(&network)), "it is no longer what the path ends at");
+    let both = &mut network[4];
+    (both.roles, both.operator) = (Roles { guard: true, ..directory }, crate::network::operator(1));
+    assert_eq!(chosen(&network, to(1, Target::Directory))[0].hops(), [id(4)]);
+}
+
+#[test]
+fn an_invitation_leads_to_its_directory_and_nowhere_else() {
+    let operator = OperatorSecret::from_seed([9; 32]).operator_key();
+    let charter = Charter::new(Label::new("x", "name").expect("a label"), Default::default(), vec![operator], 1);
+    let contact = |number: u8| Contact {
+        node_id: id(number.into()),
+        link_key: LinkKey([number; 32]),
+        door_key: DoorKey::from_bytes([1; 32]),
+        onion_key: OnionKey([number; 32]),
+        addresses: vec![SocketAddr::from(([10, 0, number, 1], 4433))],
+    };
+    let document = NetworkDocument::of_contacts(charter.expect("a charter"), (1..4).map(contact).collect());
+    let relays = Relays::new(&document.expect("good contacts"));
+    let guards: Vec<NodeId> = (1..4).map(id).collect();
+    let path = choose(&relays, rules(1, 1).to(Target::Directory), &[], &mut rng(1)).expect("one hop");
+    assert_eq!(path[0].hops().len(), 1);
+    for (hops, target) in [(1, Target::Exit), (3, Target::Exit), (2, Target::Directory), (3, Target::Directory)] {
+        assert_eq!(
+            choose(&relays, rules(hops, 1).to(target), &guards, &mut rng(1)).expect_err("no document").to_string(),
+            "an invitation leads over one hop to its directory nodes and nowhere else, and there is no document yet; \
+             fetch one through a directory tunnel of one hop first"
+        );
+    }
+}
+
+#[test]
 fn guards() {
-    let middle = Roles { guard: false, middle: true, exit: false };
+    let middle = Roles { guard: false, middle: true, exit: false, directory: false };
     let mut network = vec![relay(0, INNER), relay(1, middle), relay(2, middle), relay(3, EXIT)];
     assert_eq!(
         said(&network, rules(3, 2), &guards_of(&network)),

@@ -50,7 +50,7 @@ pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
             onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
             addresses: vec![*address],
             hop_ports: PortSet::from_ranges(hop_ports(place)),
-            roles: Roles { guard, middle: !guard && !exit, exit },
+            roles: Roles { guard, middle: !guard && !exit, exit, directory: false },
             operator: label(),
             bandwidth: RateClass::FASTEST,
         };

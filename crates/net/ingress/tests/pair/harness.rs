@@ -26,6 +26,10 @@ pub(crate) struct Setup {
     pub(crate) datagram_idle_ms: u64,
     pub(crate) forward: Option<SocketAddr>,
     pub(crate) unix: Option<PathBuf>,
+    /// Where the entry listens for directory streams.
+    pub(crate) directory_listener: Option<PathBuf>,
+    /// The service of the exit.
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) logins: Vec<Login>,
     pub(crate) login_required: bool,
 }
@@ -41,6 +45,8 @@ impl Default for Setup {
             datagram_idle_ms: 60_000,
             forward: None,
             unix: None,
+            directory_listener: None,
+            directory: None,
             logins: Vec::new(),
             login_required: false,
         }
@@ -145,10 +151,15 @@ impl Pair {
             fds.push(UnixListener::bind(path).expect("a path in a fresh folder").into());
             listeners.push(Listener { socket: SocketKind::Unix, service });
         }
+        if let Some(path) = setup.directory_listener {
+            fds.push(UnixListener::bind(path).expect("a path in a fresh folder").into());
+            listeners.push(Listener { socket: SocketKind::Unix, service: Service::Directory });
+        }
         let boot = ingress::Boot { queues: geometry, listeners, limits: setup.limits };
         let entry = process(move |channel| ingress::run(boot, channel, fds));
         let mut boot = egress::Boot::new(geometry);
         boot.policy = setup.policy;
+        boot.directory = setup.directory;
         boot.connect_timeout_ms = setup.connect_timeout_ms;
         boot.datagram_idle_ms = setup.datagram_idle_ms;
         let exit = process(move |channel| egress::run(boot, channel, exit_fds));

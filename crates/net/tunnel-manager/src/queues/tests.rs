@@ -5,6 +5,7 @@ use crate::stream::TunnelStream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
+use wire::flow::FlowKind;
 
 const BUFFER: usize = 8;
 

@@ -1,5 +1,6 @@
 //! A tunnel manager over real relays and exits in threads, on loopback sockets.
 
+mod directory;
 mod rig;
 
 use rig::{Net, REFUSED_PORT};

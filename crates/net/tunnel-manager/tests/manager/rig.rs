@@ -1,9 +1,10 @@
-//! A network on loopback: relays and exits in threads, each exit with an unshaped process whose only server is an echo.
+//! A network on loopback: relays and exits in threads, each exit with an unshaped process whose only server is an echo, and
+//! directory nodes whose unshaped process is a real one.
 
 use circuit_relay::{CircuitRelay, Door, ExitBoot, ExitError, Handle, NothingJoined, RelaySettings, run_exit};
 use flow_queue::{Geometry, QueueSide, Segments, Side};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
-use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
+use network_document::{Charter, Contact, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
 use onion::Interval;
 use os_net::process_channel::{Channel, FromProcess, ToProcess};
 use os_net::udp::UdpSocket;
@@ -12,6 +13,7 @@ use shaped_node::queues::FlowQueues;
 use shaping::RateClass;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -31,7 +33,9 @@ pub(crate) struct Net {
     pub(crate) document: NetworkDocument,
     relays: Vec<Handle>,
     exits: Vec<Option<Exit>>,
+    directories: Vec<Option<Exit>>,
     first_exit: usize,
+    first_directory: usize,
     addresses: Vec<SocketAddr>,
 }
 
@@ -46,6 +50,7 @@ fn node_id(relay: usize) -> NodeId {
 fn onion_keys(relay: usize) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
     file.prepare(INTERVAL, secret(relay));
+    file.prepare_lasting(secret(relay + 100));
     file
 }
 
@@ -55,13 +60,13 @@ fn address(relay: usize) -> SocketAddr {
     std::net::UdpSocket::bind(any).expect("a socket").local_addr().expect("its address")
 }
 
-fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
+fn document(addresses: &[SocketAddr], first_exit: usize, first_directory: usize) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([99; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("loopback"), Default::default(), vec![operator.operator_key()], 1);
     let charter = charter.expect("a charter");
     let describe = |(relay, address): (usize, &SocketAddr)| {
-        let is_exit = relay >= first_exit;
+        let (is_exit, is_directory) = (relay >= first_exit && relay < first_directory, relay >= first_directory);
         let descriptor = Descriptor {
             node_id: node_id(relay),
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
@@ -69,7 +74,7 @@ fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
             onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
             addresses: vec![*address],
             hop_ports: None,
-            roles: Roles { guard: !is_exit, middle: !is_exit, exit: is_exit },
+            roles: Roles { guard: !is_exit, middle: !is_exit && !is_directory, exit: is_exit, directory: is_directory },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::FASTEST,
         };
@@ -84,8 +89,14 @@ fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
 impl Net {
     /// So many guards that are middles as well, and so many exits.
     pub(crate) fn start(relays: usize, exits: usize) -> Self {
-        let addresses: Vec<SocketAddr> = (0..relays + exits).map(address).collect();
-        let document = document(&addresses, relays);
+        Self::with_directories(relays, exits, &[])
+    }
+
+    /// The same with directory nodes, which are guards as well, and their services.
+    pub(crate) fn with_directories(relays: usize, exits: usize, services: &[Option<PathBuf>]) -> Self {
+        let first_directory = relays + exits;
+        let addresses: Vec<SocketAddr> = (0..first_directory + services.len()).map(address).collect();
+        let document = document(&addresses, relays, first_directory);
         let start = |relay: usize| {
             let settings = RelaySettings {
                 door: Door::Listen(addresses[relay]),
@@ -110,7 +121,38 @@ impl Net {
         };
         let handles = (0..relays).map(start).collect();
         let exits = (relays..relays + exits).map(|exit| Some(Exit::start(&document, exit, addresses[exit]))).collect();
-        Self { document, relays: handles, exits, first_exit: relays, addresses }
+        let directory = |(number, service): (usize, &Option<PathBuf>)| {
+            let relay = first_directory + number;
+            Some(Exit::directory(&document, relay, addresses[relay], service.clone()))
+        };
+        let directories = services.iter().enumerate().map(directory).collect();
+        Self { document, relays: handles, exits, directories, first_exit: relays, first_directory, addresses }
+    }
+
+    /// The name of a directory node.
+    pub(crate) fn directory(&self, number: usize) -> NodeId {
+        node_id(self.first_directory + number)
+    }
+
+    /// What an invitation to these directory nodes says.
+    pub(crate) fn contacts(&self, numbers: &[usize]) -> NetworkDocument {
+        let contact = |number: &usize| {
+            let relay = self.first_directory + number;
+            Contact {
+                node_id: node_id(relay),
+                link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
+                door_key: DoorKey::from_bytes(secret(relay)),
+                onion_key: onion_keys(relay).lasting().expect("it was made").onion_key(),
+                addresses: vec![self.addresses[relay]],
+            }
+        };
+        let charter = self.document.charter().clone();
+        NetworkDocument::of_contacts(charter, numbers.iter().map(contact).collect()).expect("good contacts")
+    }
+
+    /// Ends the processes of a directory node.
+    pub(crate) fn stop_directory(&mut self, number: usize) {
+        self.directories[number].take().expect("it runs").stop();
     }
 
     /// Stops a relay at once.
@@ -132,16 +174,21 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         self.relays.iter().for_each(|relay| relay.stop());
-        self.exits.iter_mut().filter_map(Option::take).for_each(Exit::stop);
+        self.exits.iter_mut().chain(&mut self.directories).filter_map(Option::take).for_each(Exit::stop);
     }
 }
 
-/// The shaped process of an exit in a thread, and its echo in another.
+/// The shaped process of an exit in a thread, and its unshaped one in another.
 struct Exit {
     supervisor: Channel,
     is_over: Arc<AtomicBool>,
     process: JoinHandle<Result<(), ExitError>>,
-    echo: JoinHandle<()>,
+    unshaped: Unshaped,
+}
+
+enum Unshaped {
+    Echo(JoinHandle<()>),
+    Egress(Channel, JoinHandle<Result<(), egress::RunError>>),
 }
 
 fn replay_file() -> OwnedFd {
@@ -153,10 +200,39 @@ fn replay_file() -> OwnedFd {
 
 impl Exit {
     fn start(document: &NetworkDocument, relay: usize, listen: SocketAddr) -> Self {
+        Self::with_unshaped(document, relay, listen, |geometry, fds, over| {
+            let mut echo = Echo::open(geometry, fds);
+            Unshaped::Echo(std::thread::spawn(move || {
+                while !over.load(Ordering::Acquire) {
+                    if !echo.turn() {
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
+                }
+            }))
+        })
+    }
+
+    /// One whose policy lets nobody out. `service`: the socket that it is told of.
+    fn directory(document: &NetworkDocument, relay: usize, listen: SocketAddr, service: Option<PathBuf>) -> Self {
+        Self::with_unshaped(document, relay, listen, |geometry, fds, _| {
+            let mut boot = egress::Boot::new(*geometry);
+            (boot.policy, boot.directory) = (vec!["deny *".to_owned()], service);
+            let (supervisor, process) = Channel::pair().expect("a channel");
+            Unshaped::Egress(supervisor, std::thread::spawn(move || egress::run(boot, process, fds)))
+        })
+    }
+
+    fn with_unshaped(
+        document: &NetworkDocument,
+        relay: usize,
+        listen: SocketAddr,
+        unshaped: impl FnOnce(&Geometry, Vec<OwnedFd>, Arc<AtomicBool>) -> Unshaped,
+    ) -> Self {
         let geometry = Geometry::new(64, 1 << 18, 1).expect("a good geometry");
         let segments = Segments::create(&geometry).expect("memory");
         let mut fds = segments.shaped_side().expect("descriptors");
-        let mut echo = Echo::open(&geometry, segments.unshaped_side().expect("descriptors"));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let unshaped = unshaped(&geometry, segments.unshaped_side().expect("descriptors"), Arc::clone(&is_over));
         fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file()]);
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot {
@@ -175,28 +251,25 @@ impl Exit {
             confine: false,
         };
         let process = std::thread::spawn(move || run_exit(boot, process, fds));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
-        let echo = std::thread::spawn(move || {
-            while !over.load(Ordering::Acquire) {
-                if !echo.turn() {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
-        });
         let is_ready = |message| matches!(message, FromProcess::Ready);
         let end = Instant::now() + SOON;
         while !supervisor.receive(Some(SOON)).expect("a channel").is_some_and(|received| is_ready(received.message)) {
             assert!(Instant::now() < end, "the exit does not start");
         }
-        Self { supervisor, is_over, process, echo }
+        Self { supervisor, is_over, process, unshaped }
     }
 
     fn stop(self) {
         self.supervisor.send(&ToProcess::Stop { deadline_ms: 1_000 }, &[]).expect("it listens");
         self.process.join().expect("no panic").expect("it ends in order");
         self.is_over.store(true, Ordering::Release);
-        self.echo.join().expect("no panic");
+        match self.unshaped {
+            Unshaped::Echo(echo) => echo.join().expect("no panic"),
+            Unshaped::Egress(supervisor, process) => {
+                drop(supervisor);
+                process.join().expect("no panic").expect("it ends in order");
+            }
+        }
     }
 }
 

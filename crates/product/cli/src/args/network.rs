@@ -88,6 +88,8 @@ pub(crate) enum RoleArg {
     Middle,
     /// Last
     Exit,
+    /// Last, for the directory's streams
+    Directory,
 }
 
 #[derive(Debug, Args)]

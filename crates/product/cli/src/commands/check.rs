@@ -89,8 +89,8 @@ fn check_one(path: &Path) -> Outcome {
         Role::Entry(_) | Role::Exit(_) => None,
     };
     let mut text = report(path, &config, network.as_ref());
-    if let Role::Entry(Entry { network: Some(entry), .. }) = &config.role {
-        let line = entry_over_circuits(entry, &entry_network::files(entry)?);
+    if let Role::Entry(entry @ Entry { network: Some(network), .. }) = &config.role {
+        let line = entry_over_circuits(network, &entry_network::files(network, entry)?);
         let first = text.find('\n').map_or(text.len(), |end| end + 1);
         text.insert_str(first, &line);
     }

@@ -58,10 +58,15 @@ fn describe(args: DescribeArgs) -> Outcome {
         Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
     })?;
     let has = |role| args.role.contains(&role);
-    let roles = Roles { guard: has(RoleArg::Guard), middle: has(RoleArg::Middle), exit: has(RoleArg::Exit) };
+    let roles = Roles {
+        guard: has(RoleArg::Guard),
+        middle: has(RoleArg::Middle),
+        exit: has(RoleArg::Exit),
+        directory: has(RoleArg::Directory),
+    };
     let interval = Interval(args.interval);
     // The secret is on disk before anybody can use its public half.
-    let onion_key = files::prepare_onion_key(&args.onion_keys, interval)?;
+    let onion_key = files::prepare_onion_key(&args.onion_keys, interval, roles.directory)?;
     let descriptor = Descriptor {
         node_id: keys.node_secret.node_id(),
         link_key: keys.link_secret.link_key(),

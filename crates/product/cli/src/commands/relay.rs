@@ -32,7 +32,7 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
     tracing::info!(interval = relay.interval().0, "relaying");
     if relay.is_exit() {
         tracing::warn!(
-            "the document has this relay as an exit, and `hushwire relay` joins nothing to circuits that end here; `hushwire exit` does"
+            "the document has this relay as an exit or directory, and `hushwire relay` joins nothing to circuits that end here; `hushwire exit` does"
         );
     }
     let handle = relay.handle();

@@ -3,16 +3,15 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Entry, EntryNetwork, Role, SecretFileError};
+use config::{Config, Entry, EntryNetwork, ListenKind, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
 use node::KeptText;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide};
-use shaping::RateClass;
 use std::io::ErrorKind;
-use tunnel_plan::{Choice, Guards, Place, Relaxation, Relays};
+use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Target};
 
 /// Bytes of a document that the shaped process can be told: it comes in a message of at most 256 KiB, with other things.
 const DOCUMENT_MAX: usize = 200 << 10;
@@ -27,17 +26,27 @@ pub(crate) struct Files {
 }
 
 /// Reads the files of an entry, and checks that the network has paths as they are asked for.
-pub(crate) fn files(entry: &EntryNetwork) -> Result<Files, Failure> {
-    let document = network::document(&entry.file)?;
+pub(crate) fn files(network: &EntryNetwork, entry: &Entry) -> Result<Files, Failure> {
+    let document = network::document(&network.file)?;
     let bytes = document.text().len();
     if bytes > DOCUMENT_MAX {
-        let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", entry.file.display());
+        let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", network.file.display());
         return Err(Failure::new(Code::Configuration, sentence).remedy("use a smaller network: some 250 relays fit"));
     }
-    let guards = guards(entry, &document)?;
-    check_paths(entry, &document, guards.as_ref())?;
+    let guards = guards(network, &document)?;
+    check_paths(network, rules(network, entry), &document, guards.as_ref())?;
     let guards = guards.map(|guards| guards.text());
     Ok(Files { document, guards })
+}
+
+/// What is asked of the entry's paths. Its directory streams go through the same tunnels as everything else, so those lead to
+/// exits that have a directory if there is a listener for such streams.
+fn rules(network: &EntryNetwork, entry: &Entry) -> PathRules {
+    network.rules.to(if wants_directory(entry) { Target::ExitAndDirectory } else { Target::Exit })
+}
+
+fn wants_directory(entry: &Entry) -> bool {
+    entry.listeners.iter().any(|listener| listener.kind == ListenKind::Directory)
 }
 
 fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Guards>, Failure> {
@@ -56,7 +65,12 @@ fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Gua
 }
 
 /// Whether the document has paths for this entry. Guards that do not answer today are no matter of the file.
-fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<&Guards>) -> Result<(), Failure> {
+fn check_paths(
+    entry: &EntryNetwork,
+    rules: PathRules,
+    document: &NetworkDocument,
+    stored: Option<&Guards>,
+) -> Result<(), Failure> {
     let failed = |sentence: String| Failure::new(Code::Configuration, sentence);
     let relays = Relays::new(document);
     let mut guards = match stored {
@@ -75,7 +89,7 @@ fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<
     }
     let allows = |candidate: &NodeId| entry.exit.is_none_or(|exit| exit == *candidate);
     let usable = guards.usable(unix_s);
-    let choice = Choice { relays: &relays, rules: entry.rules, guards: &usable, allows: &allows, legs: &[] };
+    let choice = Choice { relays: &relays, rules, guards: &usable, allows: &allows, legs: &[] };
     choice.paths(rng).map(|_| ()).map_err(|refusal| {
         let (hops, legs) = (entry.rules.hops(), entry.rules.legs());
         failed(format!("{} has no paths for {legs} legs of {hops} hops: {}", entry.file.display(), refusal.cause))
@@ -84,23 +98,24 @@ fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<
 }
 
 /// What the shaped process is told.
-pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Result<BootSide, Failure> {
-    let Files { document, guards } = files(entry)?;
+pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<BootSide, Failure> {
+    let Files { document, guards } = files(network, entry)?;
     Ok(BootSide::Circuits(BootCircuits {
         document: document.text(),
         guards,
-        hops: entry.rules.hops(),
-        legs: entry.rules.legs(),
-        relax: match entry.rules.relaxation() {
+        hops: network.rules.hops(),
+        legs: network.rules.legs(),
+        directory: wants_directory(entry),
+        relax: match network.rules.relaxation() {
             Relaxation::Nothing => BootRelaxation::Nothing,
             Relaxation::SharedMiddles => BootRelaxation::SharedMiddles,
             Relaxation::SharedOperators => BootRelaxation::SharedOperators,
         },
-        exit: entry.exit.map(|exit| exit.to_string()),
-        tunnels: entry.tunnels,
-        isolate_clients: entry.isolates_clients,
-        up_class: up.number(),
-        down_class: down.number(),
+        exit: network.exit.map(|exit| exit.to_string()),
+        tunnels: network.tunnels,
+        isolate_clients: network.isolates_clients,
+        up_class: entry.up.number(),
+        down_class: entry.down.number(),
     }))
 }
 

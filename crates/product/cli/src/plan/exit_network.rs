@@ -20,7 +20,7 @@ pub(crate) struct Files {
     onion_keys: OnionKeyFile,
 }
 
-/// Reads the files of an exit, and checks that the document has it, as an exit, with its keys.
+/// Reads the files of an exit, and checks that the document has it, as an exit or directory, with its keys.
 pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure> {
     let document = network::document(&exit.file)?;
     let onion_keys = network::onion_keys(&exit.onion_key_file)?;
@@ -35,9 +35,9 @@ pub(crate) fn files(exit: &ExitNetwork, keys: &KeyFile) -> Result<Files, Failure
     let relay = RelayNode::new(node, document.clone(), &onion_keys, settings::random()?)
         .map_err(|error| Failure::from_error(Code::Configuration, &error))?;
     if !relay.is_exit() {
-        let sentence = format!("{} does not have this node as an exit", exit.file.display());
+        let sentence = format!("{} has this node neither as an exit nor as a directory", exit.file.display());
         return Err(Failure::new(Code::Configuration, sentence).remedy(
-            "describe it with `hushwire network describe --role exit` and give that to the network's operators",
+            "describe it with `hushwire network describe --role exit` (or `directory`) and give that to the network's operators",
         ));
     }
     let bytes = document.text().len();

@@ -56,7 +56,12 @@ pub(super) fn document() -> NetworkDocument {
             onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
             addresses: vec![address(relay)],
             hop_ports: None,
-            roles: Roles { guard: relay < 2, middle: (2..4).contains(&relay), exit: relay == super::EXIT },
+            roles: Roles {
+                guard: relay < 2,
+                middle: (2..4).contains(&relay),
+                exit: relay == super::EXIT,
+                directory: false,
+            },
             operator: label(),
             bandwidth: RateClass::FASTEST,
         };

@@ -61,10 +61,13 @@ pub(crate) fn onion_keys(path: &Path) -> Result<OnionKeyFile, Failure> {
     })
 }
 
-/// The onion key of an interval; its secret is made and stored if it is not there.
-pub(super) fn prepare_onion_key(path: &Path, interval: Interval) -> Result<OnionKey, Failure> {
+/// The onion key of an interval; its secret is made and stored if it is not there, and so is a directory node's lasting one.
+pub(super) fn prepare_onion_key(path: &Path, interval: Interval, is_directory: bool) -> Result<OnionKey, Failure> {
     let mut file = if path.exists() { onion_keys(path)? } else { OnionKeyFile::default() };
-    let had = file.of(interval).is_some();
+    let had = file.of(interval).is_some() && (!is_directory || file.lasting().is_some());
+    if is_directory {
+        file.prepare_lasting(settings::random()?);
+    }
     let key = file.prepare(interval, settings::random()?).onion_key();
     if !had {
         replace(path, &file.reveal(), SECRET)?;
