@@ -274,9 +274,11 @@ public_text!(NodeId, LinkKey);
 // Below the macros, which they use.
 mod onion;
 mod operator;
+mod service;
 
 pub use onion::{OnionKey, OnionSecret};
 pub use operator::{OperatorKey, OperatorSecret};
+pub use service::{AccessKey, AccessSecret, ServiceSecret};
 
 impl fmt::Debug for SignedLinkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

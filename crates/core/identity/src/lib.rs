@@ -7,8 +7,8 @@ mod text;
 
 pub use key_file::{KeyFile, KeyFileError};
 pub use keys::{
-    DoorKey, HopKey, LinkKey, LinkSecret, NodeId, NodeSecret, OnionKey, OnionSecret, OperatorKey, OperatorSecret,
-    SIGNATURE_LEN, SignatureError, SignedLinkKey,
+    AccessKey, AccessSecret, DoorKey, HopKey, LinkKey, LinkSecret, NodeId, NodeSecret, OnionKey, OnionSecret,
+    OperatorKey, OperatorSecret, SIGNATURE_LEN, ServiceSecret, SignatureError, SignedLinkKey,
 };
 pub use peer::{AddressError, PeerAddress, PeerHost, PeerPart, PeerString, PeerStringError};
 pub use text::{KeyTextError, decode_token, encode_token};

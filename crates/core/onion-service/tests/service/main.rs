@@ -1,0 +1,5 @@
+//! A service, a directory and many clients on virtual time.
+
+mod faults;
+mod floods;
+mod world;
