@@ -3,6 +3,7 @@
 pub(crate) mod circuit;
 pub(crate) mod cluster;
 pub(crate) mod hop;
+pub(crate) mod join;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod pki;
@@ -44,7 +45,7 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 /// Groups of the overview. A command that is in none is hidden.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
-    ("Set up", &["plan", "init", "keys", "pki", "network", "ledger", "check"]),
+    ("Set up", &["plan", "init", "keys", "pki", "network", "invite", "join", "ledger", "check"]),
     ("Run", &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "cluster"]),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
@@ -70,6 +71,10 @@ pub(crate) enum Command {
     Pki(pki::PkiArgs),
     /// The document of a network of relays: who is in it, and who signs for that
     Network(network::NetworkArgs),
+    /// Make an invitation into a network that has a directory
+    Invite(join::InviteArgs),
+    /// Write the files of a node of a network, from an invitation
+    Join(Box<join::JoinArgs>),
     /// Make or show the ledger of what an entry's rate has told
     Ledger(LedgerArgs),
     /// Say what is wrong with a configuration file, or what it will cost

@@ -8,6 +8,8 @@ pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod hop;
 pub(crate) mod init;
+pub(crate) mod invite;
+pub(crate) mod join;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod mirror;

@@ -53,6 +53,8 @@ fn run(command: Command) -> Outcome {
         Command::Relay(args) => commands::relay::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
+        Command::Invite(args) => commands::invite::run(&args),
+        Command::Join(args) => commands::join::run(&args),
         Command::Ledger(args) => commands::ledger::run(&args.command),
         Command::Check(args) => commands::check::run(&args),
         Command::Entry(args) => commands::run::entry(&args),

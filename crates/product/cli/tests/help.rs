@@ -32,6 +32,8 @@ const COMMANDS: &[&[&str]] = &[
     &["network", "assemble"],
     &["network", "sign"],
     &["network", "show"],
+    &["invite"],
+    &["join"],
     &["ledger"],
     &["ledger", "new"],
     &["ledger", "show"],

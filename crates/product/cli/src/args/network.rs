@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use identity::OperatorKey;
+use network_document::Roles;
 use port_hopping::ports::PortSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -90,6 +91,15 @@ pub(crate) enum RoleArg {
     Exit,
     /// Last, for the directory's streams
     Directory,
+}
+
+impl RoleArg {
+    /// All that are named.
+    pub(crate) fn roles(named: &[Self]) -> Roles {
+        let has = |role| named.contains(&role);
+        let (guard, middle) = (has(Self::Guard), has(Self::Middle));
+        Roles { guard, middle, exit: has(Self::Exit), directory: has(Self::Directory) }
+    }
 }
 
 #[derive(Debug, Args)]

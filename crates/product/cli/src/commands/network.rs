@@ -2,7 +2,7 @@
 
 mod files;
 
-pub(crate) use files::{document, onion_keys};
+pub(crate) use files::{charter, document, onion_keys, prepare_lasting_key};
 
 use crate::args::network::{AssembleArgs, DescribeArgs, NetworkCommand, NewArgs, RoleArg, SignArgs};
 use crate::failure::{Code, Failure, Outcome};
@@ -57,13 +57,7 @@ fn describe(args: DescribeArgs) -> Outcome {
     let bandwidth = config::parse_rate(&args.rate).map_err(|problem| {
         Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
     })?;
-    let has = |role| args.role.contains(&role);
-    let roles = Roles {
-        guard: has(RoleArg::Guard),
-        middle: has(RoleArg::Middle),
-        exit: has(RoleArg::Exit),
-        directory: has(RoleArg::Directory),
-    };
+    let roles = RoleArg::roles(&args.role);
     let interval = Interval(args.interval);
     // The secret is on disk before anybody can use its public half.
     let onion_key = files::prepare_onion_key(&args.onion_keys, interval, roles.directory)?;

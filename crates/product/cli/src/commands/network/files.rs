@@ -30,7 +30,7 @@ fn wrong(path: &Path, error: DocumentError) -> Failure {
     Failure::new(Code::Data, format!("{}, {error}", path.display()))
 }
 
-pub(super) fn charter(path: &Path) -> Result<Charter, Failure> {
+pub(crate) fn charter(path: &Path) -> Result<Charter, Failure> {
     Charter::parse(&read(path)?).map_err(|error| wrong(path, error))
 }
 
@@ -59,6 +59,17 @@ pub(crate) fn onion_keys(path: &Path) -> Result<OnionKeyFile, Failure> {
         Failure::new(Code::Data, format!("{} holds no onion secrets: {error}", path.display()))
             .remedy("restore it from a copy, or make new ones with `hushwire network describe`")
     })
+}
+
+/// The key of a directory node that no interval ends; its secret is made and stored if it is not there.
+pub(crate) fn prepare_lasting_key(path: &Path) -> Result<OnionKey, Failure> {
+    let mut file = if path.exists() { onion_keys(path)? } else { OnionKeyFile::default() };
+    let had = file.lasting().is_some();
+    let key = file.prepare_lasting(settings::random()?).onion_key();
+    if !had {
+        replace(path, &file.reveal(), SECRET)?;
+    }
+    Ok(key)
 }
 
 /// The onion key of an interval; its secret is made and stored if it is not there, and so is a directory node's lasting one.
