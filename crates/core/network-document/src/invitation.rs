@@ -2,12 +2,12 @@
 
 use crate::announcement::{read_addresses, write_address};
 use crate::charter::{Charter, NetworkId};
+use crate::contacts::Contact;
 use crate::descriptor::{ADDRESSES_MAX, check_address};
 use crate::encoding::{ReadError, Reader, WriteBytes};
 use crate::error::Problem;
 use identity::{DoorKey, KeyTextError, LinkKey, NodeId, NodeSecret, OnionKey, decode_token, encode_token};
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ mod compact;
 /// Contacts of an invitation at most; there is at least one.
 pub const INVITATION_CONTACTS_MAX: usize = 4;
 /// Bytes of an invitation at most, before they are text: the longest charter, all contacts with all addresses, and a secret. With
-/// three operators, four members and two contacts it is about 570, and 930 characters.
+/// three operators, four members and two contacts it is about 555, and 900 characters.
 pub const INVITATION_BYTES_MAX: usize =
     2 + compact::CHARTER_BYTES_MAX + INVITATION_CONTACTS_MAX * (129 + ADDRESSES_MAX * 19) + 32;
 const PREFIX: &str = "hwjoin1";
@@ -39,28 +39,6 @@ pub enum InvitationError {
     /// Too few or too many contacts.
     #[error("an invitation has 1 to {INVITATION_CONTACTS_MAX} contacts")]
     Contacts,
-}
-
-/// A node of the network that answers strangers: enough to build a circuit of one hop to it and ask for an edition.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Contact {
-    /// Its name.
-    pub node_id: NodeId,
-    /// The static key of its links.
-    pub link_key: LinkKey,
-    /// What its door wants strangers to know.
-    pub door_key: DoorKey,
-    /// A key of its hop handshakes that does not change with the intervals: an invitation may be used months later.
-    pub onion_key: OnionKey,
-    /// Where its door is, the first one preferred: 1 to [`ADDRESSES_MAX`].
-    pub addresses: Vec<SocketAddr>,
-}
-
-impl fmt::Debug for Contact {
-    /// Which relays a node uses is private: `Debug` may end in a log, so it shows none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Contact(..)")
-    }
 }
 
 /// What `hushwire join` takes.
@@ -200,6 +178,7 @@ mod tests {
     use identity::{LinkSecret, OperatorSecret};
     use port_hopping::ports::{PortRange, PortSet};
     use shaping::RateClass;
+    use std::net::SocketAddr;
 
     fn contact(number: u8) -> Contact {
         Contact {
@@ -261,11 +240,13 @@ mod tests {
         }
         let mut founding = charter(16, 15).founding().expect("a directory").clone();
         founding.parameters.rate_classes = (0..=52).map(|number| RateClass::new(number).expect("a class")).collect();
-        let ranges = (0..PARAMETER_RANGES_MAX as u16).map(|place| PortRange::new(1 + 3 * place, 2 + 3 * place).expect("a range"));
+        let ranges = (0..PARAMETER_RANGES_MAX as u16)
+            .map(|place| PortRange::new(1 + 3 * place, 2 + 3 * place).expect("a range"));
         founding.parameters.hop_ports = PortSet::from_ranges(ranges).expect("ports");
         let name = Label::new(&"n".repeat(63), "name").expect("a label");
         let operators = charter(16, 15).operators().to_vec();
-        let longest = Charter::new(name, Default::default(), operators, 2).and_then(|charter| charter.with_directory(founding));
+        let longest =
+            Charter::new(name, Default::default(), operators, 2).and_then(|charter| charter.with_directory(founding));
         let longest = longest.expect("a charter");
         let longest = Invitation::new(longest, contacts.clone()).expect("an invitation");
         let text = longest.for_relay(NodeSecret::from_seed([9; 32])).reveal();
@@ -287,12 +268,19 @@ mod tests {
         nowhere.addresses = vec![SocketAddr::from(([0, 0, 0, 0], 4433))];
         assert!(Invitation::new(charter(3, 4), vec![nowhere]).is_err());
         let other = Invitation::new(plain_charter(2), vec![contact(1)]).err();
-        assert_eq!(other, Some(InvitationError::Value(Problem::OtherKind)), "nobody to ask in a network without a directory");
+        assert_eq!(
+            other,
+            Some(InvitationError::Value(Problem::OtherKind)),
+            "nobody to ask in a network without a directory"
+        );
         let mut bytes = invitation(1).expect("an invitation").encode();
         // Flag, name, P and the number of operators stand before the operators.
         let (first, second) = bytes[12..].split_at_mut(32);
         first.swap_with_slice(&mut second[..32]);
-        assert_eq!(encode_token(PREFIX, &bytes).parse::<Invitation>().err(), Some(InvitationError::Bytes(ReadError::Range)));
+        assert_eq!(
+            encode_token(PREFIX, &bytes).parse::<Invitation>().err(),
+            Some(InvitationError::Bytes(ReadError::Range))
+        );
         let text = invitation(2).expect("an invitation").reveal();
         let cut = text[..text.len() - 8].parse::<Invitation>().err();
         assert_eq!(cut, Some(InvitationError::Text(KeyTextError::Cut)));

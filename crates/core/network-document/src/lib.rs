@@ -32,7 +32,7 @@ pub use edition::{
 pub use electorate::{Electorate, MEMBERS_MAX, MEMBERS_MIN};
 pub use error::{DocumentError, Problem};
 pub use founding::Founding;
-pub use invitation::{Contact, INVITATION_BYTES_MAX, INVITATION_CONTACTS_MAX, Invitation, InvitationError};
+pub use invitation::{INVITATION_BYTES_MAX, INVITATION_CONTACTS_MAX, Invitation, InvitationError};
 pub use label::Label;
 pub use lines::TEXT_MAX;
 pub use network::NetworkDocument;

@@ -76,7 +76,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         sender: mpsc::WeakSender<Command>,
     ) -> Result<Self, StartError> {
-        check("the number of ready tunnels", config.ready.into(), 1..=READY_MAX.into())?;
+        check("the number of ready tunnels", config.ready.into(), 0..=READY_MAX.into())?;
         check("the number of streams", config.streams.into(), 1..=STREAMS_MAX.into())?;
         let (least, most) = STREAM_BUFFER_BYTES;
         check("the buffer of a stream", config.stream_buffer, least..=most)?;

@@ -33,7 +33,7 @@ pub struct TunnelMgrConfig {
     pub document: NetworkDocument,
     /// Hops, legs and what paths may share, of the tunnels that are kept ready. There are as many guards as legs.
     pub rules: PathRules,
-    /// Tunnels that are kept ready beside those in use: 1 to [`READY_MAX`].
+    /// Tunnels that are kept ready beside those in use: up to [`READY_MAX`]; 0 for a program that only launches its own.
     pub ready: u8,
     /// The only exit that is used, if it is not left to chance.
     pub exit: Option<NodeId>,

@@ -53,8 +53,8 @@ pub enum Isolation {
 /// How many tunnels are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Tunnels that are kept, at least 1. With [`Isolation::Nothing`] all of them, of which one is in use; with groups, those that
-    /// are ready beside the groups' own.
+    /// Tunnels that are kept. With [`Isolation::Nothing`] all of them, at least 1, of which one is in use; with groups, those that are
+    /// ready beside the groups' own, of which there may be none.
     pub tunnels: u8,
     /// What makes flows a group.
     pub isolation: Isolation,
@@ -209,10 +209,11 @@ impl Circuits {
 
     /// How many are to be ready. What everybody uses counts as one, and needs a successor when its time is over.
     fn wanted(&self) -> usize {
-        let kept = usize::from(self.pool.config.tunnels.max(1));
+        let kept = usize::from(self.pool.config.tunnels);
         if self.pool.isolates() {
             return kept;
         }
+        let kept = kept.max(1);
         let held = self.tunnels.values().filter(|tunnel| matches!(tunnel.holder, Holder::Group(..)));
         kept.saturating_sub(held.filter(|tunnel| !tunnel.is_old).count())
     }

@@ -39,14 +39,19 @@ pub(crate) fn run(args: &InviteArgs) -> Outcome {
         made = made.for_relay(secret);
     }
     let text = made.reveal();
-    config::create_secret_file(&args.file, &format!("{}\n", text.as_str())).map_err(|error| settings::secret(&error))?;
+    config::create_secret_file(&args.file, &format!("{}\n", text.as_str()))
+        .map_err(|error| settings::secret(&error))?;
     if args.qr {
         terminal::say(&picture(&text)?);
     }
     if let Some(relay) = relay {
         terminal::say(&format!("{relay}\n"));
     }
-    let what = if args.relay { "for one relay, whose name is above: admit it, and give the file to nobody else" } else { "for clients" };
+    let what = if args.relay {
+        "for one relay, whose name is above: admit it, and give the file to nobody else"
+    } else {
+        "for clients"
+    };
     terminal::complain(&format!("Wrote {}: an invitation {what}.\n", args.file.display()));
     Ok(())
 }
@@ -59,13 +64,15 @@ fn check_network(charter: &Charter, other: &Invitation) -> Outcome {
 }
 
 fn refused(error: &InvitationError) -> Failure {
-    Failure::from_error(Code::Data, error).remedy("a network with a directory is made by `hushwire network new --directory`")
+    Failure::from_error(Code::Data, error)
+        .remedy("a network with a directory is made by `hushwire network new --directory`")
 }
 
 /// The invitation as a picture of letters. In capitals it needs less room, and means the same.
 fn picture(text: &str) -> Result<String, Failure> {
     let code = QrCode::new(text.to_ascii_uppercase());
-    let code = code.map_err(|_| Failure::new(Code::Data, "an invitation with so many contacts is too long for a QR code"))?;
+    let code =
+        code.map_err(|_| Failure::new(Code::Data, "an invitation with so many contacts is too long for a QR code"))?;
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn run(args: &JoinArgs) -> Outcome {
     };
     make_folder(&args.dir)?;
     let write = |name: &str, text: &str| {
-        config::create_secret_file(&args.dir.join(name), text).map_err(|error: SecretFileError| settings::secret(&error))
+        config::create_secret_file(&args.dir.join(name), text)
+            .map_err(|error: SecretFileError| settings::secret(&error))
     };
     write("invitation", &format!("{}\n", invitation.reveal().as_str()))?;
     write("node.keys", &keys.reveal())?;
@@ -152,6 +153,7 @@ fn own_address(invitation: &Invitation) -> Result<SocketAddr, Failure> {
     };
     let found = contact.map(towards).and_then(Result::ok);
     found.map(|found| SocketAddr::new(found.ip(), PORT)).ok_or_else(|| {
-        Failure::new(Code::System, "this machine's own address is not known").remedy("add --address with the address and port")
+        Failure::new(Code::System, "this machine's own address is not known")
+            .remedy("add --address with the address and port")
     })
 }

@@ -9,7 +9,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use identity::OperatorSecret;
-use network_document::{Charter, Descriptor, Draft, Label, Problem, Roles};
+use network_document::{Charter, Descriptor, Draft, Label, Problem};
 use onion::Interval;
 use std::fmt::Write;
 use std::path::Path;
