@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::PacketSize;
 
-const NETWORK: Network = Network { id: [1; 32], packet_size: PacketSize::DEFAULT };
-const NODE: NodeId = NodeId([2; 32]);
+pub(crate) const NETWORK: Network = Network { id: [1; 32], packet_size: PacketSize::DEFAULT };
+pub(crate) const NODE: NodeId = NodeId([2; 32]);
 /// The circuit that is made before the input is read; at a relay, the second one is too.
 const GOOD: CircuitId = CircuitId(CircuitId::DIALLER_BIT | 1);
 const GOOD_TOO: CircuitId = CircuitId(CircuitId::DIALLER_BIT | 2);
@@ -85,7 +85,7 @@ fn command(control: u8) -> Command {
         [usize::from(control & 7) % 5]
 }
 
-fn keys() -> OnionKeys {
+pub(crate) fn keys() -> OnionKeys {
     OnionKeys::new(Interval(1), OnionSecret::from_bytes([3; 32]))
 }
 
@@ -105,7 +105,8 @@ pub fn onion_relay(input: &[u8], start: Instant) {
         ..RelayConfig::new(NETWORK, NODE)
     };
     let (mut relay, mut now) = (Relay::new(config, keys(), [4; 32]), start);
-    let (Some(first), Some(second)) = (good_circuit(&mut relay, now, GOOD), good_circuit(&mut relay, now, GOOD_TOO))
+    let (Some(first), Some(second)) =
+        (good_circuit(&mut relay, now, (Neighbour(1), GOOD)), good_circuit(&mut relay, now, (Neighbour(1), GOOD_TOO)))
     else {
         return;
     };
@@ -160,13 +161,17 @@ fn sign(body: &mut [u8], binding: &BindingKey) {
 }
 
 /// Makes a good circuit and gives its client's side; `None` if the cryptographic library fails.
-fn good_circuit(relay: &mut Relay, now: Instant, id: CircuitId) -> Option<(ClientLayers, BindingKey)> {
+pub(crate) fn good_circuit(
+    relay: &mut Relay,
+    now: Instant,
+    (neighbour, id): (Neighbour, CircuitId),
+) -> Option<(ClientLayers, BindingKey)> {
     let hello = Hello::new(Position::FIRST, Features::RENDEZVOUS);
     let (mut initiation, first) = Initiation::begin(&NETWORK, &spec(), &hello, [5; 32]).ok()?;
     let mut cell = region(&[]);
     crate::parts::part(&first, 0, cell.len())?.write(&mut cell);
-    relay.handle_cell(now, Neighbour(1), CellHead { circuit: id, command: Command::Create }, &mut cell);
-    relay.poll_cell(now, Neighbour(1), &mut cell)?;
+    relay.handle_cell(now, neighbour, CellHead { circuit: id, command: Command::Create }, &mut cell);
+    relay.poll_cell(now, neighbour, &mut cell)?;
     let (keys, _) = initiation.finish(Part::read(&cell).ok()?.bytes).ok()?;
     let mut client = ClientLayers::default();
     client.push(&keys);

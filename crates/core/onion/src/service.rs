@@ -150,6 +150,16 @@ mod tests {
         }
     }
 
+    /// The vector of docs/spec/onion.md.
+    #[test]
+    fn what_is_signed_is_that_of_the_specification() {
+        let proof = introduction_proof(&BindingKey(Zeroizing::new([0x44; 32])));
+        let (label, bound) = proof.split_at(29);
+        assert_eq!(label, b"hushwire onion 1 introduction");
+        let bound: String = bound.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(bound, "f6ef3e8cf8a3feba4f4c0d6c6a3a1cf062718ec6ea554fe52784fa847553d47f");
+    }
+
     #[test]
     fn a_proof_belongs_to_one_key_and_one_circuit() {
         let (secret, binding) = (NodeSecret::from_seed([1; 32]), BindingKey(Zeroizing::new([2; 32])));

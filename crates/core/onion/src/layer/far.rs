@@ -132,6 +132,21 @@ mod tests {
         assert_eq!((client.sealed(), service.sealed()), (20, 20));
     }
 
+    #[test]
+    fn the_layer_is_that_of_the_specification() {
+        let (mut client, _) = pair([0x33, 0x33]);
+        for vector in [
+            "6b4c23eb1e6c2b786fd520e417c4a64303053451143720aeda7f3e39f9b8c049",
+            "d3d39932a7a559a6945f390dab30dd3d8fe25f604ed821c1cd8fe818e28b3b83",
+        ] {
+            let mut cell = vec![0; INNER];
+            cell[VIRTUAL_LAYER_LEN..].iter_mut().enumerate().for_each(|(place, byte)| *byte = place as u8);
+            client.seal(&mut cell).expect("a fresh key");
+            let hash: String = packet_crypto::keys::sha256(&cell).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hash, vector);
+        }
+    }
+
     /// Legs of one handshake have keys of their own.
     #[test]
     fn another_cookie_means_other_keys() {

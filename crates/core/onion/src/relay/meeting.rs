@@ -204,14 +204,13 @@ impl Relay {
                 if !Asked::is_proof(&name, signature, &circuit.binding) {
                     return Err(Reason::Handshake);
                 }
-                // The newest circuit of a key is the one that its service uses.
-                if let Some(before) = self.meetings.points.get(&name).copied() {
-                    self.cut_off(now, before, Reason::Finished);
-                }
-                let is_full = self.meetings.points.len() >= INTRODUCTION_POINTS_MAX;
+                let before = self.meetings.points.get(&name).copied();
+                let is_full = before.is_none() && self.meetings.points.len() >= INTRODUCTION_POINTS_MAX;
                 if is_full || !self.admission.take_place(neighbour, Place::Introduction) {
                     return Err(Reason::Full);
                 }
+                // The newest circuit of a key is the one that its service uses.
+                before.into_iter().for_each(|before| self.cut_off(now, before, Reason::Finished));
                 self.meetings.points.insert(name, key);
                 let point = Point { key: name, newest: 0, pending: BTreeMap::new(), tokens: Tokens::new(now) };
                 Ok(Onward::Point(Box::new(point)))
@@ -420,7 +419,10 @@ impl Relay {
         let overdue = self.table.iter().filter(|(_, circuit)| circuit.onward.is_overdue(now));
         let overdue: Vec<CircuitKey> = overdue.map(|(key, _)| key).collect();
         for key in overdue {
-            self.cut_off(now, key, Reason::TimedOut);
+            // The end of one may have been that of another.
+            if self.table.circuit(key).is_some_and(|circuit| circuit.onward.is_overdue(now)) {
+                self.cut_off(now, key, Reason::TimedOut);
+            }
         }
     }
 
