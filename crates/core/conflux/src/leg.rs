@@ -16,8 +16,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Hops of a circuit.
-pub const HOPS_MAX: usize = 3;
+/// Hops of a circuit: three relays, and the other end of two circuits that were joined.
+pub const HOPS_MAX: usize = 4;
 
 /// Messages that wait for a cell on one leg. When there are more the oldest goes; the other end asks again.
 pub(crate) const MESSAGES_MAX: usize = 8;
@@ -90,7 +90,7 @@ pub enum PathError {
     #[error("a path has at least one hop")]
     Empty,
     /// It has more than [`HOPS_MAX`] nodes.
-    #[error("a path has at most three hops")]
+    #[error("a path has at most three relays and an end behind them")]
     TooLong,
     /// A node stands in it twice.
     #[error("a node stands in the path twice")]

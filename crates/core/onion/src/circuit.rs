@@ -2,23 +2,27 @@
 
 mod build;
 mod event;
+mod meeting;
 mod receive;
 
 pub use event::{Cause, CircuitEvent, CommandError, Dropped, HopFigures, Received, SealError};
+pub use meeting::{CircuitMessage, MESSAGES_MAX};
 
 use crate::handshake::Features;
 use crate::keys::{BindingKey, Interval, Network, RelaySpec};
-use crate::layer::{ClientLayers, Position};
+use crate::layer::{CLIENT_INNER, ClientLayers, Position, VirtualLayer};
 use crate::message::{Request, RequestNumber};
 use crate::reason::Reason;
 use crate::repeat::{Repeat, Turn};
 use build::Build;
 use identity::NodeId;
+use meeting::{Asking, Passed, Role};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::VecDeque;
 use std::time::Instant;
 use wire::cell::{CellHead, CircuitId, Command};
+use wire::packet::VIRTUAL_LAYER_LEN;
 
 /// How often a first message or a truncate is said; after the last wait (some 15 s in all) it has failed.
 pub const BUILD_TRIES_MAX: u8 = 8;
@@ -54,6 +58,10 @@ pub struct Circuit {
     rng: ChaCha20Rng,
     layers: ClientLayers,
     hops: Vec<Hop>,
+    role: Role,
+    passed: Passed,
+    /// The layer between the two ends of joined circuits.
+    far: Option<Box<VirtualLayer>>,
     state: State,
     last_request: RequestNumber,
     events: VecDeque<CircuitEvent>,
@@ -75,6 +83,8 @@ enum State {
     /// The last hop knows of something behind it that the client does not, or the other way round: only a change of the
     /// circuit helps.
     Severed,
+    /// The last hop is asked for something.
+    Asking(Box<Asking>),
     /// This hop is asked to be the last one.
     Truncating { last: Position, request: RequestNumber, repeat: Repeat },
     /// It is over. `telling`: the neighbour is told so until it says that it knows. `asked`: the neighbour said so and waits
@@ -104,6 +114,9 @@ impl Circuit {
             rng,
             layers: ClientLayers::default(),
             hops: Vec::new(),
+            role: Role::None,
+            passed: Passed::default(),
+            far: None,
             state: State::Building(Box::new(build)),
             last_request: RequestNumber::UNASKED,
             events: VecDeque::new(),
@@ -120,14 +133,23 @@ impl Circuit {
         self.layers.last()
     }
 
-    /// Cells that were sealed for the last hop, control messages included: the next one has this number.
+    /// Cells that were sealed for the last hop, which may be the other end of a joined circuit, control messages included: the next
+    /// one has this number.
     pub fn sealed(&self) -> u64 {
-        self.layers.sealed()
+        self.far.as_ref().map_or_else(|| self.layers.sealed(), |far| far.sealed())
+    }
+
+    /// Where the inner part begins in a region: at byte 72, and behind one more layer if the last hop is the other end of a joined
+    /// circuit.
+    pub fn inner(&self) -> usize {
+        CLIENT_INNER + if self.far.is_some() { VIRTUAL_LAYER_LEN } else { 0 }
     }
 
     /// True when cells can be sealed.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready)
+        // What is sealed for a hop that passes everything on would come to somebody else.
+        let is_open = self.far.is_some() || !matches!(self.role, Role::Joined(..));
+        matches!(self.state, State::Ready) && is_open
     }
 
     /// True when there is nothing left to say: the caller can forget the circuit.
@@ -165,6 +187,7 @@ impl Circuit {
         }
         let request = self.next_request();
         let build = Build::begin(now, &self.config, position, relay, request, &mut self.rng)?;
+        self.leave_meeting();
         self.state = State::Building(Box::new(build));
         Ok(())
     }
@@ -178,6 +201,7 @@ impl Circuit {
             return Err(CommandError::NoSuchHop);
         }
         let request = self.next_request();
+        self.leave_meeting();
         self.state = State::Truncating { last, request, repeat: Repeat::new(now, BUILD_TRIES_MAX) };
         Ok(())
     }
@@ -187,14 +211,15 @@ impl Circuit {
         self.close(now, Cause::Asked);
     }
 
-    /// Seals a cell for the last hop: the inner part is the region from byte 72 on, the rest is overwritten.
+    /// Seals a cell for the last hop: the inner part is the region from [`Circuit::inner`] on, the rest is overwritten.
     ///
     /// # Errors
     /// When cells cannot be sent now, or a key is worn out: then the circuit takes itself down.
     pub fn seal(&mut self, now: Instant, region: &mut [u8]) -> Result<CellHead, SealError> {
         let Some(last) = self.layers.last().filter(|_| self.is_ready()) else { return Err(SealError::NotReady) };
-        region[last.client_body()..crate::layer::CLIENT_INNER].fill(0);
-        if self.layers.seal(last, false, region).is_err() {
+        region[last.client_body()..CLIENT_INNER].fill(0);
+        let far = self.far.as_mut().map_or(Ok(()), |far| far.seal(&mut region[CLIENT_INNER..]));
+        if far.is_err() || self.layers.seal(last, false, region).is_err() {
             self.close(now, Cause::WornOut);
             return Err(SealError::WornOut);
         }
@@ -209,6 +234,16 @@ impl Circuit {
             State::Building(build) => {
                 build.write(now, &mut self.rng, region)?;
                 if build.position() == Position::FIRST { Command::Create } else { Command::Relay }
+            }
+            State::Asking(asking) => {
+                let last = self.layers.last()?;
+                asking.write(now, &mut self.rng, &mut region[last.client_body()..])?;
+                Command::Relay
+            }
+            State::Ready if self.passed.due().is_some() => {
+                let last = self.layers.last()?;
+                Request::Received.write(self.passed.next()?, &mut region[last.client_body()..]);
+                Command::Relay
             }
             State::Truncating { last, request, repeat } => {
                 if repeat.turn(now) != Turn::Say {
@@ -240,6 +275,7 @@ impl Circuit {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
             State::Building(build) if build.turn(now) == Turn::Over => self.fail_build(now, Cause::TimedOut),
+            State::Asking(asking) if asking.turn(now) == Turn::Over => self.fail_ask(Cause::TimedOut),
             State::Truncating { repeat, .. } if repeat.turn(now) == Turn::Over => self.close(now, Cause::TimedOut),
             State::Closed { telling, .. } if telling.is_some_and(|repeat| repeat.turn(now) == Turn::Over) => {
                 *telling = None;
@@ -252,9 +288,11 @@ impl Circuit {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Building(build) => Some(build.deadline()),
+            State::Asking(asking) => Some(asking.deadline()),
+            State::Ready => self.passed.due(),
             State::Truncating { repeat, .. } => Some(repeat.deadline()),
             State::Closed { telling, .. } => telling.map(|repeat| repeat.deadline()),
-            State::Ready | State::Severed => None,
+            State::Severed => None,
         }
     }
 
@@ -292,11 +330,18 @@ impl Circuit {
         self.tell(CircuitEvent::ExtendFailed { cause });
     }
 
+    /// The last hop does not do what it was asked, or nobody knows whether it did.
+    fn fail_ask(&mut self, cause: Cause) {
+        self.state = State::Severed;
+        self.tell(CircuitEvent::AskFailed { cause });
+    }
+
     /// Ends the circuit and tells the neighbour, if it was not the neighbour who said so.
     fn close(&mut self, now: Instant, cause: Cause) {
         if matches!(self.state, State::Closed { .. }) {
             return;
         }
+        self.leave_meeting();
         self.state = State::Closed { telling: Some(Repeat::new(now, DESTROY_TRIES_MAX)), asked: false };
         self.tell(CircuitEvent::Closed { cause });
     }

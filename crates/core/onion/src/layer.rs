@@ -5,9 +5,12 @@
 //! ```
 
 mod client;
+mod far;
 mod relay;
 
 pub(crate) use client::{ClientLayers, TakeError, Taken};
+pub use far::Side;
+pub(crate) use far::VirtualLayer;
 pub(crate) use relay::RelayLayers;
 
 use crate::schedule::DirectionKeys;

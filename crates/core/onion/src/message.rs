@@ -2,6 +2,7 @@
 
 use crate::parts::{PART_HEAD_LEN, Part};
 use crate::reason::Reason;
+use crate::service::Ask;
 use identity::NodeId;
 use wire::read::{DecodeError, Reader};
 
@@ -29,6 +30,10 @@ pub(crate) enum Request<'a> {
     Extend(Part<'a>),
     /// Cut off what is behind you.
     Truncate,
+    /// Serve two clients that meet at you, with what this is a part of.
+    Ask(Ask, Part<'a>),
+    /// What you passed on has come: the number is that of [`Reply::Passed`], not of a request.
+    Received,
 }
 
 /// What a hop says to the client.
@@ -38,8 +43,12 @@ pub(crate) enum Reply<'a> {
     Extended(Part<'a>),
     /// There is nothing behind it: as asked, or because it was lost.
     Truncated(Reason),
-    /// It cannot extend.
+    /// It cannot extend, or does not do what it was asked.
     Refused(Reason),
+    /// It does what it was asked, or has done it.
+    Done,
+    /// A part of what the client of another circuit says.
+    Passed(Part<'a>),
 }
 
 const EXTEND: u8 = 1;
@@ -47,6 +56,9 @@ const EXTENDED: u8 = 2;
 const TRUNCATE: u8 = 3;
 const TRUNCATED: u8 = 4;
 const REFUSED: u8 = 5;
+const RECEIVED: u8 = 10;
+const DONE: u8 = 11;
+const PASSED: u8 = 12;
 
 impl<'a> Request<'a> {
     /// Writes the message into the whole body of a control cell.
@@ -54,6 +66,8 @@ impl<'a> Request<'a> {
         match self {
             Self::Extend(part) => part.write(head(EXTEND, number, body)),
             Self::Truncate => head(TRUNCATE, number, body).fill(0),
+            Self::Ask(ask, part) => part.write(head(*ask as u8, number, body)),
+            Self::Received => head(RECEIVED, number, body).fill(0),
         }
     }
 
@@ -67,7 +81,11 @@ impl<'a> Request<'a> {
         let request = match kind {
             EXTEND => Self::Extend(Part::read(reader.rest())?),
             TRUNCATE => Self::Truncate,
-            _ => return Err(DecodeError::Unknown("request")),
+            RECEIVED => Self::Received,
+            kind => {
+                let ask = Ask::new(kind).ok_or(DecodeError::Unknown("request"))?;
+                Self::Ask(ask, Part::read(reader.rest())?)
+            }
         };
         Ok((number, request))
     }
@@ -78,6 +96,8 @@ impl<'a> Reply<'a> {
     pub(crate) fn write(&self, number: RequestNumber, body: &mut [u8]) {
         let (kind, reason) = match self {
             Self::Extended(part) => return part.write(head(EXTENDED, number, body)),
+            Self::Passed(part) => return part.write(head(PASSED, number, body)),
+            Self::Done => return head(DONE, number, body).fill(0),
             Self::Truncated(reason) => (TRUNCATED, *reason),
             Self::Refused(reason) => (REFUSED, *reason),
         };
@@ -94,6 +114,8 @@ impl<'a> Reply<'a> {
             EXTENDED => Self::Extended(Part::read(reader.rest())?),
             TRUNCATED => Self::Truncated(Reason::from(reader.u8()?)),
             REFUSED => Self::Refused(Reason::from(reader.u8()?)),
+            DONE => Self::Done,
+            PASSED => Self::Passed(Part::read(reader.rest())?),
             _ => return Err(DecodeError::Unknown("reply")),
         };
         Ok((number, reply))
@@ -131,13 +153,14 @@ mod tests {
 
     #[test]
     fn every_message_survives_a_round_trip() {
-        for request in [Request::Extend(part()), Request::Truncate] {
+        let asks = Ask::ALL.map(|ask| Request::Ask(ask, part()));
+        for request in asks.into_iter().chain([Request::Extend(part()), Request::Truncate, Request::Received]) {
             let mut body = [0xee; 64];
             request.write(RequestNumber(7), &mut body);
             assert_eq!(Request::read(&body), Ok((RequestNumber(7), request)));
         }
         let reasons = Reason::ALL.iter().flat_map(|reason| [Reply::Truncated(*reason), Reply::Refused(*reason)]);
-        for reply in reasons.chain([Reply::Extended(part())]) {
+        for reply in reasons.chain([Reply::Extended(part()), Reply::Passed(part()), Reply::Done]) {
             let mut body = [0xee; 64];
             reply.write(RequestNumber(0xffff_ffff), &mut body);
             assert_eq!(Reply::read(&body), Ok((RequestNumber(0xffff_ffff), reply)));
@@ -152,6 +175,10 @@ mod tests {
         assert_eq!(body, [1, 1, 2, 3, 4, 0x12, 0, 4, b'h', b'a', b'l', b'f', 0, 0]);
         Reply::Truncated(Reason::LinkDown).write(RequestNumber(2), &mut body);
         assert_eq!(body, [4, 0, 0, 0, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+        Request::Ask(Ask::Introduce, part()).write(RequestNumber(3), &mut body);
+        assert_eq!(body, [8, 0, 0, 0, 3, 0x12, 0, 4, b'h', b'a', b'l', b'f', 0, 0]);
+        Request::Received.write(RequestNumber(4), &mut body);
+        assert_eq!(body, [10, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

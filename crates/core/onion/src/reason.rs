@@ -28,13 +28,21 @@ pub enum Reason {
     WornOut = 10,
     /// The relay does not have the onion key of the handshake's interval.
     UnknownInterval = 11,
-    /// The handshake does not authenticate.
+    /// The handshake, or a signature, does not authenticate.
     Handshake = 12,
+    /// Nobody waits at the relay under this cookie or key.
+    UnknownName = 13,
+    /// Somebody else waits at the relay under this cookie.
+    Taken = 14,
+    /// The key is asked for more often than the relay passes on.
+    TooMany = 15,
+    /// The relay does not do this.
+    NotOffered = 16,
 }
 
 impl Reason {
     /// All of them, in the order of their bytes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Unspecified,
         Self::Finished,
         Self::Protocol,
@@ -48,6 +56,10 @@ impl Reason {
         Self::WornOut,
         Self::UnknownInterval,
         Self::Handshake,
+        Self::UnknownName,
+        Self::Taken,
+        Self::TooMany,
+        Self::NotOffered,
     ];
 }
 

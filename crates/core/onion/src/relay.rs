@@ -7,9 +7,14 @@ mod circuit;
 mod create;
 mod ending;
 mod forward;
+mod meeting;
 mod own;
 mod table;
 
+pub use meeting::{
+    INTRODUCTION_POINTS_MAX, INTRODUCTIONS_BURST, INTRODUCTIONS_PER_POINT_MAX, INTRODUCTIONS_PER_SECOND, PASSING_MAX,
+    RENDEZVOUS_MAX, RENDEZVOUS_WAIT,
+};
 pub use own::CELLS_PER_NEIGHBOUR_MAX;
 pub use table::{CIRCUITS_MAX, CircuitKey};
 
@@ -22,6 +27,7 @@ use circuit::Onward;
 use create::Creating;
 use ending::Leaving;
 use identity::NodeId;
+use meeting::Meetings;
 use own::{Own, OwnCells};
 use packet_crypto::filler::Filler;
 use rand_chacha::ChaCha20Rng;
@@ -82,7 +88,7 @@ pub struct RelayConfig {
     pub circuits_per_neighbour: u32,
     /// Handshakes in a second; at most [`HANDSHAKES_PER_SECOND_MAX`]. Further ones are dropped.
     pub handshakes_per_second: u32,
-    /// Handshakes of one neighbour in a second. Further ones are dropped.
+    /// Handshakes of one neighbour in a second, and beside them what its clients ask for at a meeting. Further ones are dropped.
     pub handshakes_per_neighbour: u32,
     /// A circuit whose client was not heard for so long is taken down. Longer than clients stay silent.
     pub idle_after: Duration,
@@ -184,6 +190,10 @@ pub struct Counters {
     pub forwarded: u64,
     /// Cells that were for the last hop, and this is it.
     pub delivered: u64,
+    /// Introductions that a service has got here.
+    pub introduced: u64,
+    /// Pairs of circuits that were joined here.
+    pub spliced: u64,
     /// Own cells for which there was no room: see [`CELLS_PER_NEIGHBOUR_MAX`].
     pub own_cells_lost: u64,
     /// Events that nobody took.
@@ -209,6 +219,7 @@ pub struct Relay {
     creating: BTreeMap<Side, Creating>,
     leaving: BTreeMap<Side, Leaving>,
     own: OwnCells,
+    meetings: Meetings,
     orders: VecDeque<Order>,
     events: VecDeque<RelayEvent>,
     next_sweep: Option<Instant>,
@@ -241,6 +252,7 @@ impl Relay {
             creating: BTreeMap::new(),
             leaving: BTreeMap::new(),
             own: OwnCells::default(),
+            meetings: Meetings::default(),
             orders: VecDeque::new(),
             events: VecDeque::new(),
             next_sweep: None,
@@ -257,7 +269,7 @@ impl Relay {
     /// True when every side that leads somewhere belongs to a circuit: what the fuzz body checks after each step.
     pub(crate) fn is_consistent(&self) -> bool {
         let onward = self.table.iter().filter(|(_, circuit)| circuit.onward.side().is_some()).count();
-        self.table.sides() == self.table.len() as usize + onward
+        self.table.sides() == self.table.len() as usize + onward && self.meetings_are_consistent()
     }
 
     /// What was done so far.

@@ -1,6 +1,7 @@
 //! The key schedule: which label makes which key of a hop (docs/spec/onion.md, "Key schedule").
 
 use crate::keys::BindingKey;
+use crate::service::Cookie;
 use packet_crypto::keys::{RawKeys, expand};
 use zeroize::Zeroizing;
 
@@ -35,6 +36,44 @@ impl HopKeys {
                 start: u64::from_be_bytes(*expand(&raw.responder, &[b"hushwire onion 1 backward start"])),
             },
             binding: BindingKey(expand(&raw.initiator, &[b"hushwire onion 1 binding"])),
+        }
+    }
+}
+
+/// What one direction of a virtual hop works with.
+pub(crate) struct VirtualDirection {
+    /// AES-128-GCM.
+    pub(crate) traffic: Zeroizing<[u8; 16]>,
+    /// What the numbers of this direction are counted from.
+    pub(crate) start: u32,
+}
+
+/// The keys of one virtual hop.
+pub(crate) struct VirtualKeys {
+    /// Of what the client sends.
+    pub(crate) forward: VirtualDirection,
+    /// Of what the service sends.
+    pub(crate) backward: VirtualDirection,
+}
+
+impl VirtualKeys {
+    /// Derives the keys of a finished handshake for the meeting under `cookie`: one handshake may serve several.
+    pub(crate) fn derive(raw: &RawKeys, cookie: &Cookie) -> Self {
+        let direction = |key, traffic: &[u8], start: &[u8]| VirtualDirection {
+            traffic: expand(key, &[traffic, &cookie.0]),
+            start: u32::from_be_bytes(*expand(key, &[start, &cookie.0])),
+        };
+        Self {
+            forward: direction(
+                &raw.initiator,
+                b"hushwire onion 1 virtual forward traffic",
+                b"hushwire onion 1 virtual forward start",
+            ),
+            backward: direction(
+                &raw.responder,
+                b"hushwire onion 1 virtual backward traffic",
+                b"hushwire onion 1 virtual backward start",
+            ),
         }
     }
 }

@@ -18,7 +18,7 @@ use drain::Drain;
 use identity::{LinkKey, NodeId};
 use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Route, SocketOrder, Via};
 use links::Links;
-use network_document::{Descriptor, NetworkDocument, OnionKeyFile};
+use network_document::{Descriptor, NetworkDocument, OnionKeyFile, Roles};
 use onion::{CircuitKey, Features, Neighbour, Reason, Relay, RelayConfig, RelayEvent, RelaySealError};
 use orders::Dials;
 use rand_chacha::ChaCha20Rng;
@@ -26,6 +26,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use wire::packet::PacketSize;
 
 /// Events that wait for [`RelayNode::poll_event`]; the oldest goes, counted.
 pub const EVENTS_MAX: usize = 4_096;
@@ -86,8 +87,7 @@ impl RelayNode {
         };
         let (network, limits) = (document.charter().network(), config.limits);
         let relay = RelayConfig {
-            // Only where tunnels end is anything joined to circuits.
-            features: if descriptor.roles.ends_tunnels() { Features::LINKING } else { Features::default() },
+            features: features(descriptor.roles, network.packet_size),
             circuits_max: limits.circuits,
             circuits_per_neighbour: limits.circuits_per_relay,
             handshakes_per_second: limits.handshakes_per_second,
@@ -162,6 +162,11 @@ impl RelayNode {
     /// Circuits.
     pub fn circuits(&self) -> u32 {
         self.relay.circuits()
+    }
+
+    /// Who waits here for others: cookies, services' keys, and messages that are being passed on.
+    pub fn meetings(&self) -> (usize, usize, usize) {
+        (self.relay.rendezvous(), self.relay.introduction_points(), self.relay.passing())
     }
 
     /// Cells that wait.
@@ -354,6 +359,13 @@ impl RelayNode {
 
 /// Stands for this relay among neighbours: cells that it makes for clients of circuits that end here. No link has this number.
 const OWN: Neighbour = Neighbour(u32::MAX);
+
+/// What circuits can use here. Only an exit joins anything to them; at every middle clients can meet.
+fn features(roles: Roles, size: PacketSize) -> Features {
+    let linking = if roles.ends_tunnels() { Features::LINKING } else { Features::default() };
+    let has_room = size.session_packet_virtual().is_some();
+    if roles.middle && has_room { linking.and(Features::RENDEZVOUS) } else { linking }
+}
 
 /// A guard answers everybody, another relay the relays of its network.
 fn accept(config: &RelayNodeConfig, document: &NetworkDocument, own: &Descriptor) -> Accept {

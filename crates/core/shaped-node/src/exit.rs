@@ -44,6 +44,9 @@ const EVENTS_MAX: usize = 1024;
 pub struct ExitConfig {
     /// P.
     pub packet_size: PacketSize,
+    /// Largest session packet in bytes; both ends need the same. At an exit [`PacketSize::session_packet`], at a service
+    /// [`PacketSize::session_packet_virtual`].
+    pub session_packet: usize,
     /// This node's Ed25519 secret: clients name it. They themselves are anonymous.
     pub node_secret: NodeSecret,
     /// How long a tunnel outlives its last leg.

@@ -16,6 +16,8 @@ pub const CELL_HEAD_LEN: usize = 5;
 pub const LAYER_LEN: usize = 24;
 /// Onion layers for which the region always keeps room.
 pub const LAYERS_MAX: usize = 3;
+/// Bytes that the layer of a virtual hop takes of the inner part: number 4 and tag 16 (docs/spec/onion.md, "The virtual hop").
+pub const VIRTUAL_LAYER_LEN: usize = 20;
 /// Bytes of the leg header.
 pub const LEG_HEADER_LEN: usize = 19;
 
@@ -33,6 +35,8 @@ impl PacketSize {
     pub const MIN: u16 = 1340;
     /// Largest P: an IPv4 packet on a 1480-byte path.
     pub const MAX: u16 = 1452;
+    /// Smallest P of a network that has onion services: a session packet of 1200 bytes fits behind a fourth layer.
+    pub const VIRTUAL_MIN: u16 = 1348;
     /// P = 1350 fits a 1398-byte path with IPv6.
     pub const DEFAULT: Self = Self(1350);
 
@@ -63,6 +67,12 @@ impl PacketSize {
     pub fn session_packet(self) -> usize {
         self.region() - LAYERS_MAX * LAYER_LEN - LEG_HEADER_LEN
     }
+
+    /// The largest session packet on circuits with a virtual hop (1202 at the default). `None` when P is below
+    /// [`PacketSize::VIRTUAL_MIN`]: what is left then is less than QUIC works with.
+    pub fn session_packet_virtual(self) -> Option<usize> {
+        (self.0 >= Self::VIRTUAL_MIN).then(|| self.session_packet() - VIRTUAL_LAYER_LEN)
+    }
 }
 
 impl Default for PacketSize {
@@ -82,6 +92,7 @@ mod tests {
         assert_eq!(size.body(), 1318);
         assert_eq!(size.region(), 1313);
         assert_eq!(size.session_packet(), 1222);
+        assert_eq!(size.session_packet_virtual(), Some(1202));
     }
 
     #[test]
@@ -91,5 +102,7 @@ mod tests {
         assert_eq!(PacketSize::new(70_000), Err(PacketSizeError(70_000)));
         let smallest = PacketSize::new(1340).map(PacketSize::session_packet);
         assert!(smallest.is_ok_and(|bytes| bytes >= 1200));
+        let behind_four = |bytes| PacketSize::new(bytes).ok().and_then(PacketSize::session_packet_virtual);
+        assert_eq!((behind_four(1347), behind_four(1348)), (None, Some(1200)));
     }
 }

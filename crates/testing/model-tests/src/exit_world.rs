@@ -3,8 +3,10 @@
 
 mod client;
 mod network;
+mod service;
 
 pub use client::{Client, Download};
+pub use service::{Introduction, Service, keys_of, service_key};
 
 use crate::apps::Unshaped;
 use crate::exit_slots::{Departure, SlotDriver};
@@ -25,6 +27,10 @@ use std::time::{Duration, Instant};
 pub const LATENCY: Duration = Duration::from_millis(5);
 /// Relays 0 and 1 are guards, 2 and 3 middles.
 pub const EXIT: usize = 4;
+/// Where the service of [`World::with_service`] waits.
+pub const INTRODUCTION_POINT: usize = 5;
+/// Where it meets clients.
+pub const RENDEZVOUS_POINTS: [usize; 2] = [6, 7];
 /// What the exit sends at most, in bits a second; the other relays as fast as they can.
 pub const EXIT_RATE: u64 = 20_000_000;
 /// Queue pairs of the exit.
@@ -45,6 +51,8 @@ pub(crate) struct Packet {
 struct RelayHost {
     node: RelayNode,
     address: SocketAddr,
+    /// Nothing comes in or out.
+    is_dead: bool,
 }
 
 /// Everything.
@@ -60,6 +68,7 @@ pub struct World {
     pub servers: Unshaped,
     /// The clients.
     pub clients: Vec<Client>,
+    service: Option<Service>,
     /// What the exit told its shell.
     pub events: Vec<ExitEvent>,
     /// The exit's slots, if it sends in slots.
@@ -83,17 +92,25 @@ impl World {
 
     /// The same with an exit that sends in slots.
     pub fn with_schedule(seed: u64, tunnels_max: usize, schedule: Option<ExitSchedule>) -> Self {
+        Self::with_relays(EXIT + 1, seed, tunnels_max, schedule)
+    }
+
+    fn with_relays(relays: usize, seed: u64, tunnels_max: usize, schedule: Option<ExitSchedule>) -> Self {
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };
-        let document = document();
-        let relays =
-            (0..=EXIT).map(|number| RelayHost { node: relay(number, &document), address: network::address(number) });
+        let document = document(relays);
+        let relays = (0..relays).map(|number| RelayHost {
+            node: relay(number, &document),
+            address: network::address(number),
+            is_dead: false,
+        });
         let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
         let packet_bytes = document.charter().packet_size().packet();
         let slots = schedule.as_ref().map(|schedule| SlotDriver::new(instant, schedule.slot.duration(), packet_bytes));
         let config = ExitConfig {
             packet_size: document.charter().packet_size(),
+            session_packet: document.charter().packet_size().session_packet(),
             node_secret: node_secret(EXIT),
             session_timeout: Duration::from_secs(10),
             tunnels_max,
@@ -110,6 +127,7 @@ impl World {
             exit,
             servers: Unshaped::new(unshaped, false),
             clients: Vec::new(),
+            service: None,
             events: Vec::new(),
             slots,
             sent_by_exit: None,
@@ -128,7 +146,13 @@ impl World {
         self.random.fill_bytes(&mut seed);
         let number = self.clients.len();
         let address = SocketAddr::from(([198, 51, (number >> 8) as u8, number as u8], 5000));
-        self.clients.push(Client::new(self.now, &self.document, address, features, seed));
+        let packet = self.document.charter().packet_size();
+        let (peer, packet_bytes) = if features.has(Features::RENDEZVOUS) {
+            (service::service_id(), packet.session_packet_virtual().expect("a P that has room"))
+        } else {
+            (network::node_id(EXIT), packet.session_packet())
+        };
+        self.clients.push(Client::new(self.now, &self.document, address, features, seed, (peer, packet_bytes)));
         number
     }
 
@@ -190,11 +214,13 @@ impl World {
 
     fn next_time(&mut self) -> Instant {
         let now = self.now;
-        let relays = self.relays.iter().filter_map(|host| host.node.poll_timeout(now)).min();
+        let relays =
+            self.relays.iter().filter(|host| !host.is_dead).filter_map(|host| host.node.poll_timeout(now)).min();
+        let service = self.service.as_ref().and_then(Service::poll_timeout);
         let clients = self.clients.iter_mut().filter_map(Client::poll_timeout).min();
         let arrival = self.under_way.keys().next().map(|(at, _)| *at);
         let slot = self.slots.as_ref().and_then(|slots| slots.next_time(now.instant, &self.exit));
-        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot].into_iter().flatten().min();
+        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot, service].into_iter().flatten().min();
         next.map_or(self.servers_at, |at| at.min(self.servers_at))
     }
 
@@ -205,10 +231,15 @@ impl World {
             let Some(place) = self.relays.iter().position(|host| host.address == packet.to) else {
                 if let Some(client) = self.clients.iter_mut().find(|client| client.address == packet.to) {
                     client.handle_packet(now, packet.from, &mut packet.bytes);
+                } else if let Some(service) = self.service.as_mut().filter(|service| service.address == packet.to) {
+                    service.handle_packet(now, packet.from, &mut packet.bytes);
                 }
                 continue;
             };
             let host = &mut self.relays[place];
+            if host.is_dead {
+                continue;
+            }
             match host.node.handle_packet(now, packet.from, false, &mut packet.bytes) {
                 Came::Send { to } => {
                     let from = host.address;
@@ -228,15 +259,18 @@ impl World {
         if self.servers_at <= now.instant {
             self.servers_at = now.instant + SERVER_STEP;
             self.servers.step().expect("the shaped side keeps the protocol");
+            if let Some(service) = &mut self.service {
+                service.servers.step().expect("the shaped side keeps the protocol");
+            }
         }
         let mut out = Vec::new();
-        for host in &mut self.relays {
+        for host in self.relays.iter_mut().filter(|host| !host.is_dead) {
             if host.node.poll_timeout(now).is_some_and(|at| at <= now.instant) {
                 host.node.handle_timeout(now);
             }
         }
         self.pump_exit();
-        for host in &mut self.relays {
+        for host in self.relays.iter_mut().filter(|host| !host.is_dead) {
             let mut bytes = Vec::new();
             while let Some(route) = host.node.poll_packet(now, &mut bytes) {
                 out.push(Packet { from: host.address, to: route.to, bytes: std::mem::take(&mut bytes) });
@@ -244,6 +278,9 @@ impl World {
         }
         for client in &mut self.clients {
             client.pump(now, &self.document, &mut out);
+        }
+        if let Some(service) = &mut self.service {
+            service.pump(now, &self.document, &mut out);
         }
         for packet in out {
             self.send(packet);
@@ -301,6 +338,69 @@ impl World {
         }
         self.serial += 1;
         self.under_way.insert((at + LATENCY, self.serial), packet);
+    }
+
+    /// Eight relays, and a service that waits at one of them and meets clients at two others.
+    ///
+    /// # Panics
+    /// When that takes longer than it should.
+    pub fn with_service(seed: u64) -> Self {
+        let mut world = Self::with_relays(8, seed, 8, None);
+        let address = SocketAddr::from(([203, 0, 113, 1], 5000));
+        let ways = [(RENDEZVOUS_POINTS[0], [0, 3]), (RENDEZVOUS_POINTS[1], [1, 2])].into();
+        let mut service = Service::new(world.now, &world.document, address, ways);
+        service.wait_at(world.now, &world.document, &[0, 2, INTRODUCTION_POINT]);
+        world.service = Some(service);
+        assert!(world.run_until(Duration::from_secs(5), |world| world.service().is_known));
+        world
+    }
+
+    /// The service.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn service(&self) -> &Service {
+        self.service.as_ref().expect("a world with a service")
+    }
+
+    /// A client that has met the service under so many cookies, and whose session is up over as many legs.
+    ///
+    /// # Panics
+    /// When that takes longer than it should.
+    pub fn visitor(&mut self, legs: usize) -> usize {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let client = self.add_client(Features::LINKING.and(Features::RENDEZVOUS));
+        let (mut secret, mut places) = ([0; 32], Vec::new());
+        self.random.fill_bytes(&mut secret);
+        for (leg, relay) in RENDEZVOUS_POINTS.into_iter().enumerate().take(legs) {
+            let mut cookie = onion::Cookie([0; 32]);
+            self.random.fill_bytes(&mut cookie.0);
+            places.push((relay, cookie));
+            self.clients[client].meet(self.now, &self.document, &[leg, 2 + leg, relay], (cookie, secret));
+        }
+        assert!(self.run_until(PATIENCE, |world| world.clients[client].waiting() == legs), "nobody waits");
+        let introduction = Introduction { places, secret }.encode();
+        self.clients[client].introduce(self.now, &self.document, &[1, 3, INTRODUCTION_POINT], introduction);
+        let up = self.run_until(PATIENCE, |world| {
+            world.clients[client].is_connected() && world.clients[client].tunnel.linked() == legs
+        });
+        assert!(up, "{:?} {:?}", self.clients[client].tunnel, self.clients[client].severed);
+        client
+    }
+
+    /// A relay is dead from now on.
+    pub fn kill(&mut self, relay: usize) {
+        self.relays[relay].is_dead = true;
+    }
+
+    /// Cells that relays have handed over as last hops.
+    pub fn delivered_by_relays(&self) -> u64 {
+        self.relays.iter().map(|host| host.node.counters().delivered).sum()
+    }
+
+    /// Circuits that a relay has.
+    pub fn circuits_at(&self, relay: usize) -> u32 {
+        self.relays[relay].node.circuits()
     }
 
     /// A client puts a cell on one of its circuits.

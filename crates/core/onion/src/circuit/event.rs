@@ -20,12 +20,21 @@ pub enum CircuitEvent {
         /// Why.
         cause: Cause,
     },
+    /// The last hop does what it was asked (it is a rendezvous or introduction point), or has done it: the other end has the
+    /// message, and for a service the circuits are joined. The circuit is ready.
+    Done,
+    /// The last hop does not do what it was asked. The circuit must be asked for something, truncated (to its last hop) or extended
+    /// before it is used: that hop may have done it.
+    AskFailed {
+        /// Why.
+        cause: Cause,
+    },
     /// As asked: what was behind this hop is gone, and the circuit is ready.
     Truncated {
         /// The last hop.
         last: Position,
     },
-    /// A relay says that what was behind it is gone. An extension under way is over. The circuit must be truncated,
+    /// A relay says that what was behind it is gone, or what the client waited for or was joined to there. An extension under way is over. The circuit must be truncated,
     /// extended or destroyed.
     Severed {
         /// The last hop.
@@ -75,6 +84,15 @@ pub enum CommandError {
     /// It does not have that hop.
     #[error("the circuit does not have this hop")]
     NoSuchHop,
+    /// The last hop is not a place to meet, or the network's packets are too small for it.
+    #[error("the last hop of the circuit does not offer this")]
+    NotOffered,
+    /// No other circuit was joined to it.
+    #[error("the circuit is not joined to another one")]
+    NotJoined,
+    /// The message has none of the lengths that the other end takes.
+    #[error("the message is empty or longer than {} bytes", crate::service::SEALED_MAX)]
+    Length,
     /// Out of memory, or the system's random source.
     #[error("the cryptographic library failed")]
     Library,
@@ -94,7 +112,7 @@ pub enum SealError {
 /// What came of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// A cell of the last hop: its inner part is the region from byte 72 on.
+    /// A cell of the last hop: its inner part is the region from [`super::Circuit::inner`] on.
     Inner {
         /// The cell's number: how many the hop had sealed before, control messages included.
         number: u64,

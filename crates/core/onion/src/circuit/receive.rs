@@ -1,8 +1,9 @@
 //! What comes to a circuit.
 
 use super::build::Outcome;
+use super::meeting::Role;
 use super::{Cause, Circuit, CircuitEvent, Dropped, Hop, Received, State};
-use crate::layer::{OpenError, Position, TakeError, Taken};
+use crate::layer::{CLIENT_INNER, OpenError, Position, TakeError, Taken};
 use crate::message::{Reply, RequestNumber};
 use crate::parts::Part;
 use crate::reason::Reason;
@@ -32,7 +33,7 @@ impl Circuit {
             TakeError::Stale => Dropped::Stale,
         })?;
         if !taken.addressed {
-            return if self.is_ready() { Ok(Received::Inner { number: taken.number }) } else { Err(Dropped::Stale) };
+            return if self.is_ready() { self.handle_inner(taken.number, region) } else { Err(Dropped::Stale) };
         }
         let body = &region[taken.hop.client_body()..];
         let (number, reply) = Reply::read(body).map_err(|_| Dropped::Malformed)?;
@@ -41,8 +42,22 @@ impl Circuit {
             Reply::Truncated(reason) if number == RequestNumber::UNASKED => self.handle_severed(taken, reason),
             Reply::Truncated(_) => self.handle_truncated(taken, number),
             Reply::Refused(reason) => self.handle_refused(now, taken, number, reason),
+            Reply::Done => self.handle_done(taken, number),
+            Reply::Passed(part) => self.handle_passed(now, taken.hop, number, &part),
         }?;
         Ok(Received::Handled)
+    }
+
+    /// A cell of the last hop, or through it of the other end.
+    fn handle_inner(&mut self, number: u64, region: &mut [u8]) -> Result<Received, Dropped> {
+        let number = match &mut self.far {
+            None => number,
+            Some(far) => far.open(&mut region[CLIENT_INNER..]).map_err(|error| match error {
+                OpenError::Replayed => Dropped::Replayed,
+                OpenError::Forged => Dropped::Forged,
+            })?,
+        };
+        Ok(Received::Inner { number })
     }
 
     fn handle_created(&mut self, now: Instant, region: &[u8]) -> Result<(), Dropped> {
@@ -99,6 +114,14 @@ impl Circuit {
         number: RequestNumber,
         reason: Reason,
     ) -> Result<(), Dropped> {
+        if let State::Asking(asking) = &self.state {
+            if asking.request() != number || Some(taken.hop) != self.layers.last() {
+                return Err(Dropped::Unexpected);
+            }
+            self.layers.note(taken);
+            self.fail_ask(Cause::Told(reason));
+            return Ok(());
+        }
         let State::Building(build) = &self.state else { return Err(Dropped::Unexpected) };
         if !build.is_asked_by(number) || taken.hop.next() != Some(build.position()) {
             return Err(Dropped::Unexpected);
@@ -123,8 +146,9 @@ impl Circuit {
     fn handle_severed(&mut self, taken: Taken, reason: Reason) -> Result<(), Dropped> {
         let last = self.layers.last();
         let concerns = match &self.state {
+            State::Ready if !matches!(self.role, Role::None) => Some(taken.hop) <= last,
             State::Ready | State::Severed => Some(taken.hop) < last,
-            State::Building(_) => Some(taken.hop) <= last,
+            State::Building(_) | State::Asking(_) => Some(taken.hop) <= last,
             State::Truncating { last, .. } => taken.hop < *last,
             State::Closed { .. } => false,
         };
@@ -138,6 +162,7 @@ impl Circuit {
     }
 
     fn cut(&mut self, said: Taken) {
+        self.leave_meeting();
         self.layers.cut(said);
         self.hops.truncate(usize::from(said.hop.number()));
     }
@@ -148,6 +173,7 @@ impl Circuit {
             (*telling, *asked) = (None, true);
             return;
         }
+        self.leave_meeting();
         self.state = State::Closed { telling: None, asked: true };
         self.tell(CircuitEvent::Closed { cause: Cause::Told(reason) });
     }
@@ -167,6 +193,7 @@ impl Circuit {
         if !matches!(self.state, State::Closed { .. }) {
             self.tell(CircuitEvent::Closed { cause: Cause::Told(Reason::LinkDown) });
         }
+        self.leave_meeting();
         self.state = State::Closed { telling: None, asked: false };
     }
 }

@@ -1,5 +1,7 @@
 //! What needs the inside of a circuit; how circuits live with relays is tested in `tests/network`.
 
+mod meeting;
+
 use super::*;
 use crate::keys::{OnionKeys, OnionSecret};
 use crate::layer::RelayLayers;
@@ -23,14 +25,17 @@ fn spec() -> RelaySpec {
 /// A circuit with one hop whose keys are known, and its relay's side.
 #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
 fn one_hop() -> (Instant, Circuit, RelayLayers) {
-    let now = Instant::now();
+    one_hop_with(Instant::now(), (1, 2), Features::default())
+}
+
+fn one_hop_with(now: Instant, (first, second): (u8, u8), features: Features) -> (Instant, Circuit, RelayLayers) {
     let network = Network { id: [1; 32], packet_size: PacketSize::DEFAULT };
-    let config = CircuitConfig { network, features: Features::default() };
+    let config = CircuitConfig { network, features };
     let mut circuit = Circuit::new(now, config, CircuitId(9), spec(), [4; 32]).expect("the library works");
-    let keys = test_keys(1, 2);
+    let keys = test_keys(first, second);
     let relay = RelayLayers::new(&keys, Position::FIRST, REGION);
     circuit.layers.push(&keys);
-    let figures = HopFigures { handshake_time: None, features: Features::default() };
+    let figures = HopFigures { handshake_time: None, features };
     circuit.hops.push(Hop { node_id: NodeId([2; 32]), figures, binding: keys.binding });
     circuit.state = State::Ready;
     (now, circuit, relay)

@@ -20,10 +20,17 @@ pub struct Features(pub u32);
 impl Features {
     /// Circuits that end at the hop can be linked into tunnels: `docs/spec/linking.md`.
     pub const LINKING: Self = Self(1);
+    /// The hop can be a rendezvous point and an introduction point: `docs/spec/onion.md`, section 9.
+    pub const RENDEZVOUS: Self = Self(2);
 
     /// True when it has all of these.
     pub fn has(self, others: Self) -> bool {
         self.common(others) == others
+    }
+
+    /// Those that either has.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Those that both have.

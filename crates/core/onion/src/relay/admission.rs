@@ -1,8 +1,12 @@
 //! Who may cost a relay a handshake.
 
+use super::meeting::{INTRODUCTION_POINTS_MAX, RENDEZVOUS_MAX};
 use super::{HANDSHAKES_PER_SECOND_MAX, Neighbour, RelayConfig};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+/// One neighbour has at most one of so many parts of all places of a kind.
+const NEIGHBOUR_PART: usize = 4;
 
 /// Counts events of the present second.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,7 @@ impl RateWindow {
 /// bounds; it goes with the link.
 pub(super) struct Admission {
     all: RateWindow,
+    asks: RateWindow,
     neighbours: BTreeMap<Neighbour, Share>,
     all_limit: u32,
     neighbour_limit: u32,
@@ -39,9 +44,20 @@ pub(super) struct Admission {
 
 struct Share {
     rate: RateWindow,
+    asks: RateWindow,
     circuits: u32,
+    places: [usize; 2],
     rate_limit: u32,
     circuits_limit: u32,
+}
+
+/// What a circuit may be beside a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its client waits for a service.
+    Rendezvous,
+    /// Its client waits for others.
+    Introduction,
 }
 
 /// What a handshake meets.
@@ -59,6 +75,7 @@ impl Admission {
     pub(super) fn new(config: &RelayConfig) -> Self {
         Self {
             all: RateWindow::new(),
+            asks: RateWindow::new(),
             neighbours: BTreeMap::new(),
             all_limit: config.handshakes_per_second.min(HANDSHAKES_PER_SECOND_MAX),
             neighbour_limit: config.handshakes_per_neighbour,
@@ -79,8 +96,37 @@ impl Admission {
 
     fn share(&mut self, neighbour: Neighbour) -> &mut Share {
         let (rate_limit, circuits_limit) = (self.neighbour_limit, self.circuits_limit);
-        let new = Share { rate: RateWindow::new(), circuits: 0, rate_limit, circuits_limit };
+        let rate = RateWindow::new();
+        let new = Share { rate, asks: rate, circuits: 0, places: [0; 2], rate_limit, circuits_limit };
         self.neighbours.entry(neighbour).or_insert(new)
+    }
+
+    /// Asks for one thing that a client wants beside circuits. A neighbour may ask as often as it may make handshakes.
+    pub(super) fn admit_ask(&mut self, now: Instant, neighbour: Neighbour) -> bool {
+        let all = self.all_limit;
+        let share = self.share(neighbour);
+        let limit = share.rate_limit;
+        share.asks.admit(now, limit) && self.asks.admit(now, all)
+    }
+
+    /// Gives a neighbour one place more, if it has fewer than its part of all.
+    pub(super) fn take_place(&mut self, neighbour: Neighbour, place: Place) -> bool {
+        let all = match place {
+            Place::Rendezvous => RENDEZVOUS_MAX,
+            Place::Introduction => INTRODUCTION_POINTS_MAX,
+        };
+        let places = &mut self.share(neighbour).places[place as usize];
+        let has_room = *places < all / NEIGHBOUR_PART;
+        *places += usize::from(has_room);
+        has_room
+    }
+
+    /// A place of a neighbour is free again.
+    pub(super) fn leave_place(&mut self, neighbour: Neighbour, place: Place) {
+        if let Some(share) = self.neighbours.get_mut(&neighbour) {
+            let places = &mut share.places[place as usize];
+            *places = places.saturating_sub(1);
+        }
     }
 
     /// Sets the bounds of one neighbour.

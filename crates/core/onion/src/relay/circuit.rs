@@ -1,12 +1,14 @@
 //! What a relay keeps of one circuit.
 
-use super::Side;
+use super::meeting::{Passing, Point, Waiting};
+use super::{CircuitKey, Side};
 use crate::handshake::Features;
 use crate::keys::BindingKey;
 use crate::layer::RelayLayers;
 use crate::message::RequestNumber;
 use crate::parts::Assembly;
 use crate::reason::Reason;
+use crate::service::Ask;
 use std::time::Instant;
 
 /// One circuit at a relay. A few kilobytes, most of them keys and replay window.
@@ -50,6 +52,18 @@ pub(super) enum Onward {
     Refused(Reason),
     /// What was there is gone, and the client may not know. `told`: when it was told last.
     Severed { reason: Reason, told: Instant },
+    /// Parts of something that the client asks come in.
+    Gathering(Ask, Assembly),
+    /// The client waits for a service.
+    Waiting(Box<Waiting>),
+    /// The client is told what others say to its key.
+    Point(Box<Point>),
+    /// What the client said waits for another one to take it.
+    Passing(Box<Passing>),
+    /// The service has what the client said.
+    Introduced,
+    /// What comes out of this circuit goes into the other, and the other way round.
+    Spliced { to: CircuitKey },
 }
 
 impl Onward {

@@ -81,6 +81,7 @@ impl Relay {
         for key in silent {
             self.end(now, key, Reason::TimedOut);
         }
+        self.end_overdue(now);
         self.creating.retain(|_, Creating { since, .. }| now.saturating_duration_since(*since) < HALF_OPEN_MAX);
         let due: Vec<Side> = self
             .leaving
@@ -121,10 +122,7 @@ impl Relay {
     fn remove(&mut self, now: Instant, key: CircuitKey, reason: Reason) -> Option<Side> {
         let circuit = self.table.remove(key)?;
         self.admission.closed(circuit.previous.neighbour);
-        if let Some(side) = circuit.onward.side() {
-            self.table.part(side);
-            self.leave(now, side);
-        }
+        self.unlink(now, key, circuit.previous, circuit.onward);
         if circuit.delivered {
             self.tell(RelayEvent::Closed { circuit: key, reason });
         }

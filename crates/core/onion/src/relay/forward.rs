@@ -71,6 +71,10 @@ impl Relay {
                 }
                 Ok(Handled::Inner { circuit: key, inner, number: opened.number })
             }
+            Onward::Spliced { to } => {
+                let (to, inner) = (*to, circuit.layers.inner());
+                self.pass_over(now, to, inner, region)
+            }
             Onward::Severed { told, .. } => {
                 if now.saturating_duration_since(*told) >= TELL_AGAIN {
                     *told = now;
@@ -93,6 +97,9 @@ impl Relay {
         let circuit = self.table.circuit_mut(key).ok_or(Dropped::UnknownCircuit)?;
         let read = Request::read(&region[circuit.layers.body()]);
         let (number, request) = read.map_err(|_| Dropped::Malformed)?;
+        if request == Request::Received {
+            return self.handle_received(key, number, opened.number);
+        }
         if number < circuit.request {
             return Err(Dropped::Stale);
         }
@@ -100,6 +107,8 @@ impl Relay {
         match request {
             Request::Extend(part) => self.handle_extend(now, key, number, &part),
             Request::Truncate => self.handle_truncate(now, key, number),
+            Request::Ask(ask, part) => return self.handle_ask(now, key, number, (ask, &part)),
+            Request::Received => {}
         }
         Ok(Handled::Done)
     }
@@ -137,20 +146,18 @@ impl Relay {
     }
 
     /// A request with a number above the last one: what is behind this hop ends, and `onward` begins.
-    fn renew(&mut self, now: Instant, key: CircuitKey, number: RequestNumber, onward: Onward) {
+    pub(super) fn renew(&mut self, now: Instant, key: CircuitKey, number: RequestNumber, onward: Onward) {
         let Some(circuit) = self.table.circuit_mut(key) else { return };
         if number == circuit.request {
             return;
         }
         circuit.request = number;
         let before = std::mem::replace(&mut circuit.onward, onward);
-        if let Some(side) = before.side() {
-            self.table.part(side);
-            self.leave(now, side);
-        }
+        let previous = circuit.previous;
+        self.unlink(now, key, previous, before);
     }
 
-    /// The extension that a circuit asks for comes to nothing.
+    /// What a circuit asks for comes to nothing.
     pub(super) fn refuse(&mut self, key: CircuitKey, reason: Reason) {
         let Some(circuit) = self.table.circuit_mut(key) else { return };
         circuit.onward = Onward::Refused(reason);

@@ -26,6 +26,10 @@ pub(super) enum Own {
     Extended { circuit: CircuitKey, index: u8 },
     /// The extension was refused.
     Refused { circuit: CircuitKey },
+    /// What was asked is done.
+    Done { circuit: CircuitKey },
+    /// A part of what the client of this circuit says, to the client of another.
+    Passed { circuit: CircuitKey, index: u8 },
     /// There is nothing behind this hop.
     Truncated { circuit: CircuitKey },
     /// The circuit is gone.
@@ -108,7 +112,11 @@ impl Relay {
                 (id, Command::Destroy)
             }
             Own::Destroyed { id } => (id, Command::Destroyed),
-            Own::Extended { circuit, .. } | Own::Refused { circuit } | Own::Truncated { circuit } => {
+            Own::Passed { circuit, index } => return self.write_passed(now, circuit, index, region),
+            Own::Extended { circuit, .. }
+            | Own::Refused { circuit }
+            | Own::Truncated { circuit }
+            | Own::Done { circuit } => {
                 return self.write_reply(now, circuit, &cell, region);
             }
         };
@@ -117,7 +125,7 @@ impl Relay {
 
     /// Writes a control message to the client and seals it.
     fn write_reply(&mut self, now: Instant, key: CircuitKey, cell: &Own, region: &mut [u8]) -> Option<CellHead> {
-        let circuit = self.table.circuit_mut(key)?;
+        let circuit = self.table.circuit(key)?;
         let body = &mut region[circuit.layers.body()];
         let room = body.len() - EXTEND_OVERHEAD;
         let (number, reply) = match (cell, &circuit.onward) {
@@ -125,6 +133,9 @@ impl Relay {
                 (circuit.request, Reply::Extended(parts::part(answer, *index, room)?))
             }
             (Own::Refused { .. }, Onward::Refused(reason)) => (circuit.request, Reply::Refused(*reason)),
+            (Own::Done { .. }, Onward::Waiting(_) | Onward::Point(_) | Onward::Introduced | Onward::Spliced { .. }) => {
+                (circuit.request, Reply::Done)
+            }
             (Own::Truncated { .. }, Onward::End) => (circuit.request, Reply::Truncated(Reason::Finished)),
             (Own::Truncated { .. }, Onward::Severed { reason, .. }) => {
                 (RequestNumber::UNASKED, Reply::Truncated(*reason))
@@ -132,6 +143,21 @@ impl Relay {
             _ => return None,
         };
         reply.write(number, body);
+        self.seal_reply(now, key, region)
+    }
+
+    /// Writes what one client says to another.
+    fn write_passed(&mut self, now: Instant, from: CircuitKey, index: u8, region: &mut [u8]) -> Option<CellHead> {
+        let Onward::Passing(passing) = &self.table.circuit(from)?.onward else { return None };
+        let (to, number) = (passing.to(), passing.number());
+        let body = &mut region[self.table.circuit(to)?.layers.body()];
+        let part = passing.part(index, body.len() - EXTEND_OVERHEAD)?;
+        Reply::Passed(part).write(number, body);
+        self.seal_reply(now, to, region)
+    }
+
+    fn seal_reply(&mut self, now: Instant, key: CircuitKey, region: &mut [u8]) -> Option<CellHead> {
+        let circuit = self.table.circuit_mut(key)?;
         let previous = circuit.previous;
         if circuit.layers.seal(region, true, &mut self.filler).is_err() {
             self.end(now, key, Reason::WornOut);

@@ -28,3 +28,6 @@ fn a_key_of_a_circuit_that_is_gone_leads_nowhere() {
     assert_eq!(relay.poll_timeout(), None, "a relay without circuits has nothing to do");
     assert_eq!(relay.handle_destroyed(side), Err(Dropped::Unexpected));
 }
+
+mod bounds;
+mod states;

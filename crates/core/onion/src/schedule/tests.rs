@@ -22,3 +22,13 @@ fn the_psk_is_that_of_the_specification() {
     let psk = psk(&[0x66; 32], &key_hash, &[0x55; 1088]);
     assert_eq!(hex(&*psk), "a2ffb18b4b56dd629998775d017147ce0257f61f44c433b76860aaaff82c0253");
 }
+
+#[test]
+fn the_keys_of_a_virtual_hop_are_those_of_the_specification() {
+    let raw = RawKeys { initiator: [0x11; 32].into(), responder: [0x22; 32].into() };
+    let keys = VirtualKeys::derive(&raw, &Cookie([0x33; 32]));
+    assert_eq!(hex(&*keys.forward.traffic), "6646835c27593d7b683ae8fc2444ed0a");
+    assert_eq!(keys.forward.start, 0x2f1f_3ae7);
+    assert_eq!(hex(&*keys.backward.traffic), "d846ffe38e632fd2d50b4076bb30c229");
+    assert_eq!(keys.backward.start, 0xd349_c58c);
+}

@@ -3,5 +3,6 @@
 mod endings;
 mod fairness;
 mod floods;
+mod meeting;
 mod net;
 mod way;

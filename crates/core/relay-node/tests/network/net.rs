@@ -3,7 +3,7 @@
 use identity::{DoorKey, LinkSecret, NodeSecret, OperatorSecret};
 use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
-use onion::{Circuit, CircuitConfig, CircuitEvent, CircuitKey, Features, Interval};
+use onion::{Circuit, CircuitConfig, CircuitEvent, CircuitKey, CircuitMessage, Features, Interval};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use relay_node::{Came, ConfigError, Limits, NodeEvent, RelayNode, RelayNodeConfig};
@@ -16,8 +16,6 @@ use wire::packet::PacketSize;
 
 /// Each way.
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
-/// Where the inner part begins at the client.
-pub(crate) const INNER: usize = 72;
 const REGION: usize = 21;
 const TAG: usize = 16;
 
@@ -53,6 +51,10 @@ pub(crate) struct Path {
     pub(crate) events: Vec<CircuitEvent>,
     /// First bytes of what came back, and when.
     pub(crate) answers: Vec<(u8, Instant)>,
+    /// What others said through the last hop.
+    pub(crate) messages: Vec<CircuitMessage>,
+    /// Cells that were refused because a layer did not open.
+    pub(crate) forged: usize,
 }
 
 pub(crate) struct ClientHost {
@@ -225,12 +227,19 @@ impl Net {
         let mut random = [0; 32];
         self.rng.fill_bytes(&mut random);
         let spec = self.document.spec(&node_id(path[0])).expect("a relay of the network");
-        let config = CircuitConfig { network: self.document.charter().network(), features: Features::default() };
+        let config = CircuitConfig { network: self.document.charter().network(), features: Features::RENDEZVOUS };
         let host = &mut self.clients[client];
         let id = CircuitId(CircuitId::DIALLER_BIT | host.next);
         host.next += 1;
         let circuit = Circuit::new(self.now.instant, config, id, spec, random).expect("the library works");
-        let path = Path { circuit, rest: path[1..].to_vec(), events: Vec::new(), answers: Vec::new() };
+        let path = Path {
+            circuit,
+            rest: path[1..].to_vec(),
+            events: Vec::new(),
+            answers: Vec::new(),
+            messages: Vec::new(),
+            forged: 0,
+        };
         host.paths.insert(id.0, path);
         id.0
     }
@@ -248,6 +257,10 @@ impl Net {
         &self.clients[client].paths[&circuit]
     }
 
+    pub(crate) fn path_mut(&mut self, client: usize, circuit: u32) -> &mut Path {
+        self.clients[client].paths.get_mut(&circuit).expect("it was opened")
+    }
+
     pub(crate) fn is_built(&self, client: usize, circuit: u32, hops: usize) -> bool {
         let path = self.path(client, circuit);
         path.circuit.is_ready() && path.circuit.path().count() == hops
@@ -257,8 +270,8 @@ impl Net {
     pub(crate) fn say(&mut self, client: usize, circuit: u32, byte: u8) {
         let (now, host) = (self.now, &mut self.clients[client]);
         let mut region = vec![0; self.document.charter().packet_size().region()];
-        region[INNER..].fill(byte);
         let path = host.paths.get_mut(&circuit).expect("it was opened");
+        region[path.circuit.inner()..].fill(byte);
         let head = path.circuit.seal(now.instant, &mut region).expect("a circuit that is ready");
         self.send_region(client, head, &region);
     }
@@ -398,9 +411,14 @@ impl ClientHost {
             }
             return;
         };
-        if let onion::Received::Inner { .. } = path.circuit.handle_cell(now.instant, head.command, region) {
-            assert!(region[INNER..].iter().all(|byte| *byte == region[INNER]), "an answer came damaged");
-            path.answers.push((region[INNER], now.instant));
+        match path.circuit.handle_cell(now.instant, head.command, region) {
+            onion::Received::Inner { .. } => {
+                let inner = &region[path.circuit.inner()..];
+                assert!(inner.iter().all(|byte| *byte == inner[0]), "an answer came damaged");
+                path.answers.push((inner[0], now.instant));
+            }
+            onion::Received::Dropped(onion::Dropped::Forged) => path.forged += 1,
+            onion::Received::Handled | onion::Received::Dropped(_) => {}
         }
     }
 
@@ -440,6 +458,7 @@ impl ClientHost {
 impl Path {
     /// Goes on to the next relay as soon as the last one is there.
     fn follow(&mut self, now: Instant, document: &NetworkDocument) {
+        self.messages.extend(std::iter::from_fn(|| self.circuit.poll_message()));
         while let Some(event) = self.circuit.poll_event() {
             self.events.push(event);
             if matches!(event, CircuitEvent::Extended { .. }) && !self.rest.is_empty() {
@@ -448,6 +467,11 @@ impl Path {
                 self.circuit.extend(now, spec).expect("a circuit that is ready");
             }
         }
+    }
+
+    /// The newest event.
+    pub(crate) fn newest(&self) -> Option<CircuitEvent> {
+        self.events.last().copied()
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {

@@ -96,7 +96,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         };
         let class = config.class_for(asked).ok_or(Refusal::NotOffered)?;
         let lanes = self.lanes.take(asked.shares())?;
-        let place = (self.config.packet_size.session_packet(), self.present_slot);
+        let place = (self.config.session_packet, self.present_slot);
         Ok(Some(Schedule::new(config, class, place, now, lanes)))
     }
 
@@ -122,7 +122,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             ack_every: ACK_EVERY,
             ack_delay: ACK_DELAY,
             ..SessionConfig::new(
-                self.config.packet_size.session_packet(),
+                self.config.session_packet,
                 self.config.node_secret.clone(),
                 ExpectedPeer::Anyone,
                 session_seed,

@@ -95,7 +95,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     fn serve(&mut self, now: Now, id: u64, circuits: &mut impl Circuits) -> (usize, After) {
         let Some(joined) = self.tunnels.get_mut(&id) else { return (0, After::Done) };
         joined.settle(now.instant, &mut self.near);
-        let packet_bytes = self.config.packet_size.session_packet() as u64;
+        let packet_bytes = self.config.session_packet as u64;
         let mut maker =
             Maker { circuits: &mut *circuits, inner: &mut self.scratch, packet_bytes, sent: Sent::default() };
         let after = maker.send(now, joined, &mut self.near);

@@ -105,7 +105,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let Some(joined) = self.tunnels.get_mut(&id) else { return };
         let Some(schedule) = &mut joined.schedule else { return };
         let all = schedule.deal(now, slot, &joined.legs, circuits);
-        let session_packet = self.config.packet_size.session_packet();
+        let session_packet = self.config.session_packet;
         let mut filler = Filler { circuits, inner: &mut self.scratch, session_packet, made: Made::default() };
         for due in all {
             for _ in late(due.lane)..u64::from(due.cells) {

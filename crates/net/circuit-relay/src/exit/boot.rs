@@ -104,6 +104,7 @@ impl ExitBoot {
     pub(super) fn exit_config(&self, packet_size: PacketSize) -> Result<ExitConfig, BootError> {
         Ok(ExitConfig {
             packet_size,
+            session_packet: packet_size.session_packet(),
             node_secret: self.node_secret()?,
             session_timeout: Duration::from_millis(self.session_timeout_ms),
             tunnels_max: self.tunnels_max as usize,

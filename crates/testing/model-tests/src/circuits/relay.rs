@@ -82,6 +82,7 @@ impl RelayHost {
         let exit = is_exit.then(|| {
             let config = ExitConfig {
                 packet_size: document.charter().packet_size(),
+                session_packet: document.charter().packet_size().session_packet(),
                 node_secret: NodeSecret::from_seed(secret(relay)),
                 session_timeout: Duration::from_secs(30),
                 tunnels_max: 64,

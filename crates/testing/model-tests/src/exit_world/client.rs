@@ -1,14 +1,15 @@
 //! A client made of the cores.
 
+use super::Packet;
 use super::network::{address, node_id, peer};
-use super::{EXIT, Packet};
+use super::service::{keys_of, service_id, service_key};
 use crate::apps::pattern;
 use bytes::Bytes;
 use conflux::{Asked, Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, TunnelEvent};
-use identity::{DoorKey, LinkSecret, NodeSecret};
+use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
 use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Received};
 use network_document::NetworkDocument;
-use onion::{Circuit, CircuitConfig, CircuitEvent, Features, Reason};
+use onion::{Circuit, CircuitConfig, CircuitEvent, CircuitMessage, Cookie, Features, Reason, Side};
 use session::{CloseReason, FlowId, Paths, Session, SessionConfig, SessionEvent, StreamState};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,8 +17,6 @@ use std::time::Instant;
 use wire::cell::{CellHead, CircuitId};
 use wire::flow::{FlowKind, ResetReason, Syn};
 
-/// Where the inner part begins at the client.
-const INNER: usize = 72;
 const REGION: usize = 21;
 const TAG: usize = 16;
 /// Bytes of one write.
@@ -40,6 +39,12 @@ struct Path {
     relays: Vec<usize>,
     /// Becomes a leg once it is there.
     links: bool,
+    /// Before that it meets a service: under this cookie, with keys of this secret.
+    meets: Option<(Cookie, [u8; 32])>,
+    /// It waits for the service.
+    waits: bool,
+    /// Says this to the service that waits at its end.
+    introduces: Option<Vec<u8>>,
     is_built: bool,
 }
 
@@ -71,6 +76,8 @@ pub struct Client {
     pub tunnel: Tunnel<u32>,
     legs: BTreeMap<u32, LegId>,
     session: Session,
+    /// Largest session packet.
+    packet_bytes: usize,
     flows: BTreeMap<FlowId, Download>,
     /// What became of its legs.
     pub ended: Vec<LegEnd>,
@@ -87,6 +94,7 @@ impl Client {
         own: SocketAddr,
         features: Features,
         seed: [u8; 32],
+        (expected, packet_bytes): (NodeId, usize),
     ) -> Self {
         let network = document.charter().network();
         let config = EndpointConfig {
@@ -106,7 +114,7 @@ impl Client {
         let config = SessionConfig {
             wide_open: false,
             paths: Paths::Several,
-            ..SessionConfig::new(network.packet_size.session_packet(), throw_away, node_id(EXIT), seed)
+            ..SessionConfig::new(packet_bytes, throw_away, expected, seed)
         };
         let session = Session::client(config, now.instant).expect("a good configuration");
         let tunnel = Tunnel::client(now.instant, TunnelConfig::default(), Nonce::new(seed), seed);
@@ -122,6 +130,7 @@ impl Client {
             tunnel,
             legs: BTreeMap::new(),
             session,
+            packet_bytes,
             flows: BTreeMap::new(),
             ended: Vec::new(),
             severed: Vec::new(),
@@ -144,9 +153,44 @@ impl Client {
         random[..4].copy_from_slice(&number.to_be_bytes());
         let id = CircuitId(CircuitId::DIALLER_BIT | number);
         let circuit = Circuit::new(now.instant, config, id, spec, random).expect("the library works");
-        let path = Path { circuit, guard: relays[0], relays: relays.to_vec(), links, is_built: false };
+        let path = Path {
+            circuit,
+            guard: relays[0],
+            relays: relays.to_vec(),
+            links,
+            meets: None,
+            waits: false,
+            introduces: None,
+            is_built: false,
+        };
         self.paths.insert(number, path);
         number
+    }
+
+    /// Begins a circuit to a rendezvous point, which becomes a leg once the service has come there.
+    pub fn meet(&mut self, now: Now, document: &NetworkDocument, relays: &[usize], under: (Cookie, [u8; 32])) {
+        let number = self.open(now, document, relays, true);
+        if let Some(path) = self.paths.get_mut(&number) {
+            path.meets = Some(under);
+        }
+    }
+
+    /// Begins a circuit to an introduction point and says this to the service there.
+    pub fn introduce(&mut self, now: Now, document: &NetworkDocument, relays: &[usize], message: Vec<u8>) {
+        let number = self.open(now, document, relays, false);
+        if let Some(path) = self.paths.get_mut(&number) {
+            path.introduces = Some(message);
+        }
+    }
+
+    /// Circuits that wait for a service.
+    pub fn waiting(&self) -> usize {
+        self.paths.values().filter(|path| path.waits).count()
+    }
+
+    /// Its circuits.
+    pub fn circuits(&self) -> Vec<u32> {
+        self.paths.keys().copied().collect()
     }
 
     /// Whether a circuit is there.
@@ -156,7 +200,9 @@ impl Client {
 
     /// Makes a circuit that is there a leg.
     pub fn link(&mut self, now: Now, circuit: u32) {
-        let hops = self.paths[&circuit].relays.iter().map(|relay| node_id(*relay)).collect();
+        let path = &self.paths[&circuit];
+        let end = path.circuit.is_virtual().then(service_id);
+        let hops = path.relays.iter().map(|relay| node_id(*relay)).chain(end).collect();
         let built = Building::new(Numbered(circuit)).into_built(hops).map_err(|(_, error)| error).expect("a path");
         let asked = self.asks.and_then(|(mode, class, shares)| {
             let share = (0..shares).find(|share| self.tunnel.leg_of_share(*share).is_none());
@@ -207,8 +253,9 @@ impl Client {
         let number = head.circuit.0 & !CircuitId::DIALLER_BIT;
         let Some(path) = self.paths.get_mut(&number) else { return };
         let received = path.circuit.handle_cell(now.instant, head.command, region);
+        let inner = path.circuit.inner();
         if let (onion::Received::Inner { number: layer }, Some(&leg)) = (received, self.legs.get(&number)) {
-            self.tunnel.handle_cell(now.instant, leg, layer, &region[INNER..]);
+            self.tunnel.handle_cell(now.instant, leg, layer, &region[inner..]);
             self.take_packets(now.instant);
         }
     }
@@ -271,6 +318,13 @@ impl Client {
     }
 
     fn follow_circuit(&mut self, now: Now, document: &NetworkDocument, number: u32) {
+        if let Some(path) = self.paths.get_mut(&number)
+            && let Some(CircuitMessage::Answer(_)) = path.circuit.poll_message()
+            && let Some((_, secret)) = path.meets
+        {
+            path.circuit.add_virtual_hop(&keys_of(secret), Side::Client).expect("it is joined");
+            self.link(now, number);
+        }
         while let Some(event) = self.paths.get_mut(&number).and_then(|path| path.circuit.poll_event()) {
             match event {
                 CircuitEvent::Extended { .. } => {
@@ -283,7 +337,13 @@ impl Client {
                         }
                         None => {
                             path.is_built = true;
-                            if path.links {
+                            if let Some((cookie, _)) = path.meets {
+                                let asked = path.circuit.establish_rendezvous(now.instant, cookie);
+                                asked.expect("a circuit to a middle");
+                            } else if let Some(message) = path.introduces.take() {
+                                let asked = path.circuit.introduce(now.instant, service_key(), &message);
+                                asked.expect("a circuit to a middle");
+                            } else if path.links {
                                 self.link(now, number);
                             }
                         }
@@ -294,7 +354,15 @@ impl Client {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
                     }
                 }
-                CircuitEvent::ExtendFailed { .. } | CircuitEvent::Truncated { .. } => {}
+                CircuitEvent::Done => {
+                    let Some(path) = self.paths.get_mut(&number) else { return };
+                    path.waits = path.meets.is_some();
+                    if !path.waits {
+                        path.circuit.destroy(now.instant);
+                    }
+                }
+                CircuitEvent::AskFailed { .. } | CircuitEvent::ExtendFailed { .. } | CircuitEvent::Truncated { .. } => {
+                }
                 CircuitEvent::Severed { reason, .. } => {
                     self.severed.push(reason);
                     if let Some(leg) = self.legs.remove(&number) {
@@ -365,7 +433,7 @@ impl Client {
         let mut packet = Vec::new();
         loop {
             self.write();
-            let waiting = self.session.unsent_bytes() / 1_222;
+            let waiting = self.session.unsent_bytes() / self.packet_bytes as u64;
             let Some(leg) = self.tunnel.poll_data(now.instant, waiting) else { return };
             packet.clear();
             if self.session.poll_packet(now.instant, &mut packet).is_none() {
@@ -393,8 +461,8 @@ impl Client {
     /// A packet with this inner part on a circuit, and where it goes.
     pub(super) fn seal(&mut self, now: Now, circuit: u32, inner: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
         let path = self.paths.get_mut(&circuit)?;
-        let mut region = vec![0; INNER + 1_241];
-        region[INNER..INNER + inner.len()].copy_from_slice(inner);
+        let mut region = vec![0; 1_313];
+        region[path.circuit.inner()..][..inner.len()].copy_from_slice(inner);
         let head = path.circuit.seal(now.instant, &mut region).ok()?;
         let guard = path.guard;
         Some(self.carry(now, guard, head, &region))

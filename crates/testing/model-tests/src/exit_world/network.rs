@@ -42,8 +42,8 @@ fn onion_keys(relay: usize) -> OnionKeyFile {
     file
 }
 
-/// Two guards, two middles, the exit.
-pub(super) fn document() -> NetworkDocument {
+/// Two guards, two middles, the exit, and behind that more middles, if there are so many relays.
+pub(super) fn document(relays: usize) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([DOCUMENT_SEED; 32]);
     let label = || Label::new("model", "name").expect("a label");
     let charter = Charter::new(label(), Default::default(), vec![operator.operator_key()], 1).expect("a charter");
@@ -58,7 +58,7 @@ pub(super) fn document() -> NetworkDocument {
             hop_ports: None,
             roles: Roles {
                 guard: relay < 2,
-                middle: (2..4).contains(&relay),
+                middle: relay >= 2 && relay != super::EXIT,
                 exit: relay == super::EXIT,
                 directory: false,
             },
@@ -67,7 +67,7 @@ pub(super) fn document() -> NetworkDocument {
         };
         descriptor.sign(charter.network_id(), &node_secret(relay)).expect("a good descriptor")
     };
-    let mut draft = Draft::new(charter.clone(), INTERVAL, (0..=super::EXIT).map(describe).collect()).expect("a draft");
+    let mut draft = Draft::new(charter.clone(), INTERVAL, (0..relays).map(describe).collect()).expect("a draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }
