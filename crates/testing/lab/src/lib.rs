@@ -8,6 +8,7 @@ pub mod goodput;
 pub mod load;
 pub mod measure;
 pub mod network;
+pub mod one_network;
 pub mod pair;
 pub mod plain;
 pub mod players;

@@ -104,7 +104,7 @@ fn relay_text(args: &JoinArgs, invitation: &Invitation) -> Result<String, Failur
         roles => RoleArg::roles(roles),
     };
     let joins = roles.exit || roles.directory;
-    let port = addresses.first().map_or(PORT, SocketAddr::port);
+    let listen = listen_at(addresses.first().copied());
     let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
     let mut text = format!(
         "# A relay, made by `hushwire join`. All keys: docs/node.md.\n\n\
@@ -120,26 +120,35 @@ fn relay_text(args: &JoinArgs, invitation: &Invitation) -> Result<String, Failur
             let _ = writeln!(text, "{key} = \"{ports}\"");
         }
     }
-    text.push_str(&if joins { exit_part(args, port) } else { relay_part(args, port) });
+    text.push_str(&if joins { exit_part(args, roles, listen) } else { relay_part(args, listen) });
     Ok(text)
 }
 
-fn relay_part(args: &JoinArgs, port: u16) -> String {
+fn relay_part(args: &JoinArgs, listen: SocketAddr) -> String {
     format!(
         "\n[relay]\nkey_file = \"node.keys\"\nonion_key_file = \"node.onion-keys\"\nnetwork_file = \"network.document\"\n\
-         listen = \"0.0.0.0:{port}\"\nmax_rate = {:?}\n",
+         listen = \"{listen}\"\nmax_rate = {:?}\n",
         args.rate
     )
 }
 
-fn exit_part(args: &JoinArgs, port: u16) -> String {
+fn exit_part(args: &JoinArgs, roles: Roles, listen: SocketAddr) -> String {
     let mode = if args.unshaped { "off" } else { "constant" };
+    let policy = if roles.exit { "" } else { "\n[exit.exit_policy]\nrules = [\"deny *\"]\n" };
     format!(
         "\n[exit]\nkey_file = \"node.keys\"\n\n\
-         [exit.network]\nbind = \"0.0.0.0:{port}\"\nfile = \"network.document\"\nonion_key_file = \"node.onion-keys\"\n\n\
+         [exit.network]\nbind = \"{listen}\"\nfile = \"network.document\"\nonion_key_file = \"node.onion-keys\"\n\n\
          [exit.directory]\nsocket = \"directory.sock\"\n\n\
-         [exit.shaping]\nmode = \"{mode}\"\n"
+         [exit.shaping]\nmode = \"{mode}\"\n{policy}"
     )
+}
+
+/// Where a relay listens that is reached at this address: there, if the address is this machine's, else everywhere.
+fn listen_at(address: Option<SocketAddr>) -> SocketAddr {
+    let address = address.unwrap_or(SocketAddr::from(([0; 4], PORT)));
+    let is_own = UdpSocket::bind((address.ip(), 0)).is_ok();
+    let any: IpAddr = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    if is_own { address } else { SocketAddr::new(any, address.port()) }
 }
 
 /// This machine's address on its way to the directory. Nothing is sent.
