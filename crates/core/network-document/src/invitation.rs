@@ -17,7 +17,7 @@ mod compact;
 /// Contacts of an invitation at most; there is at least one.
 pub const INVITATION_CONTACTS_MAX: usize = 4;
 /// Bytes of an invitation at most, before they are text: the longest charter, all contacts with all addresses, and a secret. With
-/// three operators, four members and two contacts it is about 570, and 930 characters.
+/// three operators, four members and two contacts it is about 555, and 900 characters.
 pub const INVITATION_BYTES_MAX: usize =
     2 + compact::CHARTER_BYTES_MAX + INVITATION_CONTACTS_MAX * (129 + ADDRESSES_MAX * 19) + 32;
 const PREFIX: &str = "hwjoin1";
@@ -261,11 +261,13 @@ mod tests {
         }
         let mut founding = charter(16, 15).founding().expect("a directory").clone();
         founding.parameters.rate_classes = (0..=52).map(|number| RateClass::new(number).expect("a class")).collect();
-        let ranges = (0..PARAMETER_RANGES_MAX as u16).map(|place| PortRange::new(1 + 3 * place, 2 + 3 * place).expect("a range"));
+        let ranges = (0..PARAMETER_RANGES_MAX as u16)
+            .map(|place| PortRange::new(1 + 3 * place, 2 + 3 * place).expect("a range"));
         founding.parameters.hop_ports = PortSet::from_ranges(ranges).expect("ports");
         let name = Label::new(&"n".repeat(63), "name").expect("a label");
         let operators = charter(16, 15).operators().to_vec();
-        let longest = Charter::new(name, Default::default(), operators, 2).and_then(|charter| charter.with_directory(founding));
+        let longest =
+            Charter::new(name, Default::default(), operators, 2).and_then(|charter| charter.with_directory(founding));
         let longest = longest.expect("a charter");
         let longest = Invitation::new(longest, contacts.clone()).expect("an invitation");
         let text = longest.for_relay(NodeSecret::from_seed([9; 32])).reveal();
@@ -287,12 +289,19 @@ mod tests {
         nowhere.addresses = vec![SocketAddr::from(([0, 0, 0, 0], 4433))];
         assert!(Invitation::new(charter(3, 4), vec![nowhere]).is_err());
         let other = Invitation::new(plain_charter(2), vec![contact(1)]).err();
-        assert_eq!(other, Some(InvitationError::Value(Problem::OtherKind)), "nobody to ask in a network without a directory");
+        assert_eq!(
+            other,
+            Some(InvitationError::Value(Problem::OtherKind)),
+            "nobody to ask in a network without a directory"
+        );
         let mut bytes = invitation(1).expect("an invitation").encode();
         // Flag, name, P and the number of operators stand before the operators.
         let (first, second) = bytes[12..].split_at_mut(32);
         first.swap_with_slice(&mut second[..32]);
-        assert_eq!(encode_token(PREFIX, &bytes).parse::<Invitation>().err(), Some(InvitationError::Bytes(ReadError::Range)));
+        assert_eq!(
+            encode_token(PREFIX, &bytes).parse::<Invitation>().err(),
+            Some(InvitationError::Bytes(ReadError::Range))
+        );
         let text = invitation(2).expect("an invitation").reveal();
         let cut = text[..text.len() - 8].parse::<Invitation>().err();
         assert_eq!(cut, Some(InvitationError::Text(KeyTextError::Cut)));

@@ -105,6 +105,17 @@ impl OnionKeyFile {
         self.secrets.get(&interval)
     }
 
+    /// The secrets of the present interval and of the next one, each made of its `random` (as for [`OnionKeyFile::prepare`]) if there
+    /// is none yet. The one before the present stays; all others go. True when any came or went.
+    pub fn renew(&mut self, present: Interval, random: [[u8; 32]; 2]) -> bool {
+        let before: Vec<Interval> = self.secrets.keys().copied().collect();
+        let [of_present, of_next] = random;
+        self.prepare(present, of_present);
+        let next = Interval(present.0.saturating_add(1));
+        self.secrets.entry(next).or_insert_with(|| OnionSecret::from_bytes(of_next));
+        !self.secrets.keys().eq(&before)
+    }
+
     /// What a relay answers under while `interval` is the present one; `None` without its secret.
     pub fn keys(&self, interval: Interval) -> Option<OnionKeys> {
         let present = self.of(interval)?.clone();
@@ -140,6 +151,19 @@ mod tests {
         assert!(file.keys(Interval(7)).is_none() && file.keys(Interval(10)).is_none());
         file.prepare(Interval(5), [4; 32]);
         assert!(file.of(Interval(9)).is_none(), "what is too far ahead goes too");
+    }
+
+    #[test]
+    fn a_relay_has_the_secrets_of_three_intervals() {
+        let mut file = OnionKeyFile::default();
+        assert!(file.renew(Interval(7), [[1; 32], [2; 32]]));
+        assert!(!file.renew(Interval(7), [[3; 32], [4; 32]]), "they are there");
+        assert!(file.renew(Interval(8), [[5; 32], [6; 32]]));
+        let secrets = [6, 7, 8, 9, 10].map(|interval| file.of(Interval(interval)).map(|secret| *secret.expose()));
+        assert_eq!(secrets, [None, Some([1; 32]), Some([2; 32]), Some([6; 32]), None]);
+        assert!(file.renew(Interval(9), [[7; 32], [8; 32]]));
+        assert!(file.of(Interval(7)).is_none() && file.keys(Interval(9)).is_some());
+        assert!(OnionKeyFile::parse(&file.reveal()).is_ok(), "as many as a file may have");
     }
 
     #[test]
