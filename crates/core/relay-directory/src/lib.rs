@@ -17,8 +17,8 @@ pub mod timetable;
 
 pub use app::{CHANNEL, DIRECTORY, DirectoryApp};
 pub use client::{
-    CLOCK_BEHIND_MAX_MS, ClientRefusal, DirectoryClient, EVIDENCE_BYTES_MAX,
-    EVIDENCE_MAX, Evidence, HISTORY_MAX, SignedName, Taken,
+    CLOCK_BEHIND_MAX_MS, ClientRefusal, DirectoryClient, EVIDENCE_BYTES_MAX, EVIDENCE_MAX, Evidence, HISTORY_MAX,
+    SignedName, Taken,
 };
 pub use command::{COMMAND_BYTES_MAX, Checked, Command, Tick, Vote, Withdrawal};
 pub use directory::{

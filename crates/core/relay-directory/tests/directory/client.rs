@@ -3,8 +3,8 @@
 use crate::network::{INTERVAL_MS, Network, START_MS, announcement, electorate, member, operator};
 use network_document::{Edition, EditionHead, EditionName, NetworkId, SignedEdition, TermFile, UnsignedError};
 use relay_directory::{
-    Answer, CLOCK_BEHIND_MAX_MS, ClientRefusal, Command, DirectoryClient, EVIDENCE_MAX, Evidence, Keeper, Order, Request,
-    SignedOrder, Succession, Taken,
+    Answer, CLOCK_BEHIND_MAX_MS, ClientRefusal, Command, DirectoryClient, EVIDENCE_MAX, Evidence, Keeper, Order,
+    Request, SignedOrder, Succession, Taken,
 };
 use std::sync::Arc;
 
