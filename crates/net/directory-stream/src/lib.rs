@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod ask;
+mod open;
+mod serve;
+
+pub use ask::{ANSWER_TIME_MAX, AskError, Asker, STALL_MAX};
+pub use open::{Bytes, OPEN_TIME_MAX, Open, OpenError, Opening, Stream, UnixSource};
+pub use serve::{Answers, CONNECTIONS_MAX, IDLE_MAX, ListenError, REQUESTS_MAX, listen, serve, serve_stream};

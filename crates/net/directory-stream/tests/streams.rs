@@ -1,0 +1,164 @@
+//! Streams in memory and at a socket: what goes well, and what hostile ends do.
+
+use directory_stream::{
+    Answers, AskError, Asker, ListenError, Open, Opening, Stream, UnixSource, listen, serve, serve_stream,
+};
+use relay_directory::{ANSWER_BYTES_MAX, Answer, CommandOutcome, Request, ServiceAnswer, ServiceRequest, frame};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// Answers a fetch with so many bytes, a command with its length, and anything else not at all.
+#[derive(Default)]
+struct Lengths {
+    asked: AtomicUsize,
+}
+
+impl Answers for Lengths {
+    async fn answer(&self, request: ServiceRequest) -> ServiceAnswer {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match request {
+            ServiceRequest::Fetch(Request::Successions { after }) => {
+                ServiceAnswer::Fetch(Answer::Full(vec![7; after as usize]))
+            }
+            ServiceRequest::Submit(command) => {
+                ServiceAnswer::Submit(CommandOutcome::new(0, &command.len().to_string()))
+            }
+            _ => ServiceAnswer::Fetch(Answer::Unknown),
+        }
+    }
+}
+
+fn fetch(bytes: u64) -> ServiceRequest {
+    ServiceRequest::Fetch(Request::Successions { after: bytes })
+}
+
+/// A client's end, and the hostile one's.
+fn ends() -> (Asker, DuplexStream) {
+    let (here, there) = duplex(64 * 1024);
+    (Asker::new(Box::new(here)), there)
+}
+
+/// What an asker makes of these bytes, after which the stream ends.
+async fn told(bytes: &[u8]) -> AskError {
+    let (mut asker, mut there) = ends();
+    let bytes = bytes.to_vec();
+    let other = tokio::spawn(async move {
+        let mut request = [0; 5];
+        there.read_exact(&mut request).await.expect("a request");
+        // A hostile end does not care whether anybody reads.
+        let _ = there.write_all(&bytes).await;
+    });
+    let error = asker.ask(&ServiceRequest::Standing).await.expect_err("no answer");
+    other.await.expect("it is done");
+    error
+}
+
+#[tokio::test]
+async fn one_stream_carries_one_answer_after_the_other() {
+    let (here, there) = duplex(1_000);
+    let service = tokio::spawn(async move { serve_stream(there, &Lengths::default()).await });
+    let mut asker = Asker::new(Box::new(here) as Stream);
+    for bytes in [0, 1, 70_000, 2_000_000] {
+        let answer = asker.ask(&fetch(bytes)).await.expect("an answer");
+        assert_eq!(answer, ServiceAnswer::Fetch(Answer::Full(vec![7; bytes as usize])));
+    }
+    let outcome = asker.ask(&ServiceRequest::Submit(vec![1; 300])).await.expect("an answer");
+    assert_eq!(outcome, ServiceAnswer::Submit(CommandOutcome::new(0, "300")));
+    let unknown = asker.ask(&ServiceRequest::Members).await.expect("an answer");
+    assert_eq!(unknown, ServiceAnswer::Fetch(Answer::Unknown));
+    drop(asker);
+    assert!(service.await.expect("it is done").is_ok(), "the client left");
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_are_answered_in_order() {
+    let (mut here, there) = duplex(1_000_000);
+    let service = tokio::spawn(async move { serve_stream(there, &Lengths::default()).await });
+    let requests: Vec<u8> = (1..=20).flat_map(|bytes| frame(&fetch(bytes).encode())).collect();
+    here.write_all(&requests).await.expect("room");
+    here.shutdown().await.expect("an end");
+    let mut all = Vec::new();
+    here.read_to_end(&mut all).await.expect("answers");
+    let expected: Vec<u8> =
+        (1..=20).flat_map(|bytes| frame(&ServiceAnswer::Fetch(Answer::Full(vec![7; bytes])).encode())).collect();
+    assert_eq!(all, expected);
+    assert!(service.await.expect("it is done").is_ok());
+}
+
+#[tokio::test]
+async fn whatever_a_hostile_end_says_is_an_error_with_words() {
+    let said = async |bytes: &[u8]| told(bytes).await.to_string();
+    assert_eq!(said(&[]).await, "the stream ended before an answer");
+    assert_eq!(said(&[0, 0, 0, 9, 1, 2]).await, "the stream ended within an answer");
+    let long = (ANSWER_BYTES_MAX as u32 + 1).to_be_bytes();
+    assert!(said(&long).await.starts_with("a frame of 2000065 bytes"));
+    assert!(said(&[0, 0, 0, 0]).await.starts_with("a frame of 0 bytes"));
+    assert!(said(&frame(&[77])).await.starts_with("what came is no answer"));
+    let other = frame(&ServiceAnswer::Submit(CommandOutcome::new(0, "")).encode());
+    assert_eq!(said(&other).await, "the answer is to another question");
+    let two = [frame(&[0]), frame(&[0])].concat();
+    assert_eq!(said(&two).await, "the answer is to another question", "nobody asked for the second one");
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_stream_and_no_other() {
+    let folder = tempfile();
+    let path = folder.0.join("service");
+    let answers = Arc::new(Lengths::default());
+    let service = tokio::spawn(serve(listen(&path).expect("a socket"), Arc::clone(&answers)));
+    assert!(matches!(listen(&path), Err(ListenError::Served(_))));
+    let source = UnixSource::new(&path);
+    for bytes in [&[0, 0, 0, 0][..], &[0xff; 4], &[0, 0, 0, 1, 99], &[0, 0, 0, 2, 6, 6]] {
+        let mut stream = source.open().await.expect("a stream");
+        stream.write_all(bytes).await.expect("it is taken");
+        // Closed with bytes unread, a socket says so in its own way.
+        assert!(!matches!(stream.read(&mut [0; 10]).await, Ok(1..)), "closed without a word");
+    }
+    assert_eq!(answers.asked.load(Ordering::Relaxed), 0);
+    let mut asker = Asker::open(&source).await.expect("a stream");
+    assert!(asker.ask(&fetch(3)).await.is_ok());
+    service.abort();
+    assert!(service.await.is_err());
+    assert!(asker.ask(&fetch(3)).await.is_err(), "streams go with their service");
+    let error = Asker::open(&source).await.err().expect("nobody is there").to_string();
+    assert!(error.contains("is the node that serves it running?"), "{error}");
+    assert!(listen(&path).is_ok(), "nobody serves it any more");
+    std::fs::write(folder.0.join("file"), b"x").expect("a file");
+    assert!(matches!(listen(&folder.0.join("file")), Err(ListenError::Occupied(_))));
+}
+
+/// Nobody is there.
+struct Nowhere;
+
+impl Open for Nowhere {
+    fn open(&self) -> Opening<'_> {
+        Box::pin(std::future::ready(Err(directory_stream::OpenError::Tunnel("no relay answers".to_owned()))))
+    }
+
+    fn describe(&self) -> String {
+        "a directory tunnel".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_says_why() {
+    let error = Asker::open(&Nowhere).await.err().expect("nobody").to_string();
+    assert_eq!(error, "no directory stream through a tunnel: no relay answers");
+}
+
+/// A folder of its own, which goes with the value.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tempfile() -> Folder {
+    let folder = std::env::temp_dir().join(format!("directory-stream-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    Folder(folder)
+}
