@@ -61,9 +61,9 @@ impl Round<'_> {
                     }
                     return Ok(());
                 }
-                // There is something else to ask for now.
-                Ok(Taken::Members(_)) | Err(ClientRefusal::LaterMembers { .. } | ClientRefusal::Diff(_)) => {}
-                Err(ClientRefusal::Malformed(_)) if matches!(request, Request::Diff { .. }) => {}
+                Ok(Taken::Members(_)) => {}
+                // Other members, or a difference that does not fit: there is something else to ask for now.
+                Err(_) if believed.as_ref().is_some_and(|believed| believed.client.poll_request() != request) => {}
                 Err(refusal) => {
                     self.counts.refused += 1;
                     return Err(refusal.into());

@@ -2,9 +2,9 @@
 
 use crate::network::{
     Fixed, Folder, Harm, Hostile, INTERVAL_MS, KEY_INTERVALS, Members, Memory, START_MS, Switch, VALID_INTERVALS,
-    index, reach, stands,
+    index, profile, reach, relay, stands,
 };
-use directory_mirror::{Mirror, Sources, StartError, fetch_edition};
+use directory_mirror::{Mirror, Publisher, PublisherConfig, Sources, StartError, fetch_edition};
 use directory_stream::{Answers, Asker, Open};
 use network_document::SignedEdition;
 use relay_directory::{Answer, DirectoryClient, Request, ServiceAnswer, ServiceRequest};
@@ -15,6 +15,20 @@ use tokio::time::sleep;
 
 fn memory(members: &Arc<Members>) -> Arc<dyn Open> {
     Arc::new(Memory(Arc::clone(members)))
+}
+
+fn publisher(members: &Arc<Members>, folder: &Folder, mirror: &Mirror, number: u8) -> Publisher {
+    members.admit(number);
+    let config = PublisherConfig {
+        network: members.network(),
+        secret: relay(number),
+        profile: profile(number),
+        onion_keys: folder.0.join(format!("onion.keys.{number}")),
+        members: Sources::new([memory(members)]),
+        documents: mirror.documents(),
+        clock: members.clock.clone(),
+    };
+    Publisher::start(config).expect("a publisher")
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +139,10 @@ async fn a_mirror_of_a_mirror_has_the_same_and_differences_are_made_for_others()
     let near = Mirror::start(first.config(&members, vec![memory(&members)])).expect("a mirror");
     let service = Arc::new(near.service(Sources::new([])));
     let far = Mirror::start(second.config(&members, vec![Arc::new(Memory(Arc::clone(&service)))])).expect("a mirror");
+    // Relays, so that a difference is shorter than the whole.
+    let relays: Vec<Publisher> = (1..=3).map(|number| publisher(&members, &first, &near, number)).collect();
     reach(&far, 3).await;
+    assert!(relays.iter().all(|relay| relay.status().borrow().is_listed == Some(true)));
     assert_eq!(far.documents().borrow().as_ref().map(|document| document.hash()), {
         let edition = near.documents().borrow().clone().expect("an edition");
         Some(edition.hash())

@@ -37,7 +37,7 @@ fn fixed(bytes: Vec<u8>) -> Switch {
 #[tokio::test(start_paused = true)]
 async fn another_networks_edition_is_refused() {
     let other = Members::start("another");
-    sleep(Duration::from_millis(INTERVAL_MS)).await;
+    sleep(Duration::from_millis(INTERVAL_MS + 15_000)).await;
     let bytes = other.published().encode();
     says("another", "of another network than the invitation", |_| fixed(bytes)).await;
 }
