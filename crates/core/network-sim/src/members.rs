@@ -53,10 +53,6 @@ impl Members {
         self.directory.charter().founding().ok_or(Problem::OtherKind)
     }
 
-    pub(crate) fn keeper(&self) -> &Keeper {
-        &self.keeper
-    }
-
     pub(crate) fn answer(&mut self, request: &Request) -> Answer {
         self.keeper.answer(request)
     }

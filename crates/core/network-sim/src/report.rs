@@ -78,7 +78,7 @@ pub struct Load {
     pub full_in_best_hour: f64,
     /// By roles.
     pub by_role: Vec<RoleLoad>,
-    /// By speed.
+    /// By speed, of those that are no exits.
     pub by_speed: Vec<SpeedLoad>,
 }
 
@@ -236,7 +236,7 @@ pub struct Directory {
     pub peak_bytes_a_minute: f64,
     /// Bytes from members to relays.
     pub member_bytes_a_day: f64,
-    /// From the moment that an edition is due to that at which a client has it that had one before.
+    /// From the moment that an edition is due to that at which a client has it that was there by then.
     pub lag_seconds: Percentiles,
 }
 

@@ -48,7 +48,7 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "{:<22}relays   room  share   used p50    p99   best hour p50    p99   ratio p1    p50    p99",
+            "{:<26}relays   room  share   used p50    p99   best hour p50    p99   ratio p1    p50    p99",
             ""
         );
         let mut row = |name: &str, relays: usize, shares: Option<(f64, f64)>, of: [&Percentiles; 3]| {
@@ -56,7 +56,7 @@ impl Report {
             let (room, share) = shares.map_or(("–".into(), "–".into()), |(room, share)| (part(room), part(share)));
             let _ = writeln!(
                 text,
-                "{name:<22}{relays:>6}{room:>7}{share:>7}{:>11}{:>7}{:>16}{:>7}{:>11.2}{:>7.2}{:>7.2}",
+                "{name:<26}{relays:>6}{room:>7}{share:>7}{:>11}{:>7}{:>16}{:>7}{:>11.2}{:>7.2}{:>7.2}",
                 part(used.p50),
                 part(used.p99),
                 part(best.p50),
@@ -71,7 +71,7 @@ impl Report {
             row(&it.role, it.relays, Some((it.room_share, it.share)), [&it.used, &it.best_hour, &it.ratio]);
         }
         for it in &load.by_speed {
-            row(&format!("from {}", rate(it.from_bits)), it.relays, None, [&it.used, &it.best_hour, &it.ratio]);
+            row(&format!("no exit, from {}", rate(it.from_bits)), it.relays, None, [&it.used, &it.best_hour, &it.ratio]);
         }
     }
 

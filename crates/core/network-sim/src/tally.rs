@@ -77,8 +77,7 @@ pub(crate) struct Tally {
     hour: Vec<f64>,
     carried: Vec<f64>,
     best_hour: Vec<f64>,
-    /// Guard, middle and exit: bytes of each relay.
-    places: Vec<[f64; 3]>,
+    /// Speeds of long transfers.
     long_rates: Vec<f64>,
     durations: Vec<u64>,
     lags: Vec<u64>,
@@ -130,7 +129,6 @@ impl Tally {
             hour: vec![0.0; relays],
             carried: vec![0.0; relays],
             best_hour: vec![0.0; relays],
-            places: vec![[0.0; 3]; relays],
             long_rates: Vec::new(),
             durations: vec![0; SECONDS_MAX],
             lags: vec![0; SECONDS_MAX],
@@ -146,9 +144,8 @@ impl Tally {
 
     /// A second of one leg.
     pub(crate) fn carry(&mut self, relays: [u32; 3], bytes: f64) {
-        for (place, relay) in relays.into_iter().enumerate() {
+        for relay in relays {
             self.hour[relay as usize] += bytes;
-            self.places[relay as usize][place] += bytes;
         }
         self.exit_bytes += bytes;
     }
@@ -319,7 +316,7 @@ impl Tally {
         let by_speed = SPEEDS.into_iter().map(|most| {
             let bits = |number: &usize| relays[*number].class.bits_per_second() as f64;
             let own: Vec<usize> =
-                there.iter().copied().filter(|number| bits(number) >= least && bits(number) < most).collect();
+                there.iter().copied().filter(|number| bits(number) >= least && bits(number) < most && !relays[*number].roles.exit).collect();
             let from = std::mem::replace(&mut least, most);
             SpeedLoad {
                 from_bits: from,

@@ -52,6 +52,7 @@ pub(super) struct Client {
     pub(super) is_online: bool,
     /// Counts its starts.
     pub(super) session: u32,
+    since_s: u32,
     /// Bytes that its line takes in a second.
     pub(super) line: f64,
     pub(super) tunnel: Option<u32>,
@@ -98,6 +99,7 @@ impl World<'_> {
                 base: None,
                 is_online: false,
                 session: 0,
+                since_s: 0,
                 line,
                 tunnel: None,
                 retired: Vec::new(),
@@ -166,7 +168,7 @@ impl World<'_> {
         let length_s = self.comings.exponential(SESSION_S).max(SESSION_MIN_S);
         let client = &mut self.clients[number as usize];
         client.session += 1;
-        (client.is_online, client.failures) = (true, 0);
+        (client.is_online, client.failures, client.since_s) = (true, 0, self.now_s);
         let session = client.session;
         if client.habit == Habit::Sometimes {
             self.calendar.add(self.now_s + length_s as u32, Event::ClientOff { client: number, session });
@@ -251,9 +253,11 @@ impl World<'_> {
             return Ok(());
         }
         let newest = self.editions.newest().cloned().ok_or(RunError::NoDocument)?;
-        if answered.kind == Kind::Diff {
-            let due_ms = newest.fetch_at_ms(0, 1).saturating_sub(u64::from(crate::INTERVAL_S) * 1_000);
-            self.tally.lag(now_ms.saturating_sub(due_ms) / 1_000);
+        let due_ms = newest.fetch_at_ms(0, 1).saturating_sub(u64::from(crate::INTERVAL_S) * 1_000);
+        let lag_s = now_ms.saturating_sub(due_ms) / 1_000;
+        // Of those who were there when it was due.
+        if u64::from(client.since_s) + lag_s <= u64::from(self.now_s) {
+            self.tally.lag(lag_s);
         }
         (client.issue, client.base) = (Some(Arc::clone(&newest)), Some(newest.hash()));
         client.guards.handle_relays(now_ms / 1_000, &newest.relays, &mut self.rng);
