@@ -13,6 +13,8 @@ mod table;
 mod tally;
 mod world;
 
+use relay_directory::EDITIONS_KEPT;
+
 pub use percentiles::Percentiles;
 pub use report::{
     Checks, Directory, Exposure, FlowFigures, Load, Report, RoleLoad, Scenario, SpeedLoad, TunnelFigures,
@@ -27,7 +29,7 @@ const DAY_S: u32 = 86_400;
 /// An interval of the directory, as `Founding::new` has it.
 const INTERVAL_S: u32 = 600;
 /// The directory and its relays run for so long before clients come: as many intervals as keepers have editions.
-const WARM_UP_S: u32 = 24 * INTERVAL_S;
+const WARM_UP_S: u32 = EDITIONS_KEPT as u32 * INTERVAL_S;
 /// When clients come: a midnight, UTC.
 const BEGIN_UNIX_S: u64 = 1_799_971_200;
 /// How long some clients were away, and how old the network is.

@@ -87,7 +87,7 @@ impl Members {
     pub(crate) fn describe(&mut self, relay: &Relay, now_ms: u64) -> Result<(), RunError> {
         let present = self.founding()?.index_at(self.directory.time_ms());
         let interval = self.founding()?.key_interval(present).0;
-        let said = relay.announce(self.network(), interval, now_ms)?;
+        let said = relay.announce(self.network(), self.founding()?, interval, now_ms)?;
         for signer in self.living() {
             self.signers[signer].hold(now_ms, &self.directory, Arc::clone(&said))?;
         }

@@ -3,7 +3,7 @@
 use crate::settings::Settings;
 use crate::{DAY_S, WARM_UP_S};
 use identity::{DoorKey, LinkKey, NodeId, NodeSecret, OnionKey};
-use network_document::{Announcement, Descriptor, Label, NetworkId, Problem, Roles, SignedAnnouncement};
+use network_document::{Announcement, Descriptor, Founding, Label, NetworkId, Problem, Roles, SignedAnnouncement};
 use onion::Interval;
 use relay_directory::Admission;
 use shaping::RateClass;
@@ -34,8 +34,6 @@ const STABLE_S: (f64, f64) = (20.0 * DAY_S as f64, 1_800.0);
 const UNSTABLE_S: (f64, f64) = (43_200.0, 7_200.0);
 /// Part of relays that are admitted while the run goes on.
 const LATE: f64 = 0.005;
-/// How long an announcement holds: a day, after which the relay renews its onion keys anyway, and some hours to do it in.
-const ANNOUNCED_MS: u64 = 30 * 3_600_000;
 
 /// One relay.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ pub(crate) struct Relay {
     pub(crate) hostile: u8,
     /// When it is admitted.
     pub(crate) admitted_s: u32,
-    /// When in a key interval it renews its keys.
+    /// When in a key interval it renews its keys: in the first half, so that what it said before still holds.
     pub(crate) renews_s: u32,
 }
 
@@ -68,13 +66,15 @@ impl Relay {
         Ok(Admission { roles: self.roles, bandwidth: self.class, operator: self.operator_label()? })
     }
 
-    /// What it says of itself, with onion keys of `interval` and the next.
+    /// What it says of itself, with onion keys of `interval` and the next. It holds as long as these do.
     pub(crate) fn announce(
         &self,
         network: NetworkId,
+        founding: &Founding,
         interval: u64,
         now_ms: u64,
     ) -> Result<Arc<SignedAnnouncement>, Problem> {
+        let keys_end_ms = founding.begin_ms((interval + 2) * founding.key_intervals);
         let onion = |interval: u64| {
             let mut key = self.node_id.0;
             key.iter_mut().zip(interval.to_be_bytes()).for_each(|(byte, other)| *byte ^= other);
@@ -96,7 +96,7 @@ impl Relay {
             next_door_key: None,
             exit_ports: if self.roles.exit { "80,443".parse().ok() } else { None },
             published_ms: now_ms,
-            expires_ms: now_ms + ANNOUNCED_MS,
+            expires_ms: keys_end_ms.min(now_ms + founding.lifetime_max_ms()),
         };
         announcement.sign(network, &self.secret).map(Arc::new)
     }
@@ -172,7 +172,7 @@ fn relay(settings: &Settings, number: u32, hosts: &mut [u32], draws: &mut Draws)
         lasts_s: if is_stable { STABLE_S } else { UNSTABLE_S },
         hostile: 0,
         admitted_s: if is_late { late_s } else { 0 },
-        renews_s: draws.between(0, u64::from(DAY_S) - 1) as u32,
+        renews_s: draws.between(0, u64::from(DAY_S) / 2 - 1) as u32,
     })
 }
 

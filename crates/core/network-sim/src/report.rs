@@ -230,8 +230,8 @@ pub struct Directory {
     pub mean_bytes_a_second: f64,
     /// And in the worst.
     pub peak_bytes_a_second: f64,
-    /// The worst second, counted from the beginning of its interval.
-    pub peak_second_of_interval: u32,
+    /// The worst second, counted from the beginning of the run.
+    pub peak_second: u32,
     /// Bytes in the worst minute.
     pub peak_bytes_a_minute: f64,
     /// Bytes from members to relays.

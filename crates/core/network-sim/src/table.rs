@@ -1,5 +1,6 @@
 //! The report for people.
 
+use crate::INTERVAL_S;
 use crate::percentiles::Percentiles;
 use crate::report::Report;
 use std::fmt::Write;
@@ -71,7 +72,12 @@ impl Report {
             row(&it.role, it.relays, Some((it.room_share, it.share)), [&it.used, &it.best_hour, &it.ratio]);
         }
         for it in &load.by_speed {
-            row(&format!("no exit, from {}", rate(it.from_bits)), it.relays, None, [&it.used, &it.best_hour, &it.ratio]);
+            row(
+                &format!("no exit, from {}", rate(it.from_bits)),
+                it.relays,
+                None,
+                [&it.used, &it.best_hour, &it.ratio],
+            );
         }
     }
 
@@ -192,11 +198,12 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "  a second: mean {}, peak {} ({} s into its interval), a minute {}; a client has an edition p50 {} s, p99 {} s after \
-             it is due",
+            "  a second: mean {}, peak {} (at {} h, {} s into its interval), a minute {}; a client has an edition p50 {} s, p99 \
+             {} s after it is due",
             bytes(it.mean_bytes_a_second),
             bytes(it.peak_bytes_a_second),
-            it.peak_second_of_interval,
+            it.peak_second / 3_600,
+            it.peak_second % INTERVAL_S,
             bytes(it.peak_bytes_a_minute),
             it.lag_seconds.p50,
             it.lag_seconds.p99

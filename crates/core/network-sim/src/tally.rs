@@ -1,5 +1,6 @@
 //! What is counted while a run goes on, and what is made of it.
 
+use crate::INTERVAL_S;
 use crate::editions::{Answered, Editions, Issue, Kind};
 use crate::percentiles::Percentiles;
 use crate::population::Relay;
@@ -8,7 +9,6 @@ use crate::report::{
 };
 use crate::settings::Settings;
 use crate::world::Flow;
-use crate::{INTERVAL_S, WARM_UP_S};
 
 /// Transfers of so many bytes tell how fast the network is; shorter ones end within the steps of a second.
 const LONG_BYTES: f64 = 20e6;
@@ -315,8 +315,11 @@ impl Tally {
         let mut least = 0.0;
         let by_speed = SPEEDS.into_iter().map(|most| {
             let bits = |number: &usize| relays[*number].class.bits_per_second() as f64;
-            let own: Vec<usize> =
-                there.iter().copied().filter(|number| bits(number) >= least && bits(number) < most && !relays[*number].roles.exit).collect();
+            let own: Vec<usize> = there
+                .iter()
+                .copied()
+                .filter(|number| bits(number) >= least && bits(number) < most && !relays[*number].roles.exit)
+                .collect();
             let from = std::mem::replace(&mut least, most);
             SpeedLoad {
                 from_bits: from,
@@ -434,7 +437,7 @@ impl Tally {
             mirror_bytes_a_day: Percentiles::of(mirrors.map(|(_, bytes)| bytes / days).collect()),
             mean_bytes_a_second: all / self.served.len().max(1) as f64,
             peak_bytes_a_second: peak as f64,
-            peak_second_of_interval: (at + WARM_UP_S) % INTERVAL_S,
+            peak_second: at,
             peak_bytes_a_minute: minutes.max().unwrap_or(0) as f64,
             member_bytes_a_day: self.member_bytes / days,
             lag_seconds: counted(&self.lags),

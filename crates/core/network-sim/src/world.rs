@@ -109,9 +109,10 @@ impl<'a> World<'a> {
         for minute_s in (31..self.settings.end_s()).step_by(60) {
             self.calendar.add(minute_s, Event::Tick);
         }
-        for day in 0..=self.settings.hours / 24 {
-            for (number, relay) in self.relays.iter().zip(0..).map(|(relay, number)| (number, relay)) {
-                self.calendar.add(WARM_UP_S + day * DAY_S + relay.renews_s, Event::Describe(number));
+        let midnights = (WARM_UP_S % DAY_S..self.settings.end_s()).step_by(DAY_S as usize);
+        for midnight_s in midnights {
+            for (relay, number) in self.relays.iter().zip(0..) {
+                self.calendar.add(midnight_s + relay.renews_s, Event::Describe(number));
             }
         }
         self.write_down_relays();

@@ -85,7 +85,7 @@ fn clients_fetch_differences_and_few_whole_documents() {
     assert!(it.diffs > 5 * it.fulls && it.fulls > 0 && it.bootstraps > 0, "{it:?}");
     assert!(it.bootstraps <= it.fulls + it.diffs && it.share_of_traffic < 0.05, "{it:?}");
     // Asked for between the moment it is due and the end of the spread.
-    assert!((100.0..250.0).contains(&it.lag_seconds.p50) && it.lag_seconds.p90 <= 302.0, "{it:?}");
+    assert!((50.0..100.0).contains(&it.lag_seconds.p50) && it.lag_seconds.p90 <= 151.0, "{it:?}");
 }
 
 #[test]

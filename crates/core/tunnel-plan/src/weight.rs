@@ -53,14 +53,16 @@ impl Kept {
         let sum = |bits: &dyn Fn(&Rated) -> u64| relays.iter().map(bits).sum::<u64>();
         let all = sum(&|relay| relay.bits_per_second);
         let exits = kept(all, 3 * sum(&|relay| if relay.roles.exit { relay.bits_per_second } else { 0 }));
-        let left = |relay: &Rated| if relay.roles.exit { part(relay.bits_per_second, exits) } else { relay.bits_per_second };
+        let left =
+            |relay: &Rated| if relay.roles.exit { part(relay.bits_per_second, exits) } else { relay.bits_per_second };
         let inner = sum(&|relay| if relay.roles.guard || relay.roles.middle { left(relay) } else { 0 });
         let guards = kept(inner, 2 * sum(&|relay| if relay.roles.guard { left(relay) } else { 0 }));
         Self { exits, guards }
     }
 
     fn weight(&self, relay: &Rated, place: Place) -> u64 {
-        let (as_exit, as_guard) = (place != Place::Exit && relay.roles.exit, place == Place::Middle && relay.roles.guard);
+        let (as_exit, as_guard) =
+            (place != Place::Exit && relay.roles.exit, place == Place::Middle && relay.roles.guard);
         let bits = if as_exit { part(relay.bits_per_second, self.exits) } else { relay.bits_per_second };
         if as_guard { part(bits, self.guards) } else { bits }
     }

@@ -65,7 +65,10 @@ fn a_network_is_simulated() -> TestResult {
     assert!(table.out.starts_with(begin) && table.out.contains("checks: all hold"), "{table:?}");
     let refused = folder.run(&["sim", "network", "--relays", "3"])?;
     assert_eq!(refused.code, Some(65), "{refused:?}");
-    assert!(refused.err.contains("3 relays are outside 30 to 5000") && refused.err.contains("\n  try: "), "{refused:?}");
+    assert!(
+        refused.err.contains("3 relays are outside 30 to 5000") && refused.err.contains("\n  try: "),
+        "{refused:?}"
+    );
     Ok(())
 }
 

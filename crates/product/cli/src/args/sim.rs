@@ -75,7 +75,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub(crate) traffic: f64,
     /// Seconds after an edition is due in which clients ask for it
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 150)]
     pub(crate) spread: u32,
     /// Print JSON
     #[arg(long)]

@@ -7,13 +7,13 @@ use network_sim::{RunError, Settings};
 
 pub(super) fn run(args: &SimNetworkArgs) -> Outcome {
     let report = network_sim::run(&settings(args)).map_err(|error| match error {
-        RunError::Settings(problem) => {
-            Failure::new(Code::Data, problem.to_string()).remedy("see `hushwire sim network --help` for what may be said")
-        }
+        RunError::Settings(problem) => Failure::new(Code::Data, problem.to_string())
+            .remedy("see `hushwire sim network --help` for what may be said"),
         defect => super::defect(defect),
     })?;
     let text = if args.json {
-        let json = serde_json::to_string_pretty(&report).map_err(|error| Failure::from_error(Code::Software, &error))?;
+        let json =
+            serde_json::to_string_pretty(&report).map_err(|error| Failure::from_error(Code::Software, &error))?;
         json + "\n"
     } else {
         report.table()
