@@ -78,7 +78,7 @@ pub struct Load {
     pub full_in_best_hour: f64,
     /// By roles.
     pub by_role: Vec<RoleLoad>,
-    /// By speed, of those that are no exits.
+    /// By speed, those that are no exits first.
     pub by_speed: Vec<SpeedLoad>,
 }
 
@@ -106,6 +106,8 @@ pub struct RoleLoad {
 pub struct SpeedLoad {
     /// The slowest of them, in bit/s.
     pub from_bits: f64,
+    /// Exits, or all others.
+    pub is_exit: bool,
     /// How many.
     pub relays: usize,
     /// As in [`Load`].

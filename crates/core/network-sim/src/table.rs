@@ -72,12 +72,8 @@ impl Report {
             row(&it.role, it.relays, Some((it.room_share, it.share)), [&it.used, &it.best_hour, &it.ratio]);
         }
         for it in &load.by_speed {
-            row(
-                &format!("no exit, from {}", rate(it.from_bits)),
-                it.relays,
-                None,
-                [&it.used, &it.best_hour, &it.ratio],
-            );
+            let name = format!("{}, from {}", if it.is_exit { "exit" } else { "no exit" }, rate(it.from_bits));
+            row(&name, it.relays, None, [&it.used, &it.best_hour, &it.ratio]);
         }
     }
 

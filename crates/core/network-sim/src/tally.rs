@@ -1,12 +1,12 @@
 //! What is counted while a run goes on, and what is made of it.
 
+mod load;
+
 use crate::INTERVAL_S;
 use crate::editions::{Answered, Editions, Issue, Kind};
 use crate::percentiles::Percentiles;
 use crate::population::Relay;
-use crate::report::{
-    Checks, Directory, Exposure, FlowFigures, Load, Report, RoleLoad, Scenario, SpeedLoad, TunnelFigures,
-};
+use crate::report::{Checks, Directory, Exposure, FlowFigures, Report, Scenario, TunnelFigures};
 use crate::settings::Settings;
 use crate::world::Flow;
 
@@ -14,9 +14,6 @@ use crate::world::Flow;
 const LONG_BYTES: f64 = 20e6;
 /// Seconds that are told apart.
 const SECONDS_MAX: usize = 3_600;
-/// Upper ends of speeds that are looked at together, bit/s; the last has all others.
-const SPEEDS: [f64; 5] = [2e6, 4e6, 16e6, 64e6, f64::INFINITY];
-
 /// What a client comes to in the end.
 #[derive(Debug)]
 pub(crate) struct ClientSeen {
@@ -240,7 +237,7 @@ impl Tally {
     ) -> Report {
         Report {
             scenario: self.scenario(settings, relays),
-            load: self.load(relays, uptimes),
+            load: load::of(&self, relays, uptimes),
             flows: self.flow_figures(),
             guards_used: Percentiles::of(clients.iter().map(|seen| seen.guards.len() as f64).collect()),
             guards_kept: Percentiles::of(clients.iter().map(|seen| seen.kept as f64).collect()),
@@ -278,67 +275,6 @@ impl Tally {
             mirrors: relays.iter().filter(|relay| relay.is_mirror).count(),
             failures: self.failures,
             expelled: self.expelled,
-        }
-    }
-
-    fn load(&self, relays: &[Relay], uptimes: &[f64]) -> Load {
-        let there: Vec<usize> = (0..relays.len()).filter(|number| uptimes[*number] >= 3_600.0).collect();
-        let room = |number: usize| relays[number].bytes_per_second() * uptimes[number];
-        let (carried, rooms) = (self.carried.iter().sum::<f64>(), there.iter().map(|it| room(*it)).sum::<f64>());
-        let used = |numbers: &[usize]| {
-            Percentiles::of(numbers.iter().map(|number| self.carried[*number] / room(*number)).collect())
-        };
-        let best = |numbers: &[usize]| Percentiles::of(numbers.iter().map(|number| self.best_hour[*number]).collect());
-        let ratio = |numbers: &[usize]| {
-            let of = |number: &usize| self.carried[*number] / carried / (room(*number) / rooms);
-            Percentiles::of(numbers.iter().map(of).collect())
-        };
-        let mut roles: Vec<String> = relays.iter().map(|relay| relay.roles.to_string()).collect();
-        roles.sort_unstable();
-        roles.dedup();
-        let by_role = roles.into_iter().map(|role| {
-            let own: Vec<usize> =
-                there.iter().copied().filter(|number| relays[*number].roles.to_string() == role).collect();
-            let room_share = own.iter().map(|number| room(*number)).sum::<f64>() / rooms;
-            let share = own.iter().map(|number| self.carried[*number]).sum::<f64>() / carried.max(1.0);
-            RoleLoad {
-                role,
-                relays: own.len(),
-                room_share,
-                share,
-                used: used(&own),
-                best_hour: best(&own),
-                ratio: ratio(&own),
-            }
-        });
-        let by_role = by_role.collect();
-        let mut least = 0.0;
-        let by_speed = SPEEDS.into_iter().map(|most| {
-            let bits = |number: &usize| relays[*number].class.bits_per_second() as f64;
-            let own: Vec<usize> = there
-                .iter()
-                .copied()
-                .filter(|number| bits(number) >= least && bits(number) < most && !relays[*number].roles.exit)
-                .collect();
-            let from = std::mem::replace(&mut least, most);
-            SpeedLoad {
-                from_bits: from,
-                relays: own.len(),
-                used: used(&own),
-                best_hour: best(&own),
-                ratio: ratio(&own),
-            }
-        });
-        let by_speed = by_speed.collect();
-        let full = there.iter().filter(|number| self.best_hour[**number] > 0.95).count();
-        Load {
-            used_of_all: carried / rooms,
-            used: used(&there),
-            best_hour: best(&there),
-            ratio: ratio(&there),
-            full_in_best_hour: full as f64 / there.len().max(1) as f64,
-            by_role,
-            by_speed,
         }
     }
 

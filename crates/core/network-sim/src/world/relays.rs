@@ -167,8 +167,8 @@ impl World<'_> {
         let is_polite = self.comings.unit() < POLITE;
         if is_polite && self.members.has_log() && self.states[place].is_admitted {
             match self.members.withdraw(relay, now_ms) {
-                // One that never found a log has nothing to take back.
-                Ok(()) | Err(RunError::Refused(Refusal::NotDescribed | Refusal::Old)) => {}
+                // One that never found a log has nothing to take back, and behind a log that stood still nobody is believed.
+                Ok(()) | Err(RunError::Refused(Refusal::NotDescribed | Refusal::Old | Refusal::Ahead)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -205,6 +205,10 @@ impl World<'_> {
             Ok(()) => self.states[number as usize].described_s = self.now_s,
             Err(RunError::Refused(Refusal::Quota)) => {
                 self.calendar.add(self.now_s + INTERVAL_S, Event::Describe(number));
+            }
+            // The log stood still, and so did the directory's time until its members say it.
+            Err(RunError::Refused(Refusal::Ahead)) => {
+                self.calendar.add(self.now_s + DESCRIBE_AGAIN_S, Event::Describe(number));
             }
             Err(error) => return Err(error),
         }
