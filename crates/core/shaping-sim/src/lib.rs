@@ -28,6 +28,7 @@ pub use latencies::Latencies;
 pub use lines::WAITING_TRANSFERS_MAX;
 pub use mode::{ConstantRate, Dp, EXACT_RATE_MAX, Mode, ModeError, Queue};
 pub use noise::SimulatedNoise;
+pub use random::Draws;
 pub use report::{DirectionReport, Report, Second};
 pub use run::{BINS_MAX, Observation, RUN_TRANSFERS_MAX, RunError, SESSION_HEAD_BYTES, Setup, observe, run};
 pub use search::{exact_rate_for_overhead, run_seeds, slowest_class};

@@ -6,33 +6,34 @@ use std::f64::consts::TAU;
 
 /// One stream of draws of a seed. Streams of one seed are independent of each other.
 #[derive(Debug, Clone)]
-pub(crate) struct Draws {
+pub struct Draws {
     rng: ChaCha8Rng,
     second_normal: Option<f64>,
 }
 
 impl Draws {
-    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+    /// A stream of a seed.
+    pub fn new(seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
         Self { rng, second_normal: None }
     }
 
     /// In 0..1, 53 bits.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         const SCALE: f64 = 1.0 / (1_u64 << 53) as f64;
         (self.rng.next_u64() >> 11) as f64 * SCALE
     }
 
     /// In `least..=most`, nearly evenly: a 64-bit draw is scaled, which favours no value by more than the size of the
     /// range in 2^64.
-    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
         let range = u128::from(most.saturating_sub(least)) + 1;
         least + ((u128::from(self.rng.next_u64()) * range) >> 64) as u64
     }
 
     /// Standard normal (Box and Muller).
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         if let Some(second) = self.second_normal.take() {
             return second;
         }
@@ -43,12 +44,12 @@ impl Draws {
     }
 
     /// Log-normal with this median; `sigma` is the deviation of the logarithm.
-    pub(crate) fn log_normal(&mut self, median: f64, sigma: f64) -> f64 {
+    pub fn log_normal(&mut self, median: f64, sigma: f64) -> f64 {
         median * (sigma * self.normal()).exp()
     }
 
     /// Exponential with this mean.
-    pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
+    pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 }

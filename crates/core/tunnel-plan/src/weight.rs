@@ -1,5 +1,5 @@
-//! How often a relay is drawn: by its bandwidth, with a floor, a ceiling for its operator, and exits kept for the end of paths
-//! while there are few.
+//! How often a relay is drawn: by its bandwidth, with a floor, a ceiling for its operator, and relays kept for the places that few
+//! others can have: exits for the end of paths, guards for their beginning.
 
 use crate::relays::{Place, serves};
 use network_document::Roles;
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 const FLOOR_PARTS: u64 = 10;
 /// No operator has more than one part in this many of a place, or than an equal part where there are fewer operators.
 const OPERATOR_PARTS: u64 = 3;
-/// What an exit keeps of its weight in the other places at least, in parts of 1000: a small network may have nothing else.
-const EXIT_KEPT: u64 = 50;
+/// What an exit or a guard keeps of its weight in other places at least, in parts of 1000: a small network may have nothing else.
+const KEPT_MIN: u64 = 50;
 
 /// What weights are made of.
 #[derive(Debug, Clone, Copy)]
@@ -24,17 +24,13 @@ pub(crate) struct Rated {
 
 /// The weights of all relays in one place; 0 without the role, at least 1 with it.
 pub(crate) fn weights(relays: &[Rated], place: Place) -> Vec<u64> {
-    let kept = if place == Place::Exit { 1000 } else { exit_parts(relays) };
-    let rated = relays.iter().map(|relay| match (serves(relay.roles, place), relay.roles.exit) {
-        (false, _) => 0,
-        (true, true) => relay.bits_per_second * kept / 1000,
-        (true, false) => relay.bits_per_second,
-    });
+    let kept = Kept::of(relays);
+    let rated = relays.iter().map(|relay| if serves(relay.roles, place) { kept.weight(relay, place) } else { 0 });
     let mut weights: Vec<u64> = rated.collect();
     let serving = relays.iter().filter(|relay| serves(relay.roles, place)).count() as u64;
     let floor = weights.iter().sum::<u64>().checked_div(serving * FLOOR_PARTS).unwrap_or(0).max(1);
     for (relay, weight) in relays.iter().zip(&mut weights) {
-        let scarce = place != Place::Exit && relay.roles.exit;
+        let scarce = (place != Place::Exit && relay.roles.exit) || (place == Place::Middle && relay.roles.guard);
         if serves(relay.roles, place) {
             *weight = (*weight).max(if scarce { 1 } else { floor });
         }
@@ -43,13 +39,43 @@ pub(crate) fn weights(relays: &[Rated], place: Place) -> Vec<u64> {
     weights
 }
 
-/// What an exit keeps of its weight elsewhere, in parts of 1000: with E of T bit/s at exits, 1 - T / 3E, so that each place
-/// has a third of the bandwidth.
-fn exit_parts(relays: &[Rated]) -> u64 {
-    let all: u64 = relays.iter().map(|relay| relay.bits_per_second).sum();
-    let exits: u64 = relays.iter().filter(|relay| relay.roles.exit).map(|relay| relay.bits_per_second).sum();
-    let given_up = (all * 1000).checked_div(3 * exits).unwrap_or(1000);
-    1000_u64.saturating_sub(given_up).max(EXIT_KEPT)
+/// What relays keep of their weight in places that others can have, in parts of 1000.
+struct Kept {
+    exits: u64,
+    guards: u64,
+}
+
+impl Kept {
+    /// With E of T bit/s at exits these keep 1 - T / 3E elsewhere, so that each place has a third of the bandwidth. Guards keep 1 - N / 2G
+    /// as middles, of the N that is left for both places and the G of it at guards, so that each has half of it. Else guards would
+    /// carry both places alone where some relays are no guards.
+    fn of(relays: &[Rated]) -> Self {
+        let sum = |bits: &dyn Fn(&Rated) -> u64| relays.iter().map(bits).sum::<u64>();
+        let all = sum(&|relay| relay.bits_per_second);
+        let exits = kept(all, 3 * sum(&|relay| if relay.roles.exit { relay.bits_per_second } else { 0 }));
+        let left =
+            |relay: &Rated| if relay.roles.exit { part(relay.bits_per_second, exits) } else { relay.bits_per_second };
+        let inner = sum(&|relay| if relay.roles.guard || relay.roles.middle { left(relay) } else { 0 });
+        let guards = kept(inner, 2 * sum(&|relay| if relay.roles.guard { left(relay) } else { 0 }));
+        Self { exits, guards }
+    }
+
+    fn weight(&self, relay: &Rated, place: Place) -> u64 {
+        let (as_exit, as_guard) =
+            (place != Place::Exit && relay.roles.exit, place == Place::Middle && relay.roles.guard);
+        let bits = if as_exit { part(relay.bits_per_second, self.exits) } else { relay.bits_per_second };
+        if as_guard { part(bits, self.guards) } else { bits }
+    }
+}
+
+/// 1 - `wanted` / `there`, in parts of 1000.
+fn kept(wanted: u64, there: u64) -> u64 {
+    let given_up = (wanted * 1000).checked_div(there).unwrap_or(1000);
+    1000_u64.saturating_sub(given_up).max(KEPT_MIN)
+}
+
+fn part(bits: u64, parts: u64) -> u64 {
+    bits * parts / 1000
 }
 
 /// Lowers the weights of the largest operators to their part of what is then left.

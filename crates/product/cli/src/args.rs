@@ -17,7 +17,9 @@ use std::time::Duration;
 mod sim;
 pub(crate) mod swap;
 
-pub(crate) use sim::{ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg};
+pub(crate) use sim::{
+    NetworkArgs as SimNetworkArgs, ReactionArgs, SimArgs, SimCommand, SimMode, SimOptions, TrafficArg,
+};
 
 /// Carries TCP and UDP flows in packets of one size at a public rate, so that who watches the link learns nothing.
 #[derive(Debug, Parser)]

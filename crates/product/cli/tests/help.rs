@@ -13,6 +13,7 @@ const COMMANDS: &[&[&str]] = &[
     &["plan"],
     &["sim"],
     &["sim", "reaction"],
+    &["sim", "network"],
     &["init"],
     &["keys"],
     &["keys", "new"],

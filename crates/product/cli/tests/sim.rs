@@ -51,6 +51,28 @@ fn a_script_reads_the_same_figures() -> TestResult {
 }
 
 #[test]
+fn a_network_is_simulated() -> TestResult {
+    let folder = Folder::new("sim-network")?;
+    let small = ["sim", "network", "--relays", "40", "--clients", "50", "--hours", "1", "--hostile", "10"];
+    let ran = folder.run(&[&small[..], &["--json"]].concat())?;
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    let object: serde_json::Value = serde_json::from_str(&ran.out)?;
+    assert_eq!((&object["scenario"]["relays"], &object["directory"]["intervals"]), (&40.into(), &6.into()));
+    assert_eq!(object["exposure"][0]["bandwidth"], 0.1);
+    assert_eq!(object["checks"]["broken_rules"], 0);
+    let table = folder.run(&small)?;
+    let begin = "40 relays, 50 clients, 1 h, 4 members, seed 0";
+    assert!(table.out.starts_with(begin) && table.out.contains("checks: all hold"), "{table:?}");
+    let refused = folder.run(&["sim", "network", "--relays", "3"])?;
+    assert_eq!(refused.code, Some(65), "{refused:?}");
+    assert!(
+        refused.err.contains("3 relays are outside 30 to 5000") && refused.err.contains("\n  try: "),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_recording_is_replayed() -> TestResult {
     let folder = Folder::new("sim-trace")?;
     std::fs::write(folder.0.join("office.csv"), TRACE)?;

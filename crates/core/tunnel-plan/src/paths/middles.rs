@@ -10,7 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Choice<'_> {
     /// How many of the legs can have a middle.
     pub(super) fn room(&self, guards: &[usize], exit: usize) -> usize {
-        self.matched(&self.possible(guards, exit))
+        if self.has_plenty(guards, exit) { guards.len() } else { self.matched(&self.possible(guards, exit)) }
+    }
+
+    /// True when each leg has as many middles to choose from as there are legs: whatever the others take, one is left. Every exit
+    /// is asked about, and in a large network the first few relays answer.
+    fn has_plenty(&self, guards: &[usize], exit: usize) -> bool {
+        let mut found = vec![0; guards.len()];
+        self.free(guards, exit).any(|middle| {
+            let legs = guards.iter().zip(&mut found);
+            legs.for_each(|(guard, found)| *found += usize::from(self.suits(*guard, middle)));
+            found.iter().all(|found| *found >= guards.len())
+        })
     }
 
     /// A middle for each guard. There must be room.
@@ -34,16 +45,23 @@ impl Choice<'_> {
 
     /// For each leg, the middles that suit its guard and the exit and are nowhere else on the tunnel.
     fn possible(&self, guards: &[usize], exit: usize) -> Vec<Vec<usize>> {
+        let middles: Vec<usize> = self.free(guards, exit).collect();
+        let of = |guard: &usize| middles.iter().copied().filter(|middle| self.suits(*guard, *middle)).collect();
+        guards.iter().map(of).collect()
+    }
+
+    /// The middles that suit the exit and are nowhere else on the tunnel.
+    fn free<'a>(&'a self, guards: &'a [usize], exit: usize) -> impl Iterator<Item = usize> + 'a {
         let apart = self.rules.keeps_middles_apart();
         let used: BTreeSet<NodeId> = self.used(true).filter(|_| apart).collect();
-        let free = |middle: &usize| {
+        self.relays.serving(Place::Middle).filter(move |middle| {
             let elsewhere = apart && (guards.contains(middle) || used.contains(&self.relays.at(*middle).node_id));
             *middle != exit && !elsewhere && !self.too_near(*middle, exit)
-        };
-        let middles: Vec<usize> = self.relays.serving(Place::Middle).filter(free).collect();
-        let suits = |guard: usize, middle: usize| middle != guard && !self.too_near(guard, middle);
-        let of = |guard: &usize| middles.iter().copied().filter(|middle| suits(*guard, *middle)).collect();
-        guards.iter().map(of).collect()
+        })
+    }
+
+    fn suits(&self, guard: usize, middle: usize) -> bool {
+        middle != guard && !self.too_near(guard, middle)
     }
 
     /// The most legs that can have a middle at once, each its own if they may not be shared.

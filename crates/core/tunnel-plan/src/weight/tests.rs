@@ -39,11 +39,35 @@ fn exits_are_kept_for_the_end_while_they_are_few() {
     let mut relays = vec![rated(ALL, 0, 10_000)];
     relays.extend((1..10).map(|operator| rated(GUARD, operator, 10_000)));
     let middles = weights(&relays, Place::Middle);
-    assert_eq!((middles[0], middles[1]), (500, 10_000));
+    assert_eq!((middles[0], middles[1]), (250, 5_000));
     // Where all are exits nothing is scarce, and all are alike.
     let all: Vec<Rated> = (0..9).map(|operator| rated(ALL, operator, 9_000)).collect();
     let middles = weights(&all, Place::Middle);
-    assert!(middles.iter().all(|weight| *weight == middles[0] && *weight > 5_000), "{middles:?}");
+    assert!(middles.iter().all(|weight| *weight == middles[0] && *weight > 2_500), "{middles:?}");
+}
+
+/// The traffic of each relay is its share of draws in each place, of which every path has one.
+#[test]
+fn every_relay_carries_what_it_is_worth_whatever_its_roles() {
+    const MIDDLE: Roles = Roles { guard: false, ..GUARD };
+    const EXIT: Roles = Roles { guard: false, middle: false, exit: true };
+    let mut relays: Vec<Rated> = (0..20).map(|operator| rated(EXIT, operator, 1_000_000)).collect();
+    relays.extend((20..50).map(|operator| rated(GUARD, operator, 1_000_000)));
+    relays.extend((50..60).map(|operator| rated(MIDDLE, operator, 1_000_000)));
+    let shares = |place| {
+        let weights = weights(&relays, place);
+        let sum: u64 = weights.iter().sum();
+        weights.into_iter().map(|weight| weight as f64 / sum as f64).collect::<Vec<_>>()
+    };
+    let places = [Place::Guard, Place::Middle, Place::Exit].map(shares);
+    for number in 0..relays.len() {
+        let carried: f64 = places.iter().map(|shares| shares[number]).sum();
+        assert!((carried * 20.0 - 1.0).abs() < 0.01, "relay {number} carries {carried} of 3 where 0.05 is its part");
+    }
+    // Where guards are few they are guards and little else.
+    let mut few = vec![rated(GUARD, 0, 1_000_000)];
+    few.extend((1..5).map(|operator| rated(MIDDLE, operator, 1_000_000)));
+    assert_eq!(weights(&few, Place::Middle), [50_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000]);
 }
 
 #[test]

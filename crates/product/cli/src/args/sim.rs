@@ -35,6 +35,51 @@ Examples:
   hushwire sim reaction
   hushwire sim reaction --clients 16,64,128 --load 1.1,1.3,2 --epochs 30,120")]
     Reaction(ReactionArgs),
+    /// A day of a whole network: how its relays are used, what adversaries see, what documents cost
+    #[command(after_help = "\
+Nothing is sent. The directory, its members, clients and the choice of paths are those of a network; relays, failures and
+traffic are made up, and nothing is smaller than a transfer. The default takes minutes. A month, for the guards that
+clients use, is --hours 720 --clients 1000 --traffic 0.
+
+Examples:
+  hushwire sim network
+  hushwire sim network --relays 100 --clients 1000 --hours 6
+  hushwire sim network --hostile 2,5,10 --churn 3 --json")]
+    Network(NetworkArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArgs {
+    /// Number of relays
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    pub(crate) relays: u32,
+    /// Number of clients
+    #[arg(long, value_name = "COUNT", default_value_t = 20_000)]
+    pub(crate) clients: u32,
+    /// Length of the run, from midnight
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(crate) hours: u32,
+    /// Members of the directory
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    pub(crate) members: u8,
+    /// Replays the run
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Per cent of all bandwidth that adversaries have, each looked at for itself
+    #[arg(long, value_name = "PER_CENT", value_delimiter = ',', default_value = "5,10,20")]
+    pub(crate) hostile: Vec<f64>,
+    /// How often relays and members fail: 0 is never, 1 as in the documentation
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) churn: f64,
+    /// How much clients transfer: 0 is nothing, 1 as in the documentation
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) traffic: f64,
+    /// Seconds after an edition is due in which clients ask for it
+    #[arg(long, value_name = "SECONDS", default_value_t = 150)]
+    pub(crate) spread: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

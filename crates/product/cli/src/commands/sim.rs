@@ -1,6 +1,7 @@
 //! `hushwire sim`: what each mode costs on given traffic, and what it tells, on virtual time.
 
 mod figures;
+mod network;
 mod nodes;
 mod pictures;
 mod reaction;
@@ -26,6 +27,7 @@ const EPSILONS: std::ops::RangeInclusive<f64> = 0.001..=100.0;
 pub(crate) fn run(args: &SimArgs) -> Outcome {
     match &args.command {
         Some(SimCommand::Reaction(args)) => reaction::run(args),
+        Some(SimCommand::Network(args)) => network::run(args),
         None => simulate(&args.options),
     }
 }
