@@ -27,7 +27,7 @@ pub(super) struct Tunnels {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
     OfContacts,
-    OfDocument(u64),
+    OfEdition(u64),
 }
 
 impl Tunnels {
@@ -46,19 +46,15 @@ impl Tunnels {
 
     /// A manager that knows the newest document.
     async fn manager(&self, known: Option<&NetworkDocument>) -> Result<TunnelMgr, String> {
-        let wanted = known.map_or(Made::OfContacts, |document| Made::OfDocument(document.interval().0));
+        let index = |document: &NetworkDocument| document.as_edition().map_or(0, |signed| signed.edition().index());
+        let wanted = known.map_or(Made::OfContacts, |document| Made::OfEdition(index(document)));
         let mut kept = self.manager.lock().await;
-        match &mut *kept {
-            Some((made, manager)) if *made == wanted => return Ok(manager.clone()),
-            Some((made @ Made::OfDocument(_), manager)) => {
-                if let Some(document) = known {
-                    manager.set_document(document.clone()).await.map_err(|error| error.to_string())?;
-                    *made = wanted;
-                    return Ok(manager.clone());
-                }
-            }
-            _ => {}
+        if let Some((made, manager)) = &*kept
+            && *made == wanted
+        {
+            return Ok(manager.clone());
         }
+        // With one hop a manager has no guards and keeps nothing, so another one is as good.
         let document = match known {
             Some(document) => document.clone(),
             None => {
