@@ -50,7 +50,7 @@ fn exits_are_kept_for_the_end_while_they_are_few() {
 #[test]
 fn every_relay_carries_what_it_is_worth_whatever_its_roles() {
     const MIDDLE: Roles = Roles { guard: false, ..GUARD };
-    const EXIT: Roles = Roles { guard: false, middle: false, exit: true };
+    const EXIT: Roles = Roles { guard: false, middle: false, exit: true, directory: false };
     let mut relays: Vec<Rated> = (0..20).map(|operator| rated(EXIT, operator, 1_000_000)).collect();
     relays.extend((20..50).map(|operator| rated(GUARD, operator, 1_000_000)));
     relays.extend((50..60).map(|operator| rated(MIDDLE, operator, 1_000_000)));
