@@ -234,10 +234,11 @@ impl ClientIntroduction {
         }
     }
 
-    /// What the directory has under the key that was asked for; `None` for nothing, or no answer.
-    pub fn handle_record(&mut self, now: Instant, record: Option<&ServiceRecord>) {
+    /// What the directory has under a key that was asked for; `None` for nothing, or no answer. What comes after its time is
+    /// dropped.
+    pub fn handle_record(&mut self, now: Instant, key: &[u8; 32], record: Option<&ServiceRecord>) {
         let State::Fetching { day, asked: true } = self.state else { return };
-        let Some(key) = self.days.get(day) else { return };
+        let Some(key) = self.days.get(day).filter(|day| day.blinded == *key) else { return };
         let opened = record.map(|record| {
             let access = self.config.access.as_ref();
             Descriptor::open(self.config.network, key, record, self.directory_ms, access)
@@ -278,9 +279,11 @@ impl ClientIntroduction {
         true
     }
 
-    /// The relay has taken the introduction for the service, or not: unreachable, or nobody waits there.
-    pub fn handle_introduced(&mut self, now: Instant, taken: bool) {
-        if !matches!(self.state, State::Introducing { asked: true }) {
+    /// The relay has taken the introduction for the service that waits under this name, or not: unreachable, or nobody waits there.
+    /// What comes after its time is dropped.
+    pub fn handle_introduced(&mut self, now: Instant, name: &[u8; 32], taken: bool) {
+        let is_next = self.next.as_ref().is_some_and(|next| next.point.name == *name);
+        if !is_next || !matches!(self.state, State::Introducing { asked: true }) {
             return;
         }
         if taken {

@@ -3,9 +3,10 @@
 use crate::world::{ADDRESS, World, closed, config, day_key};
 use identity::{AccessKey, AccessSecret, NodeId};
 use onion_service::{
-    AddressError, CLIENTS_MAX, ClientConfig, ClientError, ClientIntroduction, ConfigError, DAY_MS, Day,
+    Action, AddressError, CLIENTS_MAX, ClientConfig, ClientError, ClientIntroduction, ConfigError, DAY_MS, Day,
     IntroductionRefusal, OpenError, ServiceAddress, ServiceConfig, ServiceCore,
 };
+use relay_directory::ServiceRecord;
 use std::time::Duration;
 
 #[test]
@@ -86,20 +87,20 @@ fn a_record_that_somebody_holds_back_has_expired() {
     let mut world = World::new(24, config());
     let record = world.directory.records.get(&day_key(ADDRESS, Day::at(world.ms())).blinded).cloned();
     world.now += Duration::from_secs(4 * 3_600);
-    let mut client = world.client(None, 0, 1);
-    for _ in 0..3 {
-        let _ = client.poll_action(world.now);
-        client.handle_record(world.now, record.as_ref());
+    // The same old record for whatever is asked: it is of one of the three days, and that one has ended.
+    let answers: [&dyn Fn(bool) -> Option<ServiceRecord>; 2] =
+        [&|_| record.clone(), &|first| record.clone().filter(|_| first)];
+    let expected = [ClientError::Record(OpenError::Other), ClientError::NoRecord];
+    for (answer, expected) in answers.into_iter().zip(expected) {
+        let mut client = world.client(None, 0, 1);
+        let mut first = true;
+        while let Some(Action::Fetch { key }) = client.poll_action(world.now) {
+            client.handle_record(world.now, &[0; 32], None);
+            client.handle_record(world.now, &key, answer(first).as_ref());
+            first = false;
+        }
+        assert_eq!(client.error(), Some(expected));
     }
-    assert_eq!(client.error(), Some(ClientError::Record(OpenError::Other)), "it is no record of the other days");
-    let mut client = world.client(None, 0, 1);
-    let _ = client.poll_action(world.now);
-    client.handle_record(world.now, record.as_ref());
-    for _ in 0..2 {
-        let _ = client.poll_action(world.now);
-        client.handle_record(world.now, None);
-    }
-    assert_eq!(client.error(), Some(ClientError::NoRecord));
 }
 
 #[test]
@@ -150,13 +151,13 @@ fn only_clients_on_the_list_get_in_and_who_is_taken_off_does_not() {
     let mut held = world.client(Some(bob.clone()), 0, 1);
     while let Some(action) = held.poll_action(world.now) {
         match action {
-            onion_service::Action::Fetch { key } => {
+            Action::Fetch { key } => {
                 let record = world.directory.records.get(&key).cloned();
-                held.handle_record(world.now, record.as_ref());
+                held.handle_record(world.now, &key, record.as_ref());
             }
-            onion_service::Action::Meet { .. } => held.handle_meeting(world.now, &[NodeId([9; 32])]),
-            onion_service::Action::Work => {}
-            onion_service::Action::Introduce { name, message, .. } => {
+            Action::Meet { .. } => held.handle_meeting(world.now, &[NodeId([9; 32])]),
+            Action::Work => {}
+            Action::Introduce { name, message, .. } => {
                 world.service.set_clients(world.now, vec![alice.access_key()]).expect("a list");
                 let point = world.waiting[&name].point;
                 assert_eq!(world.deliver(point, message.as_slice()), Err(IntroductionRefusal::Keys));
@@ -202,9 +203,9 @@ fn a_client_whose_rendezvous_points_cannot_be_made_says_so() {
     let mut world = World::new(43, config());
     let mut client = world.client(None, 0, 2);
     while let Some(action) = client.poll_action(world.now) {
-        if let onion_service::Action::Fetch { key } = action {
+        if let Action::Fetch { key } = action {
             let record = world.directory.records.get(&key).cloned();
-            client.handle_record(world.now, record.as_ref());
+            client.handle_record(world.now, &key, record.as_ref());
         }
     }
     client.handle_meeting(world.now, &[]);

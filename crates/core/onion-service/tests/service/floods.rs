@@ -17,7 +17,7 @@ fn made(world: &mut World, clients: usize) -> Vec<(PointId, Vec<u8>)> {
             match action {
                 Action::Fetch { key } => {
                     let record = world.directory.records.get(&key).cloned();
-                    client.handle_record(world.now, record.as_ref());
+                    client.handle_record(world.now, &key, record.as_ref());
                 }
                 Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
                 Action::Work => while !client.work(world.now, 1_000) {},
@@ -123,13 +123,14 @@ fn a_client_whom_nobody_answers_tries_each_point_once_and_gives_up() {
             match action {
                 Action::Fetch { key } => {
                     let record = world.directory.records.get(&key).cloned();
-                    client.handle_record(world.now, record.as_ref());
+                    client.handle_record(world.now, &key, record.as_ref());
                 }
                 Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
                 Action::Work => while !client.work(world.now, 1_000) {},
-                Action::Introduce { .. } => {
+                Action::Introduce { name, .. } => {
                     sent += 1;
-                    client.handle_introduced(world.now, sent != 2);
+                    client.handle_introduced(world.now, &[0; 32], false);
+                    client.handle_introduced(world.now, &name, sent != 2);
                 }
             }
         }

@@ -2,4 +2,5 @@
 
 mod faults;
 mod floods;
+mod reference;
 mod world;

@@ -55,7 +55,7 @@ impl Directory {
         taken
     }
 
-    fn get(&self, now_ms: u64, key: &[u8; 32]) -> Option<ServiceRecord> {
+    pub(crate) fn get(&self, now_ms: u64, key: &[u8; 32]) -> Option<ServiceRecord> {
         self.records.get(key).filter(|record| record.expires_ms > now_ms).cloned()
     }
 }
@@ -261,7 +261,7 @@ impl World {
         match action {
             Action::Fetch { key } => {
                 let record = self.directory.get(self.ms(), &key);
-                client.handle_record(self.now, record.as_ref());
+                client.handle_record(self.now, &key, record.as_ref());
             }
             Action::Meet { cookies } => {
                 let relays: Vec<_> = (0..cookies.len() as u8).map(|leg| NodeId([100 + leg; 32])).collect();
@@ -277,7 +277,7 @@ impl World {
                     // Refused or not, nobody tells the client.
                     let _ = self.deliver(point, message.as_slice());
                 }
-                client.handle_introduced(self.now, point.is_some());
+                client.handle_introduced(self.now, &name, point.is_some());
             }
         }
     }
