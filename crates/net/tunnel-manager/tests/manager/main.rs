@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tunnel_manager::{
-    ClientTunnel, Closed, ConnectError, FlowControl, Isolation, IsolationToken, NodeId, Purpose, ResetReason,
-    StreamError, TunnelError, TunnelMgr, TunnelMgrConfig, TunnelParameters, TunnelStream,
+    ClientTunnel, Closed, ConnectError, FlowControl, Isolation, IsolationToken, NodeId, Purpose, READY_MAX,
+    ResetReason, StreamError, TunnelError, TunnelMgr, TunnelMgrConfig, TunnelParameters, TunnelStream,
 };
 
 const MEGABYTE: usize = 1_000_000;
@@ -354,7 +354,12 @@ fn guards_are_kept_and_a_manager_that_stops_says_so() {
             let manager = TunnelMgr::start(config).expect("a manager");
             let tunnel = manager.get(parameters(Isolation::Shared)).await.expect("a tunnel");
             let mut stream = tunnel.connect(server()).await.expect("the echo");
-            let paths = tunnel.paths().await.expect("it is up");
+            // The tunnel is up with its first leg.
+            let mut paths = tunnel.paths().await.expect("it is up");
+            while paths.len() < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                paths = tunnel.paths().await.expect("it is up");
+            }
             let mut guards: Vec<NodeId> = paths.values().map(|path| path[0]).collect();
             guards.sort();
             seen.push(guards);
@@ -369,8 +374,9 @@ fn guards_are_kept_and_a_manager_that_stops_says_so() {
             ..TunnelMgrConfig::new(net.document.clone()).expect("good rules")
         };
         assert!(TunnelMgr::start(broken).is_err());
-        let none = TunnelMgrConfig { ready: 0, ..TunnelMgrConfig::new(net.document.clone()).expect("good rules") };
-        let refused = TunnelMgr::start(none).expect_err("none is too few").to_string();
-        assert_eq!(refused, "the number of ready tunnels must be 1 to 8");
+        let many =
+            TunnelMgrConfig { ready: READY_MAX + 1, ..TunnelMgrConfig::new(net.document.clone()).expect("good rules") };
+        let refused = TunnelMgr::start(many).expect_err("too many").to_string();
+        assert_eq!(refused, "the number of ready tunnels must be 0 to 8");
     });
 }
