@@ -20,9 +20,9 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Serves each connection in a task of the runtime.
-fn serve<F: Future<Output = std::io::Result<()>> + Send>(path: &Path, serve: fn(UnixStream) -> F)
+fn serve<F>(path: &Path, serve: fn(UnixStream) -> F)
 where
-    F: 'static,
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
 {
     let listener = UnixListener::bind(path).expect("a path in a fresh folder");
     tokio::spawn(async move {
