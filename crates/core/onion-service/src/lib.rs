@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod blinding;
 mod client;
 mod day;
 mod descriptor;
@@ -12,6 +13,7 @@ mod vectors;
 mod work;
 
 pub use address::{ADDRESS_SUFFIX, AddressError, ServiceAddress};
+pub use blinding::{BlindingError, DaySecret};
 pub use client::{Action, ClientConfig, ClientError, ClientIntroduction, INTRODUCTIONS_MAX};
 pub use day::{DAY_MS, Day, DayKey, blinding_factor};
 pub use descriptor::{

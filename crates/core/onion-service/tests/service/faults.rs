@@ -1,7 +1,7 @@
 //! Relays that die, a directory that does not answer, clocks that are wrong, clients that are not let in.
 
-use crate::world::{ADDRESS, World, closed, config, day_key};
-use identity::{AccessKey, AccessSecret, NodeId};
+use crate::world::{World, address, closed, config, day_key};
+use identity::{AccessKey, AccessSecret, NodeId, ServiceSecret};
 use onion_service::{
     Action, AddressError, CLIENTS_MAX, ClientConfig, ClientError, ClientIntroduction, ConfigError, DAY_MS, Day,
     IntroductionRefusal, OpenError, ServiceAddress, ServiceConfig, ServiceCore,
@@ -85,7 +85,7 @@ fn records_of_a_service_that_is_off_end() {
 #[test]
 fn a_record_that_somebody_holds_back_has_expired() {
     let mut world = World::new(24, config());
-    let record = world.directory.records.get(&day_key(ADDRESS, Day::at(world.ms())).blinded).cloned();
+    let record = world.directory.records.get(&day_key(address(), Day::at(world.ms())).blinded).cloned();
     world.now += Duration::from_secs(4 * 3_600);
     // The same old record for whatever is asked: it is of one of the three days, and that one has ended.
     let answers: [&dyn Fn(bool) -> Option<ServiceRecord>; 2] =
@@ -188,11 +188,13 @@ fn configurations_that_cannot_be_are_refused() {
 fn a_client_of_another_network_or_with_a_typing_mistake_is_told() {
     let mut world = World::new(42, config());
     let network = network_document::NetworkId([9; 32]);
-    let days = Day::sought_at(world.ms()).map(|day| day_key(ServiceAddress([3; 32]), day)).to_vec();
+    let other = ServiceAddress(ServiceSecret::from_seed([3; 32]).public_key());
+    let days = Day::sought_at(world.ms()).map(|day| day_key(other, day)).to_vec();
     let config = ClientConfig { network, legs: 1, access: None, features: 0 };
     let mut client = ClientIntroduction::new(world.now, config, days, world.ms(), [1; 32]);
     assert_eq!(world.visit(&mut client), Err(ClientError::NoRecord));
-    let text = ADDRESS.to_string().replacen('a', "b", 1);
+    let good = address().to_string();
+    let text = format!("{}{}", if good.starts_with('a') { 'b' } else { 'a' }, &good[1..]);
     let error = text.parse::<ServiceAddress>().expect_err("a typing mistake");
     assert_eq!(error, AddressError::Checksum);
     assert!(error.to_string().contains("typing mistake"));

@@ -1,6 +1,6 @@
 //! Whatever happens, in any order: who gets in is who should, by what lies in the directory and who waits at relays.
 
-use crate::world::{ADDRESS, NETWORK, World, closed, day_key};
+use crate::world::{NETWORK, World, address, closed, day_key};
 use identity::{AccessSecret, NodeId};
 use onion_service::{ClientError, DAY_MS, Day, Descriptor, OpenError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Reference {
 impl Reference {
     fn fate(&self, world: &World, access: Option<&AccessSecret>) -> Fate {
         let now_ms = world.ms();
-        for day in Day::sought_at(now_ms).map(|day| day_key(ADDRESS, day)) {
+        for day in Day::sought_at(now_ms).map(|day| day_key(address(), day)) {
             let Some(record) = world.directory.get(now_ms, &day.blinded) else { continue };
             let descriptor = match Descriptor::open(NETWORK, &day, &record, now_ms, access) {
                 Ok(descriptor) => descriptor,

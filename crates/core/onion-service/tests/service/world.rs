@@ -1,11 +1,11 @@
 //! The world of a service: a directory that keeps records by its rules, relays that pass introductions on, clients that come and go.
 //! And the reference: what must be true of all of it, whatever happened.
 
-use identity::{AccessKey, AccessSecret, NodeId, NodeSecret};
+use identity::{AccessKey, AccessSecret, NodeId, ServiceSecret};
 use network_document::NetworkId;
 use onion_service::{
-    Action, ClientConfig, ClientError, ClientIntroduction, Day, DayKey, INTRODUCED_MAX, IntroductionRefusal, Meeting,
-    POINTS_TRACKED_MAX, PointId, PointOrder, ServiceAddress, ServiceConfig, ServiceCore,
+    Action, ClientConfig, ClientError, ClientIntroduction, Day, DayKey, DaySecret, INTRODUCED_MAX, IntroductionRefusal,
+    Meeting, POINTS_TRACKED_MAX, PointId, PointOrder, ServiceAddress, ServiceConfig, ServiceCore,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -14,21 +14,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub(crate) const NETWORK: NetworkId = NetworkId([1; 32]);
-pub(crate) const ADDRESS: ServiceAddress = ServiceAddress([2; 32]);
 /// 8 in the morning of a day.
 pub(crate) const START_MS: u64 = 20_000 * onion_service::DAY_MS + 8 * 3_600_000;
 /// An interval of the directory, in which it takes four records under a key.
 const INTERVAL_MS: u64 = 600_000;
 
-/// The secret key of a day. What is tested here does not depend on how it is made of the address's key.
-fn day_secret(address: ServiceAddress, day: Day) -> NodeSecret {
-    let mut seed = address.0;
-    seed[..8].copy_from_slice(&day.0.to_be_bytes());
-    NodeSecret::from_seed(seed)
+fn secret() -> ServiceSecret {
+    ServiceSecret::from_seed([2; 32])
+}
+
+pub(crate) fn address() -> ServiceAddress {
+    ServiceAddress(secret().public_key())
 }
 
 pub(crate) fn day_key(address: ServiceAddress, day: Day) -> DayKey {
-    DayKey::new(NETWORK, address, day, day_secret(address, day).node_id().0)
+    address.day_key(NETWORK, day).expect("a service's address")
 }
 
 #[derive(Default)]
@@ -159,7 +159,7 @@ impl World {
 
     fn step(&mut self) -> bool {
         if let Some(day) = self.service.poll_day_key(self.now) {
-            self.service.handle_day_key(self.now, day_key(ADDRESS, day));
+            self.service.handle_day_key(self.now, day_key(address(), day));
             return true;
         }
         if let Some(order) = self.service.poll_point(self.now) {
@@ -168,7 +168,7 @@ impl World {
         }
         if let Some(mut publication) = self.service.poll_publish(self.now) {
             let record = &mut publication.record;
-            record.signature = day_secret(ADDRESS, publication.day).sign(&record.message(NETWORK));
+            record.signature = DaySecret::new(&secret(), NETWORK, publication.day).sign(&record.message(NETWORK));
             let (now_ms, record) = (self.ms(), publication.record.clone());
             let taken = self.directory.publish(now_ms, record);
             self.service.handle_published(self.now, &publication, taken);
@@ -228,7 +228,7 @@ impl World {
 
     pub(crate) fn client(&mut self, access: Option<AccessSecret>, off_ms: i64, legs: usize) -> ClientIntroduction {
         let clock_ms = self.ms().saturating_add_signed(off_ms);
-        let days = Day::sought_at(clock_ms).map(|day| day_key(ADDRESS, day)).to_vec();
+        let days = Day::sought_at(clock_ms).map(|day| day_key(address(), day)).to_vec();
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let config = ClientConfig { network: NETWORK, legs, access, features: 0 };
