@@ -138,6 +138,16 @@ impl Directory {
         self.clocks.get(member).map_or(1, |clock| clock.sequence.saturating_add(1))
     }
 
+    /// The number of a member's last tick, and what time it said, in milliseconds since 1970 UTC.
+    pub fn clock(&self, member: &NodeId) -> Option<(u64, u64)> {
+        self.clocks.get(member).map(|clock| (clock.sequence, clock.utc_ms))
+    }
+
+    /// How many nodes are admitted.
+    pub fn admissions(&self) -> usize {
+        self.admitted.len()
+    }
+
     /// What operators vouch for of a node; `None` when it is not admitted.
     pub fn admission(&self, node: &NodeId) -> Option<&Admission> {
         self.admitted.get(node).map(|admitted| &admitted.bounds)

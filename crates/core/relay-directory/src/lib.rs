@@ -10,6 +10,8 @@ mod order;
 mod refusal;
 mod service;
 mod signer;
+mod standing;
+mod stream;
 mod succession;
 
 pub use app::{CHANNEL, DIRECTORY, DirectoryApp};
@@ -27,6 +29,11 @@ pub use order::{Admission, Order, SignedOrder};
 pub use refusal::Refusal;
 pub use service::{SERVICE_BYTES_MAX, ServiceRecord, SponsoredService};
 pub use signer::{HELD_MAX, HELD_OF_RELAY_MAX, Promise, SignRefusal, Signer, Vow};
+pub use standing::{MemberStanding, MembersStanding, Standing};
+pub use stream::{
+    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, REQUEST_BYTES_MAX,
+    REQUESTS_IN_FLIGHT_MAX, SENTENCE_BYTES_MAX, ServiceAnswer, ServiceRequest, frame,
+};
 pub use succession::{SUCCESSION_BYTES_MAX, Succession, SuccessionError};
 
 #[doc(hidden)]
