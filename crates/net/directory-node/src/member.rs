@@ -9,13 +9,15 @@ use identity::NodeId;
 use network_document::EditionName;
 use relay_directory::{CommandOutcome, Refusal, SignRefusal, Signer, Vow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 /// A signature that was not ordered is sent again after this time.
 const SIGN_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// An edition that it does not sign is looked at again after this time: what it lacks may have been put out meanwhile.
+const RECONSIDER_AFTER: Duration = Duration::from_millis(250);
 /// The clock may be put right at any time, so nobody sleeps for longer towards a time of day.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -53,8 +55,8 @@ struct Going {
     next_tick_ms: u64,
     tick: Option<JoinHandle<CommandOutcome>>,
     sign: Option<JoinHandle<CommandOutcome>>,
-    /// The edition about which a reason not to sign was told.
-    told: Option<u64>,
+    /// The edition that it does not sign, and when it looked. The reason was told.
+    refused: Option<(u64, Instant)>,
     /// The published edition whose state is kept.
     kept: EditionName,
     keep: Option<JoinHandle<Result<(), StateFilesError>>>,
@@ -88,7 +90,7 @@ impl Member {
             next_tick_ms: grid.next_after(utc_ms()),
             tick: None,
             sign: None,
-            told: None,
+            refused: None,
             kept: EditionName { index: 0, hash: [0; 32] },
             keep: None,
         };
@@ -141,10 +143,12 @@ impl Member {
         }
         let considered = self.directory.look(|directory| {
             let index = directory.pending().map_or(0, |edition| edition.edition().index());
-            (index, self.signer.lock().consider(utc_ms(), directory))
+            let just_now = |(refused, at): (u64, Instant)| refused == index && at.elapsed() < RECONSIDER_AFTER;
+            let is_refused = going.refused.is_some_and(just_now);
+            (index, (!is_refused).then(|| self.signer.lock().consider(utc_ms(), directory)))
         });
         match considered {
-            (_, Ok(Vow { promise, command })) => {
+            (_, Some(Ok(Vow { promise, command }))) => {
                 // The promise first. Whatever happens to this process, it is on the disk when the signature leaves.
                 let files = self.files.clone();
                 let stored = spawn_blocking(move || files.store_promise(&promise)).await;
@@ -158,12 +162,13 @@ impl Member {
                     outcome
                 }));
             }
-            (_, Err(SignRefusal::Nothing | SignRefusal::NotMember)) => {}
-            (index, Err(why)) if going.told != Some(index) => {
-                going.told = Some(index);
-                tracing::warn!(index, reason = %why, "this member does not sign an edition");
+            (_, None | Some(Err(SignRefusal::Nothing | SignRefusal::NotMember))) => {}
+            (index, Some(Err(why))) => {
+                if going.refused.is_none_or(|(refused, _)| refused != index) {
+                    tracing::warn!(index, reason = %why, "this member does not sign an edition");
+                }
+                going.refused = Some((index, Instant::now()));
             }
-            (_, Err(_)) => {}
         }
         Ok(())
     }

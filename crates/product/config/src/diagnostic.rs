@@ -254,6 +254,9 @@ pub enum Problem {
     /// Too few or too many members.
     #[error("a cluster has 2 to {} members, this node included", cluster_node::member::MEMBERS_MAX)]
     MemberCount,
+    /// One of the two files of a term outside the log.
+    #[error("`term_file` and `term_state_file` go together: a term outside the log begins with a state")]
+    TermFiles,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -337,6 +340,7 @@ impl Problem {
             Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints",
             Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it",
             Self::MemberCount => "list every member once",
+            Self::TermFiles => "name both files, or neither",
             _ => "remove one of the two, or correct it",
         }
     }
@@ -397,7 +401,9 @@ impl Problem {
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
-            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount | Self::TermFiles => {
+                self.cluster_remedy().into()
+            }
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
             Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"".into(),

@@ -6,8 +6,10 @@ use cluster_node::node::{Beginning, Node, Settings, StartError};
 use cluster_node::pki::Root;
 use cluster_node::transport;
 use directory_node::{DirectoryNode, ServiceClient, SharedDirectory, StateFiles, StateFilesError, begin, cluster_of};
-use identity::{DoorKey, LinkSecret, NodeSecret, OnionKey, OperatorSecret};
-use network_document::{Announcement, Charter, Descriptor, Electorate, Founding, Label, Roles, SignedEdition};
+use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OnionKey, OperatorSecret};
+use network_document::{
+    Announcement, Charter, Descriptor, Electorate, Founding, Label, Roles, SignedEdition, TermFile,
+};
 use onion::Interval;
 use relay_directory::{Answer, CommandOutcome, Directory, Promise, Request, ServiceAnswer, ServiceRequest};
 use replicated_log::Tuning;
@@ -66,6 +68,8 @@ pub(crate) struct Cluster {
     pub(crate) secrets: Vec<NodeSecret>,
     root: Root,
     members: Vec<Member>,
+    /// The term outside the log with which members begin from now on, and its state.
+    term: Option<(TermFile, Vec<u8>)>,
     running: BTreeMap<usize, Runs>,
 }
 
@@ -93,7 +97,7 @@ impl Cluster {
         let label = Label::new("example", "name").expect("a label");
         let charter = Charter::new(label, Default::default(), vec![operator.operator_key()], 1).expect("a charter");
         let charter = Arc::new(charter.with_directory(founding).expect("a founding"));
-        Self { folder, charter, operator, secrets, root, members, running: BTreeMap::new() }
+        Self { folder, charter, operator, secrets, root, members, term: None, running: BTreeMap::new() }
     }
 
     pub(crate) fn socket(&self, node: usize) -> PathBuf {
@@ -112,15 +116,15 @@ impl Cluster {
         Settings {
             transport: transport::Settings {
                 own: member.id,
-                cluster: cluster_of([0; 32], &self.charter, None),
+                cluster: cluster_of([0; 32], &self.charter, self.term.as_ref().map(|(file, _)| file)),
                 listen: member.address.to_string().parse().expect("an address"),
                 retry_delay: Duration::from_millis(20),
                 idle_timeout: Duration::from_secs(60),
                 reset_secret: transport::Settings::reset_secret(&key),
             },
             credentials: CredentialStore::new(credentials.expect("good credentials")),
-            members: self.members.clone(),
-            folder: self.folder.join(format!("log-{node}")),
+            members: self.members.iter().filter(|member| self.is_voter(member.id)).cloned().collect(),
+            folder: self.log_folder(node),
             beginning: if founds { Beginning::Founder } else { Beginning::Earlier },
             tuning: Tuning::default(),
             pipe: self.folder.join(format!("pipe-{node}")),
@@ -128,6 +132,31 @@ impl Cluster {
             applications,
             live,
         }
+    }
+
+    fn is_voter(&self, id: NodeId) -> bool {
+        self.term.as_ref().is_none_or(|(file, _)| file.electorate().contains(&id))
+    }
+
+    fn log_folder(&self, node: usize) -> PathBuf {
+        let term = self.term.as_ref().map_or(1, |(file, _)| file.electorate().term());
+        self.folder.join(format!("log-{term}-{node}"))
+    }
+
+    fn first(&self) -> Directory {
+        let term = self.term.as_ref().map(|(file, state)| (file, state.as_slice()));
+        begin(Arc::clone(&self.charter), term).expect("it has a directory")
+    }
+
+    /// From now on members begin with what this member kept on its disk, in a term that the operator signed.
+    pub(crate) fn begin_term(&mut self, kept_by: usize, members: &[usize], term: u64) {
+        let state = std::fs::read(self.folder.join(format!("state-{kept_by}/directory.state"))).expect("it is kept");
+        let ids = members.iter().map(|node| self.secrets[*node].node_id()).collect();
+        let hash = Directory::decode(Arc::clone(&self.charter), &state).expect("a state").hash();
+        let electorate = Electorate::new(term, ids, 0).expect("enough");
+        let mut file = TermFile::new(self.charter.network_id(), hash, electorate);
+        file.sign(&self.operator);
+        self.term = Some((file, state));
     }
 
     pub(crate) async fn start_all(&mut self) {
@@ -139,7 +168,7 @@ impl Cluster {
     pub(crate) async fn start(&mut self, node: usize, founds: bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let (directory, started) = loop {
-            let directory = SharedDirectory::new(begin(Arc::clone(&self.charter), None).expect("it has a directory"));
+            let directory = SharedDirectory::new(self.first());
             match Node::start(self.settings(node, founds, &directory)) {
                 Ok(started) => break (directory, started),
                 // The socket of the one that was stopped goes a moment later.

@@ -5,8 +5,8 @@ mod harness;
 use harness::{Cluster, INTERVAL_MS, PATIENCE, announcement, now_ms, relay};
 use network_document::EditionName;
 use relay_directory::{
-    Admission, CODE_TRY_AGAIN, Command, DirectoryClient, Order, Promise, Refusal, Request, ServiceAnswer,
-    ServiceRequest, SignedOrder, Taken,
+    Admission, CODE_TRY_AGAIN, ClientRefusal, Command, DirectoryClient, Order, Promise, Refusal, Request,
+    ServiceAnswer, ServiceRequest, SignedOrder, Taken,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -142,6 +142,47 @@ async fn a_member_that_starts_again_keeps_its_promise() {
     assert!(signed > 0, "it signs again behind its promise");
     std::fs::remove_file(cluster.folder.join("state-1").join("promise")).expect("it is there");
     assert!(cluster.files(1).is_err(), "without a promise it does not begin");
+}
+
+#[tokio::test]
+async fn a_term_outside_the_log_goes_on_with_fewer_members_and_clients_follow() {
+    let mut cluster = Cluster::new("term", 3, 0);
+    cluster.start_all().await;
+    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
+    let mut client = DirectoryClient::new(cluster.charter.network_id());
+    fetch(&cluster, 0, &mut client).await;
+    // The log stands; what a member kept does not.
+    for node in 0..3 {
+        cluster.stop(node).await;
+    }
+    cluster.begin_term(2, &[1, 2], 9);
+    for node in [1, 2] {
+        cluster.start(node, true).await;
+    }
+    let newest = client.newest().and_then(|document| document.as_edition()).expect("an edition").edition().index();
+    cluster.until_published(&[1, 2], newest + 1).await;
+    assert_eq!(cluster.look(1, |directory| (directory.electorate().term(), directory.admissions())), (9, 1));
+    fetch(&cluster, 1, &mut client).await;
+    let edition = client.newest().and_then(|document| document.as_edition()).expect("an edition");
+    assert!(edition.edition().index() > newest && edition.edition().electorate().term() == 9);
+    assert!(client.evidence().is_empty(), "nobody signed two of one index");
+}
+
+/// Asks until the client has the newest edition.
+async fn fetch(cluster: &Cluster, node: usize, client: &mut DirectoryClient) {
+    for _ in 0..4 {
+        let request = client.poll_request();
+        let ServiceAnswer::Fetch(answer) = cluster.ask(node, ServiceRequest::Fetch(request)).await else {
+            panic!("another answer")
+        };
+        match client.handle_answer(now_ms(), &answer.encode()) {
+            Ok(Taken::Edition(_)) => return,
+            other => assert!(matches!(other, Ok(_) | Err(ClientRefusal::LaterMembers { .. })), "{other:?}"),
+        }
+    }
+    panic!("no edition in four answers");
 }
 
 #[tokio::test]
