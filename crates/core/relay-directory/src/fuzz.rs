@@ -4,7 +4,9 @@ use crate::client::{DirectoryClient, Evidence};
 use crate::command::Command;
 use crate::directory::Directory;
 use crate::fetch::{Answer, Request};
+use crate::order::SignedOrder;
 use crate::signer::Promise;
+use crate::stream::{FrameReader, ServiceAnswer, ServiceRequest, frame};
 use crate::succession::Succession;
 use network_document::{Charter, NetworkId};
 use std::sync::Arc;
@@ -16,6 +18,9 @@ use std::sync::Arc;
 pub fn directory_command(input: &[u8]) {
     if let Ok(command) = Command::decode(input) {
         assert_eq!(command.encode(), input, "a command is written as it was read");
+    }
+    if let Ok((network, order)) = SignedOrder::decode_file(input) {
+        assert_eq!(order.encode_file(network), input, "an order's file is written as it was read");
     }
     if let Ok(succession) = Succession::decode(input) {
         assert_eq!(succession.encode(), input, "a change of members is written as it was read");
@@ -47,6 +52,38 @@ pub fn directory_message(input: &[u8]) {
         && let Ok(client) = DirectoryClient::restore(network, input)
     {
         assert!(client.newest().is_none() || client.save() == input, "a file is written as it was read");
+    }
+}
+
+/// Any bytes in any pieces are frames or refused; a request or an answer in one is written again as it came. The first byte is the
+/// length of the pieces.
+///
+/// # Panics
+/// When a promise is broken: that is the finding.
+pub fn directory_stream(input: &[u8]) {
+    let Some((piece, stream)) = input.split_first() else { return };
+    for mut reader in [FrameReader::requests(), FrameReader::answers()] {
+        let (mut read, mut written) = (0, Vec::new());
+        'stream: for mut piece in stream.chunks(usize::from(*piece).max(1)) {
+            while !piece.is_empty() {
+                let Ok(taken) = reader.handle_bytes(piece) else { break 'stream };
+                piece = &piece[taken..];
+                read += taken;
+                let Some(body) = reader.poll_frame() else {
+                    assert!(taken > 0, "it goes on");
+                    continue;
+                };
+                if let Ok(request) = ServiceRequest::decode(&body) {
+                    assert_eq!(request.encode(), body, "a request is written as it was read");
+                }
+                if let Ok(answer) = ServiceAnswer::decode(&body) {
+                    assert_eq!(answer.encode(), body, "an answer is written as it was read");
+                }
+                written.extend(frame(&body));
+            }
+        }
+        assert_eq!(stream[..written.len()], written, "frames are written as they were read");
+        assert!(written.len() <= read, "nothing comes of nothing");
     }
 }
 

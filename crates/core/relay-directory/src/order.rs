@@ -9,6 +9,8 @@ use network_document::{
 use shaping::RateClass;
 use std::collections::BTreeMap;
 
+/// What an order's file begins with.
+const FILE_MAGIC: [u8; 8] = *b"HWORDR01";
 /// Bytes of the text in an order at most.
 const TEXT_BYTES_MAX: usize = 4_096;
 /// What is signed before network, number and order.
@@ -128,8 +130,13 @@ impl SignedOrder {
         self.members.insert(secret.node_id(), secret.sign(&self.message(network)));
     }
 
+    /// Which operators have signed.
+    pub fn operators(&self) -> impl ExactSizeIterator<Item = &OperatorKey> {
+        self.operators.keys()
+    }
+
     /// Who of the members has signed.
-    pub(crate) fn consenting(&self) -> impl Iterator<Item = &NodeId> {
+    pub fn consenting(&self) -> impl Iterator<Item = &NodeId> {
         self.members.keys()
     }
 
@@ -160,6 +167,29 @@ impl SignedOrder {
         message.u64(self.number);
         self.order.write(&mut message);
         message
+    }
+
+    /// A file in which operators hand it to each other.
+    pub fn encode_file(&self, network: NetworkId) -> Vec<u8> {
+        let mut out = [FILE_MAGIC.as_slice(), &network.0].concat();
+        out.u8(self.order.kind());
+        self.write(&mut out);
+        out
+    }
+
+    /// Reads such a file. Nobody looks at signatures here.
+    ///
+    /// # Errors
+    /// When it is not exactly as [`SignedOrder::encode_file`] writes it.
+    pub fn decode_file(bytes: &[u8]) -> Result<(NetworkId, Self), EncodingError> {
+        let mut input = Reader::new(bytes);
+        if input.array::<8>()? != FILE_MAGIC {
+            return Err(ReadError::Range.into());
+        }
+        let (network, kind) = (NetworkId(input.array()?), input.u8()?);
+        let order = Self::read(kind, &mut input)?;
+        input.end()?;
+        Ok((network, order))
     }
 
     /// The bytes behind the kind.

@@ -34,6 +34,11 @@ fn directory_message_corpus() {
 }
 
 #[test]
+fn directory_stream_corpus() {
+    replay("directory_stream", 1, relay_directory::fuzz::directory_stream);
+}
+
+#[test]
 fn directory_state_corpus() {
     replay("directory_state", 11, relay_directory::fuzz::directory_state);
 }

@@ -4,6 +4,7 @@
 //! waits in their sockets and shares the next turn. A thread of its own cost more in hand-offs than it gave
 //! (docs/measurements/cluster.md). Whoever asks for something waits while [`INPUTS_MAX`] others wait, so nobody is dropped.
 
+use crate::application::Applications;
 use crate::clients::{Answer, Client, Waiters, Waiting, What};
 use crate::folder::{Folder, FolderError, Opened};
 use crate::history::History;
@@ -154,16 +155,16 @@ pub fn start(
     identity: (ClusterId, NodeId),
     incarnation: u64,
     tuning: Tuning,
-    apps: Apps,
+    (applications, live): (Applications, Apps),
     peers: impl Peers + 'static,
     ended: impl FnOnce(Stopped) + Send + 'static,
 ) -> Result<Running, StartError> {
     let (folder, opened) = folder;
     let archive = folder.archive();
     let log = (opened.recovered, opened.reader);
-    let node = Node::open(identity, incarnation, tuning, &opened.checkpoint, log, apps)?;
+    let node = Node::open(identity, incarnation, tuning, &opened.checkpoint, log, applications.live(live))?;
     // The node begins at its term's checkpoint and applies its log again.
-    let history = Arc::new(History::new(archive, node.status().next));
+    let history = Arc::new(History::new(archive, node.status().next, applications));
     let (inputs, waiting) = mpsc::channel(INPUTS_MAX);
     let (shown, view) = watch::channel(View {
         status: node.status(),

@@ -1,5 +1,6 @@
 //! What was ordered, for those who follow it: the newest in memory, the rest in the kept terms' files.
 
+use crate::application::Applications;
 use crate::folder::{Archive, FolderError, TermLog};
 use pipe_protocol::Of;
 use replicated_log::apps::{self, Kv};
@@ -91,13 +92,14 @@ pub struct History {
     /// The offset behind what was applied.
     end: watch::Sender<Offset>,
     archive: Archive,
+    applications: Applications,
 }
 
 impl History {
     /// Of a node that has applied everything before `end`.
-    pub(crate) fn new(archive: Archive, end: Offset) -> Self {
+    pub(crate) fn new(archive: Archive, end: Offset, applications: Applications) -> Self {
         let recent = Recent { first: end, told: VecDeque::new(), bytes: 0, end };
-        Self { recent: Mutex::new(recent), end: watch::Sender::new(end), archive }
+        Self { recent: Mutex::new(recent), end: watch::Sender::new(end), archive, applications }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -182,7 +184,7 @@ impl History {
             let (checkpoint, base) = self.base(term)?;
             oldest = base;
             if base <= position {
-                let replay = Replay::new(self.archive.cluster(), &checkpoint, apps::built_in());
+                let replay = Replay::new(self.archive.cluster(), &checkpoint, self.applications.make());
                 let replay = replay.map_err(|_| HistoryError::Term { term })?;
                 let (was_present, log) = (self.archive.present_term() == term, self.archive.log(term)?);
                 return Ok(Going { term, was_present, replay, log, index: LogIndex(0) });

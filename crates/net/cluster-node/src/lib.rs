@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod application;
 pub mod backoff;
 pub mod clients;
 pub mod credentials;

@@ -1,5 +1,6 @@
 //! A whole node: the connections to the others, the thread of the log, and the pipe of local programs, put together.
 
+use crate::application::Applications;
 use crate::credentials::CredentialStore;
 use crate::driver::{self, Input, Peers, Running, Stopped};
 use crate::folder::{Folder, FolderError};
@@ -8,7 +9,7 @@ use crate::pipe::{ListenError, Pipe};
 use crate::transport::{self, BindError, Event, Fault, SendError, Session, Stream, Transport};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::NodeId;
-use replicated_log::apps::built_in;
+use replicated_log::apps::Apps;
 use replicated_log::{Checkpoint, ClusterId, Kind, Members, Outgoing, SessionEpoch, Term, Tuning};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -28,7 +29,6 @@ pub enum Beginning {
 }
 
 /// What a node is made from.
-#[derive(Debug)]
 pub struct Settings {
     /// Who it is, where it listens.
     pub transport: transport::Settings,
@@ -46,6 +46,10 @@ pub struct Settings {
     pub pipe: PathBuf,
     /// Users that may open the pipe, beside the process's own and root.
     pub pipe_users: Vec<u32>,
+    /// Applications beside the built-in ones; the same on every member.
+    pub applications: Applications,
+    /// Those of them that somebody looks into while the log drives them, in their first state.
+    pub live: Apps,
 }
 
 /// Why a node does not start.
@@ -135,7 +139,7 @@ impl Node {
             (cluster, own),
             u64::from_ne_bytes(incarnation),
             settings.tuning,
-            built_in(),
+            (settings.applications, settings.live),
             Connections { own, sender: connections.clone() },
             tell_end,
         )?;

@@ -46,6 +46,26 @@ pub struct Pipe {
     allowed: BTreeSet<u32>,
 }
 
+/// Opens a socket at `path` for its owner and its group, in the place of one that nobody serves any more.
+///
+/// # Errors
+/// When something else stands there, somebody serves it, or the system refuses.
+pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
+    let system = |error| ListenError::System { path: path.to_owned(), error };
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(ListenError::Occupied(path.to_owned()));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(ListenError::Served(path.to_owned()));
+        }
+        std::fs::remove_file(path).map_err(system)?;
+    }
+    let listener = UnixListener::bind(path).map_err(system)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(system)?;
+    Ok(listener)
+}
+
 impl Pipe {
     /// Opens the socket at `path`, in the place of one that nobody serves any more. This process's user, root and the
     /// users of `allowed` may connect.
@@ -53,20 +73,8 @@ impl Pipe {
     /// # Errors
     /// When something else stands there, somebody serves it, or the system refuses.
     pub fn listen(path: &Path, allowed: impl IntoIterator<Item = u32>) -> Result<Self, ListenError> {
-        let system = |error| ListenError::System { path: path.to_owned(), error };
-        if let Ok(found) = std::fs::symlink_metadata(path) {
-            if !found.file_type().is_socket() {
-                return Err(ListenError::Occupied(path.to_owned()));
-            }
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
-                return Err(ListenError::Served(path.to_owned()));
-            }
-            std::fs::remove_file(path).map_err(system)?;
-        }
-        let listener = UnixListener::bind(path).map_err(system)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(system)?;
         let allowed = allowed.into_iter().chain([0, geteuid().as_raw()]).collect();
-        Ok(Self { listener, allowed })
+        Ok(Self { listener: listen(path)?, allowed })
     }
 
     /// Serves programs until the future is dropped.

@@ -1,5 +1,6 @@
 //! Whole nodes on loopback: with certificates, connections, folders and pipes, in one process.
 
+use cluster_node::application::Applications;
 use cluster_node::clients::Answer;
 use cluster_node::credentials::{CredentialStore, Credentials, OwnKey};
 use cluster_node::driver::{Request, Running};
@@ -70,6 +71,8 @@ impl Cluster {
             tuning: Tuning::default(),
             pipe: self.folder.join(format!("pipe-{node}")),
             pipe_users: Vec::new(),
+            applications: Applications::default(),
+            live: apps::Apps::new(),
         }
     }
 

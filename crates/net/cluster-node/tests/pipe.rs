@@ -160,7 +160,7 @@ impl Cluster {
         let pipe = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let apps = replicated_log::apps::built_in();
+                let apps = Default::default();
                 let node = start(opened, identity, incarnation, tuning, apps, line, say).expect("it starts");
                 let pipe = Pipe::listen(&path, []).expect("its pipe");
                 ready.send(node.clone()).expect("somebody waits");

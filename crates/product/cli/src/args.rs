@@ -2,6 +2,7 @@
 
 pub(crate) mod circuit;
 pub(crate) mod cluster;
+pub(crate) mod directory;
 pub(crate) mod hop;
 pub(crate) mod join;
 pub(crate) mod network;
@@ -48,7 +49,10 @@ Exit codes: 0 done, 64 usage, 65 bad data, 66 no such file, 69 node not running,
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "bench", "verify", "sim"]),
     ("Set up", &["plan", "init", "keys", "pki", "network", "invite", "join", "ledger", "check"]),
-    ("Run", &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "cluster"]),
+    (
+        "Run",
+        &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "cluster", "directory"],
+    ),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
 ];
@@ -101,6 +105,8 @@ pub(crate) enum Command {
     Circuit(circuit::CircuitArgs),
     /// A replicated log: what local programs say, in one order on every node
     Cluster(cluster::ClusterArgs),
+    /// Which relays a network has, agreed on by members: ask one, and decide as an operator
+    Directory(Box<directory::DirectoryArgs>),
     /// Carry any UDP program over ports that change, without a node
     Hop(hop::HopArgs),
     /// Run a program whose unix sockets go through shared memory where the other side does too

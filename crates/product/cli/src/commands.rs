@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod circuit;
 pub(crate) mod cluster;
 pub(crate) mod demo;
+pub(crate) mod directory;
 pub(crate) mod generate;
 pub(crate) mod hop;
 pub(crate) mod init;

@@ -66,6 +66,7 @@ fn run(command: Command) -> Outcome {
         Command::Circuit(args) => commands::circuit::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Cluster(args) => commands::cluster::run(args.command),
+        Command::Directory(args) => commands::directory::run(args.command),
         Command::Hop(args) => commands::hop::run(args.command),
         Command::Swap(args) => commands::swap::run(args),
         Command::Version(args) => commands::version::run(&args),

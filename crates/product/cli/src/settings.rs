@@ -79,6 +79,13 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
         .map(|()| bytes)
 }
 
+/// Milliseconds since 1970 UTC.
+pub(crate) fn now_ms() -> Result<u64, Failure> {
+    let utc = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let utc = utc.ok().and_then(|utc| u64::try_from(utc.as_millis()).ok());
+    utc.ok_or_else(|| Failure::new(Code::System, "this machine's clock stands before 1970").remedy("set it"))
+}
+
 /// A free-looking UDP port for a new exit: drawn, so that exits do not stand out by a common one.
 pub(crate) fn random_port() -> Result<u16, Failure> {
     let bytes = random()?;

@@ -19,6 +19,10 @@ use toml::de::DeValue;
 const DATA_DIR: &str = "cluster-log";
 /// Where local programs speak to the node, beside the file.
 const PIPE: &str = "cluster.pipe";
+/// Where a member of a directory keeps its promise, beside the file.
+const STATE_DIR: &str = "directory";
+/// Where programs ask a member of a directory, beside the file.
+const SOCKET: &str = "directory.socket";
 /// Where commands ask the node, beside the file.
 const ADMIN: &str = "cluster.admin";
 /// Largest number of a user; the one above it means none.
@@ -27,6 +31,19 @@ const USER_MAX: u64 = u32::MAX as u64 - 1;
 const RETRY_DELAY_MS: u64 = 100;
 /// A connection ends when nothing came for so long.
 const IDLE_TIMEOUT_S: u64 = 10;
+
+/// What a member of a network's directory is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// The network's charter.
+    pub charter_file: PathBuf,
+    /// Folder of the member's promise and of the newest state.
+    pub state_dir: PathBuf,
+    /// Unix socket of the service.
+    pub socket: PathBuf,
+    /// The operators' file of the term that began outside the log, and the state that it begins with.
+    pub term: Option<(PathBuf, PathBuf)>,
+}
 
 /// What a node of a cluster is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +74,8 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// All members, this node among them: at least two, with different ids and names.
     pub members: Vec<Member>,
+    /// The directory that it is a member of.
+    pub directory: Option<Directory>,
 }
 
 /// Reads the file of a node of a cluster. Relative paths in it are taken from its folder.
@@ -89,6 +108,7 @@ pub(crate) fn read_cluster(mut root: Section<'_>, folder: &Path, report: &mut Re
     let milliseconds = value::integer(1, 10_000, "milliseconds");
     let retry_delay_ms = root.or(report, "retry_delay_ms", RETRY_DELAY_MS, milliseconds);
     let idle_timeout_s = root.or(report, "idle_timeout_s", IDLE_TIMEOUT_S, value::integer(1, 300, "seconds"));
+    let directory = directory(&mut root, report, folder);
     let members = members(&mut root, report);
     root.finish(report);
     Some(Cluster {
@@ -105,7 +125,26 @@ pub(crate) fn read_cluster(mut root: Section<'_>, folder: &Path, report: &mut Re
         retry_delay: Duration::from_millis(retry_delay_ms),
         idle_timeout: Duration::from_secs(idle_timeout_s),
         members,
+        directory,
     })
+}
+
+fn directory(root: &mut Section<'_>, report: &mut Report, folder: &Path) -> Option<Directory> {
+    let is_there = root.has("directory");
+    let mut table = root.section(report, "directory");
+    if !is_there {
+        return None;
+    }
+    let charter_file = table.required(report, "charter_file", value::path(folder));
+    let state_dir = table.or(report, "state_dir", folder.join(STATE_DIR), value::path(folder));
+    let socket = table.or(report, "socket", folder.join(SOCKET), value::socket_path(folder));
+    let term_file = table.optional(report, "term_file", value::path(folder));
+    let term_state_file = table.optional(report, "term_state_file", value::path(folder));
+    if term_file.is_some() != term_state_file.is_some() {
+        table.refuse(report, "term_file", Problem::TermFiles);
+    }
+    table.finish(report);
+    Some(Directory { charter_file: charter_file?, state_dir, socket, term: term_file.zip(term_state_file) })
 }
 
 fn members(root: &mut Section<'_>, report: &mut Report) -> Vec<Member> {

@@ -263,6 +263,9 @@ pub enum Problem {
     /// Too few or too many members.
     #[error("a cluster has 2 to {} members, this node included", cluster_node::member::MEMBERS_MAX)]
     MemberCount,
+    /// One of the two files of a term outside the log.
+    #[error("`term_file` and `term_state_file` go together: a term outside the log begins with a state")]
+    TermFiles,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -361,6 +364,7 @@ impl Problem {
             Self::NodeId(_) => "copy the whole line that `hushwire pki show` or `hushwire keys new` prints",
             Self::MemberName(_) => "write the name in the member's certificate; `hushwire pki show` prints it",
             Self::MemberCount => "list every member once",
+            Self::TermFiles => "name both files, or neither",
             _ => "remove one of the two, or correct it",
         }
     }
@@ -422,7 +426,9 @@ impl Problem {
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
-            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount | Self::TermFiles => {
+                self.cluster_remedy().into()
+            }
             Self::NotOverCircuits | Self::OnlyOverCircuits => self.network_remedy().into(),
             Self::OneTunnelWhenShaped | Self::Paths(_) => self.network_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),

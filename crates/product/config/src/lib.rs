@@ -23,7 +23,7 @@ mod value;
 mod warning;
 
 pub use budget::{Allowance, Budget};
-pub use cluster::{Cluster, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
+pub use cluster::{Cluster, Directory, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::{Entry, EntryNetwork};
 pub use exit::{Exit, ExitNetwork, PEERS_MAX};

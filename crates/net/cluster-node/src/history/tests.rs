@@ -64,7 +64,7 @@ impl Rig {
     }
 
     fn history(&self, end: u64) -> Arc<History> {
-        let history = History::new(self.folder.archive(), Offset(end));
+        let history = History::new(self.folder.archive(), Offset(end), Applications::default());
         // As after the node's start: what came before is in the files only.
         history.recent().first = Offset(u64::MAX);
         Arc::new(history)

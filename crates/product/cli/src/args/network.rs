@@ -1,11 +1,12 @@
 //! The command lines of `hushwire network` and `hushwire relay`.
 
 use clap::{Args, Subcommand, ValueEnum};
-use identity::OperatorKey;
+use identity::{NodeId, OperatorKey};
 use network_document::Roles;
 use port_hopping::ports::PortSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -48,7 +49,7 @@ pub(crate) enum NetworkCommand {
         file: PathBuf,
     },
     /// Write a charter: what makes a network the one that it is
-    New(NewArgs),
+    New(Box<NewArgs>),
     /// On a relay, print its descriptor for one interval; makes the onion key if need be
     Describe(Box<DescribeArgs>),
     /// Put descriptors together, and print a document that nobody has signed yet
@@ -76,8 +77,42 @@ pub(crate) struct NewArgs {
     /// Bytes of every packet
     #[arg(long, value_name = "BYTES", default_value_t = 1350, value_parser = clap::value_parser!(u32).range(1340..=1452))]
     pub(crate) packet_size: u32,
+    #[command(flatten)]
+    pub(crate) founding: FoundingArgs,
     /// The file to make
     pub(crate) file: PathBuf,
+}
+
+/// What makes a network one whose relays are agreed on by a directory.
+#[derive(Debug, Args)]
+pub(crate) struct FoundingArgs {
+    /// Relays are agreed on by the members of a directory instead of in a document that operators sign
+    #[arg(long, requires = "members")]
+    pub(crate) directory: bool,
+    /// Node id of a member of the directory; repeat it for each
+    #[arg(long = "member", value_name = "NODE", requires = "directory")]
+    pub(crate) members: Vec<NodeId>,
+    /// How many members may lie; n members bear (n - 1) / 3 [default: as many]
+    #[arg(long, value_name = "COUNT", requires = "directory")]
+    pub(crate) liars: Option<u8>,
+    /// When the first interval begins, in milliseconds since 1970 UTC [default: now]
+    #[arg(long, value_name = "MS", requires = "directory")]
+    pub(crate) start_ms: Option<u64>,
+    /// How often there is an edition, 1s to 24h; it never changes [default: 10min]
+    #[arg(long, value_name = "TIME", value_parser = crate::planning::options::time, requires = "directory")]
+    pub(crate) interval: Option<Duration>,
+    /// After so many intervals relays change their onion keys [default: 144]
+    #[arg(long, value_name = "COUNT", requires = "directory")]
+    pub(crate) key_intervals: Option<u64>,
+    /// An edition is good for so many intervals [default: 18]
+    #[arg(long, value_name = "COUNT", requires = "directory")]
+    pub(crate) valid_intervals: Option<u64>,
+    /// Ports that relays may hop to [default: 32768-60999]
+    #[arg(long, value_name = "PORTS", requires = "directory")]
+    pub(crate) network_ports: Option<PortSet>,
+    /// Legs of a tunnel at most [default: 2]
+    #[arg(long, value_name = "COUNT", requires = "directory")]
+    pub(crate) legs: Option<u8>,
 }
 
 /// A place on circuits.

@@ -7,6 +7,7 @@ mod feed;
 mod file;
 mod lines;
 mod link;
+mod member;
 mod place;
 mod publish;
 mod publisher;

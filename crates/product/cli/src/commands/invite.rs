@@ -15,7 +15,7 @@ pub(crate) fn run(args: &InviteArgs) -> Outcome {
     let mut contacts = Vec::new();
     let mut charter = None;
     if let (Some(file), Some(keys), Some(onion_keys)) = (&args.charter, &args.keys, &args.onion_keys) {
-        charter = Some(network::charter(file)?);
+        charter = Some(network::read_charter(file)?);
         let keys = settings::keys(keys)?;
         contacts.push(Contact {
             node_id: keys.node_secret.node_id(),

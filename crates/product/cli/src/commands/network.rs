@@ -1,8 +1,11 @@
 //! `hushwire network`: charters, descriptors and documents.
 
 mod files;
+mod founding;
 
-pub(crate) use files::{charter, document, onion_keys, prepare_lasting_key};
+pub(crate) use files::{
+    charter as read_charter, document, onion_keys, operator_secret, prepare_lasting_key, replace_bytes as replace_file,
+};
 
 use crate::args::network::{AssembleArgs, DescribeArgs, NetworkCommand, NewArgs, RoleArg, SignArgs};
 use crate::failure::{Code, Failure, Outcome};
@@ -18,7 +21,7 @@ use wire::packet::PacketSize;
 pub(crate) fn run(command: NetworkCommand) -> Outcome {
     match command {
         NetworkCommand::Operator { file } => operator(&file),
-        NetworkCommand::New(args) => new(args),
+        NetworkCommand::New(args) => new(*args),
         NetworkCommand::Describe(args) => describe(*args),
         NetworkCommand::Assemble(args) => assemble(&args),
         NetworkCommand::Sign(args) => sign(&args),
@@ -43,7 +46,10 @@ fn operator(file: &Path) -> Outcome {
 fn new(args: NewArgs) -> Outcome {
     let name = Label::new(&args.name, "name").map_err(refused)?;
     let size = PacketSize::new(args.packet_size).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-    let charter = Charter::new(name, size, args.operator_key, args.threshold).map_err(refused)?;
+    let mut charter = Charter::new(name, size, args.operator_key, args.threshold).map_err(refused)?;
+    if args.founding.directory {
+        charter = charter.with_directory(founding::founding(&args.founding)?).map_err(refused)?;
+    }
     files::create(&args.file, &charter.text())?;
     terminal::say(&format!("{}\n", charter.network_id()));
     terminal::complain(&format!("Wrote {}. The line above is the network's id.\n", args.file.display()));
@@ -129,5 +135,8 @@ fn charter_lines(charter: &Charter) -> String {
         let _ = writeln!(text, "operator   {key}");
     }
     let _ = writeln!(text, "needs      {} of {} signatures", charter.threshold(), charter.operators().len());
+    if let Some(founding) = charter.founding() {
+        founding::lines(&mut text, founding);
+    }
     text
 }

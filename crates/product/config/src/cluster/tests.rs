@@ -58,6 +58,28 @@ fn the_example_is_read_and_its_comments_are_the_defaults() {
 }
 
 #[test]
+fn a_member_of_a_directory_has_a_table_of_its_own() {
+    let folder = Path::new("/etc/hushwire");
+    let once = |table: &str| {
+        let text = example().replacen("[[members]]", &format!("{table}\n[[members]]"), 1);
+        parse_cluster(&text, folder)
+    };
+    assert_eq!(parse_cluster(&example(), folder).expect("the example is good").directory, None);
+    let found = once("[directory]\ncharter_file = \"network.charter\"").expect("one key").directory.expect("a table");
+    let expected = Directory {
+        charter_file: folder.join("network.charter"),
+        state_dir: folder.join("directory"),
+        socket: folder.join("directory.socket"),
+        term: None,
+    };
+    assert_eq!(found, expected);
+    let half = once("[directory]\ncharter_file = \"c\"\nterm_file = \"t\"").expect_err("a term has a state");
+    assert_eq!(keys_of_problems(&half), ["directory.term_file"]);
+    let none = once("[directory]\nsockets = \"s\"").expect_err("a charter is needed");
+    assert_eq!(keys_of_problems(&none), ["directory.charter_file", "directory.sockets"]);
+}
+
+#[test]
 fn what_is_wrong_is_said_at_its_key() {
     let wrong = example()
         .replace("cluster = \"00", "cluster = \"0x")

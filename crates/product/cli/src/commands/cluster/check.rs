@@ -1,6 +1,7 @@
 //! What is wrong with the file of a node of a cluster, or what it says.
 
 use super::file::{NodeFile, is_json};
+use super::member::MemberFile;
 use super::run::unusable;
 use crate::failure::Outcome;
 use crate::terminal;
@@ -51,6 +52,9 @@ fn report(path: &Path, file: &NodeFile) -> String {
     }
     line("log", &file.folder.display());
     line("pipe", &file.pipe.display());
+    for (what, value) in file.directory.iter().flat_map(MemberFile::lines) {
+        line(what, &value);
+    }
     text
 }
 

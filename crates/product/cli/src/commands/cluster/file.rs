@@ -1,5 +1,6 @@
 //! The file of a node: ours, or the original program's.
 
+use super::member::MemberFile;
 use crate::failure::{Code, Failure};
 use crate::settings;
 use cluster_node::credentials::{CredentialFiles, KeptKey};
@@ -25,6 +26,8 @@ pub(super) struct NodeFile {
     pub(super) pipe: PathBuf,
     pub(super) pipe_users: Vec<u32>,
     pub(super) admin: PathBuf,
+    /// What it does as a member of a directory.
+    pub(super) directory: Option<MemberFile>,
 }
 
 impl NodeFile {
@@ -42,6 +45,8 @@ impl NodeFile {
         let config = settings::loaded(config::load_cluster(path))?;
         let secret = settings::keys(&config.key_file)?.node_secret;
         let own = secret.node_id();
+        let directory = config.directory.map(|directory| MemberFile::load(directory, secret.clone())).transpose()?;
+        let cluster = directory.as_ref().map_or(config.cluster, |directory| directory.cluster(config.cluster));
         let key = KeptKey::Node(secret);
         let revoked = match &config.revoked_file {
             None => Vec::new(),
@@ -68,7 +73,7 @@ impl NodeFile {
         Ok(Self {
             transport: Settings {
                 own,
-                cluster: config.cluster,
+                cluster,
                 listen: config.listen,
                 retry_delay: config.retry_delay,
                 idle_timeout: config.idle_timeout,
@@ -81,6 +86,7 @@ impl NodeFile {
             pipe: config.pipe,
             pipe_users: config.pipe_users,
             admin: config.admin_socket,
+            directory,
         })
     }
 
@@ -113,6 +119,7 @@ impl NodeFile {
             pipe: beside(path, ".pipe"),
             pipe_users: Vec::new(),
             admin: beside(path, ".admin"),
+            directory: None,
         })
     }
 }

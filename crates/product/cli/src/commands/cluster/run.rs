@@ -2,6 +2,7 @@
 
 use super::control::{Control, Names};
 use super::file::NodeFile;
+use super::member::{self, MemberFile};
 use super::refresh::keep_members_fresh;
 use crate::args::cluster::ClusterRunArgs;
 use crate::commands::status::runtime;
@@ -15,6 +16,7 @@ use cluster_node::folder::FolderError;
 use cluster_node::node::{Beginning, Node, Settings, StartError};
 use cluster_node::transport::BindError;
 use config::{Log, LogFormat, LogLevel};
+use directory_node::SharedDirectory;
 use replicated_log::Tuning;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +50,9 @@ async fn serve(path: &Path, file: NodeFile, beginning: Beginning, is_leashed: bo
     let names = Names::default();
     names.learn(&file.members);
     let (own, pipe) = (file.transport.own, file.pipe.display().to_string());
+    let directory = file.directory.as_ref().map(MemberFile::shared);
+    let (applications, live) = directory.as_ref().map(SharedDirectory::applications).unwrap_or_default();
+    let member = file.directory.zip(directory).map(|(file, shared)| file.open(shared, beginning)).transpose()?;
     let settings = Settings {
         transport: file.transport,
         credentials: credentials.clone(),
@@ -57,13 +62,17 @@ async fn serve(path: &Path, file: NodeFile, beginning: Beginning, is_leashed: bo
         tuning: Tuning::default(),
         pipe: file.pipe,
         pipe_users: file.pipe_users,
+        applications,
+        live,
     };
     let mut node = Node::start(settings).map_err(|error| not_started(&error))?;
+    let mut member = member::start(node.handle().log.clone(), member)?;
     tracing::info!(%pipe, "a node of a cluster runs");
     let control = Control::new(node.handle().clone(), own, credentials.clone(), pipe, names.clone(), stop);
     let fresh = keep_members_fresh(path.to_owned(), file.revoked, node.handle().clone(), names);
     let ended = tokio::select! {
-        why = node.ended() => Some(why),
+        why = node.ended() => Some(ended_by_itself(&why)),
+        why = member::ended(&mut member) => Some(member::failed(&why)),
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
         _ = stopped.recv() => None,
@@ -72,8 +81,9 @@ async fn serve(path: &Path, file: NodeFile, beginning: Beginning, is_leashed: bo
         _ = fresh => None,
         _ = file.credentials.keep_fresh(credentials, LOOK_EVERY) => None,
     };
+    drop(member);
     match ended {
-        Some(why) => Err(ended_by_itself(&why)),
+        Some(failure) => Err(failure),
         None => node.stop().await.map_err(|why| ended_by_itself(&why)),
     }
 }

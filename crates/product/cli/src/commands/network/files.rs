@@ -86,7 +86,7 @@ pub(super) fn prepare_onion_key(path: &Path, interval: Interval, is_directory: b
     Ok(key)
 }
 
-pub(super) fn operator_secret(path: &Path) -> Result<OperatorSecret, Failure> {
+pub(crate) fn operator_secret(path: &Path) -> Result<OperatorSecret, Failure> {
     let text = zeroize::Zeroizing::new(config::read_secret_file(path).map_err(|error| settings::secret(&error))?);
     text.trim().parse().map_err(|error| {
         Failure::new(Code::Data, format!("{} is not an operator's key: {error}", path.display()))
@@ -103,11 +103,20 @@ pub(super) fn create(path: &Path, text: &str) -> Outcome {
 
 /// Puts a new file in place of an old one: after a crash there is one or the other.
 pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
+    replace_with(path, text.as_bytes(), mode)
+}
+
+/// The same for a file that everybody may read.
+pub(crate) fn replace_bytes(path: &Path, bytes: &[u8]) -> Outcome {
+    replace_with(path, bytes, PUBLIC)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let fresh = Path::new(&name);
     let opened = File::options().write(true).create(true).truncate(true).mode(mode).open(fresh);
-    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    let written = opened.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     written.and_then(|()| std::fs::rename(fresh, path)).map_err(|error| {
         // The old file is still there; half a new one is of no use.
         let _ = std::fs::remove_file(fresh);

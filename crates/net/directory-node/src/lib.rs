@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod beginning;
+mod client;
+mod grid;
+mod limits;
+mod member;
+mod node;
+mod orders;
+mod service;
+mod shared;
+mod state_files;
+
+pub use beginning::{BeginningError, begin, cluster_of};
+pub use client::{AskError, ServiceClient};
+pub use grid::{Grid, TICK_EVERY_MAX_MS, TICKS_AN_INTERVAL_MIN};
+pub use node::{DirectoryNode, Settings, StartError, Stopped};
+pub use orders::{ORDER_PATIENCE, WAITING_MAX};
+pub use service::{
+    ALL_COMMANDS_A_SECOND, ANSWERS_KIB_MAX, COMMANDS_A_SECOND, CONNECTIONS_MAX, IDLE_MAX, WRITE_PATIENCE,
+};
+pub use shared::SharedDirectory;
+pub use state_files::{StateFiles, StateFilesError};

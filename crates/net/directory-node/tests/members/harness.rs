@@ -1,0 +1,262 @@
+//! A cluster of members.
+
+use cluster_node::credentials::{CredentialStore, Credentials, OwnKey};
+use cluster_node::member::{Member, Proof};
+use cluster_node::node::{Beginning, Node, Settings, StartError};
+use cluster_node::pki::Root;
+use cluster_node::transport;
+use directory_node::{DirectoryNode, ServiceClient, SharedDirectory, StateFiles, StateFilesError, begin, cluster_of};
+use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OnionKey, OperatorSecret};
+use network_document::{
+    Announcement, Charter, Descriptor, Electorate, Founding, Label, Roles, SignedEdition, TermFile,
+};
+use onion::Interval;
+use relay_directory::{Answer, CommandOutcome, Directory, Promise, Request, ServiceAnswer, ServiceRequest};
+use replicated_log::Tuning;
+use shaping::RateClass;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Nothing that a test waits for takes longer on the busiest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// The shortest that there is.
+pub(crate) const INTERVAL_MS: u64 = 1_000;
+
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as u64
+}
+
+pub(crate) fn relay(seed: u8) -> NodeSecret {
+    NodeSecret::from_seed([0x80 | seed; 32])
+}
+
+/// What a relay says of itself.
+pub(crate) fn announcement(seed: u8, published_ms: u64) -> Announcement {
+    Announcement {
+        descriptor: Descriptor {
+            node_id: relay(seed).node_id(),
+            link_key: LinkSecret::from_bytes([seed; 32]).link_key(),
+            door_key: DoorKey::from_bytes([seed; 32]),
+            onion_keys: vec![(Interval(0), OnionKey([seed; 32])), (Interval(1), OnionKey([0x40 | seed; 32]))],
+            addresses: vec![SocketAddr::from((Ipv4Addr::new(100, 0, 0, seed), 4433))],
+            hop_ports: None,
+            roles: Roles { guard: true, middle: true, ..Roles::default() },
+            operator: Label::new("alice", "operator").expect("a label"),
+            bandwidth: RateClass::at_least(20_000_000).expect("a class"),
+        },
+        next_link_key: None,
+        next_door_key: None,
+        exit_ports: None,
+        published_ms,
+        expires_ms: published_ms + 600_000,
+    }
+}
+
+struct Runs {
+    node: Node,
+    member: DirectoryNode,
+    directory: SharedDirectory,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) folder: PathBuf,
+    pub(crate) charter: Arc<Charter>,
+    pub(crate) operator: OperatorSecret,
+    pub(crate) secrets: Vec<NodeSecret>,
+    root: Root,
+    members: Vec<Member>,
+    /// The term outside the log with which members begin from now on, and its state.
+    term: Option<(TermFile, Vec<u8>)>,
+    running: BTreeMap<usize, Runs>,
+}
+
+impl Cluster {
+    /// Keys, names and ports for so many members, of whom so many may lie; none runs.
+    pub(crate) fn new(name: &str, count: u8, liars: u8) -> Self {
+        let folder = std::env::temp_dir().join(format!("hushwire-members-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+        let root = Root::generate("test", &[], now_ms() / 1_000, 365).expect("a root");
+        let secrets: Vec<NodeSecret> = (1..=count).map(|seed| NodeSecret::from_seed([seed; 32])).collect();
+        let sockets: Vec<UdpSocket> =
+            secrets.iter().map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+        let member = |(number, (secret, socket)): (usize, (&NodeSecret, &UdpSocket))| Member {
+            id: secret.node_id(),
+            name: format!("n{number}").parse().expect("a name"),
+            address: socket.local_addr().expect("it is bound").into(),
+            proof: Proof::Key,
+        };
+        let members = secrets.iter().zip(&sockets).enumerate().map(member).collect();
+        let operator = OperatorSecret::from_seed([0x77; 32]);
+        let electorate = Electorate::new(1, secrets.iter().map(NodeSecret::node_id).collect(), liars).expect("enough");
+        let mut founding = Founding::new(now_ms(), electorate);
+        (founding.interval_ms, founding.key_intervals) = (INTERVAL_MS, 600);
+        let label = Label::new("example", "name").expect("a label");
+        let charter = Charter::new(label, Default::default(), vec![operator.operator_key()], 1).expect("a charter");
+        let charter = Arc::new(charter.with_directory(founding).expect("a founding"));
+        Self { folder, charter, operator, secrets, root, members, term: None, running: BTreeMap::new() }
+    }
+
+    pub(crate) fn socket(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("socket-{node}"))
+    }
+
+    pub(crate) fn files(&self, node: usize) -> Result<(StateFiles, Promise), StateFilesError> {
+        StateFiles::open(&self.folder.join(format!("state-{node}")))
+    }
+
+    fn settings(&self, node: usize, founds: bool, directory: &SharedDirectory) -> Settings {
+        let (member, key) = (&self.members[node], OwnKey::Node(&self.secrets[node]));
+        let issued = self.root.issue(member.id, &member.name, now_ms() / 1_000, 90).expect("a certificate");
+        let credentials = Credentials::from_pem(&issued.certificate, &key, self.root.certificate());
+        let (applications, live) = directory.applications();
+        Settings {
+            transport: transport::Settings {
+                own: member.id,
+                cluster: cluster_of([0; 32], &self.charter, self.term.as_ref().map(|(file, _)| file)),
+                listen: member.address.to_string().parse().expect("an address"),
+                retry_delay: Duration::from_millis(20),
+                idle_timeout: Duration::from_secs(60),
+                reset_secret: transport::Settings::reset_secret(&key),
+            },
+            credentials: CredentialStore::new(credentials.expect("good credentials")),
+            members: self.members.iter().filter(|member| self.is_voter(member.id)).cloned().collect(),
+            folder: self.log_folder(node),
+            beginning: if founds { Beginning::Founder } else { Beginning::Earlier },
+            tuning: Tuning::default(),
+            pipe: self.folder.join(format!("pipe-{node}")),
+            pipe_users: Vec::new(),
+            applications,
+            live,
+        }
+    }
+
+    fn is_voter(&self, id: NodeId) -> bool {
+        self.term.as_ref().is_none_or(|(file, _)| file.electorate().contains(&id))
+    }
+
+    fn log_folder(&self, node: usize) -> PathBuf {
+        let term = self.term.as_ref().map_or(1, |(file, _)| file.electorate().term());
+        self.folder.join(format!("log-{term}-{node}"))
+    }
+
+    fn first(&self) -> Directory {
+        let term = self.term.as_ref().map(|(file, state)| (file, state.as_slice()));
+        begin(Arc::clone(&self.charter), term).expect("it has a directory")
+    }
+
+    /// From now on members begin with what this member kept on its disk, in a term that the operator signed.
+    pub(crate) fn begin_term(&mut self, kept_by: usize, members: &[usize], term: u64) {
+        let state = std::fs::read(self.folder.join(format!("state-{kept_by}/directory.state"))).expect("it is kept");
+        let ids = members.iter().map(|node| self.secrets[*node].node_id()).collect();
+        let hash = Directory::decode(Arc::clone(&self.charter), &state).expect("a state").hash();
+        let electorate = Electorate::new(term, ids, 0).expect("enough");
+        let mut file = TermFile::new(self.charter.network_id(), hash, electorate);
+        file.sign(&self.operator);
+        self.term = Some((file, state));
+    }
+
+    pub(crate) async fn start_all(&mut self) {
+        for node in 0..self.secrets.len() {
+            self.start(node, true).await;
+        }
+    }
+
+    pub(crate) async fn start(&mut self, node: usize, founds: bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let (directory, started) = loop {
+            let directory = SharedDirectory::new(self.first());
+            match Node::start(self.settings(node, founds, &directory)) {
+                Ok(started) => break (directory, started),
+                // The socket of the one that was stopped goes a moment later.
+                Err(StartError::Bind(transport::BindError::Listen { .. })) if !founds => {}
+                Err(error) => panic!("{error}"),
+            }
+            assert!(tokio::time::Instant::now() < deadline, "its port is not free again");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let state = self.folder.join(format!("state-{node}"));
+        let files = if founds { StateFiles::create(&state) } else { StateFiles::open(&state) };
+        let settings = directory_node::Settings {
+            directory: directory.clone(),
+            secret: self.secrets[node].clone(),
+            files: files.expect("its folder"),
+            socket: self.socket(node),
+        };
+        let member = DirectoryNode::start(started.handle().log.clone(), settings).expect("its socket");
+        self.running.insert(node, Runs { node: started, member, directory });
+    }
+
+    pub(crate) async fn stop(&mut self, node: usize) {
+        let Runs { node, member, .. } = self.running.remove(&node).expect("it runs");
+        drop(member);
+        node.stop().await.expect("it stops when it is told to");
+    }
+
+    pub(crate) async fn leader(&self) -> usize {
+        let leads = |runs: &Runs| runs.node.handle().log.view.borrow().status.leads;
+        self.until("somebody leads", |cluster| cluster.running.values().any(leads)).await;
+        self.running.iter().find(|(_, runs)| leads(runs)).map_or(0, |(node, _)| *node)
+    }
+
+    pub(crate) fn look<T>(&self, node: usize, at: impl FnOnce(&Directory) -> T) -> T {
+        self.running[&node].directory.look(at)
+    }
+
+    /// The newest index that any running member knows to be published.
+    pub(crate) fn highest(&self) -> u64 {
+        let index = |runs: &Runs| runs.directory.look(|directory| directory.published_name().index);
+        self.running.values().map(index).max().unwrap_or_default()
+    }
+
+    /// The present index, by the clock.
+    pub(crate) fn due(&self) -> u64 {
+        self.charter.founding().expect("a directory").index_at(now_ms())
+    }
+
+    /// Until all of these know a published edition that is as new.
+    pub(crate) async fn until_published(&self, nodes: &[usize], index: u64) {
+        let known = |cluster: &Self, node: &usize| cluster.look(*node, |directory| directory.published_name().index);
+        let all = |cluster: &Self| nodes.iter().all(|node| known(cluster, node) >= index);
+        self.until(&format!("an edition {index} at all of {nodes:?}"), all).await;
+    }
+
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let waited = async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "{what}");
+    }
+
+    pub(crate) async fn ask(&self, node: usize, request: ServiceRequest) -> ServiceAnswer {
+        let socket = self.socket(node);
+        let ask = move || ServiceClient::connect(&socket).expect("it is served").ask(&request).expect("an answer");
+        tokio::task::spawn_blocking(ask).await.expect("it was asked")
+    }
+
+    pub(crate) async fn submit(&self, node: usize, command: Vec<u8>) -> CommandOutcome {
+        match self.ask(node, ServiceRequest::Submit(command)).await {
+            ServiceAnswer::Submit(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn fetch(&self, node: usize, hash: [u8; 32]) -> Option<SignedEdition> {
+        match self.ask(node, ServiceRequest::Fetch(Request::ByHash { hash })).await {
+            ServiceAnswer::Fetch(Answer::Full(bytes)) => Some(SignedEdition::decode(&bytes).expect("an edition")),
+            ServiceAnswer::Fetch(Answer::Unknown) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

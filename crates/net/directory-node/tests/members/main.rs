@@ -1,0 +1,238 @@
+//! Real members on loopback, in one process: with certificates, connections, logs, promises and sockets.
+
+mod harness;
+
+use harness::{Cluster, INTERVAL_MS, PATIENCE, announcement, now_ms, relay};
+use network_document::EditionName;
+use relay_directory::{
+    Admission, CODE_TRY_AGAIN, ClientRefusal, Command, DirectoryClient, Order, Promise, Refusal, Request,
+    ServiceAnswer, ServiceRequest, SignedOrder, Taken,
+};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// An order of the network's one operator.
+fn order(cluster: &Cluster, number: u64, order: Order) -> Vec<u8> {
+    let mut signed = SignedOrder::new(number, order);
+    signed.sign(cluster.charter.network_id(), &cluster.operator);
+    Command::Govern(Box::new(signed)).encode()
+}
+
+fn admit(cluster: &Cluster, number: u64, seed: u8) -> Vec<u8> {
+    let said = announcement(seed, now_ms());
+    let admission = Admission {
+        roles: said.descriptor.roles,
+        bandwidth: said.descriptor.bandwidth,
+        operator: said.descriptor.operator,
+    };
+    order(cluster, number, Order::Admit { node: relay(seed).node_id(), admission })
+}
+
+fn describe(cluster: &Cluster, seed: u8) -> Vec<u8> {
+    let said = announcement(seed, now_ms()).sign(cluster.charter.network_id(), &relay(seed));
+    Command::Describe(std::sync::Arc::new(said.expect("a good announcement"))).encode()
+}
+
+#[tokio::test]
+async fn members_publish_editions_of_the_relays_that_come_through_any_of_them() {
+    let mut cluster = Cluster::new("publish", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2], 1).await;
+    let early = cluster.submit(1, describe(&cluster, 1)).await;
+    assert_eq!(early.code, Refusal::NotAdmitted.code());
+    assert!(early.sentence.contains("invitation"));
+    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    let again = cluster.submit(2, admit(&cluster, 1, 1)).await;
+    assert_eq!(again.code, Refusal::OrderNumber { expected: 2 }.code(), "every command may be said twice");
+    let done = cluster.submit(1, describe(&cluster, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    let described = cluster.look(2, |directory| directory.standing());
+    cluster.until_published(&[0, 1, 2], described.waiting + 1).await;
+
+    // A client that knows the network id and nothing else.
+    let mut client = DirectoryClient::new(cluster.charter.network_id());
+    let ServiceAnswer::Fetch(answer) = cluster.ask(2, ServiceRequest::Fetch(client.poll_request())).await else {
+        panic!("another answer")
+    };
+    assert!(matches!(client.handle_answer(now_ms(), &answer.encode()), Ok(Taken::Edition(_))));
+    let document = client.document(now_ms()).expect("it is valid");
+    assert!(document.relay(&relay(1).node_id()).is_some());
+    let edition = client.newest().expect("an edition").as_edition().expect("of members").clone();
+    assert!(edition.signatures().len() >= 2);
+
+    let ServiceAnswer::Members(members) = cluster.ask(0, ServiceRequest::Members).await else {
+        panic!("another answer")
+    };
+    assert_eq!((members.term, members.liars, members.next_order), (1, 0, 2));
+    assert_eq!((members.admitted, members.described, members.members.len()), (1, 1, 3));
+    assert!(members.members.iter().all(|member| member.clock.is_some()), "all have said the time");
+}
+
+#[tokio::test]
+async fn editions_go_on_while_the_leader_dies_and_comes_back() {
+    let mut cluster = Cluster::new("leader", 3, 0);
+    cluster.start_all().await;
+    for _ in 0..2 {
+        cluster.until_published(&[0, 1, 2], cluster.highest() + 1).await;
+        let leader = cluster.leader().await;
+        let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+        cluster.stop(leader).await;
+        cluster.until_published(&others, cluster.highest() + 2).await;
+        cluster.start(leader, false).await;
+        cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
+    }
+}
+
+#[tokio::test]
+async fn n_minus_k_dead_members_stop_nothing_and_one_more_does_until_it_is_back() {
+    let mut cluster = Cluster::new("dead", 4, 1);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2, 3], 1).await;
+    cluster.stop(3).await;
+    cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
+    cluster.stop(2).await;
+    tokio::time::sleep(Duration::from_millis(2 * INTERVAL_MS)).await;
+    let stood = cluster.highest();
+    let begun = Instant::now();
+    let waiting = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert_eq!(waiting.code, CODE_TRY_AGAIN, "{waiting:?}");
+    assert!(begun.elapsed() >= directory_node::ORDER_PATIENCE);
+    // Two of four are no majority. What there is goes on being fetched.
+    assert_eq!(cluster.highest(), stood);
+    let ServiceAnswer::Fetch(answer) = cluster.ask(0, ServiceRequest::Fetch(Request::Full)).await else {
+        panic!("another answer")
+    };
+    let mut client = DirectoryClient::new(cluster.charter.network_id());
+    assert!(client.handle_answer(now_ms(), &answer.encode()).is_ok());
+    cluster.start(2, false).await;
+    cluster.until_published(&[0, 1, 2], stood + 2).await;
+}
+
+#[tokio::test]
+async fn a_member_that_starts_again_keeps_its_promise() {
+    let mut cluster = Cluster::new("promise", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2], 1).await;
+    cluster.stop(2).await;
+    let (files, promise) = cluster.files(2).expect("its promise");
+    assert!(promise.signed.is_some(), "it has signed");
+    // It promised another edition of an index that is still to come.
+    let index = cluster.due() + 4;
+    let planted = Promise { signed: Some(EditionName { index, hash: [0xee; 32] }), ..promise };
+    files.store_promise(&planted).expect("its folder");
+    cluster.start(2, false).await;
+    cluster.until_published(&[0, 1], index + 3).await;
+    let member = cluster.secrets[2].node_id();
+    let (mut refused, mut signed) = (0, 0);
+    let mut next = cluster.look(0, |directory| directory.published_name());
+    while let Some(edition) = cluster.fetch(0, next.hash).await {
+        let has = edition.signatures().any(|(by, _)| by == member);
+        let name = edition.edition().name();
+        if name.index > index {
+            signed += usize::from(has);
+        } else if name.index + 3 > index {
+            assert!(!has, "it signed {}, and had promised another {index}", name.index);
+            refused += 1;
+        }
+        next = edition.edition().previous();
+    }
+    assert!(refused > 0, "there were editions that it could not sign");
+    assert!(signed > 0, "it signs again behind its promise");
+    std::fs::remove_file(cluster.folder.join("state-1").join("promise")).expect("it is there");
+    assert!(cluster.files(1).is_err(), "without a promise it does not begin");
+}
+
+#[tokio::test]
+async fn a_term_outside_the_log_goes_on_with_fewer_members_and_clients_follow() {
+    let mut cluster = Cluster::new("term", 3, 0);
+    cluster.start_all().await;
+    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
+    let mut client = DirectoryClient::new(cluster.charter.network_id());
+    fetch(&cluster, 0, &mut client).await;
+    // The log stands; what a member kept does not.
+    for node in 0..3 {
+        cluster.stop(node).await;
+    }
+    cluster.begin_term(2, &[1, 2], 9);
+    for node in [1, 2] {
+        cluster.start(node, true).await;
+    }
+    let newest = client.newest().and_then(|document| document.as_edition()).expect("an edition").edition().index();
+    cluster.until_published(&[1, 2], newest + 1).await;
+    assert_eq!(cluster.look(1, |directory| (directory.electorate().term(), directory.admissions())), (9, 1));
+    fetch(&cluster, 1, &mut client).await;
+    let edition = client.newest().and_then(|document| document.as_edition()).expect("an edition");
+    assert!(edition.edition().index() > newest && edition.edition().electorate().term() == 9);
+    assert!(client.evidence().is_empty(), "nobody signed two of one index");
+}
+
+/// Asks until the client has the newest edition.
+async fn fetch(cluster: &Cluster, node: usize, client: &mut DirectoryClient) {
+    for _ in 0..4 {
+        let request = client.poll_request();
+        let ServiceAnswer::Fetch(answer) = cluster.ask(node, ServiceRequest::Fetch(request)).await else {
+            panic!("another answer")
+        };
+        match client.handle_answer(now_ms(), &answer.encode()) {
+            Ok(Taken::Edition(_)) => return,
+            other => assert!(matches!(other, Ok(_) | Err(ClientRefusal::LaterMembers { .. })), "{other:?}"),
+        }
+    }
+    panic!("no edition in four answers");
+}
+
+#[tokio::test]
+async fn whatever_comes_at_the_socket_others_are_served() {
+    let mut cluster = Cluster::new("hostile", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0], 1).await;
+    let socket = cluster.socket(0);
+    let hostile = move || {
+        let closed = |bytes: &[u8]| {
+            let mut stream = UnixStream::connect(&socket).expect("it is served");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            // It may be closed before all is written.
+            let _ = stream.write_all(bytes);
+            assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0, "{bytes:?}: closed without an answer");
+        };
+        closed(&[0, 0, 0, 0]);
+        closed(&[0xff; 64]);
+        closed(&[0, 0, 0x40, 1]);
+        closed(&[0, 0, 0, 1, 9]);
+        closed(&[0, 0, 0, 2, 6, 6]);
+        // Some that ask nothing, or half a thing.
+        let silent: Vec<UnixStream> = (0..100).map(|_| UnixStream::connect(&socket).expect("it is served")).collect();
+        silent.iter().for_each(|mut stream| stream.write_all(&[0, 0]).expect("it is served"));
+        let mut many = UnixStream::connect(&socket).expect("it is served");
+        // Garbage that is well-framed is answered, and too much of it is put off.
+        let garbage = relay_directory::frame(&ServiceRequest::Submit(vec![1; 40]).encode());
+        many.write_all(&garbage.repeat(200)).expect("it is served");
+        let mut reader = relay_directory::FrameReader::answers();
+        let (mut codes, mut buffer) = (Vec::new(), [0; 4_096]);
+        while codes.len() < 200 {
+            let count = many.read(&mut buffer).expect("an answer");
+            let mut bytes = &buffer[..count];
+            assert!(!bytes.is_empty(), "it goes on being served");
+            while !bytes.is_empty() {
+                let taken = reader.handle_bytes(bytes).expect("frames");
+                bytes = &bytes[taken..];
+                if let Some(answer) = reader.poll_frame() {
+                    let Ok(ServiceAnswer::Submit(outcome)) = ServiceAnswer::decode(&answer) else {
+                        panic!("an answer")
+                    };
+                    codes.push(outcome.code);
+                }
+            }
+        }
+        assert_eq!(codes[0], Refusal::Malformed.code());
+        assert!(codes.contains(&CODE_TRY_AGAIN));
+        silent
+    };
+    let silent = tokio::task::spawn_blocking(hostile).await.expect("it went through");
+    assert!(matches!(cluster.ask(0, ServiceRequest::Standing).await, ServiceAnswer::Standing(_)));
+    drop(silent);
+}
