@@ -317,7 +317,10 @@ fn what_keeps_an_exit_of_a_network_from_running_is_said_with_a_remedy() {
             good_file.replace("3.keys", &format!("{number}.keys")).replace("3.onion", &format!("{number}.onion"));
         std::fs::write(&file, other).expect("a file");
         let complaint = bad(folder, &["exit", "-c", "exit.toml"], 78);
-        assert!(complaint.contains("does not have this node as an exit") && complaint.contains("try: "), "{complaint}");
+        assert!(
+            complaint.contains("neither as an exit nor as a directory") && complaint.contains("try: "),
+            "{complaint}"
+        );
     }
 }
 
