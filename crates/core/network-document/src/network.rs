@@ -64,6 +64,14 @@ impl NetworkDocument {
         }
     }
 
+    /// The bytes that [`NetworkDocument::load`] reads.
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.source {
+            Source::Operators(draft) => draft.text().into_bytes(),
+            Source::Members(edition) => edition.encode(),
+        }
+    }
+
     /// The document as text. Of a document of operators it is what [`NetworkDocument::parse`] reads; of an edition the same
     /// lines for people, which is not what its members signed and what no reader takes for a document.
     pub fn text(&self) -> String {
