@@ -82,6 +82,11 @@ impl Edition {
         Ok(edition)
     }
 
+    /// True when bytes begin as those of an edition do, whatever follows.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(&MAGIC)
+    }
+
     /// What names it.
     pub fn name(&self) -> EditionName {
         EditionName { index: self.index(), hash: self.hash }

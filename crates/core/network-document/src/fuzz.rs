@@ -44,6 +44,9 @@ pub fn directory_edition(input: &[u8]) {
         if let Ok(document) = edition.verify(&electorate) {
             assert_eq!(document.relays().len(), relays, "a document is its edition");
         }
+        if let Ok(document) = NetworkDocument::load(input) {
+            assert_eq!(document.encode(), input, "a file is written as it was read");
+        }
     }
     if let Ok(diff) = EditionDiff::decode(input) {
         assert_eq!(diff.encode(), input, "a difference is written as it was read");

@@ -85,6 +85,14 @@ impl NetworkDocument {
         }
     }
 
+    /// The bytes that [`NetworkDocument::load`] reads; of contacts, which no file has, the lines of [`NetworkDocument::text`].
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.source {
+            Source::Operators(_) | Source::Contacts(_) => self.text().into_bytes(),
+            Source::Members(edition) => edition.encode(),
+        }
+    }
+
     /// The document as text. Of a document of operators it is what [`NetworkDocument::parse`] reads; of an edition and of contacts
     /// the same lines for people, which nobody signed so and which no reader takes for a document.
     pub fn text(&self) -> String {

@@ -327,3 +327,49 @@ proptest! {
         prop_assert_eq!(SignedAnnouncement::decode(&signed.encode()), Ok(signed));
     }
 }
+
+/// A file says by its first bytes what it is, and only what counts is a document.
+#[test]
+fn a_file_holds_either_form() {
+    use network_document::{DOCUMENT_BYTES_MAX, LoadError};
+    let mut signed = edition(&[1, 2]);
+    for member in 201..=203 {
+        signed.sign(&node(member)).expect("a member");
+    }
+    let document = NetworkDocument::load(&signed.encode()).expect("three of four signed");
+    assert_eq!((document.network_id(), document.relays().len()), (charter().network_id(), 2));
+    assert_eq!(document.encode(), signed.encode());
+    let mut few = edition(&[1, 2]);
+    few.sign(&node(201)).expect("a member");
+    let refused = NetworkDocument::load(&few.encode()).expect_err("one of four");
+    assert_eq!(refused, LoadError::Unsigned(UnsignedError::TooFew { found: 1, needed: 3 }));
+    let bytes = signed.encode();
+    assert!(matches!(NetworkDocument::load(&bytes[..bytes.len() - 1]), Err(LoadError::Edition(_))));
+    let long = [&bytes[..], &vec![0; DOCUMENT_BYTES_MAX]].concat();
+    assert!(matches!(NetworkDocument::load(&long), Err(LoadError::Edition(_))));
+    assert!(matches!(NetworkDocument::load(b"HWEDTN02"), Err(LoadError::Text(_))));
+
+    // The other form.
+    let id = plain_charter().network_id();
+    let relay = announcement(1).descriptor.sign(id, &node(1)).expect("a good descriptor");
+    let mut draft = Draft::new(plain_charter(), Interval(5), vec![relay]).expect("a draft");
+    [1, 2].iter().for_each(|seed| draft.sign(&operator(*seed)).expect("an operator"));
+    let document = NetworkDocument::load(draft.text().as_bytes()).expect("two of two signed");
+    assert_eq!(document.encode(), draft.text().as_bytes());
+}
+
+/// Whoever writes a file may name later members; the first ones are the charter's.
+#[test]
+fn the_first_members_of_a_file_are_those_of_the_charter() {
+    let others = |term| Electorate::new(term, (211..=214).map(|seed| node(seed).node_id()).collect(), 1);
+    let made = |term| {
+        let previous = EditionName { index: 0, hash: charter().network_id().0 };
+        let electorate = others(term).expect("four members");
+        let head = EditionHead::new(charter(), INDEX, previous, electorate, Parameters::default()).expect("a head");
+        let mut signed = SignedEdition::new(Arc::new(Edition::new(head, Vec::new()).expect("an edition")));
+        (211..=214).for_each(|seed| signed.sign(&node(seed)).expect("a member"));
+        NetworkDocument::load(&signed.encode())
+    };
+    assert!(made(1).is_err() && made(0).is_err(), "they are not the members of term 1, and there is none before");
+    assert!(made(2).is_ok());
+}

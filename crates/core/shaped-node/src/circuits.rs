@@ -5,6 +5,7 @@
 
 mod build;
 mod carrier;
+mod document;
 mod guard_links;
 mod joined;
 mod places;
@@ -17,6 +18,7 @@ mod timing;
 mod transmit;
 mod uplink;
 
+pub use document::{DocumentRefused, NextDocument};
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
@@ -35,6 +37,7 @@ use identity::NodeId;
 use joined::Joined;
 use link::{LinkId, Now};
 use network_document::NetworkDocument;
+use onion::RelaySpec;
 use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -55,6 +58,8 @@ const AVOID_FOR: Duration = Duration::from_secs(60);
 const TUNNEL_RETRY: Duration = Duration::from_secs(1);
 /// How often the guards are looked through for those whose time is over.
 const GUARDS_LOOK: Duration = Duration::from_secs(24 * 3600);
+/// In shaped modes, how long a tunnel whose exit is gone has for its flows, whether it has any or not.
+const LINGER_IN_SLOTS: Duration = Duration::from_secs(60);
 
 /// What an entry over circuits is told at its start.
 #[derive(Debug)]
@@ -95,8 +100,8 @@ enum Stage {
     Waiting { until: Instant, refused: bool },
     /// The guard's link is not up.
     Dialling { path: Path, link: LinkId },
-    /// The circuit is being built; since when its present hop is asked for.
-    Building { path: Path, link: LinkId, circuit: Box<Building<OnionCircuit>>, since: Instant },
+    /// The circuit is being built with these keys of its relays; since when its present hop is asked for.
+    Building { path: Path, link: LinkId, specs: Vec<RelaySpec>, circuit: Box<Building<OnionCircuit>>, since: Instant },
     /// It is a leg of the tunnel.
     Joined { path: Path, link: LinkId, leg: LegId, since: Instant, silent_since: Option<Instant> },
 }
@@ -126,6 +131,15 @@ struct Place {
     stage: Stage,
     /// Failures since it had a leg.
     failures: u32,
+    /// What it had until the document lacked one of its relays.
+    outgoing: Option<Outgoing>,
+}
+
+/// A leg that carries data until another one is built in its place, and so long at most.
+struct Outgoing {
+    leg: LegId,
+    path: Path,
+    until: Instant,
 }
 
 /// A circuit that is being taken down.
@@ -185,6 +199,10 @@ struct CircuitTunnel {
     is_old: bool,
     /// It has come to its end, and the pool has not noticed.
     has_ended: bool,
+    /// The document lacks its exit: it gets no further leg.
+    exit_is_gone: bool,
+    /// When it ends, retired, if that is not to depend on flows.
+    ends_at: Option<Instant>,
     /// Why it has no path.
     refusal: Option<Refusal>,
     /// The leg of the newest data cell, and how often that was another one than before.
@@ -194,7 +212,7 @@ struct CircuitTunnel {
 
 impl CircuitTunnel {
     fn new(now: Instant, number: u64, rules: PathRules) -> Self {
-        let place = || Place { stage: Stage::at(now), failures: 0 };
+        let place = || Place { stage: Stage::at(now), failures: 0, outgoing: None };
         Self {
             number,
             rules,
@@ -208,6 +226,8 @@ impl CircuitTunnel {
             life_ends: None,
             is_old: false,
             has_ended: false,
+            exit_is_gone: false,
+            ends_at: None,
             refusal: None,
             last_leg: None,
             switches: 0,

@@ -14,7 +14,7 @@ use link::{Now, Route};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
 use relay_node::Limits;
-use shaped_node::{LegStatus, Mode, PacingConfig, PoolConfig, TunnelStatus};
+use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, PacingConfig, PoolConfig, TunnelStatus};
 use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
@@ -150,29 +150,34 @@ fn relay_address(relay: usize) -> SocketAddr {
 /// # Panics
 /// Never: all of it is in order.
 pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
+    document_of(relays, exits, exits_have_doors, INTERVAL, &[])
+}
+
+/// The same of another interval, with onion keys of its own, and without some of the relays.
+fn document_of(relays: usize, exits: usize, doors: bool, interval: Interval, gone: &[usize]) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([200; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("test"), PacketSize::DEFAULT, vec![operator.operator_key()], 1);
     let charter = charter.expect("a good charter");
     let describe = |relay: usize| {
         let secret_key = NodeSecret::from_seed(secret(relay));
-        let onion_key = relay::onion_keys(relay).of(INTERVAL).expect("it was made").onion_key();
+        let onion_key = relay::onion_keys(relay, interval).of(interval).expect("it was made").onion_key();
         let is_exit = relay >= relays;
         let descriptor = Descriptor {
             node_id: secret_key.node_id(),
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
-            onion_keys: vec![(INTERVAL, onion_key)],
+            onion_keys: vec![(interval, onion_key)],
             addresses: vec![relay_address(relay)],
             hop_ports: None,
-            roles: Roles { guard: !is_exit || exits_have_doors, middle: !is_exit, exit: is_exit, directory: false },
+            roles: Roles { guard: !is_exit || doors, middle: !is_exit, exit: is_exit, directory: false },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::SLOWEST,
         };
         descriptor.sign(charter.network_id(), &secret_key).expect("a good descriptor")
     };
-    let described = (0..relays + exits).map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), INTERVAL, described).expect("a good draft");
+    let described = (0..relays + exits).filter(|relay| !gone.contains(relay)).map(describe).collect();
+    let mut draft = Draft::new(charter.clone(), interval, described).expect("a good draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }
@@ -260,6 +265,61 @@ impl World {
     /// The same, but it drops what asks it to be a hop.
     pub fn mute(&mut self, relay: usize) {
         self.restart_with(relay, Limits { handshakes_per_second: 0, ..Limits::default() });
+    }
+
+    /// The document of the next interval, with new onion keys of all relays, and without some relays.
+    pub fn next_document(&self, gone: &[usize]) -> NetworkDocument {
+        self.document_at(Interval(self.document.interval().0 + 1), gone)
+    }
+
+    /// The document of this interval without some relays.
+    pub fn document_at(&self, interval: Interval, gone: &[usize]) -> NetworkDocument {
+        let Setting { relays, exits, hops, .. } = self.setting;
+        document_of(relays, exits, hops == 1, interval, gone)
+    }
+
+    /// The entry hears of a document without some relays while the relays go by one that has all, with the same onion keys.
+    ///
+    /// # Panics
+    /// If the entry does not take it.
+    pub fn tell_entry_first(&mut self, gone: &[usize]) {
+        self.tell_relays(&self.next_document(&[]));
+        let document = self.document_at(self.document.interval(), gone);
+        self.tell_entry(&document).expect("a later document");
+    }
+
+    /// The relays of a document go by it, with the secrets of its interval. Others never hear of it.
+    ///
+    /// # Panics
+    /// If it is not later than the one before.
+    pub fn tell_relays(&mut self, document: &NetworkDocument) {
+        let now = self.now();
+        for (relay, host) in self.relays.iter_mut().enumerate() {
+            if document.relay(&node_id(relay)).is_some() {
+                let secrets = relay::onion_keys(relay, document.interval());
+                host.node.set_document(now, document.clone(), &secrets).expect("a later document");
+            }
+        }
+        self.document = document.clone();
+    }
+
+    /// The entry goes by a document.
+    ///
+    /// # Errors
+    /// As the node says.
+    pub fn tell_entry(&mut self, document: &NetworkDocument) -> Result<(), DocumentRefused> {
+        let now = self.now();
+        self.entry.node.set_document(now, NextDocument::new(document.clone()))
+    }
+
+    /// Everybody goes by the document of the next interval, without some relays.
+    ///
+    /// # Panics
+    /// If the entry does not take it.
+    pub fn exchange(&mut self, gone: &[usize]) {
+        let document = self.next_document(gone);
+        self.tell_relays(&document);
+        self.tell_entry(&document).expect("a later document");
     }
 
     fn restart_with(&mut self, relay: usize, limits: Limits) {

@@ -39,6 +39,10 @@ enum Trouble {
     GuardKilled,
     MiddleKilled,
     LossBehindGuard,
+    DocumentRenewed,
+    MiddleExpelled,
+    GuardExpelled,
+    ExitExpelled,
 }
 
 fn plan(port: u16, send: u64) -> Plan {
@@ -60,13 +64,17 @@ fn lines(world: &World, from: SocketAddr) -> BTreeMap<SocketAddr, Vec<Sighting>>
 
 /// Plays a scenario; the world as it is in the end.
 fn play(setting: Setting, load: Load, trouble: Trouble) -> World {
+    play_for(RUN, setting, load, trouble)
+}
+
+fn play_for(run: Duration, setting: Setting, load: Load, trouble: Trouble) -> World {
     let mut world = World::new(setting);
     world.run_for(BEGIN);
     assert!(world.status().session_up, "{:?} {:?}", world.status(), world.entry.events);
     begin(&mut world, load);
     let mut at = BEGIN;
     let trouble_at = Duration::from_secs(4);
-    while at < RUN {
+    while at < run {
         let next = at + 37 * MS;
         if at < trouble_at && trouble_at <= next {
             afflict(&mut world, trouble);
@@ -74,7 +82,7 @@ fn play(setting: Setting, load: Load, trouble: Trouble) -> World {
         if load == Load::OpenAndClose {
             world.entry.unshaped.open(plan(port::ECHO, 3_000));
         }
-        world.run_for(next.min(RUN) - at);
+        world.run_for(next.min(run) - at);
         at = next;
     }
     world
@@ -114,6 +122,20 @@ fn afflict(world: &mut World, trouble: Trouble) {
         Trouble::LossBehindGuard => {
             let (guard, middle) = (relay(world, 0), relay(world, 1));
             world.set_loss(guard, middle, 0.1);
+        }
+        Trouble::DocumentRenewed => world.exchange(&[]),
+        Trouble::MiddleExpelled => {
+            let middle = relay(world, 1);
+            world.exchange(&[middle]);
+        }
+        Trouble::GuardExpelled => {
+            let guard = relay(world, 0);
+            world.exchange(&[guard]);
+        }
+        Trouble::ExitExpelled => {
+            // The relays behind the entry let the exit be, so that its tunnel could go on for as long as it liked.
+            let exit = relay(world, 2);
+            world.tell_entry_first(&[exit]);
         }
     }
 }
@@ -179,6 +201,58 @@ fn what_relays_do_shows_the_same_whatever_applications_do() {
             compare(&format!("{load:?}, {trouble:?}"), &expected, &lines(&busy, busy.entry.address));
         }
     }
+}
+
+/// Documents come at public times, and what they do away with goes at the same times with and without flows.
+#[test]
+fn what_a_document_changes_shows_the_same_whatever_applications_do() {
+    for trouble in [Trouble::DocumentRenewed, Trouble::MiddleExpelled, Trouble::GuardExpelled] {
+        let idle = play(Setting::constant(), Load::Idle, trouble);
+        let expected = lines(&idle, idle.entry.address);
+        let built = idle.entry.events.iter().filter(|(_, event)| matches!(event, NodeEvent::LegUp(_))).count();
+        let again = usize::from(trouble != Trouble::DocumentRenewed);
+        assert_eq!(built, 2 + again, "{trouble:?}: {:?}", idle.entry.events);
+        assert_eq!((idle.linked(), idle.status().tunnels), (2, 1), "{trouble:?}: {:?}", idle.status());
+        for load in [Load::Up, Load::Down, Load::ManyFlows, Load::OpenAndClose] {
+            let busy = play(Setting::constant(), load, trouble);
+            compare(&format!("{load:?}, {trouble:?}"), &expected, &lines(&busy, busy.entry.address));
+        }
+    }
+}
+
+/// A tunnel whose exit is gone has a fixed time: how long its flows would take nobody learns.
+#[test]
+fn a_tunnel_whose_exit_is_gone_ends_at_the_same_time_whatever_flows_it_has() {
+    let run = Duration::from_secs(70);
+    let idle = play_for(run, Setting::constant(), Load::Idle, Trouble::ExitExpelled);
+    let expected = lines(&idle, idle.entry.address);
+    let relays = |world: &World| world.relays.iter().map(|relay| lines(world, relay.address)).collect::<Vec<_>>();
+    for load in [Load::Down, Load::OpenAndClose] {
+        let busy = play_for(run, Setting::constant(), load, Trouble::ExitExpelled);
+        compare(&format!("{load:?}"), &expected, &lines(&busy, busy.entry.address));
+        for (one, other) in relays(&idle).iter().zip(&relays(&busy)) {
+            compare(&format!("{load:?}, a relay"), one, other);
+        }
+        for world in [&idle, &busy] {
+            let tunnels = world.tunnels();
+            assert_eq!((tunnels.len(), tunnels[0].number, tunnels[0].session_up), (1, 1, true), "{tunnels:?}");
+        }
+    }
+}
+
+#[test]
+fn documents_in_a_transfer_lose_nothing() {
+    let mut world = World::new(Setting::constant());
+    assert!(world.run_while(5 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
+    let flow = world.entry.unshaped.open(plan(port::ECHO, 2 * MEGABYTE)).expect("a queue pair");
+    for hop in [1, 0] {
+        world.run_for(3 * SECOND);
+        let relay = world.relay_of(0, hop).expect("a path");
+        world.exchange(&[relay]);
+    }
+    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 2 * MEGABYTE);
+    assert!(done, "{:?} {:?}", world.status(), world.entry.events);
+    assert_eq!((world.linked(), world.entry.unshaped.outcome(flow).reset), (2, None));
 }
 
 #[test]

@@ -107,6 +107,18 @@ impl SignedEdition {
         }
     }
 
+    /// The same by the members that it names itself, for whoever has nothing but a file. The first members are those of the
+    /// charter, and so of the network's id. Later ones are taken at their word: whoever puts an edition into a file has followed
+    /// the changes of members (`relay-directory`'s client does).
+    ///
+    /// # Errors
+    /// [`UnsignedError`].
+    pub fn verify_by_own(self) -> Result<NetworkDocument, UnsignedError> {
+        let (named, first) = (self.edition.electorate(), &self.edition.head().founding().electorate);
+        let electorate = if named.term() > first.term() { named.clone() } else { first.clone() };
+        self.verify(&electorate)
+    }
+
     /// The bytes of a file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.edition.body();

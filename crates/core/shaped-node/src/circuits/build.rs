@@ -54,13 +54,12 @@ impl CircuitTunnel {
 
     /// Asks for the next hop, or puts the circuit into the tunnel if it has all. False when there is nothing more to do.
     fn extend(&mut self, shared: &mut Shared, now: Now, number: usize, hops: usize) -> bool {
-        let Stage::Building { path, circuit, .. } = &mut self.places[number].stage else { return false };
-        let Some(next) = path.hops().get(hops) else {
+        let Stage::Building { specs, circuit, .. } = &mut self.places[number].stage else { return false };
+        let Some(next) = specs.get(hops) else {
             self.join(shared, now, number);
             return false;
         };
-        let spec = shared.document.spec(next);
-        let asked = spec.is_some_and(|spec| circuit.circuit_mut().circuit.extend(now.instant, spec).is_ok());
+        let asked = circuit.circuit_mut().circuit.extend(now.instant, *next).is_ok();
         if !asked {
             self.fail_build(shared, now, number, hops);
         }
@@ -124,6 +123,7 @@ impl CircuitTunnel {
         if self.joined.is_none() {
             self.joined = Some(self.new_tunnel(shared, now, path.exit()));
         }
+        self.make_way(now.instant, number, &path);
         let Some(joined) = &mut self.joined else { return };
         // A link that a place uses has its share.
         let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);

@@ -2,7 +2,7 @@
 
 use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::node::NodeEvent;
-use identity::NodeId;
+use identity::{DoorKey, LinkKey, NodeId};
 use link::{Endpoint, LinkEvent, LinkId, Now, Peer};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,6 +17,10 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(16);
 /// A link to a guard.
 pub(super) struct GuardLink {
     pub(super) node: NodeId,
+    /// Where it is dialled, and with which keys.
+    pub(super) address: SocketAddr,
+    pub(super) link_key: LinkKey,
+    pub(super) door_key: DoorKey,
     pub(super) up: bool,
     pub(super) rtt: Duration,
     pub(super) loss_per_mille: u16,
@@ -59,10 +63,21 @@ impl Shared {
         let peer = Peer { node_id: guard, link_key: relay.link_key, door_key: relay.door_key.clone() };
         let link = endpoint.dial(now, &peer, address, [0; link::PARAMETERS_LEN]).ok()?;
         let silent_since = Some(now.instant);
+        let Peer { node_id: node, link_key, door_key } = peer;
         let (rtt, turn) = (Duration::ZERO, CircuitId::LINK);
-        let guard = GuardLink { node: guard, up: false, rtt, loss_per_mille: 0, silent_since, turn };
+        let (up, loss_per_mille) = (false, 0);
+        let guard = GuardLink { node, address, link_key, door_key, up, rtt, loss_per_mille, silent_since, turn };
         self.links.insert(link, guard);
         Some(link)
+    }
+
+    /// Ends a link that no circuit needs any more.
+    pub(super) fn forget_link(&mut self, link: LinkId, endpoint: &mut Endpoint) {
+        self.links.remove(&link);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.remove_link(link);
+        }
+        endpoint.close(link);
     }
 }
 
@@ -163,7 +178,7 @@ impl Circuits {
     }
 
     /// All circuits over a link are gone.
-    fn lose_circuits(&mut self, now: Instant, link: LinkId) {
+    pub(super) fn lose_circuits(&mut self, now: Instant, link: LinkId) {
         for tunnel in self.tunnels.values_mut() {
             let legs = tunnel.routes.iter().filter(|((of, _), _)| *of == link).map(|(_, leg)| *leg);
             if let Some(joined) = &mut tunnel.joined {
@@ -203,7 +218,9 @@ impl Circuits {
     /// Closes links that no path needs, once every place has one.
     pub(super) fn close_unused_links(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let places = || self.tunnels.values().flat_map(|tunnel| &tunnel.places);
-        if places().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
+        // Places without an exit to lead to wait for nothing.
+        let hopeful = self.tunnels.values().filter(|tunnel| !tunnel.exit_is_gone).flat_map(|tunnel| &tunnel.places);
+        if hopeful.into_iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
             return;
         }
         let is_used = |link: &LinkId| {
@@ -214,11 +231,7 @@ impl Circuits {
         let unused: Vec<LinkId> = self.shared.links.keys().copied().filter(|link| !is_used(link)).collect();
         for link in unused {
             self.lose_circuits(now, link);
-            self.shared.links.remove(&link);
-            if let Some(uplink) = &mut self.shared.uplink {
-                uplink.remove_link(link);
-            }
-            endpoint.close(link);
+            self.shared.forget_link(link, endpoint);
         }
     }
 }
@@ -227,7 +240,7 @@ impl CircuitTunnel {
     /// Moves the places that use a guard's link to other guards, as far as there are any.
     fn leave_guard(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint, link: LinkId, guard: NodeId) {
         for number in 0..self.places.len() {
-            if self.places[number].stage.link() != Some(link) {
+            if self.exit_is_gone || self.places[number].stage.link() != Some(link) {
                 continue;
             }
             match self.choose(shared, now, 1, Some(number)) {

@@ -64,6 +64,11 @@ impl CircuitTunnel {
         while let Some(event) = self.joined.as_mut().and_then(|joined| joined.legs.poll_event()) {
             match event {
                 TunnelEvent::LegLinked(leg, rtt) => self.handle_linked(shared, now, leg, rtt),
+                TunnelEvent::LegSilent(leg) if self.take_outgoing(leg) => {
+                    if let Some(joined) = &mut self.joined {
+                        joined.legs.handle_circuit_gone(now.instant, leg);
+                    }
+                }
                 TunnelEvent::LegSilent(leg) => self.note_silence(leg, Some(now.instant)),
                 TunnelEvent::LegBack(leg) => {
                     self.note_silence(leg, None);
@@ -126,12 +131,13 @@ impl CircuitTunnel {
         shared.carriers.retain(|_, tunnel| *tunnel != self.number);
         self.routes.clear();
         (self.exit, self.life_ends, self.is_old, self.has_ended) = (None, None, false, true);
+        (self.exit_is_gone, self.ends_at) = (false, None);
         if why == TunnelEnd::Orphaned {
             shared.avoid(now, joined.exit);
         }
         let until = now.max(joined.began + TUNNEL_RETRY);
         for place in &mut self.places {
-            *place = super::Place { stage: super::Stage::at(until), failures: place.failures };
+            *place = super::Place { stage: super::Stage::at(until), failures: place.failures, outgoing: None };
         }
         if !self.holder.is_nobody() {
             shared.events.push(NodeEvent::TunnelEnded(why));
@@ -189,6 +195,9 @@ impl CircuitTunnel {
 
     fn handle_ended(&mut self, shared: &mut Shared, now: Now, leg: LegId, why: LegEnd) {
         shared.events.push(NodeEvent::LegDown(leg.number(), why));
+        if self.take_outgoing(leg) {
+            return;
+        }
         let Some(number) = self.place_of(leg) else { return };
         let path = self.places[number].stage.path().cloned();
         self.fail(shared, now.instant, number);

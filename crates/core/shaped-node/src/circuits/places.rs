@@ -3,7 +3,7 @@
 use super::{CircuitTunnel, OnionCircuit, Place, Shared, Stage};
 use conflux::{Building, LegId};
 use link::{Endpoint, LinkId, Now};
-use onion::{CircuitConfig, Features};
+use onion::{CircuitConfig, Features, RelaySpec};
 use std::time::{Duration, Instant};
 use tunnel_plan::Path;
 use wire::cell::CircuitId;
@@ -47,17 +47,25 @@ impl CircuitTunnel {
                 continue;
             }
             match self.first_hop(shared, now, link, &path) {
-                Some(circuit) => {
+                Some((circuit, specs)) => {
                     let circuit = Box::new(Building::new(circuit));
-                    self.places[number].stage = Stage::Building { path, link, circuit, since: now.instant };
+                    self.places[number].stage = Stage::Building { path, link, specs, circuit, since: now.instant };
                 }
                 None => self.fail(shared, now.instant, number),
             }
         }
     }
 
-    fn first_hop(&self, shared: &mut Shared, now: Now, link: LinkId, path: &Path) -> Option<OnionCircuit> {
-        let spec = shared.document.spec(&path.first())?;
+    /// The circuit, and what it is built with whatever documents come meanwhile: relays answer under the keys of two intervals.
+    fn first_hop(
+        &self,
+        shared: &mut Shared,
+        now: Now,
+        link: LinkId,
+        path: &Path,
+    ) -> Option<(OnionCircuit, Vec<RelaySpec>)> {
+        let specs: Vec<RelaySpec> = path.hops().iter().map(|hop| shared.document.spec(hop)).collect::<Option<_>>()?;
+        let spec = *specs.first()?;
         // Never used twice by this process, so what a relay still says about an older circuit means nothing. A circuit a
         // millisecond would need 24 days to come to the end.
         shared.newest_circuit = shared.newest_circuit.checked_add(1).filter(|id| *id < CircuitId::DIALLER_BIT)?;
@@ -65,7 +73,7 @@ impl CircuitTunnel {
         let config = CircuitConfig { network: shared.document.charter().network(), features: Features::LINKING };
         let random = shared.random();
         let circuit = onion::Circuit::new(now.instant, config, id, spec, random).ok()?;
-        Some(OnionCircuit { circuit, link })
+        Some((OnionCircuit { circuit, link }, specs))
     }
 
     /// A place begins again, after a wait that grows with each failure (all of it at random: circuits that failed together do
@@ -74,7 +82,8 @@ impl CircuitTunnel {
         let failures = self.places[number].failures;
         let span = WAIT_FIRST.saturating_mul(1 << failures.min(16)).min(WAIT_MAX);
         let until = now + shared.draw(span);
-        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1) };
+        let outgoing = self.places[number].outgoing.take();
+        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1), outgoing };
     }
 
     /// Takes from a place what it has. `gently`: a leg brings what is on its way.

@@ -22,7 +22,11 @@ impl CircuitTunnel {
     pub(super) fn plan(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint) {
         let is_due = |stage: &Stage| matches!(stage, Stage::Waiting { until, .. } if *until <= now.instant);
         let due: Vec<usize> = (0..self.places.len()).filter(|number| is_due(&self.places[*number].stage)).collect();
-        if due.is_empty() || shared.stopping || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some()) {
+        if due.is_empty()
+            || shared.stopping
+            || self.exit_is_gone
+            || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some())
+        {
             return;
         }
         let legs = self.joined.as_ref().map_or(0, |joined| joined.legs.legs().count());

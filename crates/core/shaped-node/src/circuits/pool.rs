@@ -373,7 +373,7 @@ impl Circuits {
     fn look_at<Q: FlowQueues>(&mut self, now: Instant, number: u64, has_flows: bool, near: &mut Near<Q>) {
         let has_successor = self.pool.isolates() || self.has_ready();
         let Some(tunnel) = self.tunnels.get_mut(&number) else { return };
-        let is_old = tunnel.is_old;
+        let (is_old, ends_at, is_up) = (tunnel.is_old, tunnel.ends_at, tunnel.is_up());
         match &mut tunnel.holder {
             Holder::Pool if is_old => self.retire(number, near),
             Holder::Pool => {}
@@ -381,6 +381,11 @@ impl Circuits {
                 let is_dirty = self.pool.isolates() && !has_flows && *since + DIRTY_AFTER <= now;
                 if is_dirty || (is_old && has_successor) {
                     self.retire(number, near);
+                }
+            }
+            Holder::Nobody { .. } if ends_at.is_some() => {
+                if !is_up || ends_at.is_some_and(|at| at <= now) {
+                    tunnel.finish(&mut self.shared, now);
                 }
             }
             Holder::Nobody { idle_since } if has_flows => *idle_since = None,

@@ -45,6 +45,7 @@ impl Circuits {
         }
         self.settle_pool(now.instant, near);
         if !self.shared.stopping {
+            self.follow_guards(now, endpoint);
             self.give_up_silent_guards(now, endpoint);
             for tunnel in self.tunnels.values_mut() {
                 tunnel.plan(&mut self.shared, now, endpoint);
@@ -85,6 +86,7 @@ impl CircuitTunnel {
                 tunnel.session.handle_timeout(now.instant);
             }
         }
+        self.end_outgoing(now.instant);
         self.replace_silent_legs(shared, now.instant);
         if self.next_loss_look <= now.instant {
             self.next_loss_look = now.instant + LOSS_LOOK;
@@ -154,15 +156,18 @@ impl CircuitTunnel {
     }
 
     fn place_timeout(&self, shared: &Shared, number: usize) -> Option<Instant> {
-        match &self.places[number].stage {
-            Stage::Waiting { until, .. } if !shared.stopping => Some(*until),
+        let place = &self.places[number];
+        let outgoing = place.outgoing.as_ref().map(|outgoing| outgoing.until);
+        let stage = match &place.stage {
+            Stage::Waiting { until, .. } if !shared.stopping && !self.exit_is_gone => Some(*until),
             Stage::Waiting { .. } | Stage::Dialling { .. } => None,
             Stage::Building { circuit, since, .. } => {
                 let own = circuit.circuit().circuit.poll_timeout();
                 own.into_iter().chain([*since + HOP_PATIENCE]).min()
             }
             Stage::Joined { .. } => self.silent_leg_ends(shared, number),
-        }
+        };
+        stage.into_iter().chain(outgoing).min()
     }
 
     /// When a leg is to be kept alive next, and which.

@@ -2,8 +2,8 @@
 
 use super::{NodeConfig, NodeEvent, ShapedNode, Side};
 use crate::circuits::{
-    Circuits, Group, Outlet, PoolConfig, SessionSetting, SlotOutlet, Took, TunnelHolder, TunnelId, TunnelStatus,
-    TunnelsFull, Uplink,
+    Circuits, DocumentRefused, Group, NextDocument, Outlet, PoolConfig, SessionSetting, SlotOutlet, Took, TunnelHolder,
+    TunnelId, TunnelStatus, TunnelsFull, Uplink,
 };
 use crate::flow::{Far, Flow, Owner};
 use crate::pacing::{Ceilings, Grounds, Traffic};
@@ -11,6 +11,7 @@ use crate::queues::FlowQueues;
 use crate::tunnel::{Portions, Tunnel};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{LinkId, Now, Route};
+use network_document::NetworkDocument;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::time::{Duration, Instant};
@@ -155,6 +156,23 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     // --- tunnels over circuits, for whoever hands them out ---
+
+    /// The document that the node goes by; none of a node without circuits.
+    pub fn document(&self) -> Option<&NetworkDocument> {
+        self.circuits.as_ref().map(Circuits::document)
+    }
+
+    /// Goes by a later document of the same network from now on. It retires what it must and nothing else: legs over a relay that is
+    /// gone, which are replaced gently, and tunnels whose exit is gone, which finish their flows.
+    ///
+    /// # Errors
+    /// [`DocumentRefused`]; nothing has changed then.
+    pub fn set_document(&mut self, now: Now, next: NextDocument) -> Result<(), DocumentRefused> {
+        let circuits = self.circuits.as_mut().ok_or(DocumentRefused::NoCircuits)?;
+        circuits.set_document(now, next, &mut self.near)?;
+        self.settle(now);
+        Ok(())
+    }
 
     /// The tunnel of a group, which takes one that is ready if it has none. `None`: none is up. Flows whose SYN has the group's
     /// number for a client go there ([`crate::Isolation::Clients`]).

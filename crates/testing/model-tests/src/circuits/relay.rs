@@ -1,6 +1,6 @@
 //! A relay, and behind it at an exit the end of tunnels with its servers.
 
-use super::{FLOWS, INTERVAL, RING, Setting, node_id, secret};
+use super::{FLOWS, RING, Setting, node_id, secret};
 use crate::apps::Unshaped;
 use crate::exit_slots::SlotDriver;
 use crate::memory_queues::{self, MemoryQueues};
@@ -41,10 +41,13 @@ pub struct RelayHost {
     pub(super) generation: u8,
 }
 
-pub(super) fn onion_keys(relay: usize) -> OnionKeyFile {
+/// Secrets of an interval and of the one before.
+pub(super) fn onion_keys(relay: usize, interval: Interval) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
-    for number in INTERVAL.0 - 1..=INTERVAL.0 {
-        file.prepare(Interval(number), [relay as u8 * 8 + number as u8; 32]);
+    for number in interval.0 - 1..=interval.0 {
+        let mut secret = [relay as u8 + 1; 32];
+        secret[..8].copy_from_slice(&number.to_be_bytes());
+        file.prepare(Interval(number), secret);
     }
     file
 }
@@ -68,7 +71,8 @@ impl RelayHost {
             limits,
         };
         let seed = [generation.wrapping_mul(31) ^ relay as u8; 32];
-        let node = RelayNode::new(config, document.clone(), &onion_keys(relay), seed).expect("the document has it");
+        let node = RelayNode::new(config, document.clone(), &onion_keys(relay, document.interval()), seed)
+            .expect("the document has it");
         let is_exit = relay >= setting.relays;
         let schedule = setting.mode.is_shaped().then(|| ExitSchedule {
             mode: setting.mode,
