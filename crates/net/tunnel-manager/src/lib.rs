@@ -14,7 +14,7 @@ mod stream;
 mod tunnels;
 
 pub use client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
-pub use error::{Closed, ConnectError, StartError, StreamError, TunnelError};
+pub use error::{Closed, ConnectError, DocumentError, StartError, StreamError, TunnelError};
 pub use manager::{BuildError, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelBuilder, TunnelMgr, TunnelMgrConfig};
 pub use parameters::{DEADLINE, Isolation, IsolationToken, Purpose, TunnelParameters};
 pub use request::Summary;
@@ -22,5 +22,6 @@ pub use stream::{FlowControl, TunnelStream};
 
 pub use identity::NodeId;
 pub use network_document::NetworkDocument;
+pub use shaped_node::DocumentRefused;
 pub use tunnel_plan::{PathRules, Refusal, Relaxation, RulesError};
 pub use wire::flow::{Destination, ResetReason};

@@ -20,6 +20,7 @@ use wire::flow::{ResetReason, Syn};
 use wire::local::{LocalMessage, QueueRef};
 
 const INTERVAL: Interval = Interval(3);
+const NEXT: Interval = Interval(4);
 /// Bytes that the echo moves in one go.
 const PORTION: usize = 64 * 1024;
 const SOON: Duration = Duration::from_secs(20);
@@ -46,6 +47,7 @@ fn node_id(relay: usize) -> NodeId {
 fn onion_keys(relay: usize) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
     file.prepare(INTERVAL, secret(relay));
+    file.prepare(NEXT, [relay as u8 + 101; 32]);
     file
 }
 
@@ -55,7 +57,7 @@ fn address(relay: usize) -> SocketAddr {
     std::net::UdpSocket::bind(any).expect("a socket").local_addr().expect("its address")
 }
 
-fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
+fn document(addresses: &[SocketAddr], first_exit: usize, interval: Interval) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([99; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("loopback"), Default::default(), vec![operator.operator_key()], 1);
@@ -66,7 +68,7 @@ fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
             node_id: node_id(relay),
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
-            onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
+            onion_keys: vec![(interval, onion_keys(relay).of(interval).expect("it was made").onion_key())],
             addresses: vec![*address],
             hop_ports: None,
             roles: Roles { guard: !is_exit, middle: !is_exit, exit: is_exit },
@@ -76,7 +78,7 @@ fn document(addresses: &[SocketAddr], first_exit: usize) -> NetworkDocument {
         descriptor.sign(charter.network_id(), &NodeSecret::from_seed(secret(relay))).expect("a good descriptor")
     };
     let relays = addresses.iter().enumerate().map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), INTERVAL, relays).expect("a good draft");
+    let mut draft = Draft::new(charter.clone(), interval, relays).expect("a good draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }
@@ -85,7 +87,7 @@ impl Net {
     /// So many guards that are middles as well, and so many exits.
     pub(crate) fn start(relays: usize, exits: usize) -> Self {
         let addresses: Vec<SocketAddr> = (0..relays + exits).map(address).collect();
-        let document = document(&addresses, relays);
+        let document = document(&addresses, relays, INTERVAL);
         let start = |relay: usize| {
             let settings = RelaySettings {
                 door: Door::Listen(addresses[relay]),
@@ -111,6 +113,15 @@ impl Net {
         let handles = (0..relays).map(start).collect();
         let exits = (relays..relays + exits).map(|exit| Some(Exit::start(&document, exit, addresses[exit]))).collect();
         Self { document, relays: handles, exits, first_exit: relays, addresses }
+    }
+
+    /// The document of the next interval, by which the relays go from now on. Exits go on by the old one.
+    pub(crate) fn renew(&self) -> NetworkDocument {
+        let later = document(&self.addresses, self.first_exit, NEXT);
+        for (relay, handle) in self.relays.iter().enumerate() {
+            handle.set_document(later.clone(), onion_keys(relay));
+        }
+        later
     }
 
     /// Stops a relay at once.
@@ -157,11 +168,12 @@ impl Exit {
         let segments = Segments::create(&geometry).expect("memory");
         let mut fds = segments.shaped_side().expect("descriptors");
         let mut echo = Echo::open(&geometry, segments.unshaped_side().expect("descriptors"));
-        fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file()]);
+        let memory = shm_ring::seal(c"document", &document.encode()).expect("memory");
+        fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file(), memory]);
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot {
             slots: None,
-            document: document.text(),
+            document_bytes: document.encode().len(),
             onion_keys: onion_keys(relay).reveal().to_string(),
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),
             link_secret: LinkSecret::from_bytes(secret(relay)).reveal().to_string(),
