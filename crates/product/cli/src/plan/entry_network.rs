@@ -6,18 +6,19 @@ use crate::settings;
 use config::{Config, Entry, EntryNetwork, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
-use node::KeptText;
+use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide};
+use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide, Order};
 use shaping::RateClass;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use tunnel_plan::{Choice, Guards, Place, Relaxation, Relays};
 
-/// Bytes of a document that the shaped process can be told: it comes in a message of at most 256 KiB, with other things.
-const DOCUMENT_MAX: usize = 200 << 10;
 /// Where the boot message has the text of the guards' file (RFC 6901).
 const GUARDS: &str = "/side/circuits/guards";
+/// Where it has the length of the document.
+const DOCUMENT_BYTES: &str = "/side/circuits/document_bytes";
 
 /// What an entry's files say, checked against each other and against what is asked for.
 pub(crate) struct Files {
@@ -29,11 +30,6 @@ pub(crate) struct Files {
 /// Reads the files of an entry, and checks that the network has paths as they are asked for.
 pub(crate) fn files(entry: &EntryNetwork) -> Result<Files, Failure> {
     let document = network::document(&entry.file)?;
-    let bytes = document.text().len();
-    if bytes > DOCUMENT_MAX {
-        let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", entry.file.display());
-        return Err(Failure::new(Code::Configuration, sentence).remedy("use a smaller network: some 250 relays fit"));
-    }
     let guards = guards(entry, &document)?;
     check_paths(entry, &document, guards.as_ref())?;
     let guards = guards.map(|guards| guards.text());
@@ -83,11 +79,11 @@ fn check_paths(entry: &EntryNetwork, document: &NetworkDocument, stored: Option<
     })
 }
 
-/// What the shaped process is told.
-pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Result<BootSide, Failure> {
+/// What the shaped process is told, and the document that it is given.
+pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Result<(BootSide, DocumentPlan), Failure> {
     let Files { document, guards } = files(entry)?;
-    Ok(BootSide::Circuits(BootCircuits {
-        document: document.text(),
+    let side = BootSide::Circuits(BootCircuits {
+        document_bytes: document.encode().len(),
         guards,
         hops: entry.rules.hops(),
         legs: entry.rules.legs(),
@@ -101,7 +97,19 @@ pub(super) fn side(entry: &EntryNetwork, up: RateClass, down: RateClass) -> Resu
         isolate_clients: entry.isolates_clients,
         up_class: up.number(),
         down_class: down.number(),
-    }))
+    });
+    Ok((side, DocumentPlan { file: entry.file.clone(), beside: None, document, role: Arc::new(TakesAll) }))
+}
+
+/// An entry takes each later document of its network: what the network lacks is in the log and in `status`, as at any other time.
+struct TakesAll;
+
+impl DocumentRole for TakesAll {
+    fn take(&self, _: &NetworkDocument, bytes: usize) -> Result<TakenDocument, String> {
+        let order = serde_json::to_value(Order::Document { bytes, onion_keys: None });
+        let order = order.map_err(|error| format!("the order cannot be written: {error}"))?;
+        Ok(TakenDocument { order, boot: vec![(DOCUMENT_BYTES, bytes.into())] })
+    }
 }
 
 /// Where the supervisor keeps the guards.
