@@ -15,7 +15,7 @@ use os_net::process_channel::Channel;
 use os_net::schedule;
 use os_net::udp::UdpSocket;
 use shaped_node::CircuitExit;
-use shaped_tunnel::NoiseRing;
+use shaped_tunnel::{HandedDocumentError, NoiseRing, handed_document};
 use shaping::ReadyNoise;
 use slots::SlotClock;
 use std::io;
@@ -37,6 +37,9 @@ pub enum ExitError {
     /// A descriptor that the boot message promises did not come.
     #[error("the supervisor did not hand over {0}")]
     Descriptor(&'static str),
+    /// The network's document cannot be had.
+    #[error(transparent)]
+    Document(#[from] HandedDocumentError),
     /// The segments cannot be mapped.
     #[error("cannot map the queues: {0}")]
     Queues(#[from] flow_queue::OpenError),
@@ -67,7 +70,8 @@ pub fn run_exit(boot: ExitBoot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(
     let slot_door = door.try_clone().and_then(UdpSocket::from_owned_fd).map_err(ExitError::Socket)?;
     let door = UdpSocket::from_owned_fd(door).map_err(ExitError::Socket)?;
     let replay = fds.next().ok_or(ExitError::Descriptor("the replay file"))?;
-    let (document, onion_keys) = (boot.document()?, boot.onion_keys()?);
+    let document = handed_document(fds.next(), boot.document_bytes)?;
+    let onion_keys = boot.onion_keys()?;
     let packet_size = document.charter().packet_size();
     let exit = CircuitExit::new(boot.exit_config(packet_size)?, noise(&boot, packet_size)?);
     let settings = RelaySettings {

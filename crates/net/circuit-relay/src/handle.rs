@@ -1,7 +1,9 @@
 //! Reaching the loop from another thread.
 
 use crate::counters::Snapshot;
+use network_document::{NetworkDocument, OnionKeyFile};
 use rustix::event::{EventfdFlags, eventfd};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +13,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     bell: OwnedFd,
     stop: AtomicBool,
     now: AtomicBool,
     snapshot: Mutex<Snapshot>,
+    /// What is to be gone by next. A newer one takes its place.
+    document: Mutex<Option<(NetworkDocument, OnionKeyFile)>>,
 }
 
 impl Handle {
     pub(crate) fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let (stop, now, snapshot) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        Ok(Self(Arc::new(Shared { bell, stop, now, snapshot })))
+        let (stop, now) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (snapshot, document) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Shared { bell, stop, now, snapshot, document })))
     }
 
     /// Stops the relay gently: new circuits are refused, those that are left after its time for that are ended. Called
@@ -32,6 +36,21 @@ impl Handle {
         if self.0.stop.swap(true, Ordering::AcqRel) {
             self.0.now.store(true, Ordering::Release);
         }
+        self.ring();
+    }
+
+    /// Lets the relay go by a later document of its network, with the secrets of its interval. What does not fit the relay, or is
+    /// not later, is refused there with a line in the log.
+    pub fn set_document(&self, document: NetworkDocument, onion_keys: OnionKeyFile) {
+        *self.0.document.lock().unwrap_or_else(PoisonError::into_inner) = Some((document, onion_keys));
+        self.ring();
+    }
+
+    pub(crate) fn take_document(&self) -> Option<(NetworkDocument, OnionKeyFile)> {
+        self.0.document.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn ring(&self) {
         // Full means that it rings already.
         let _ = rustix::io::write(&self.0.bell, &1u64.to_ne_bytes());
     }
@@ -59,5 +78,11 @@ impl Handle {
 
     pub(crate) fn bell(&self) -> &OwnedFd {
         &self.0.bell
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("stop", &self.stop).finish_non_exhaustive()
     }
 }

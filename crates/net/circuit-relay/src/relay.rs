@@ -96,6 +96,22 @@ pub(crate) fn now() -> Now {
     Now { instant: Instant::now(), unix_s: unix_time().as_secs() }
 }
 
+/// Goes by a later document, or says why not.
+pub(crate) fn exchange(now: Now, node: &mut RelayNode, document: NetworkDocument, onion_keys: &OnionKeyFile) {
+    let was_exit = node.is_exit();
+    match node.set_document(now, document, onion_keys) {
+        Ok(()) => {
+            tracing::info!(interval = node.document().interval().0, "another document of the network is in force");
+            if was_exit != node.is_exit() {
+                tracing::warn!("the document has another role of this node as an exit than before: restart it");
+            }
+        }
+        Err(error) => {
+            tracing::warn!("a document of the network is refused, the one before stays in force: {error}");
+        }
+    }
+}
+
 impl<J: JoinPoint> CircuitRelay<J> {
     /// Opens the door. `join` gets what comes out of circuits, if the relay is an exit.
     ///
@@ -176,6 +192,9 @@ impl<J: JoinPoint> CircuitRelay<J> {
             }
             if self.join.poll_timeout().is_some_and(|at| at <= now.instant) {
                 self.join.handle_timeout(now, &mut self.node);
+            }
+            if let Some((document, onion_keys)) = self.handle.take_document() {
+                exchange(now, &mut self.node, document, &onion_keys);
             }
             self.follow_sockets(now);
             self.follow_events(now);

@@ -1,5 +1,6 @@
 //! What the supervisor tells a shaped process at its start.
 
+use crate::documents::{HandedDocumentError, handed_document};
 use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
 use link::{HopConfig, HopOffer, Peer};
@@ -15,6 +16,7 @@ use shaping::{
     SteppedParameters,
 };
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
 use tunnel_plan::{Guards, PathRules, Relaxation, Target};
@@ -50,8 +52,8 @@ pub enum BootSide {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootCircuits {
-    /// The network's document, as its file has it.
-    pub document: String,
+    /// Bytes of the network's document. It comes in sealed memory, the last descriptor.
+    pub document_bytes: usize,
     /// The guards of the last run, as their file has them; none: there was none. The process gives a newer text to
     /// the supervisor when it changes.
     pub guards: Option<String>,
@@ -158,7 +160,8 @@ pub struct BootHops {
 /// Configuration of a shaped process.
 ///
 /// Descriptors that come with it, in this order: the queue set of the shaped side
-/// ([`flow_queue::Segments`]), the bound UDP socket, the replay file (opened for reading and appending).
+/// ([`flow_queue::Segments`]), the bound UDP socket, the replay file (opened for reading and appending), and at an entry over
+/// circuits the network's document in sealed memory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boot {
@@ -217,9 +220,9 @@ pub enum BootError {
     /// A number is out of range.
     #[error("the boot message has a {0} out of range")]
     Range(&'static str),
-    /// The network's document cannot be used.
-    #[error("the network's document cannot be used: {0}")]
-    Document(#[from] network_document::DocumentError),
+    /// The network's document cannot be had.
+    #[error(transparent)]
+    Document(#[from] HandedDocumentError),
     /// The guards' file cannot be used.
     #[error("the guards' file cannot be used: {0}; move it away, and new guards are drawn")]
     Guards(#[from] tunnel_plan::GuardsFileError),
@@ -273,8 +276,8 @@ impl Boot {
         Ok(Some(HopConfig { offer, door_port, timers }))
     }
 
-    /// The node that this describes, with a socket at this address.
-    pub(crate) fn node_config(&self, bound: SocketAddr) -> Result<NodeConfig, BootError> {
+    /// The node that this describes, with a socket at this address. `document`: the memory with it, at an entry over circuits.
+    pub(crate) fn node_config(&self, bound: SocketAddr, document: Option<OwnedFd>) -> Result<NodeConfig, BootError> {
         let side = match &self.side {
             BootSide::Entry { peer, address, up_class, down_class } => Side::Entry {
                 peer: parse_peer(peer)?,
@@ -282,7 +285,10 @@ impl Boot {
                 up: class(*up_class)?,
                 down: class(*down_class)?,
             },
-            BootSide::Circuits(circuits) => Side::Circuits(Some(Box::new(circuits.config(bound.is_ipv4())?))),
+            BootSide::Circuits(circuits) => {
+                let document = handed_document(document, circuits.document_bytes)?;
+                Side::Circuits(Some(Box::new(circuits.config(bound.is_ipv4(), document)?)))
+            }
             BootSide::Exit { entries, fastest_class } => Side::Exit {
                 entries: entries.iter().map(|entry| parse_peer(entry)).collect::<Result<_, _>>()?,
                 fastest: class(*fastest_class)?,
@@ -320,8 +326,7 @@ impl Boot {
 }
 
 impl BootCircuits {
-    fn config(&self, ipv4: bool) -> Result<CircuitsConfig, BootError> {
-        let document = NetworkDocument::parse(self.document.as_bytes())?;
+    fn config(&self, ipv4: bool, document: NetworkDocument) -> Result<CircuitsConfig, BootError> {
         let network = document.network_id();
         let mut guards = match &self.guards {
             Some(text) => Guards::parse(text, network)?,

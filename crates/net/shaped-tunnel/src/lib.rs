@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod boot;
+mod documents;
 mod noise;
 mod off;
 mod order;
@@ -13,6 +14,7 @@ mod status;
 pub use boot::{
     Boot, BootCircuits, BootDp, BootError, BootHops, BootPacing, BootQueue, BootRelaxation, BootSide, CongestionName,
 };
+pub use documents::{DocumentReader, HandedDocumentError, handed_document};
 pub use noise::NoiseRing;
 pub use order::{Direction, Order};
 pub use process::{RunError, run};

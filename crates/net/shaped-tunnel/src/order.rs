@@ -1,10 +1,11 @@
 //! What the supervisor orders beyond what every process obeys.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use wire::grant::Grant;
 
 /// An order for a shaped process, as the body of the channel's order message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// Leave to release, reserved in the ledger before it is sent here.
@@ -17,6 +18,13 @@ pub enum Order {
         releases: u16,
         /// What each may cost at most, in units of 2^-64: the high and the low half.
         cost_each: [u64; 2],
+    },
+    /// Go by another document of the network. With it comes sealed memory that holds it.
+    Document {
+        /// Its length in bytes.
+        bytes: usize,
+        /// At an exit, the text of the file of onion secrets that has those of the document's interval.
+        onion_keys: Option<String>,
     },
 }
 
@@ -37,11 +45,18 @@ impl Order {
         Self::Grant { direction, first_epoch: grant.first_epoch, releases: grant.releases, cost_each }
     }
 
-    /// The leave in it.
-    pub(crate) fn into_grant(self) -> (Direction, Grant) {
-        let Self::Grant { direction, first_epoch, releases, cost_each: [high, low] } = self;
+    /// The leave in it, if it carries some.
+    pub(crate) fn grant_in(&self) -> Option<(Direction, Grant)> {
+        let Self::Grant { direction, first_epoch, releases, cost_each: [high, low] } = *self else { return None };
         let cost_each = u128::from(high) << 64 | u128::from(low);
-        (direction, Grant { first_epoch, releases, cost_each })
+        Some((direction, Grant { first_epoch, releases, cost_each }))
+    }
+}
+
+impl fmt::Debug for Order {
+    /// There are secrets in some.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Order(..)")
     }
 }
 
@@ -54,7 +69,7 @@ mod tests {
         let grant = Grant { first_epoch: 9, releases: 12, cost_each: u128::MAX - 5 };
         let order = serde_json::to_value(Order::grant(Direction::Other, grant))?;
         let read: Order = serde_json::from_value(order)?;
-        assert_eq!(read.into_grant(), (Direction::Other, grant));
+        assert_eq!(read.grant_in(), Some((Direction::Other, grant)));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The life of a shaped process: boot, confinement, the loop of its mode, the supervisor's orders.
 
 use crate::boot::{Boot, BootError};
+use crate::documents::DocumentReader;
 use crate::noise::NoiseRing;
 use crate::off::OffLoop;
 use crate::order::{Direction, Order};
@@ -15,7 +16,7 @@ use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::slot_sender::Way;
 use os_net::udp::{Arrival, RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
-use shaped_node::{NodeEvent, ShapedNode};
+use shaped_node::{NextDocument, NodeEvent, ShapedNode};
 use shaping::ReadyNoise;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -59,6 +60,8 @@ pub(crate) struct Shell {
     stop_at: Option<Instant>,
     /// Text that the supervisor is to keep and has not taken yet.
     unkept: Option<String>,
+    /// A document of the network that is on its way in.
+    documents: DocumentReader<NextDocument>,
 }
 
 /// Whether a loop goes on.
@@ -74,6 +77,8 @@ pub(crate) enum Going {
 
 /// Longest sleep: status and the supervisor are looked at this often at least.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// The same while a document is read by another thread.
+const DOCUMENT_LOOK: Duration = Duration::from_millis(20);
 /// Receive calls in a row before anything else is looked at.
 const RECEIVE_ROUNDS: usize = 4;
 /// How long a stopping process gives its good-byes to leave.
@@ -111,7 +116,7 @@ impl Shell {
         let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
         let mut replay = ReplayFile::new(replay);
         let remembered = replay.read().map_err(RunError::Setup)?;
-        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?)?;
+        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?, fds.next())?;
         let packet_bytes = config.packet_size.packet();
         let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
             Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
@@ -131,6 +136,7 @@ impl Shell {
             assigns,
             stop_at: None,
             unkept: None,
+            documents: DocumentReader::new(),
         })
     }
 
@@ -233,6 +239,7 @@ impl Shell {
     /// Obeys the supervisor.
     pub(crate) fn handle_channel(&mut self) -> Result<Going, RunError> {
         self.follow_socket_orders();
+        self.take_document();
         let received = match self.channel.try_receive::<ToProcess>() {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(self.going()),
@@ -256,31 +263,51 @@ impl Shell {
                 self.take_socket(Via(number), received.descriptors.into_iter().next(), refused);
                 self.follow_socket_orders();
             }
-            ToProcess::Order { body } => self.obey(body),
+            ToProcess::Order { body } => self.obey(body, received.descriptors),
             ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
         }
         Ok(self.going())
     }
 
     /// Carries an order out. One that cannot be read is the supervisor's fault; what it paid for is lost.
-    fn obey(&mut self, body: serde_json::Value) {
+    fn obey(&mut self, body: serde_json::Value, descriptors: Vec<OwnedFd>) {
         let order: Order = match serde_json::from_value(body) {
             Ok(order) => order,
             Err(error) => return warn!(%error, "an order of the supervisor cannot be read"),
         };
-        match order.into_grant() {
-            (Direction::Own, grant) => self.node.grant_own(grant),
-            (Direction::Other, grant) => {
+        match order.grant_in() {
+            Some((Direction::Own, grant)) => self.node.grant_own(grant),
+            Some((Direction::Other, grant)) => {
                 if !self.node.grant_other(grant) {
                     debug!("no session takes leave for the other node; it stays spent");
                 }
             }
+            None => {}
+        }
+        if let Order::Document { bytes, .. } = order {
+            self.documents.begin(descriptors.into_iter().next(), bytes, NextDocument::new);
+            self.take_document();
         }
     }
 
-    /// How long a loop may sleep at most: a stopping one looks often whether it may end.
+    /// Goes by a document that has been read. No relay is named.
+    fn take_document(&mut self) {
+        let refused = match self.documents.poll() {
+            None => return,
+            Some(Ok(next)) => match self.node.set_document(now(), next) {
+                Ok(()) => return info!("another document of the network is in force"),
+                Err(refused) => refused.to_string(),
+            },
+            Some(Err(error)) => error.to_string(),
+        };
+        warn!("a document of the network is refused, the one before stays in force: {refused}");
+    }
+
+    /// How long a loop may sleep at most: a stopping one looks often whether it may end, one that waits for a document whether it is
+    /// read.
     pub(crate) fn sleep_max(&self) -> Duration {
-        self.stop_at.map_or(SLEEP_MAX, |_| FAREWELL / 4)
+        let longest = self.stop_at.map_or(SLEEP_MAX, |_| FAREWELL / 4);
+        if self.documents.is_busy() { longest.min(DOCUMENT_LOOK) } else { longest }
     }
 
     pub(crate) fn going(&self) -> Going {

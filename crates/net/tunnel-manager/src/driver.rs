@@ -198,6 +198,7 @@ impl Driver {
                 drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, to, self.streams)));
             }
             Command::Describe { tunnel, answer } => drop(answer.send(self.node.tunnel_status(tunnel))),
+            Command::Document { next, answer } => drop(answer.send(self.node.set_document(time, *next))),
             Command::Summary { answer } => drop(answer.send(self.tunnels.summary(&mut self.node))),
             Command::Stop { answer } => {
                 self.stopped.push(answer);

@@ -1,7 +1,7 @@
 //! What can go wrong, said so that a program can act on it.
 
 use crate::flow::FlowState;
-use shaped_node::TunnelsFull;
+use shaped_node::{DocumentRefused, TunnelsFull};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -33,6 +33,17 @@ pub enum StartError {
     /// The system gives no socket or no random bytes.
     #[error("the system refuses what a manager needs: {0}")]
     System(#[from] io::Error),
+}
+
+/// A document was not taken. The one before stays in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum DocumentError {
+    /// It is not one that may take the place of the present one.
+    #[error(transparent)]
+    Refused(#[from] DocumentRefused),
+    /// The manager has stopped.
+    #[error("the tunnel manager has stopped")]
+    Stopped,
 }
 
 /// There is no tunnel for what was asked.

@@ -18,7 +18,7 @@ mod tunnels;
 pub use client_dir_tunnel::ClientDirTunnel;
 pub use client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
 pub use clock_skew::ClockSkew;
-pub use error::{Closed, ConnectError, StartError, StreamError, TunnelError};
+pub use error::{Closed, ConnectError, DocumentError, StartError, StreamError, TunnelError};
 pub use manager::{BuildError, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelBuilder, TunnelMgr, TunnelMgrConfig};
 pub use parameters::{DEADLINE, DirParameters, Isolation, IsolationToken, Purpose, TunnelParameters};
 pub use request::Summary;
@@ -26,5 +26,6 @@ pub use stream::{FlowControl, TunnelStream};
 
 pub use identity::NodeId;
 pub use network_document::NetworkDocument;
+pub use shaped_node::DocumentRefused;
 pub use tunnel_plan::{PathRules, Refusal, Relaxation, RulesError};
 pub use wire::flow::{Destination, ResetReason};

@@ -4,11 +4,12 @@ use crate::client_dir_tunnel::ClientDirTunnel;
 use crate::client_tunnel::ClientTunnel;
 use crate::driver::Driver;
 use crate::engine::{Engine, ask};
-use crate::error::{StartError, TunnelError};
+use crate::error::{DocumentError, StartError, TunnelError};
 use crate::parameters::{DirParameters, Isolation, Purpose, TunnelParameters};
 use crate::request::{Command, Got, Summary};
 use identity::NodeId;
 use network_document::NetworkDocument;
+use shaped_node::NextDocument;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -173,6 +174,17 @@ impl TunnelMgr {
     pub async fn retire_tunnel(&self, tunnel: &ClientTunnel) {
         // A manager that has stopped has retired all of them.
         let _ = self.commands.send(Command::Retire { tunnel: tunnel.engine.id() }).await;
+    }
+
+    /// Goes by a later document of the same network from now on. Tunnels whose relays are all still there stay; one whose exit is gone
+    /// finishes its streams.
+    ///
+    /// # Errors
+    /// When it is of another network, not later, or the manager has stopped.
+    pub async fn set_document(&self, document: NetworkDocument) -> Result<(), DocumentError> {
+        let next = Box::new(NextDocument::new(document));
+        let answer = ask(&self.commands, |answer| Command::Document { next, answer }).await;
+        Ok(answer.ok_or(DocumentError::Stopped)??)
     }
 
     /// What the manager keeps, in counts.

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::error::{ConnectError, TunnelError};
 use crate::parameters::TunnelParameters;
 use crate::stream::TunnelStream;
-use shaped_node::{TunnelId, TunnelStatus};
+use shaped_node::{DocumentRefused, NextDocument, TunnelId, TunnelStatus};
 use std::time::Instant;
 use tokio::sync::oneshot;
 use tunnel_plan::Refusal;
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Connect { tunnel: TunnelId, to: To, answer: oneshot::Sender<Result<TunnelStream, ConnectError>> },
     /// What is known of a tunnel.
     Describe { tunnel: TunnelId, answer: oneshot::Sender<Option<TunnelStatus>> },
+    /// Another document of the network.
+    Document { next: Box<NextDocument>, answer: oneshot::Sender<Result<(), DocumentRefused>> },
     /// What is known of all.
     Summary { answer: oneshot::Sender<Summary> },
     /// Everything ends.

@@ -6,6 +6,7 @@ mod control;
 mod cursor;
 mod memory;
 mod ring;
+mod sealed;
 mod segment;
 mod sleep;
 
@@ -15,5 +16,6 @@ pub use control::{ControlLayout, ControlReader, ControlWriter};
 pub use cursor::{Capacity, CapacityError, Fault};
 pub use memory::{Readable, View, Writable};
 pub use ring::{RingLayout, RingReader, RingWriter, TransferError};
+pub use sealed::{read_sealed, seal};
 pub use segment::{OtherSegment, OwnSegment, Segment, SegmentError};
 pub use sleep::{Sleeper, Waker};

@@ -85,6 +85,14 @@ impl Failure {
         &self.sentence
     }
 
+    /// All of it in one line, for a log.
+    pub(crate) fn line(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}; {remedy}", self.sentence),
+            None => self.sentence.clone(),
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }

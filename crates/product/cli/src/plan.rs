@@ -8,7 +8,10 @@ use crate::settings;
 use config::{Config, Congestion, Entry, Exit, Listen, ListenKind, Listener, Mode, Pacing, Role};
 use flow_queue::Geometry;
 use identity::{KeyFile, PeerAddress, PeerHost};
-use node::{HopPorts, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan, STOP_DEADLINE_DEFAULT};
+use node::{
+    DocumentPlan, HopPorts, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, RestartPlan,
+    STOP_DEADLINE_DEFAULT,
+};
 use port_hopping::causes::Timers;
 use serde::Serialize;
 use shaped_tunnel::{BootDp, BootHops, BootPacing, BootQueue, BootSide, CongestionName};
@@ -43,7 +46,7 @@ const LISTENER_MODE: u32 = 0o600;
 pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
     let keys = settings::keys(&config.key_file)?;
     let geometry = geometry(config)?;
-    let (role, side, listeners, unshaped) = match &config.role {
+    let (role, (side, mut document), listeners, unshaped) = match &config.role {
         Role::Entry(entry) => {
             let side = entry_side(config, entry)?;
             let (listeners, boot) = ingress(entry, geometry)?;
@@ -52,7 +55,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         Role::Exit(exit) => {
             let boot = egress(exit, geometry);
             let unshaped = process(names::UNSHAPED_CLIENT, &boot, config.process.unshaped_core)?;
-            (NodeRole::Exit, exit_side(exit), Vec::new(), unshaped)
+            (NodeRole::Exit, (exit_side(exit), None), Vec::new(), unshaped)
         }
     };
     let name = match role {
@@ -62,7 +65,9 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
     // The shaped process pins itself, once its threads are there.
     let shaped = match &config.role {
         Role::Exit(Exit { network: Some(exit), max_rate, .. }) => {
-            process(names::SHAPED_RELAY, &exit_network::boot(config, exit, *max_rate, &keys, geometry)?, None)?
+            let (boot, of_exit) = exit_network::boot(config, exit, *max_rate, &keys, geometry)?;
+            document = Some(of_exit);
+            process(names::SHAPED_RELAY, &boot, None)?
         }
         Role::Entry(_) | Role::Exit(_) => process(name, &shaped(config, &keys, side, geometry), None)?,
     };
@@ -75,6 +80,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         hop_ports: hop_ports(config),
         listeners,
         replay_path: config.replay_file.clone(),
+        document,
         kept: entry_network::kept(config),
         stop_deadline: STOP_DEADLINE_DEFAULT,
         restart: RestartPlan::default(),
@@ -203,19 +209,21 @@ fn pacing(config: &Config) -> BootPacing {
     }
 }
 
-fn entry_side(config: &Config, entry: &Entry) -> Result<BootSide, Failure> {
+fn entry_side(config: &Config, entry: &Entry) -> Result<(BootSide, Option<DocumentPlan>), Failure> {
     if let Some(network) = &entry.network {
-        return entry_network::side(network, entry);
+        let (side, document) = entry_network::side(network, entry)?;
+        return Ok((side, Some(document)));
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {
         return Err(Failure::new(Code::Configuration, "`peer` has no address"));
     };
-    Ok(BootSide::Entry {
+    let side = BootSide::Entry {
         peer: peer.reveal().to_string(),
         address: resolve(address, config.network.bind)?,
         up_class: entry.up.number(),
         down_class: entry.down.number(),
-    })
+    };
+    Ok((side, None))
 }
 
 fn exit_side(exit: &Exit) -> BootSide {

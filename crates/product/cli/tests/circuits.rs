@@ -3,121 +3,21 @@
 
 #[path = "scratch/folder.rs"]
 mod folder;
+#[path = "scratch/network.rs"]
+mod network;
 #[path = "scratch/outcome.rs"]
 mod outcome;
 
 use folder::Folder;
+use network::{
+    Process, RELAYS, SOON, connect, connect_as, echo_server, linked, make_network, tunnel, wait_for_legs, write_entry,
+};
 use outcome::{bad, good};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
-
-const SOON: Duration = Duration::from_secs(60);
-/// Guards and middles, then the exit.
-const RELAYS: usize = 4;
-
-/// Makes a network of four relays and an exit, each of its own operator but in one subnet, and writes all files. Returns the
-/// address of the entry's proxy, and the relays' names.
-fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
-    let sockets: Vec<UdpSocket> = (0..=RELAYS).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
-    let addresses: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect();
-    let operator = good(folder, &["network", "operator", "alice.key"]);
-    let charter =
-        ["network", "new", "--name", "example", "--operator-key", operator.trim(), "--threshold", "1", "charter"];
-    good(folder, &charter);
-    let mut ids = Vec::new();
-    for (number, address) in addresses.iter().enumerate() {
-        let (keys, onion, address) = (format!("{number}.keys"), format!("{number}.onion"), address.to_string());
-        let owner = format!("operator-{number}");
-        ids.push(good(folder, &["keys", "new", &keys]).trim().to_owned());
-        let roles: &[&str] = if number == RELAYS {
-            &["--role", "exit", "--role", "directory"]
-        } else {
-            &["--role", "guard", "--role", "middle"]
-        };
-        let files = ["network", "describe", "--charter", "charter", "--keys", &keys, "--onion-keys", &onion];
-        let facts = ["--interval", "7", "--address", &address, "--operator", &owner, "--rate", "20 Mbit/s"];
-        let descriptor = good(folder, &[&files[..], &facts, roles].concat());
-        std::fs::write(folder.0.join(format!("{number}.descriptor")), descriptor).expect("a file");
-        let text = format!(
-            "key_file = \"{keys}\"\nonion_key_file = \"{onion}\"\nnetwork_file = \"document\"\nlisten = \"{address}\"\n\
-             replay_file = \"{number}.replay\"\ndrain_s = 1\n"
-        );
-        std::fs::write(folder.0.join(format!("{number}.toml")), text).expect("a file");
-    }
-    let parts: Vec<String> = (0..=RELAYS).map(|number| format!("{number}.descriptor")).collect();
-    let parts = parts.iter().map(String::as_str).collect::<Vec<_>>();
-    let assemble = [&["network", "assemble", "--charter", "charter", "--interval", "7"][..], &parts].concat();
-    std::fs::write(folder.0.join("document"), good(folder, &assemble)).expect("a file");
-    good(folder, &["network", "sign", "--key", "alice.key", "document"]);
-    let exit = format!(
-        "role = \"exit\"\nkey_file = \"{RELAYS}.keys\"\n[network]\nbind = \"{}\"\nfile = \"document\"\n\
-         onion_key_file = \"{RELAYS}.onion\"\n[shaping]\nmode = \"off\"\n[exit_policy]\nrules = [\"allow 127.0.0.0/8\"]\n\
-         [directory]\nsocket = \"service.sock\"\n",
-        addresses[RELAYS]
-    );
-    std::fs::write(folder.0.join("exit.toml"), exit).expect("a file");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
-    let proxy = listener.local_addr().expect("its address");
-    good(folder, &["keys", "new", "entry.keys"]);
-    write_entry(folder, proxy, "relax = \"shared-operators\"");
-    (proxy, ids)
-}
-
-fn write_entry(folder: &Folder, proxy: SocketAddr, more: &str) {
-    let text = format!(
-        "role = \"entry\"\nkey_file = \"entry.keys\"\n[network]\nfile = \"document\"\nhops = 3\nlegs = 2\n{more}\n\
-         [shaping]\nmode = \"off\"\n[[listen]]\nkind = \"directory\"\nunix = \"d.sock\"\n[[listen]]\nkind = \"proxy\"\naddress = \"{proxy}\"\n"
-    );
-    std::fs::write(folder.0.join("entry.toml"), text).expect("a file");
-}
-
-struct Process(Child);
-
-impl Process {
-    fn start(folder: &Folder, args: &[&str], name: &str) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(folder.0.join(format!("{name}.log")));
-        let started = Command::new(env!("CARGO_BIN_EXE_hushwire"))
-            .current_dir(&folder.0)
-            .args(args)
-            .env("HUSHWIRE_LOG", "trace")
-            .stderr(log.expect("a file"))
-            .stdout(Stdio::null())
-            .spawn();
-        Self(started.expect("the program can be run"))
-    }
-
-    fn end(&mut self) {
-        let done = Command::new("kill").arg(self.0.id().to_string()).status();
-        assert!(done.is_ok_and(|status| status.success()));
-        assert!(self.0.wait().is_ok_and(|status| status.success()));
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A server that sends back what comes, for one connection after another.
-fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
-    let address = listener.local_addr().expect("its address");
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let mut back = stream.try_clone().expect("a second handle");
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut stream, &mut back);
-                let _ = back.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    address
-}
 
 /// The directory's service behind the exit, which sends back what comes.
 fn directory_service(folder: &Folder) {
@@ -142,49 +42,6 @@ fn ask_directory(folder: &Folder) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     assert_eq!(answer, "which edition?");
-}
-
-/// What the entry says of its tunnel.
-fn tunnel(folder: &Folder) -> serde_json::Value {
-    let ran = folder.run(&["circuit", "list", "--json"]).expect("the program can be run");
-    serde_json::from_str(&ran.out).unwrap_or_default()
-}
-
-fn linked(tunnel: &serde_json::Value) -> usize {
-    let legs = tunnel["legs"].as_array().cloned().unwrap_or_default();
-    legs.iter().filter(|leg| leg["state"] == "linked").count()
-}
-
-fn wait_for_legs(folder: &Folder) -> serde_json::Value {
-    let end = Instant::now() + SOON;
-    loop {
-        let seen = tunnel(folder);
-        if linked(&seen) == 2 && seen["session_up"] == true {
-            return seen;
-        }
-        assert!(Instant::now() < end, "{seen}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// A connection through the proxy.
-fn connect(proxy: SocketAddr, to: SocketAddr) -> TcpStream {
-    connect_as(proxy, to, "")
-}
-
-/// The same with further lines in the request.
-fn connect_as(proxy: SocketAddr, to: SocketAddr, lines: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(proxy).expect("the proxy listens");
-    stream.set_read_timeout(Some(SOON)).expect("a time");
-    write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{lines}\r\n").expect("it takes a request");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("an answer");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
-    stream
 }
 
 /// Sends bytes and takes them back.

@@ -23,6 +23,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The network's document cannot be put into memory for the shaped process.
+    #[error("no memory for the network's document: {0}")]
+    Document(#[from] shm_ring::SegmentError),
     /// The UDP socket cannot be bound.
     #[error("cannot open the UDP socket {address}: {source}{}", remedy(source, "choose another address or port"))]
     Udp {

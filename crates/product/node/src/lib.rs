@@ -2,6 +2,7 @@
 
 mod backoff;
 mod child;
+mod documents;
 mod error;
 mod figures;
 mod generations;
@@ -17,6 +18,9 @@ mod stop;
 mod supervisor;
 
 pub use backoff::{Backoff, CRASH_LOOP_DEATHS, RestartPlan};
+pub use documents::{
+    DOCUMENT_LOOK, DocumentFileError, DocumentPlan, DocumentRole, DocumentWatch, Found, TakenDocument, read_document,
+};
 pub use error::NodeError;
 pub use orders::{OrderHandle, OrderRefused};
 pub use parts::{PartPlan, Parts};

@@ -10,6 +10,7 @@ use port_hopping::ports::PortSet;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::RestartPlan;
+use crate::documents::DocumentPlan;
 
 /// How long a stopping node waits for its flows if nothing else is configured.
 pub const STOP_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
@@ -46,6 +47,9 @@ pub struct NodePlan {
     pub listeners: Vec<ListenerPlan>,
     /// File in which the shaped process remembers handshakes over a restart.
     pub replay_path: PathBuf,
+    /// The document of the network that the shaped process goes by, if it goes by one. It gets it in sealed memory, behind the
+    /// replay file.
+    pub document: Option<DocumentPlan>,
     /// What the shaped process may keep over a restart, if anything.
     pub kept: Option<KeptText>,
     /// How long a stopping node waits for its flows before it kills its processes.
@@ -148,10 +152,10 @@ impl NodePlan {
 }
 
 impl ProcessPlan {
-    /// Puts text where the boot message has it, for later starts. False: the pointer leads nowhere.
-    pub(crate) fn set_text(&mut self, pointer: &str, text: &str) -> bool {
+    /// Puts a value where the boot message has one, for later starts. False: the pointer leads nowhere.
+    pub(crate) fn set(&mut self, pointer: &str, value: impl Into<serde_json::Value>) -> bool {
         let place = self.boot.pointer_mut(pointer);
-        place.map(|place| *place = text.into()).is_some()
+        place.map(|place| *place = value.into()).is_some()
     }
 
     /// The boot message's configuration for queues of a generation. `None`: the pointer leads nowhere.
@@ -188,7 +192,7 @@ mod tests {
         let boot = json!({ "side": { "guards": null }, "generation": 0 });
         let (name, generation_pointer) = ("dummy".to_owned(), "/generation".to_owned());
         let mut plan = ProcessPlan { name, boot, generation_pointer, core: None };
-        assert!(plan.set_text("/side/guards", "text") && !plan.set_text("/nothing/here", "text"));
+        assert!(plan.set("/side/guards", "text") && !plan.set("/nothing/here", "text"));
         assert_eq!(plan.boot_for(1), Some(json!({ "side": { "guards": "text" }, "generation": 1 })));
     }
 

@@ -1,5 +1,6 @@
 //! The supervisor: opens, starts, hands over, restarts, ends.
 
+mod documents;
 mod drain;
 
 use std::future::Future;
@@ -13,6 +14,8 @@ use os_net::process_channel::{FromProcess, ToProcess};
 use rustix::process::{Pid, Resource, Rlimit};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use documents::{HeldDocument, hung_up};
 
 use crate::backoff::Backoff;
 use crate::child::{Child, ChildEvent, Report};
@@ -112,6 +115,8 @@ pub struct Supervisor {
     order_handle: OrderHandle,
     orders: mpsc::Receiver<serde_json::Value>,
     alive_at: Option<Instant>,
+    /// Of a node that goes by one.
+    document: Option<HeldDocument>,
     /// Whether the service manager has been told that the node serves.
     announced: bool,
 }
@@ -125,6 +130,7 @@ impl Supervisor {
             tracing::warn!(%error, "core files cannot be forbidden");
         }
         let resources = Resources::open(&plan)?;
+        let document = plan.document.as_ref().map(HeldDocument::new).transpose()?;
         // Opened again at each start of the process; here only to say now what would fail then.
         drop(resources::open_replay(&plan.replay_path)?);
         let mut generations = Generations::new(plan.queues);
@@ -151,6 +157,7 @@ impl Supervisor {
             order_handle,
             orders,
             alive_at: None,
+            document,
             announced: false,
         })
     }
@@ -193,6 +200,7 @@ impl Supervisor {
                 () = self.stop_requests.reached(1) => break,
                 Some(report) = self.reports.recv() => self.handle_report(report)?,
                 Some(order) = self.orders.recv() => self.pass_on(order),
+                () = hung_up(&mut self.document) => self.look_at_document(true),
                 () = tokio::time::sleep_until(next) => self.handle_deadlines(),
             }
         }
@@ -230,10 +238,14 @@ impl Supervisor {
             Side::Shaped => std::slice::from_ref(&self.resources.udp),
             Side::Unshaped => &self.resources.listeners[..],
         };
-        let descriptors = handed.with(own.iter().chain(&replay).map(AsFd::as_fd));
+        let document = self.document.as_ref().filter(|_| side == Side::Shaped).map(HeldDocument::memory);
+        let descriptors = handed.with(own.iter().chain(&replay).chain(document).map(AsFd::as_fd));
         let boot = ToProcess::Boot { config };
         child.send(&boot, &descriptors).map_err(|source| NodeError::HandOver { name: name.clone(), source })?;
         self.generations.note_taken(side);
+        if side == Side::Shaped {
+            self.note_document_handed();
+        }
         if let Some(core) = core {
             pin(child.pid, core);
         }
@@ -361,7 +373,7 @@ impl Supervisor {
         let Some(kept) = self.plan.kept.as_ref().filter(|_| side == Side::Shaped) else {
             return tracing::warn!("a process gives text to keep that has no place");
         };
-        if !self.plan.shaped.set_text(&kept.pointer, text) {
+        if !self.plan.shaped.set(&kept.pointer, text) {
             tracing::warn!("the boot message has no place for kept text");
         }
         if let Err(error) = replay_file::replace(&kept.path, text.as_bytes()) {
@@ -433,7 +445,9 @@ impl Supervisor {
             [state.start_at, start_over, steady, silent].into_iter().flatten().min()
         };
         let far = Instant::now() + Duration::from_secs(3600);
-        [of_side(&self.shaped), of_side(&self.unshaped), self.alive_at].into_iter().flatten().min().unwrap_or(far)
+        let document = self.document.as_ref().map(HeldDocument::look_at);
+        let all = [of_side(&self.shaped), of_side(&self.unshaped), self.alive_at, document];
+        all.into_iter().flatten().min().unwrap_or(far)
     }
 
     fn handle_deadlines(&mut self) {
@@ -441,6 +455,9 @@ impl Supervisor {
         if self.alive_at.is_some_and(|at| at <= now) {
             self.service.alive();
             self.alive_at = self.service.alive_interval().map(|interval| now + interval);
+        }
+        if self.document.as_ref().is_some_and(|document| document.look_at() <= now) {
+            self.look_at_document(false);
         }
         for side in [Side::Shaped, Side::Unshaped] {
             self.kill_if_hung(side, now);

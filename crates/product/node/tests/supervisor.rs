@@ -2,10 +2,14 @@
 //!
 //! Each test runs in a process of its own, because tests here count descriptors, set limits and get signals.
 
+#[path = "supervisor/documents.rs"]
+mod documents;
 #[path = "supervisor/dummy.rs"]
 mod dummy;
 #[path = "supervisor/rig.rs"]
 mod rig;
+#[path = "supervisor/sample.rs"]
+mod sample;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixDatagram;
@@ -36,6 +40,7 @@ const TESTS: &[Test] = &[
     ("a_crash_loop_is_said_and_goes_on", a_crash_loop_is_said_and_goes_on),
     ("a_process_that_babbles_is_killed_and_started_again", a_process_that_babbles_is_killed_and_started_again),
     ("an_order_reaches_the_shaped_process_only", an_order_reaches_the_shaped_process_only),
+    ("a_later_document_reaches_the_running_process", documents::a_later_document_reaches_the_running_process),
     ("confinement_is_reported", confinement_is_reported),
     ("the_service_manager_is_told", the_service_manager_is_told),
     ("no_memory_for_the_queues_is_one_sentence", no_memory_for_the_queues_is_one_sentence),

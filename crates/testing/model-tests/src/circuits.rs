@@ -130,6 +130,8 @@ pub struct World {
     grid: Grid,
     start: Instant,
     next_app_step: Instant,
+    /// Relays that documents have at another address from now on.
+    pub moved: Vec<usize>,
 }
 
 fn secret(relay: usize) -> [u8; 32] {
@@ -145,16 +147,33 @@ fn relay_address(relay: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, relay as u8 + 10, 1], 4433))
 }
 
+fn other_address(relay: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, relay as u8 + 10, 2], 4433))
+}
+
 /// A document of so many relays and exits; clients come to exits only over others, unless those have doors.
 ///
 /// # Panics
 /// Never: all of it is in order.
 pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
-    document_of(relays, exits, exits_have_doors, INTERVAL, &[])
+    document_of((relays, exits, exits_have_doors), INTERVAL, Changes::default())
 }
 
-/// The same of another interval, with onion keys of its own, and without some of the relays.
-fn document_of(relays: usize, exits: usize, doors: bool, interval: Interval, gone: &[usize]) -> NetworkDocument {
+/// How the relays of a document differ from those of the first one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes<'a> {
+    /// They are not in it.
+    pub gone: &'a [usize],
+    /// They have another address.
+    pub moved: &'a [usize],
+}
+
+/// The same of another interval, with onion keys of its own.
+fn document_of(
+    (relays, exits, doors): (usize, usize, bool),
+    interval: Interval,
+    Changes { gone, moved }: Changes<'_>,
+) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([200; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("test"), PacketSize::DEFAULT, vec![operator.operator_key()], 1);
@@ -168,7 +187,7 @@ fn document_of(relays: usize, exits: usize, doors: bool, interval: Interval, gon
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
             onion_keys: vec![(interval, onion_key)],
-            addresses: vec![relay_address(relay)],
+            addresses: vec![if moved.contains(&relay) { other_address(relay) } else { relay_address(relay) }],
             hop_ports: None,
             roles: Roles { guard: !is_exit || doors, middle: !is_exit, exit: is_exit, directory: false },
             operator: label(&format!("operator-{relay}")),
@@ -208,7 +227,7 @@ impl World {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
         let grid = Grid::new(start, SlotLength::DEFAULT);
-        Self { network, entry, relays, document, setting, grid, start, next_app_step: start + APP_STEP }
+        Self { network, entry, relays, document, setting, grid, start, next_app_step: start + APP_STEP, moved: Vec::new() }
     }
 
     /// Virtual time since the start.
@@ -262,6 +281,15 @@ impl World {
         self.restart_with(relay, Limits::default());
     }
 
+    /// The same at its other address; at the old one nobody answers any more.
+    pub fn restart_elsewhere(&mut self, relay: usize) {
+        let host = &mut self.relays[relay];
+        host.address = other_address(relay);
+        self.network.bind(host.place, host.address);
+        self.network.unbind(relay_address(relay));
+        self.restart(relay);
+    }
+
     /// The same, but it drops what asks it to be a hop.
     pub fn mute(&mut self, relay: usize) {
         self.restart_with(relay, Limits { handshakes_per_second: 0, ..Limits::default() });
@@ -275,7 +303,7 @@ impl World {
     /// The document of this interval without some relays.
     pub fn document_at(&self, interval: Interval, gone: &[usize]) -> NetworkDocument {
         let Setting { relays, exits, hops, .. } = self.setting;
-        document_of(relays, exits, hops == 1, interval, gone)
+        document_of((relays, exits, hops == 1), interval, Changes { gone, moved: &self.moved })
     }
 
     /// The entry hears of a document without some relays while the relays go by one that has all, with the same onion keys.

@@ -228,6 +228,26 @@ fn what_is_not_later_or_of_another_network_is_refused_and_changes_nothing() {
     assert_eq!(legs_lost(&world), 0);
 }
 
+/// Where a guard stands is no reason to leave it: its link stays, and the next dial goes to the new address.
+#[test]
+fn a_guard_that_moves_is_dialled_at_its_new_address_when_its_link_is_over() {
+    use tunnel_plan::Relaxation;
+    // There are no other guards to go to.
+    let mut world = world(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..legs(2) });
+    let guard = relay(&world, 0, 0);
+    world.moved.push(guard);
+    world.exchange(&[]);
+    let flow = world.entry.unshaped.open(plan(port::ECHO, 20 * MEGABYTE)).expect("a queue pair");
+    world.run_for(SECOND);
+    assert_eq!((legs_lost(&world), world.linked(), world.guards_seen()), (0, 2, 2), "{:?}", world.entry.events);
+    world.restart_elsewhere(guard);
+    assert!(world.run_while(20 * SECOND, |world| world.linked() == 1), "the link at the old address is over");
+    assert!(world.run_while(30 * SECOND, |world| world.linked() == 2), "{:?} {:?}", world.status(), world.entry.events);
+    assert_eq!(world.guards_seen(), 3, "two addresses of one, and the other");
+    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 20 * MEGABYTE);
+    assert!(done && world.entry.unshaped.outcome(flow).reset.is_none(), "{:?}", world.status());
+}
+
 /// A network that grows helps at once: nobody waits for the next look.
 #[test]
 fn what_the_network_lacked_is_tried_with_the_next_document() {

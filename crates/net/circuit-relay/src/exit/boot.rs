@@ -2,7 +2,7 @@
 
 use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret};
-use network_document::{NetworkDocument, OnionKeyFile};
+use network_document::OnionKeyFile;
 use relay_node::{Limits, RelayNodeConfig};
 use serde::{Deserialize, Serialize};
 use shaped_node::{ExitConfig, ExitSchedule, Mode};
@@ -33,12 +33,12 @@ pub struct BootSlots {
 /// Configuration of the shaped process of an exit over circuits.
 ///
 /// Descriptors that come with it, in this order: the queue set of the shaped side ([`flow_queue::Segments`]), the bound UDP
-/// socket of the door, the replay file (opened for reading and appending).
+/// socket of the door, the replay file (opened for reading and appending), the network's document in sealed memory.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExitBoot {
-    /// Text of the network's document.
-    pub document: String,
+    /// Bytes of the network's document. It comes in sealed memory, the last descriptor.
+    pub document_bytes: usize,
     /// Text of the file of onion secrets.
     pub onion_keys: String,
     /// Text form of the node's secret.
@@ -78,12 +78,8 @@ pub enum BootError {
 }
 
 impl ExitBoot {
-    pub(super) fn document(&self) -> Result<NetworkDocument, BootError> {
-        NetworkDocument::parse(self.document.as_bytes()).map_err(|_| BootError::Text("network document"))
-    }
-
     pub(super) fn onion_keys(&self) -> Result<OnionKeyFile, BootError> {
-        OnionKeyFile::parse(&self.onion_keys).map_err(|_| BootError::Text("file of onion secrets"))
+        onion_keys(&self.onion_keys)
     }
 
     fn node_secret(&self) -> Result<NodeSecret, BootError> {
@@ -132,6 +128,11 @@ impl BootSlots {
     pub(super) fn sigma(&self, packet: PacketSize) -> Result<Option<Sigma>, BootError> {
         self.pacing.sigma(packet, self.slot()?).map_err(|_| BootError::Range("sigma"))
     }
+}
+
+/// The secrets in a text of the supervisor.
+pub(super) fn onion_keys(text: &str) -> Result<OnionKeyFile, BootError> {
+    OnionKeyFile::parse(text).map_err(|_| BootError::Text("file of onion secrets"))
 }
 
 /// Bytes of the system's random source.

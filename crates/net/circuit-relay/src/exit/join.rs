@@ -1,21 +1,26 @@
 //! Tunnels joined to the queues of the node, and the supervisor's orders.
 
+use super::boot;
 use super::slots::SlotClock;
 use crate::counters::Snapshot;
 use crate::join::JoinPoint;
 use flow_queue::{Geometry, QueueSide, Side};
 use link::Now;
+use network_document::{NetworkDocument, OnionKeyFile};
 use onion::CircuitKey;
 use os_net::confine::Confinement;
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use relay_node::{NodeEvent, RelayNode};
 use rustix::event::{PollFd, PollFlags};
 use shaped_node::{CircuitExit, ExitEvent, NodeStatus};
-use shaped_tunnel::{ExitFigures, ShapedStatus};
+use shaped_tunnel::{DocumentReader, ExitFigures, Order, ShapedStatus};
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
+/// How often is looked whether a document has been read by another thread.
+const DOCUMENT_LOOK: Duration = Duration::from_millis(20);
 /// Messages of the supervisor in one turn; the rest comes in the next.
 const MESSAGES_A_TURN: usize = 8;
 /// So long before the supervisor would kill it the process ends by itself.
@@ -36,6 +41,8 @@ pub(super) struct ExitJoin {
     /// How long circuits may go on, once asked to stop.
     stop: Option<Duration>,
     over_at: Option<Instant>,
+    /// A document of the network that is on its way in, with the secrets of its interval.
+    documents: DocumentReader<(NetworkDocument, OnionKeyFile)>,
 }
 
 impl ExitJoin {
@@ -46,7 +53,17 @@ impl ExitJoin {
         geometry: Geometry,
     ) -> Self {
         exit.attach_queues(crate::relay::now(), queues);
-        Self { exit, channel, geometry, confinement: None, clock: None, asks_bell: false, stop: None, over_at: None }
+        Self {
+            exit,
+            channel,
+            geometry,
+            confinement: None,
+            clock: None,
+            asks_bell: false,
+            stop: None,
+            over_at: None,
+            documents: DocumentReader::new(),
+        }
     }
 
     /// Cells leave in slots from now on, if the exit has schedules.
@@ -83,15 +100,42 @@ impl ExitJoin {
             match received.message {
                 ToProcess::Attach { generation } => self.attach(now, generation, received.descriptors),
                 ToProcess::Stop { deadline_ms } => self.stop(now, Duration::from_millis(deadline_ms)),
-                ToProcess::Socket { .. } | ToProcess::Order { .. } => {
-                    debug!("an order that an exit over circuits has no use for");
-                }
+                ToProcess::Order { body } => self.obey(body, received.descriptors),
+                ToProcess::Socket { .. } => debug!("a socket that nobody asked for"),
                 ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
             }
         }
     }
 
-    fn attach(&mut self, now: Now, generation: u64, descriptors: Vec<std::os::fd::OwnedFd>) {
+    /// Begins with an order. One that cannot be read is the supervisor's fault.
+    fn obey(&mut self, body: serde_json::Value, descriptors: Vec<OwnedFd>) {
+        let read = serde_json::from_value(body).map_err(|error| error.to_string());
+        let order = read.and_then(|order: Order| match order {
+            Order::Document { bytes, onion_keys: Some(text) } => {
+                let keys = boot::onion_keys(&text).map_err(|error| error.to_string())?;
+                Ok((bytes, keys))
+            }
+            Order::Document { onion_keys: None, .. } => Err("it has no onion secrets".to_owned()),
+            Order::Grant { .. } => Err("an exit over circuits has no use for it".to_owned()),
+        });
+        match order {
+            Ok((bytes, keys)) => {
+                self.documents.begin(descriptors.into_iter().next(), bytes, move |document| (document, keys));
+            }
+            Err(error) => warn!("an order of the supervisor cannot be carried out: {error}"),
+        }
+    }
+
+    /// Goes by a document that has been read.
+    fn take_document(&mut self, now: Now, node: &mut RelayNode) {
+        match self.documents.poll() {
+            Some(Ok((document, keys))) => crate::relay::exchange(now, node, document, &keys),
+            Some(Err(error)) => warn!("a document of the network is refused: {error}"),
+            None => {}
+        }
+    }
+
+    fn attach(&mut self, now: Now, generation: u64, descriptors: Vec<OwnedFd>) {
         self.geometry = self.geometry.with_generation(generation);
         match QueueSide::open(&self.geometry, Side::Shaped, true, descriptors) {
             Ok(queues) => {
@@ -189,11 +233,13 @@ impl JoinPoint for ExitJoin {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let slot = self.clock.as_ref().and_then(SlotClock::poll_timeout);
-        [self.exit.poll_timeout(), self.over_at, slot].into_iter().flatten().min()
+        let document = self.documents.is_busy().then(|| Instant::now() + DOCUMENT_LOOK);
+        [self.exit.poll_timeout(), self.over_at, slot, document].into_iter().flatten().min()
     }
 
     fn pump(&mut self, now: Now, node: &mut RelayNode) {
         self.handle_channel(now);
+        self.take_document(now, node);
         match &mut self.clock {
             Some(clock) => clock.turn(now, &mut self.exit, node),
             None => self.exit.handle_queues(now),

@@ -14,8 +14,8 @@ use identity::{DoorKey, LinkSecret, NodeSecret};
 use network_document::NetworkDocument;
 use os_net::process_channel::{Channel, FromProcess, ToProcess};
 use os_net::udp::UdpSocket;
-use rig::{addresses, document, node_id, onion_keys, settings};
-use shaped_tunnel::{BootPacing, ShapedStatus};
+use rig::{NEXT, addresses, document, document_of, node_id, onion_keys, settings};
+use shaped_tunnel::{BootPacing, Order, ShapedStatus};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
@@ -36,7 +36,7 @@ struct Exit {
 
 fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
     ExitBoot {
-        document: document.text(),
+        document_bytes: document.encode().len(),
         onion_keys: onion_keys(EXIT).reveal().to_string(),
         node_secret: NodeSecret::from_seed([EXIT; 32]).reveal().to_string(),
         link_secret: LinkSecret::from_bytes([EXIT; 32]).reveal().to_string(),
@@ -64,6 +64,10 @@ fn server() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 80], 7))
 }
 
+fn sealed(document: &[u8]) -> OwnedFd {
+    shm_ring::seal(c"document", document).expect("memory")
+}
+
 fn replay_file() -> OwnedFd {
     let path = std::env::temp_dir().join(format!("hushwire-exit-replay-{}-{:?}", std::process::id(), Instant::now()));
     let file = std::fs::File::options().read(true).append(true).create(true).open(&path).expect("a file");
@@ -75,7 +79,7 @@ impl Exit {
     fn start(document: &NetworkDocument, door: UdpSocket, slots: Option<BootSlots>) -> Self {
         let geometry = Geometry::new(16, 65_536, 1).expect("a good geometry");
         let (mut fds, echo) = generation(&geometry);
-        fds.extend([door.into(), replay_file()]);
+        fds.extend([door.into(), replay_file(), sealed(&document.encode())]);
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot { slots, ..boot(document, geometry) };
         let thread = std::thread::spawn(move || run_exit(boot, process, fds));
@@ -208,6 +212,48 @@ fn cells_of_a_shaped_exit_leave_in_its_slots_and_at_its_rate() {
     guard.stop();
 }
 
+/// Onion keys are renewed under a transfer, at the guard by its handle and at the exit by an order; circuits of both intervals are
+/// answered afterwards, and an order that does not fit changes nothing.
+#[test]
+fn a_later_document_is_gone_by_while_a_transfer_runs() {
+    let (document, guard, mut exit) = network();
+    let path = || vec![node_id(1), node_id(EXIT)];
+    let addresses: Vec<SocketAddr> =
+        [1, EXIT].map(|relay| document.relay(&node_id(relay)).expect("it is there").addresses[0]).to_vec();
+    let later = document_of(&addresses, NEXT);
+    let mut client = Client::dial(document.clone(), path(), [62; 32]);
+    assert!(exit.run_until(&mut client, Client::is_connected), "{:?}", client.events);
+    client.start(server(), 4 * MEGABYTE);
+    assert!(exit.run_until(&mut client, |client| client.received > MEGABYTE / 4));
+
+    guard.set_document(later.clone(), onion_keys(1));
+    let order = |document: &NetworkDocument, keys: Option<String>| {
+        let bytes = document.encode();
+        let body = Order::Document { bytes: bytes.len(), onion_keys: keys };
+        (ToProcess::Order { body: serde_json::to_value(body).expect("an order") }, sealed(&bytes))
+    };
+    let secrets = || Some(onion_keys(EXIT).reveal().to_string());
+    let good = order(&later, secrets());
+    // Too early, without secrets, with another's secrets, and without memory.
+    let bad =
+        [order(&document, secrets()), order(&later, None), order(&later, Some(onion_keys(1).reveal().to_string()))];
+    exit.supervisor.send(&good.0, &[]).expect("it listens");
+    for (message, memory) in bad.iter().chain([&good, &bad[0]]) {
+        exit.supervisor.send(message, &[memory.as_fd()]).expect("it listens");
+        let until = Instant::now() + Duration::from_millis(300);
+        exit.run_until(&mut client, |_| Instant::now() > until);
+    }
+    assert!(exit.run_until(&mut client, |client| client.is_finished), "{} bytes", client.received);
+    assert_eq!((client.received, client.is_reset, client.is_lost), (4 * MEGABYTE, false, false));
+    for (document, seed) in [(&later, 63), (&document, 64)] {
+        let mut client = Client::dial(document.clone(), path(), [seed; 32]);
+        assert!(exit.run_until(&mut client, Client::is_connected), "{seed}: {:?}", client.events);
+    }
+    drop(exit.supervisor);
+    exit.thread.join().expect("no panic").expect("it ends in order");
+    guard.stop();
+}
+
 #[test]
 fn it_ends_with_its_supervisor() {
     let (_, guard, exit) = network();
@@ -222,11 +268,11 @@ fn what_cannot_be_an_exit_says_so() {
     let addresses = addresses(2);
     let document = document(&addresses);
     let geometry = Geometry::new(16, 65_536, 1).expect("a good geometry");
-    let start = |boot: ExitBoot| {
+    let start = |boot: ExitBoot, file: &[u8]| {
         let (_supervisor, process) = Channel::pair().expect("a channel");
         let door = UdpSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");
         let (mut fds, _echo) = generation(&geometry);
-        fds.extend([door.into(), replay_file()]);
+        fds.extend([door.into(), replay_file(), sealed(file)]);
         run_exit(boot, process, fds).expect_err("it is none").to_string()
     };
     let guard = ExitBoot {
@@ -236,7 +282,10 @@ fn what_cannot_be_an_exit_says_so() {
         door_key: DoorKey::from_bytes([1; 32]).reveal().to_string(),
         ..boot(&document, geometry)
     };
-    assert!(start(guard).contains("does not have this node as an exit"));
-    let nonsense = ExitBoot { document: "nonsense".to_owned(), ..boot(&document, geometry) };
-    assert_eq!(start(nonsense), "the boot message has a malformed network document");
+    let bytes = document.encode();
+    assert!(start(guard, &bytes).contains("does not have this node as an exit"));
+    let nonsense = start(ExitBoot { document_bytes: 8, ..boot(&document, geometry) }, b"nonsense");
+    assert!(nonsense.starts_with("the network's document cannot be used: line 1"), "{nonsense}");
+    let short = start(boot(&document, geometry), &bytes[1..]);
+    assert!(short.starts_with("the network's document cannot be read"), "{short}");
 }

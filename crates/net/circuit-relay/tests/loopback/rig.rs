@@ -11,6 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 pub(crate) const INTERVAL: Interval = Interval(3);
+pub(crate) const NEXT: Interval = Interval(4);
 
 pub(crate) fn node_id(relay: u8) -> NodeId {
     NodeSecret::from_seed([relay; 32]).node_id()
@@ -19,6 +20,7 @@ pub(crate) fn node_id(relay: u8) -> NodeId {
 pub(crate) fn onion_keys(relay: u8) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
     file.prepare(INTERVAL, [relay; 32]);
+    file.prepare(NEXT, [relay + 100; 32]);
     file
 }
 
@@ -36,6 +38,11 @@ fn hop_ports(place: usize) -> Option<PortRange> {
 
 /// Relay 1 is the guard, the last one the exit.
 pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
+    document_of(addresses, INTERVAL)
+}
+
+/// The same of an interval, with its onion keys.
+pub(crate) fn document_of(addresses: &[SocketAddr], interval: Interval) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([99; 32]);
     let label = || Label::new("loopback", "name").expect("a label");
     let charter = Charter::new(label(), Default::default(), vec![operator.operator_key()], 1).expect("a charter");
@@ -47,7 +54,7 @@ pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
             node_id: secret.node_id(),
             link_key: LinkSecret::from_bytes([relay; 32]).link_key(),
             door_key: DoorKey::from_bytes([relay; 32]),
-            onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
+            onion_keys: vec![(interval, onion_keys(relay).of(interval).expect("it was made").onion_key())],
             addresses: vec![*address],
             hop_ports: PortSet::from_ranges(hop_ports(place)),
             roles: Roles { guard, middle: !guard && !exit, exit, directory: false },
@@ -57,7 +64,7 @@ pub(crate) fn document(addresses: &[SocketAddr]) -> NetworkDocument {
         descriptor.sign(charter.network_id(), &secret).expect("a good descriptor")
     };
     let relays = addresses.iter().enumerate().map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), INTERVAL, relays).expect("a good draft");
+    let mut draft = Draft::new(charter.clone(), interval, relays).expect("a good draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tunnel_manager::{
-    ClientTunnel, Closed, ConnectError, FlowControl, Isolation, IsolationToken, NodeId, Purpose, READY_MAX,
-    ResetReason, StreamError, TunnelError, TunnelMgr, TunnelMgrConfig, TunnelParameters, TunnelStream,
+    ClientTunnel, Closed, ConnectError, DocumentError, DocumentRefused, FlowControl, Isolation, IsolationToken, NodeId,
+    Purpose, READY_MAX, ResetReason, StreamError, TunnelError, TunnelMgr, TunnelMgrConfig, TunnelParameters,
+    TunnelStream,
 };
 
 const MEGABYTE: usize = 1_000_000;
@@ -378,5 +379,29 @@ fn guards_are_kept_and_a_manager_that_stops_says_so() {
             TunnelMgrConfig { ready: READY_MAX + 1, ..TunnelMgrConfig::new(net.document.clone()).expect("good rules") };
         let refused = TunnelMgr::start(many).expect_err("too many").to_string();
         assert_eq!(refused, "the number of ready tunnels must be 0 to 8");
+    });
+}
+
+/// Streams notice nothing of a later document, and one that is not later is refused.
+#[test]
+fn a_later_document_is_gone_by_under_a_stream() {
+    run(async {
+        let net = Net::start(5, 1);
+        let manager = start(&net, 1);
+        let tunnel = manager.get(parameters(Isolation::Shared)).await.expect("a tunnel");
+        let stream = tunnel.connect(server()).await.expect("a stream");
+        let renewed = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let later = net.renew();
+            manager.set_document(later.clone()).await.expect("a later one");
+            let refused = DocumentError::Refused(DocumentRefused::NotLater);
+            assert_eq!(manager.set_document(later).await, Err(refused));
+            assert_eq!(manager.set_document(net.document.clone()).await, Err(refused));
+        };
+        let (echoed, ()) = tokio::join!(echo(stream, 8 * MEGABYTE), renewed);
+        echoed.expect("nothing was lost");
+        assert_eq!(tunnel.closed(), None);
+        manager.stop().await;
+        assert_eq!(manager.set_document(net.document.clone()).await, Err(DocumentError::Stopped));
     });
 }

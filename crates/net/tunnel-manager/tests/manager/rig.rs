@@ -22,6 +22,7 @@ use wire::flow::{ResetReason, Syn};
 use wire::local::{LocalMessage, QueueRef};
 
 const INTERVAL: Interval = Interval(3);
+const NEXT: Interval = Interval(4);
 /// Bytes that the echo moves in one go.
 const PORTION: usize = 64 * 1024;
 const SOON: Duration = Duration::from_secs(20);
@@ -51,6 +52,7 @@ fn onion_keys(relay: usize) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
     file.prepare(INTERVAL, secret(relay));
     file.prepare_lasting(secret(relay + 100));
+    file.prepare(NEXT, [relay as u8 + 101; 32]);
     file
 }
 
@@ -60,7 +62,12 @@ fn address(relay: usize) -> SocketAddr {
     std::net::UdpSocket::bind(any).expect("a socket").local_addr().expect("its address")
 }
 
-fn document(addresses: &[SocketAddr], first_exit: usize, first_directory: usize) -> NetworkDocument {
+fn document(
+    addresses: &[SocketAddr],
+    first_exit: usize,
+    first_directory: usize,
+    interval: Interval,
+) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([99; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("loopback"), Default::default(), vec![operator.operator_key()], 1);
@@ -71,7 +78,7 @@ fn document(addresses: &[SocketAddr], first_exit: usize, first_directory: usize)
             node_id: node_id(relay),
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
-            onion_keys: vec![(INTERVAL, onion_keys(relay).of(INTERVAL).expect("it was made").onion_key())],
+            onion_keys: vec![(interval, onion_keys(relay).of(interval).expect("it was made").onion_key())],
             addresses: vec![*address],
             hop_ports: None,
             roles: Roles { guard: !is_exit, middle: !is_exit && !is_directory, exit: is_exit, directory: is_directory },
@@ -81,7 +88,7 @@ fn document(addresses: &[SocketAddr], first_exit: usize, first_directory: usize)
         descriptor.sign(charter.network_id(), &NodeSecret::from_seed(secret(relay))).expect("a good descriptor")
     };
     let relays = addresses.iter().enumerate().map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), INTERVAL, relays).expect("a good draft");
+    let mut draft = Draft::new(charter.clone(), interval, relays).expect("a good draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }
@@ -96,7 +103,7 @@ impl Net {
     pub(crate) fn with_directories(relays: usize, exits: usize, services: &[Option<PathBuf>]) -> Self {
         let first_directory = relays + exits;
         let addresses: Vec<SocketAddr> = (0..first_directory + services.len()).map(address).collect();
-        let document = document(&addresses, relays, first_directory);
+        let document = document(&addresses, relays, first_directory, INTERVAL);
         let start = |relay: usize| {
             let settings = RelaySettings {
                 door: Door::Listen(addresses[relay]),
@@ -153,6 +160,15 @@ impl Net {
     /// Ends the processes of a directory node.
     pub(crate) fn stop_directory(&mut self, number: usize) {
         self.directories[number].take().expect("it runs").stop();
+    }
+
+    /// The document of the next interval, by which the relays go from now on. Exits go on by the old one.
+    pub(crate) fn renew(&self) -> NetworkDocument {
+        let later = document(&self.addresses, self.first_exit, self.first_directory, NEXT);
+        for (relay, handle) in self.relays.iter().enumerate() {
+            handle.set_document(later.clone(), onion_keys(relay));
+        }
+        later
     }
 
     /// Stops a relay at once.
@@ -233,11 +249,12 @@ impl Exit {
         let mut fds = segments.shaped_side().expect("descriptors");
         let is_over = Arc::new(AtomicBool::new(false));
         let unshaped = unshaped(&geometry, segments.unshaped_side().expect("descriptors"), Arc::clone(&is_over));
-        fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file()]);
+        let memory = shm_ring::seal(c"document", &document.encode()).expect("memory");
+        fds.extend([UdpSocket::bind(listen).expect("its address").into(), replay_file(), memory]);
         let (supervisor, process) = Channel::pair().expect("a channel");
         let boot = ExitBoot {
             slots: None,
-            document: document.text(),
+            document_bytes: document.encode().len(),
             onion_keys: onion_keys(relay).reveal().to_string(),
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),
             link_secret: LinkSecret::from_bytes(secret(relay)).reveal().to_string(),

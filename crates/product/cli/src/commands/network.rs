@@ -4,7 +4,8 @@ mod files;
 mod founding;
 
 pub(crate) use files::{
-    charter as read_charter, document, onion_keys, operator_secret, prepare_lasting_key, replace_bytes as replace_file,
+    charter as read_charter, document, fitting_relay, onion_keys, operator_secret, prepare_lasting_key,
+    replace_bytes as replace_file,
 };
 
 use crate::args::network::{AssembleArgs, DescribeArgs, NetworkCommand, NewArgs, RoleArg, SignArgs};
@@ -12,7 +13,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use identity::OperatorSecret;
-use network_document::{Charter, Descriptor, Draft, Label, Problem};
+use network_document::{Charter, Descriptor, Draft, Label, Problem, SignedEdition};
 use onion::Interval;
 use std::fmt::Write;
 use std::path::Path;
@@ -111,21 +112,48 @@ fn show(path: &Path) -> Outcome {
         terminal::say(&charter_lines(&charter));
         return Ok(());
     }
+    if let Some(edition) = files::edition(path)? {
+        return show_edition(path, edition);
+    }
     let draft = files::draft(path)?;
     let mut text = charter_lines(draft.charter());
     let _ = writeln!(text, "interval   {}", draft.interval().0);
-    for relay in draft.relays() {
-        let addresses: Vec<String> = relay.addresses.iter().map(ToString::to_string).collect();
-        let (roles, operator, rate) = (relay.roles, &relay.operator, relay.bandwidth.bits_per_second() / 1000);
-        let _ = writeln!(text, "relay      {}", relay.node_id);
-        let _ = writeln!(text, "           {roles}; run by {operator}; {rate} kbit/s; at {}", addresses.join(", "));
-    }
+    draft.relays().for_each(|relay| text.push_str(&relay_lines(relay)));
     for signer in draft.signers() {
         let _ = writeln!(text, "signed by  {signer}");
     }
     terminal::say(&text);
     let finished = draft.finish().map_err(|problem| Failure::new(Code::Data, format!("{}: {problem}", path.display())));
     finished.map(|_| ())
+}
+
+fn show_edition(path: &Path, signed: SignedEdition) -> Outcome {
+    let edition = signed.edition();
+    let mut text = charter_lines(edition.charter());
+    let _ = writeln!(text, "edition    {}, after {}", edition.index(), edition.previous().index);
+    let _ = writeln!(text, "interval   {}", edition.key_interval().0);
+    edition.relays().iter().for_each(|relay| text.push_str(&relay_lines(relay.descriptor())));
+    let electorate = edition.electorate();
+    for (member, _) in signed.signatures() {
+        let _ = writeln!(text, "signed by  {member}");
+    }
+    let _ = writeln!(
+        text,
+        "members    {} of term {}, of whom {} must sign",
+        electorate.members().len(),
+        electorate.term(),
+        electorate.quorum()
+    );
+    terminal::say(&text);
+    let verified = signed.verify_by_own();
+    verified.map(|_| ()).map_err(|error| Failure::new(Code::Data, format!("{}: {error}", path.display())))
+}
+
+fn relay_lines(relay: &Descriptor) -> String {
+    let addresses: Vec<String> = relay.addresses.iter().map(ToString::to_string).collect();
+    let (roles, operator, rate) = (relay.roles, &relay.operator, relay.bandwidth.bits_per_second() / 1000);
+    let addresses = addresses.join(", ");
+    format!("relay      {}\n           {roles}; run by {operator}; {rate} kbit/s; at {addresses}\n", relay.node_id)
 }
 
 fn charter_lines(charter: &Charter) -> String {

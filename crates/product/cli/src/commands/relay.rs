@@ -4,19 +4,23 @@ use crate::args::network::RelayArgs;
 use crate::commands::network;
 use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
-use crate::local::stop::{StopSignals, input_end};
+use crate::local::stop::{StopSignals, hangup, input_end};
 use crate::logging;
 use crate::settings;
 use crate::terminal;
 use circuit_relay::{CircuitRelay, Door, Handle, NothingJoined, RelaySettings, StartError};
 use config::{Log, LogFormat, LogLevel, Relay};
-use relay_node::{Limits, RelayNode, RelayNodeConfig};
+use network_document::{NetworkDocument, OnionKeyFile};
+use node::{DOCUMENT_LOOK, DocumentWatch, Found};
+use relay_node::{Limits, RelayNodeConfig};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What `check` looks for to know a relay's file.
 const OWN_KEY: &str = "network_file";
+/// Longer than any process runs.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 pub(crate) fn run(args: &RelayArgs) -> Outcome {
     logging::start(&Log { level: LogLevel::Info, format: LogFormat::Text });
@@ -28,6 +32,7 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
             .remedy("give another `replay_file`, in a folder that this user may write to")
     })?;
     settings.replay = Some(replay);
+    let followed = Followed::new(&file, &settings);
     let relay = CircuitRelay::new(settings, NothingJoined).map_err(|error| start(&error))?;
     tracing::info!(interval = relay.interval().0, "relaying");
     if relay.is_exit() {
@@ -36,7 +41,7 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
         );
     }
     let handle = relay.handle();
-    attend(&handle, file.counters, args.leash)?;
+    attend(&handle, &file, followed, args.leash)?;
     relay.run().map_err(|error| Failure::new(Code::System, format!("the relay's sockets failed: {error}")))?;
     tracing::info!("{}", handle.snapshot());
     Ok(())
@@ -75,33 +80,81 @@ fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
     })
 }
 
-/// Waits for signals, and for the end of the input if there is a leash, in a thread of its own, and writes counters.
-fn attend(handle: &Handle, counters: Option<Duration>, leash: bool) -> Outcome {
-    let handle = handle.clone();
+/// Waits for signals, and for the end of the input if there is a leash, in a thread of its own, writes counters, and looks at the
+/// network's file.
+fn attend(handle: &Handle, file: &Relay, mut followed: Followed, leash: bool) -> Outcome {
+    let (handle, counters) = (handle.clone(), file.counters);
     let runtime = runtime()?;
-    let mut signals = {
+    let (mut signals, mut hangup) = {
         let _inside = runtime.enter();
-        StopSignals::new()?
+        (StopSignals::without_hangup()?, hangup()?)
     };
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
-            let every = counters.unwrap_or(Duration::MAX / 2);
+            let every = counters.unwrap_or(NEVER);
+            let mut next = tokio::time::Instant::now() + every;
             let mut let_go = input_end(leash);
             loop {
+                // All are cancel-safe; a look that is put off by a signal comes a second after it.
                 tokio::select! {
                     () = signals.wait() => handle.stop(),
+                    Some(()) = hangup.recv() => followed.look(&handle, true),
+                    () = tokio::time::sleep(DOCUMENT_LOOK) => followed.look(&handle, false),
                     Ok(()) = &mut let_go, if leash => {
                         // Whoever held the other end is gone: nobody is to wait.
                         handle.stop();
                         return handle.stop();
                     }
-                    () = tokio::time::sleep(every) => tracing::info!("{}", handle.snapshot()),
+                    () = tokio::time::sleep_until(next) => {
+                        next += every;
+                        tracing::info!("{}", handle.snapshot());
+                    }
                 }
             }
         });
     });
     // It ends with the process.
     waiting.map(|_| ()).map_err(|error| Failure::new(Code::System, format!("no thread for signals: {error}")))
+}
+
+/// The network's document while the relay runs.
+struct Followed {
+    watch: DocumentWatch,
+    /// What the relay was given last.
+    document: NetworkDocument,
+    node: RelayNodeConfig,
+    onion_key_file: PathBuf,
+}
+
+impl Followed {
+    fn new(file: &Relay, settings: &RelaySettings) -> Self {
+        let watch = DocumentWatch::new(file.network_file.clone(), Some(file.onion_key_file.clone()));
+        let (document, node) = (settings.document.clone(), settings.node.clone());
+        Self { watch, document, node, onion_key_file: file.onion_key_file.clone() }
+    }
+
+    /// Looks at the files, `anew` whether they have changed or not, and gives the relay a later document that fits it.
+    fn look(&mut self, handle: &Handle, anew: bool) {
+        let found = if anew { self.watch.look_again(&self.document) } else { self.watch.look(&self.document) };
+        let refused = match found {
+            Found::Nothing => return,
+            Found::Refused(sentence) => sentence,
+            Found::Later(document) => match self.secrets_for(&document) {
+                Ok(onion_keys) => {
+                    self.document = document.clone();
+                    return handle.set_document(document, onion_keys);
+                }
+                Err(failure) => format!("{}: {}", self.watch.file().display(), failure.line()),
+            },
+        };
+        tracing::warn!("a document of the network is refused, the one before stays in force: {refused}");
+    }
+
+    fn secrets_for(&self, document: &NetworkDocument) -> Result<OnionKeyFile, Failure> {
+        let onion_keys = network::onion_keys(&self.onion_key_file)?;
+        network::fitting_relay(self.node.clone(), document, &onion_keys)?;
+        Ok(onion_keys)
+    }
 }
 
 fn start(error: &StartError) -> Failure {
@@ -126,10 +179,9 @@ pub(super) fn is_file_of_relay(path: &Path) -> bool {
 /// What is wrong with a relay's file, or what it will do. Opens no socket.
 pub(super) fn check(path: &Path) -> Outcome {
     let file = settings::loaded(config::load_relay(path))?;
-    let RelaySettings { node, document, onion_keys, seed, .. } = relay_settings(&file)?;
+    let RelaySettings { node, document, onion_keys, .. } = relay_settings(&file)?;
     let (own, limits) = (node.node_id, node.limits);
-    let relay = RelayNode::new(node, document, &onion_keys, seed);
-    let relay = relay.map_err(|error| Failure::from_error(Code::Configuration, &error))?;
+    let relay = network::fitting_relay(node, &document, &onion_keys)?;
     let document = relay.document();
     let mut text = format!("{} is good: a relay of `{}`.\n", path.display(), document.charter().name());
     let _ = writeln!(text, "  interval  {}, with {} relays", document.interval().0, document.relays().len());

@@ -8,24 +8,20 @@ use tokio::sync::oneshot;
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
-    /// None: somebody else listens to it.
+    /// `None`: it has another meaning.
     hangup: Option<Signal>,
 }
 
 impl StopSignals {
     /// From here on these signals no longer end the program by themselves. Needs a tokio runtime.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::new(Code::System, format!("no signals: {error}")));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: Some(listen(SignalKind::hangup())?),
-        })
+        Ok(Self { hangup: Some(hangup()?), ..Self::without_hangup()? })
     }
 
-    /// The same for a program to which a hangup means something else.
+    /// The same without the terminal that goes away, for programs to which that signal says something else.
     pub(crate) fn without_hangup() -> Result<Self, Failure> {
-        Ok(Self { hangup: None, ..Self::new()? })
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup: None })
     }
 
     /// Returns at the next of them. Cancel-safe.
@@ -36,6 +32,15 @@ impl StopSignals {
             Some(_) = async { self.hangup.as_mut()?.recv().await } => {}
         }
     }
+}
+
+/// SIGHUP: files are to be read again. Needs a tokio runtime.
+pub(crate) fn hangup() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Code::System, format!("no signals: {error}")))
 }
 
 /// Gets a word when standard input ends, if somebody wants to know.

@@ -6,17 +6,18 @@ use crate::settings;
 use config::{Config, Entry, EntryNetwork, ListenKind, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
-use node::KeptText;
+use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide};
+use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide, Order};
 use std::io::ErrorKind;
+use std::sync::Arc;
 use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Target};
 
-/// Bytes of a document that the shaped process can be told: it comes in a message of at most 256 KiB, with other things.
-const DOCUMENT_MAX: usize = 200 << 10;
 /// Where the boot message has the text of the guards' file (RFC 6901).
 const GUARDS: &str = "/side/circuits/guards";
+/// Where it has the length of the document.
+const DOCUMENT_BYTES: &str = "/side/circuits/document_bytes";
 
 /// What an entry's files say, checked against each other and against what is asked for.
 pub(crate) struct Files {
@@ -28,11 +29,6 @@ pub(crate) struct Files {
 /// Reads the files of an entry, and checks that the network has paths as they are asked for.
 pub(crate) fn files(network: &EntryNetwork, entry: &Entry) -> Result<Files, Failure> {
     let document = network::document(&network.file)?;
-    let bytes = document.text().len();
-    if bytes > DOCUMENT_MAX {
-        let sentence = format!("{} has {bytes} bytes; an entry takes at most {DOCUMENT_MAX}", network.file.display());
-        return Err(Failure::new(Code::Configuration, sentence).remedy("use a smaller network: some 250 relays fit"));
-    }
     let guards = guards(network, &document)?;
     check_paths(network, rules(network, entry), &document, guards.as_ref())?;
     let guards = guards.map(|guards| guards.text());
@@ -97,11 +93,11 @@ fn check_paths(
     })
 }
 
-/// What the shaped process is told.
-pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<BootSide, Failure> {
+/// What the shaped process is told, and the document that it is given.
+pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, DocumentPlan), Failure> {
     let Files { document, guards } = files(network, entry)?;
-    Ok(BootSide::Circuits(BootCircuits {
-        document: document.text(),
+    let side = BootSide::Circuits(BootCircuits {
+        document_bytes: document.encode().len(),
         guards,
         hops: network.rules.hops(),
         legs: network.rules.legs(),
@@ -116,7 +112,19 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<BootSide, Fa
         isolate_clients: network.isolates_clients,
         up_class: entry.up.number(),
         down_class: entry.down.number(),
-    }))
+    });
+    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll) }))
+}
+
+/// An entry takes each later document of its network: what the network lacks is in the log and in `status`, as at any other time.
+struct TakesAll;
+
+impl DocumentRole for TakesAll {
+    fn take(&self, _: &NetworkDocument, bytes: usize) -> Result<TakenDocument, String> {
+        let order = serde_json::to_value(Order::Document { bytes, onion_keys: None });
+        let order = order.map_err(|error| format!("the order cannot be written: {error}"))?;
+        Ok(TakenDocument { order, boot: vec![(DOCUMENT_BYTES, bytes.into())] })
+    }
 }
 
 /// Where the supervisor keeps the guards.

@@ -1,10 +1,11 @@
 //! Processes that do as their boot message says: the two sides of the queues and nothing behind them.
 
 use std::error::Error;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use flow_queue::{DESCRIPTORS, Geometry, QueueSide, Side};
+use network_document::NetworkDocument;
 use node::Role;
 use os_net::confine::Needs;
 use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
@@ -34,6 +35,8 @@ pub(crate) struct Boot {
     pub(crate) behaviour: Behaviour,
     pub(crate) queues: Geometry,
     pub(crate) confine: bool,
+    /// Of the document that comes as the last descriptor; 0: there is none.
+    pub(crate) document_bytes: usize,
 }
 
 pub(crate) const ROLES: &[Role] = &[
@@ -64,6 +67,8 @@ struct Dummy {
     started: Instant,
     /// The newest order.
     order: Option<serde_json::Value>,
+    /// Interval of the newest document, and how it came.
+    document: Option<(u64, &'static str)>,
 }
 
 impl Dummy {
@@ -76,8 +81,12 @@ impl Dummy {
         let boot: Boot = serde_json::from_value(boot)?;
         let own = fds.split_off(DESCRIPTORS.min(fds.len()));
         let queues = open(side, &boot.queues, fds)?;
+        let document = match own.last().filter(|_| boot.document_bytes > 0) {
+            Some(memory) => Some((interval(memory, boot.document_bytes)?, "boot")),
+            None => None,
+        };
         let (own_descriptors, started) = (own.len(), Instant::now());
-        Ok(Self { side, boot, channel, queues, own_descriptors, marker: None, started, order: None })
+        Ok(Self { side, boot, channel, queues, own_descriptors, marker: None, started, order: None, document })
     }
 
     fn run(mut self) -> Result<(), Box<dyn Error>> {
@@ -109,7 +118,13 @@ impl Dummy {
                     self.marker = None;
                 }
                 ToProcess::Socket { .. } => return Err("a socket that was not asked for".into()),
-                ToProcess::Order { body } => self.order = Some(body),
+                ToProcess::Order { body } => {
+                    if let Some(memory) = received.descriptors.first() {
+                        let bytes = body["document"].as_u64().ok_or("no length")?;
+                        self.document = Some((interval(memory, bytes.try_into()?)?, "order"));
+                    }
+                    self.order = Some(body);
+                }
                 ToProcess::Stop { .. } => match self.boot.behaviour {
                     Behaviour::Linger => {}
                     Behaviour::Work => {
@@ -135,6 +150,7 @@ impl Dummy {
             "generation": self.boot.queues.generation(),
             "marker": self.marker,
             "order": self.order,
+            "document": self.document,
             "own_descriptors": self.own_descriptors,
             "descriptors": count_descriptors(),
             "segment_maps": count_segment_maps(),
@@ -142,6 +158,11 @@ impl Dummy {
             "arguments": std::env::args().collect::<Vec<_>>(),
         })
     }
+}
+
+fn interval(memory: &OwnedFd, bytes: usize) -> Result<u64, Box<dyn Error>> {
+    let document = NetworkDocument::load(&shm_ring::read_sealed(memory.as_fd(), bytes)?)?;
+    Ok(document.interval().0)
 }
 
 /// Opens a side; the unshaped one leaves the number of the generation in the first ring.

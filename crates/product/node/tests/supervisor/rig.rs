@@ -41,7 +41,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
     let process = |name: &str, behaviour| -> Result<ProcessPlan, Box<dyn Error>> {
         Ok(ProcessPlan {
             name: name.to_owned(),
-            boot: serde_json::to_value(Boot { behaviour, queues, confine: false })?,
+            boot: serde_json::to_value(Boot { behaviour, queues, confine: false, document_bytes: 0 })?,
             generation_pointer: "/queues/generation".to_owned(),
             core: None,
         })
@@ -57,6 +57,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
         hop_ports: HopPorts::None,
         listeners: vec![ListenerPlan::Tcp(any_port), unix],
         replay_path: directory.0.join("replay"),
+        document: None,
         kept: None,
         stop_deadline: Duration::from_secs(2),
         restart: RestartPlan { steady_after: Duration::ZERO, ..RestartPlan::default() },

@@ -5,9 +5,12 @@ use crate::settings;
 use config::SecretFileError;
 use identity::{OnionKey, OperatorSecret};
 use network_document::{
-    Charter, DocumentError, Draft, NetworkDocument, NetworkId, OnionKeyFile, SignedDescriptor, TEXT_MAX,
+    Charter, DOCUMENT_BYTES_MAX, DocumentError, Draft, Edition, LoadError, NetworkDocument, NetworkId, OnionKeyFile,
+    SignedDescriptor, SignedEdition,
 };
+use node::DocumentFileError;
 use onion::Interval;
+use relay_node::{RelayNode, RelayNodeConfig};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,7 +24,7 @@ const SECRET: u32 = 0o600;
 /// Reads no more than a document may have.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let taken = File::open(path).and_then(|file| file.take(TEXT_MAX as u64 + 1).read_to_end(&mut bytes));
+    let taken = File::open(path).and_then(|file| file.take(DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
     taken.map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))?;
     Ok(bytes)
 }
@@ -42,9 +45,32 @@ pub(super) fn draft(path: &Path) -> Result<Draft, Failure> {
     Draft::parse(&read(path)?).map_err(|error| wrong(path, error))
 }
 
-/// Reads a document that enough operators signed.
+/// Reads a document that enough operators signed, or enough members of a directory.
 pub(crate) fn document(path: &Path) -> Result<NetworkDocument, Failure> {
-    NetworkDocument::parse(&read(path)?).map_err(|error| wrong(path, error))
+    node::read_document(path).map_err(|error| match error {
+        DocumentFileError::Read { path, source } => Failure::io(format!("cannot read {}", path.display()), &source),
+        DocumentFileError::Load { .. } => Failure::new(Code::Data, error.to_string()),
+    })
+}
+
+/// An edition of a directory, whoever signed it; none if the file does not begin as one.
+pub(super) fn edition(path: &Path) -> Result<Option<SignedEdition>, Failure> {
+    let bytes = read(path)?;
+    if !Edition::begins(&bytes) {
+        return Ok(None);
+    }
+    let read = SignedEdition::decode(&bytes).map_err(LoadError::Edition);
+    read.map(Some).map_err(|error| Failure::new(Code::Data, format!("{}, {error}", path.display())))
+}
+
+/// A relay of a document, if the document has it with its keys.
+pub(crate) fn fitting_relay(
+    node: RelayNodeConfig,
+    document: &NetworkDocument,
+    onion_keys: &OnionKeyFile,
+) -> Result<RelayNode, Failure> {
+    RelayNode::new(node, document.clone(), onion_keys, settings::random()?)
+        .map_err(|error| Failure::from_error(Code::Configuration, &error))
 }
 
 /// Reads a relay's onion secrets.
