@@ -47,7 +47,9 @@ pub enum ExitError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// Its network does not have it as an exit.
-    #[error("the document does not have this node as an exit: give its operators a descriptor with `--role exit`")]
+    #[error(
+        "the document does not have this node as an exit or directory: give its operators a descriptor with `--role exit` (or `directory`)"
+    )]
     NotAnExit,
     /// The process could not be set up as asked.
     #[error("cannot set up the process: {0}")]

@@ -230,6 +230,17 @@ fn directory_service(path: &Path) -> TestResult {
     Ok(())
 }
 
+/// What the service answers to a question through the entry's listener.
+fn ask_directory(listener: &Path) -> Result<String, Box<dyn Error>> {
+    let mut stream = std::os::unix::net::UnixStream::connect(listener)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"which edition?")?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 #[test]
 fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
     let folder = Folder::new("files")?;
@@ -276,13 +287,7 @@ fn what_the_files_say_is_what_the_nodes_do() -> TestResult {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(greeting, "hello from the forward\n");
-    let mut stream = std::os::unix::net::UnixStream::connect(folder.0.join("d.sock"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"which edition?")?;
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut edition = String::new();
-    stream.read_to_string(&mut edition)?;
-    assert_eq!(edition, "which edition? the newest");
+    assert_eq!(ask_directory(&folder.0.join("d.sock"))?, "which edition? the newest");
 
     let answer = |to: std::net::SocketAddr, login: &str| -> Result<String, Box<dyn Error>> {
         let mut stream = TcpStream::connect(&proxy)?;
