@@ -44,7 +44,7 @@ pub enum OpenError {
 
 /// Somebody who may be asked.
 pub trait Open: Send + Sync + 'static {
-    /// A new stream to it. Whoever calls bounds the time: [`open`].
+    /// A new stream to it. Whoever calls bounds the time.
     fn open(&self) -> Opening<'_>;
 
     /// What an operator reads where this one is meant. It names no relay.

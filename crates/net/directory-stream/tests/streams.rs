@@ -1,13 +1,17 @@
 //! Streams in memory and at a socket: what goes well, and what hostile ends do.
 
 use directory_stream::{
-    Answers, AskError, Asker, ListenError, Open, Opening, Stream, UnixSource, listen, serve, serve_stream,
+    Answers, AskError, Asker, CONNECTIONS_MAX, IDLE_MAX, ListenError, Open, Opening, REQUESTS_MAX, STALL_MAX, Stream,
+    UnixSource, listen, serve, serve_stream,
 };
 use relay_directory::{ANSWER_BYTES_MAX, Answer, CommandOutcome, Request, ServiceAnswer, ServiceRequest, frame};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
 
 /// Answers a fetch with so many bytes, a command with its length, and anything else not at all.
 #[derive(Default)]
@@ -104,7 +108,7 @@ async fn whatever_a_hostile_end_says_is_an_error_with_words() {
 
 #[tokio::test]
 async fn what_is_no_request_ends_the_stream_and_no_other() {
-    let folder = tempfile();
+    let folder = Folder::new("one");
     let path = folder.0.join("service");
     let answers = Arc::new(Lengths::default());
     let service = tokio::spawn(serve(listen(&path).expect("a socket"), Arc::clone(&answers)));
@@ -127,6 +131,66 @@ async fn what_is_no_request_ends_the_stream_and_no_other() {
     assert!(listen(&path).is_ok(), "nobody serves it any more");
     std::fs::write(folder.0.join("file"), b"x").expect("a file");
     assert!(matches!(listen(&folder.0.join("file")), Err(ListenError::Occupied(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_waits_for_nobody_without_end() {
+    // Nothing is asked.
+    let (idle, there) = duplex(1_000);
+    let begin = Instant::now();
+    let error = serve_stream(there, &Lengths::default()).await.expect_err("nobody asks");
+    assert_eq!((error.kind(), begin.elapsed().as_secs()), (ErrorKind::TimedOut, IDLE_MAX.as_secs()));
+    drop(idle);
+    // A request without an end, a byte now and then.
+    let (mut slow, there) = duplex(1_000);
+    let drip = tokio::spawn(async move {
+        while slow.write_all(&[0]).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+    });
+    let begin = Instant::now();
+    let error = serve_stream(there, &Lengths::default()).await.expect_err("no request");
+    assert_eq!((error.kind(), begin.elapsed().as_secs()), (ErrorKind::TimedOut, IDLE_MAX.as_secs()));
+    drip.await.expect("it is done");
+    // The answer is not taken.
+    let (mut deaf, there) = duplex(1_000);
+    deaf.write_all(&frame(&fetch(2_000_000).encode())).await.expect("room");
+    let begin = Instant::now();
+    let error = serve_stream(there, &Lengths::default()).await.expect_err("nobody reads");
+    assert_eq!((error.kind(), begin.elapsed().as_secs()), (ErrorKind::TimedOut, STALL_MAX.as_secs()));
+}
+
+#[tokio::test]
+async fn one_stream_has_so_many_requests_and_no_more() {
+    let (here, there) = duplex(1_000);
+    let service = tokio::spawn(async move { serve_stream(there, &Lengths::default()).await });
+    let mut asker = Asker::new(Box::new(here));
+    for _ in 0..REQUESTS_MAX {
+        asker.ask(&fetch(1)).await.expect("an answer");
+    }
+    assert!(asker.ask(&fetch(1)).await.is_err());
+    assert!(service.await.expect("it is done").is_ok());
+}
+
+#[tokio::test]
+async fn one_stream_too_many_waits_for_another_to_end() {
+    let folder = Folder::new("many");
+    let path = folder.0.join("service");
+    let service = tokio::spawn(serve(listen(&path).expect("a socket"), Arc::new(Lengths::default())));
+    let source = UnixSource::new(&path);
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut asker = Asker::open(&source).await.expect("a stream");
+        asker.ask(&fetch(1)).await.expect("an answer");
+        idle.push(asker);
+    }
+    let mut late = Asker::open(&source).await.expect("the socket takes it");
+    let request = fetch(1);
+    let mut answer = Box::pin(late.ask(&request));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut answer).await.is_err(), "nobody has room");
+    idle.pop();
+    assert!(answer.await.is_ok());
+    service.abort();
 }
 
 /// Nobody is there.
@@ -157,8 +221,10 @@ impl Drop for Folder {
     }
 }
 
-fn tempfile() -> Folder {
-    let folder = std::env::temp_dir().join(format!("directory-stream-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    Folder(folder)
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("directory-stream-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
 }

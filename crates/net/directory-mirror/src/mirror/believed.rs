@@ -13,8 +13,10 @@ const CACHE_BYTES_MAX: usize = EDITION_BYTES_MAX + 256 * 1024;
 pub(super) struct Believed {
     pub(super) client: DirectoryClient,
     files: MirrorFiles,
-    /// Something was taken that is not on the disk yet.
+    /// Something was taken that is not in the cache yet.
     unsaved: bool,
+    /// The network's file has not been written since the newest edition came.
+    unwritten: bool,
     /// Proofs of forks that are on the disk.
     pub(super) proofs: Vec<PathBuf>,
 }
@@ -22,12 +24,11 @@ pub(super) struct Believed {
 impl Believed {
     /// As an earlier run left it, or anew; and what a person should know of that.
     pub(super) fn open(network: NetworkId, files: MirrorFiles) -> Result<(Self, Option<String>), StartError> {
-        let new = |client| Self { client, files: files.clone(), unsaved: false, proofs: Vec::new() };
+        let new = |client| Self { client, files: files.clone(), unsaved: false, unwritten: true, proofs: Vec::new() };
         let bytes = files::read(&files.cache, CACHE_BYTES_MAX)?;
         let Some(bytes) = bytes else { return Ok((new(DirectoryClient::new(network)), None)) };
         match DirectoryClient::restore(network, &bytes) {
-            // What is not on the disk, or was lost there, is written again.
-            Ok(client) => Ok((Self { unsaved: true, ..new(client) }, None)),
+            Ok(client) => Ok((new(client), None)),
             // Magic and network stand in front.
             Err(_) if bytes.get(8..40).is_some_and(|of| *of != network.0) && bytes.starts_with(b"HWDIRC01") => {
                 Err(StartError::OtherNetwork(files.cache))
@@ -45,7 +46,7 @@ impl Believed {
         }
     }
 
-    /// True when all that was taken is on the disk.
+    /// True when all that was taken is on the disk, so that this node cannot forget it.
     pub(super) fn is_saved(&self) -> bool {
         !self.unsaved
     }
@@ -54,7 +55,7 @@ impl Believed {
     pub(super) fn take(&mut self, now_ms: u64, answer: Answer) -> Result<Taken, ClientRefusal> {
         let taken = self.client.handle_decoded(now_ms, answer);
         if matches!(taken, Ok(Taken::Edition(_) | Taken::Members(1..))) {
-            self.unsaved = true;
+            (self.unsaved, self.unwritten) = (true, true);
         }
         taken
     }
@@ -63,15 +64,15 @@ impl Believed {
     /// something that this node could forget.
     pub(super) fn save(&mut self, now_ms: u64) -> Result<(), FileError> {
         self.save_proofs()?;
-        if !self.unsaved {
-            return Ok(());
+        if self.unsaved {
+            files::replace(&self.files.cache, &self.client.save())?;
+            self.unsaved = false;
         }
-        files::replace(&self.files.cache, &self.client.save())?;
         let edition = self.client.document(now_ms).and_then(NetworkDocument::as_edition);
-        if let (Some(path), Some(edition)) = (&self.files.network, edition) {
+        if let (true, Some(path), Some(edition)) = (self.unwritten, &self.files.network, edition) {
             files::replace(path, &edition.encode())?;
         }
-        self.unsaved = false;
+        self.unwritten = false;
         Ok(())
     }
 

@@ -223,4 +223,12 @@ async fn what_cannot_be_written_is_told_to_nobody() {
     assert!(status.held.is_some() && !status.is_valid && index(&mirror) == 0, "{status:?}");
     std::fs::create_dir(folder.0.join("gone")).expect("a folder");
     reach(&mirror, 1).await;
+    drop(mirror);
+    // What an earlier run left is on the disk: this process goes by it even if it can tell no other one.
+    let mut config = folder.config(&members, vec![memory(&members)]);
+    config.files.cache = folder.0.join("gone").join("directory.cache");
+    config.files.network = Some(folder.0.join("nowhere").join("network"));
+    let mirror = Mirror::start(config).expect("a mirror");
+    reach(&mirror, 1).await;
+    assert!(stands(&mirror, |status| status.error.is_some()).await.error.expect("words").contains("nowhere"));
 }

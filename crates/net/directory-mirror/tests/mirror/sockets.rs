@@ -72,7 +72,8 @@ async fn mirrors_and_a_relay_at_sockets() {
     beyond(&far, last).await;
     // A start finds the newest on the disk before anybody is asked.
     drop((near, far));
-    (serving.abort(), at_mirror.abort());
+    serving.abort();
+    at_mirror.abort();
     let again = mirror(network, &second, &mirrored);
     beyond(&again, last).await;
 }
