@@ -318,6 +318,11 @@ impl Relay {
         &mut self.keys
     }
 
+    /// Sets what new circuits can use beside cells.
+    pub fn set_features(&mut self, features: Features) {
+        self.config.features = features;
+    }
+
     /// From now on new circuits and extensions are refused.
     pub fn drain(&mut self) {
         self.draining = true;

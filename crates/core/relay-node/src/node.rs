@@ -256,6 +256,7 @@ impl RelayNode {
         self.is_exit = descriptor.roles.ends_tunnels();
         let accept = accept(&self.config, &document, descriptor);
         self.relay.onion_keys().rotate(interval, secret);
+        self.relay.set_features(features(descriptor.roles, document.charter().packet_size()));
         self.endpoint.set_accept(accept);
         self.document = document;
         self.close_strangers(now);

@@ -7,6 +7,7 @@ use onion::{
     SEALED_MAX, ServiceKey, Side,
 };
 use relay_node::Limits;
+use shaping::RateClass;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,11 +82,15 @@ impl Net {
 
     /// A client and a service whose circuits are joined.
     fn met(&mut self) -> (End, End) {
-        let client = self.built(client_address(1), &CLIENT_WAY);
-        let service = self.built(client_address(2), &SERVICE_WAY);
-        self.waits(client, COOKIE);
+        self.met_under(COOKIE, [1, 2])
+    }
+
+    fn met_under(&mut self, cookie: Cookie, addresses: [u8; 2]) -> (End, End) {
+        let client = self.built(client_address(addresses[0]), &CLIENT_WAY);
+        let service = self.built(client_address(addresses[1]), &SERVICE_WAY);
+        self.waits(client, cookie);
         self.run(SECOND / 2);
-        self.answers(service, COOKIE, b"answer");
+        self.answers(service, cookie, b"answer");
         self.run(SECOND / 2);
         assert_eq!(self.newest(service), Some(CircuitEvent::Done));
         self.join(client, service);
@@ -515,4 +520,56 @@ fn an_exit_and_a_guard_offer_no_meeting() {
         assert_eq!(circuit.introduce(now, key(), &wrong), Err(CommandError::Length));
         assert_eq!(circuit.rendezvous(now, COOKIE, &wrong), Err(CommandError::Length));
     }
+}
+
+/// A rendezvous point of about 1 Mbit/s: a pair of joined circuits that floods has what another one, which asks for a third of the
+/// rate, leaves.
+#[test]
+fn joined_circuits_have_their_share_of_a_rate() {
+    let mut net = net(16);
+    let class = RateClass::at_least(1_000_000).expect("a class");
+    net.limit(RENDEZVOUS, Limits::default(), class);
+    let rate = class.bits_per_second() / 8 / 1222;
+    let (flooder, flooded) = net.met_under(Cookie([1; 32]), [1, 2]);
+    let (modest, friend) = net.met_under(Cookie([2; 32]), [3, 4]);
+    let (start, mut said) = (net.relays[RENDEZVOUS].node.counters().sent, 0);
+    for step in 0..500u64 {
+        for _ in 0..8 {
+            net.say(flooder.0, flooder.1, 1);
+        }
+        if step * rate / 300 > said {
+            said += 1;
+            net.say(modest.0, modest.1, 2);
+        }
+        net.run(SECOND / 100);
+    }
+    let sent = net.relays[RENDEZVOUS].node.counters().sent - start;
+    let came = [flooded, friend].map(|end| net.path(end.0, end.1).answers.len() as u64);
+    // Beside the rate there is its burst of 16 packets.
+    assert!((rate * 5..rate * 5 + 20).contains(&sent), "{sent} cells in 5 s at {rate} a second");
+    assert!(came[1] + 12 >= said, "{came:?} of {said}");
+    assert!(came[0] > rate * 5 / 2, "{came:?}: the flood has what the other leaves");
+    let counters = net.relays[RENDEZVOUS].node.counters();
+    assert!(counters.dropped_circuit_full > 1_000, "{counters:?}");
+    assert!(net.relays[RENDEZVOUS].node.waiting() <= 64 + 8);
+}
+
+/// Ends that have nothing to say show that they are there; those that do not are forgotten.
+#[test]
+fn silent_ends_stay_joined_as_long_as_they_show_that_they_are_there() {
+    let mut net = net(17);
+    let (client, service) = net.met();
+    for _ in 0..12 {
+        net.run(60 * SECOND);
+        for end in [client, service] {
+            let now = net.now.instant;
+            net.path_mut(end.0, end.1).circuit.keep_alive(now);
+        }
+    }
+    net.run(SECOND);
+    net.prove_joined(client, service);
+    let unexpected = net.relays[RENDEZVOUS].node.onion_counters().dropped.len();
+    assert_eq!(unexpected, 0, "a relay knows what that is");
+    net.run(700 * SECOND);
+    assert_eq!(net.relays[RENDEZVOUS].node.circuits(), 0);
 }

@@ -12,6 +12,13 @@ use identity::NodeSecret;
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
 
+/// What a client is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Done,
+    Refused(Reason),
+}
+
 struct Crowd {
     relay: Relay,
     now: Instant,
@@ -31,7 +38,7 @@ impl Crowd {
     }
 
     /// A fresh circuit of a neighbour asks to wait under a name of its own; what it is told.
-    fn waits(&mut self, neighbour: u32, is_service: bool) -> Result<(), Reason> {
+    fn waits(&mut self, neighbour: u32, is_service: bool) -> Told {
         self.now += Duration::from_millis(1);
         let (neighbour, number) = (Neighbour(neighbour), self.next);
         let id = CircuitId(CircuitId::DIALLER_BIT | number);
@@ -49,12 +56,7 @@ impl Crowd {
         self.ask(&mut client, (neighbour, id), asked)
     }
 
-    fn ask(
-        &mut self,
-        client: &mut ClientLayers,
-        (neighbour, id): (Neighbour, CircuitId),
-        asked: Asked<'_>,
-    ) -> Result<(), Reason> {
+    fn ask(&mut self, client: &mut ClientLayers, (neighbour, id): (Neighbour, CircuitId), asked: Asked<'_>) -> Told {
         let (ask, message) = asked.write();
         let mut region = vec![0; NETWORK.packet_size.region()];
         let part = parts::part(&message, 0, 1_000).expect("it is short");
@@ -65,8 +67,8 @@ impl Crowd {
         self.relay.poll_cell(self.now, neighbour, &mut region).expect("an answer");
         client.open(&mut region).expect("a cell for this client");
         match Reply::read(&region[24..]).expect("a reply").1 {
-            Reply::Done => Ok(()),
-            Reply::Refused(reason) => Err(reason),
+            Reply::Done => Told::Done,
+            Reply::Refused(reason) => Told::Refused(reason),
             other => panic!("{other:?}"),
         }
     }
@@ -77,14 +79,14 @@ fn one_neighbour_has_a_quarter_of_all_places() {
     for (is_service, all) in [(true, INTRODUCTION_POINTS_MAX), (false, RENDEZVOUS_MAX)] {
         let mut crowd = Crowd::new();
         for number in 0..all / 4 {
-            assert_eq!(crowd.waits(1, is_service), Ok(()), "{number}");
+            assert_eq!(crowd.waits(1, is_service), Told::Done, "{number}");
         }
-        assert_eq!(crowd.waits(1, is_service), Err(Reason::Full));
-        assert_eq!(crowd.waits(2, is_service), Ok(()), "others have theirs");
+        assert_eq!(crowd.waits(1, is_service), Told::Refused(Reason::Full));
+        assert_eq!(crowd.waits(2, is_service), Told::Done, "others have theirs");
         // The link of the first one is down: its places are free.
         crowd.relay.handle_link_down(crowd.now, Neighbour(1));
         let waiting = crowd.relay.introduction_points() + crowd.relay.rendezvous();
-        assert_eq!((waiting, crowd.waits(1, is_service)), (1, Ok(())));
+        assert_eq!((waiting, crowd.waits(1, is_service)), (1, Told::Done));
         assert!(crowd.relay.is_consistent());
     }
 }
@@ -93,8 +95,8 @@ fn one_neighbour_has_a_quarter_of_all_places() {
 fn a_relay_has_so_many_introduction_points_and_no_more() {
     let mut crowd = Crowd::new();
     for number in 0..INTRODUCTION_POINTS_MAX {
-        assert_eq!(crowd.waits(1 + (number / 205) as u32, true), Ok(()), "{number}");
+        assert_eq!(crowd.waits(1 + (number / 205) as u32, true), Told::Done, "{number}");
     }
-    assert_eq!(crowd.waits(9, true), Err(Reason::Full));
+    assert_eq!(crowd.waits(9, true), Told::Refused(Reason::Full));
     assert_eq!(crowd.relay.introduction_points(), INTRODUCTION_POINTS_MAX);
 }
