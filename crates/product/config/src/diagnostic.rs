@@ -400,10 +400,8 @@ impl Problem {
             Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
-            Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
-            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount | Self::TermFiles => {
-                self.cluster_remedy().into()
-            }
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::TermFiles => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits => "remove it, or remove `network.file`".into(),
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it".into(),
             Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"".into(),
