@@ -170,22 +170,12 @@ fn describe(members: &Members, node: usize) -> TestResult<ServiceAnswer> {
     Ok(client.ask(&ServiceRequest::Submit(said.encode()))?)
 }
 
-#[test]
-fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResult {
-    let mut members = Members::new("directory", 3)?;
-    let checked = good(members.folder.run(&["check", "-c", "n0.toml"])?)?;
-    assert!(checked.out.contains("3 members of term 1, 2 sign, none may lie"), "{checked:?}");
-    for node in 0..3 {
-        members.start(node, &["--found"])?;
-    }
-    members.past(1, 0)?;
-
-    // One operator's word is not enough; two sign one after the other, and the second is told what.
-    let node = relay().node_id().to_string();
+/// One operator's word is not enough; two sign one after the other, and the second is told what.
+fn admit_by_two_operators(members: &Members, node: &str) -> TestResult {
     let admit = [
         "directory",
         "admit",
-        &node,
+        node,
         "--role",
         "guard",
         "--role",
@@ -213,8 +203,12 @@ fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResu
     good(members.folder.run(&["directory", "submit", "admit.order", "--socket", "s1"])?)?;
     let twice = members.folder.run(&["directory", "submit", "admit.order", "--socket", "s2"])?;
     assert!(twice.code == Some(65) && twice.err.contains("number must be 2"), "{twice:?}");
+    Ok(())
+}
 
-    let ServiceAnswer::Submit(done) = describe(&members, 2)? else { return Err("another answer".into()) };
+/// A relay says how it is reached, and is in the next edition, which every command shows.
+fn described_and_shown(members: &Members, node: &str) -> TestResult {
+    let ServiceAnswer::Submit(done) = describe(members, 2)? else { return Err("another answer".into()) };
     assert!(done.is_done(), "{done:?}");
     members.until(0, "the relay is in", |status| status["relays"].as_u64() == Some(1))?;
     let shown = good(members.folder.run(&["directory", "show", "--socket", "s1"])?)?;
@@ -234,6 +228,22 @@ fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResu
     let log: serde_json::Value = serde_json::from_str(&log.out)?;
     let editions = log["editions"].as_array().ok_or("no editions")?;
     assert_eq!(editions[0]["previous"], editions[1]["index"]);
+    Ok(())
+}
+
+#[test]
+fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResult {
+    let mut members = Members::new("directory", 3)?;
+    let checked = good(members.folder.run(&["check", "-c", "n0.toml"])?)?;
+    assert!(checked.out.contains("3 members of term 1, 2 sign, none may lie"), "{checked:?}");
+    for node in 0..3 {
+        members.start(node, &["--found"])?;
+    }
+    members.past(1, 0)?;
+
+    let node = relay().node_id().to_string();
+    admit_by_two_operators(&members, &node)?;
+    described_and_shown(&members, &node)?;
 
     // One member is killed, and comes back with its promise.
     members.kill(2)?;

@@ -425,10 +425,8 @@ impl Problem {
             Self::HopAddressesOfOne | Self::HopAddressesOfOtherFamily => self.hop_remedy().into(),
             Self::HopTarget | Self::ByteSpan | Self::TooManyOfThese(_) | Self::Offer(_) => self.hop_remedy().into(),
             Self::NotFinite | Self::Share | Self::NoSigma | Self::QueueCost => self.number_remedy().into(),
-            Self::Json(_) | Self::ClusterId | Self::NodeId(_) => self.cluster_remedy().into(),
-            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount | Self::TermFiles => {
-                self.cluster_remedy().into()
-            }
+            Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::TermFiles => self.cluster_remedy().into(),
+            Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits | Self::OnlyOverCircuits => self.network_remedy().into(),
             Self::OneTunnelWhenShaped | Self::Paths(_) => self.network_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),

@@ -50,7 +50,7 @@ fn play() -> Outcome {
     let leader = net.leader()?;
     net.members[leader].kill()?;
     net.relays[0].kill()?;
-    let index = |net: &OneNetwork| anyhow::Ok(net.edition()?["index"].as_u64().unwrap_or(0));
+    let index = |net: &OneNetwork| anyhow::Ok(net.edition()?["edition"]["index"].as_u64().unwrap_or(0));
     let before = index(&net)?;
     net.until("editions go on without the leader", |net| Ok(index(net)? > before + 1))?;
     transfer.join().map_err(|_| anyhow::anyhow!("the transfer panicked"))??;
@@ -63,7 +63,7 @@ fn play() -> Outcome {
     let has = |net: &OneNetwork, id: &Option<String>| {
         let edition = net.edition()?;
         let relays = edition["relays"].as_array().cloned().unwrap_or_default();
-        anyhow::Ok(relays.iter().any(|relay| relay["node_id"].as_str() == id.as_deref()))
+        anyhow::Ok(relays.iter().any(|relay| relay["node"].as_str() == id.as_deref()))
     };
     net.until("the new relay is in an edition and the old one is not", |net| Ok(has(net, &new)? && !has(net, &old)?))?;
     net.until("no entry goes over the old one", |net| {

@@ -125,7 +125,7 @@ impl Cluster {
             credentials: CredentialStore::new(credentials.expect("good credentials")),
             members: self.members.iter().filter(|member| self.is_voter(member.id)).cloned().collect(),
             folder: self.log_folder(node),
-            beginning: if founds { Beginning::Founder } else { Beginning::Earlier },
+            beginning: if founds && !self.log_folder(node).exists() { Beginning::Founder } else { Beginning::Earlier },
             tuning: Tuning::default(),
             pipe: self.folder.join(format!("pipe-{node}")),
             pipe_users: Vec::new(),
@@ -172,7 +172,7 @@ impl Cluster {
             match Node::start(self.settings(node, founds, &directory)) {
                 Ok(started) => break (directory, started),
                 // The socket of the one that was stopped goes a moment later.
-                Err(StartError::Bind(transport::BindError::Listen { .. })) if !founds => {}
+                Err(StartError::Bind(transport::BindError::Listen { .. })) => {}
                 Err(error) => panic!("{error}"),
             }
             assert!(tokio::time::Instant::now() < deadline, "its port is not free again");
