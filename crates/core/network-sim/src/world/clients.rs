@@ -29,7 +29,7 @@ const LINE: (f64, f64) = (4e6 / 8.0, 300e6 / 8.0);
 /// The guards of clients that were there before are so old at most: none has had its time yet.
 const GUARDS_AGE_MAX_S: u64 = 60 * DAY_S as u64;
 /// Whoever is not there at the beginning has not been for this long, on average.
-const AWAY_MEAN_S: f64 = 4.0 * 3_600.0;
+const AWAY_MEAN_S: f64 = 8.0 * 3_600.0;
 /// Whoever asks too early, or in vain, asks again after this and, at random, as long as everybody has to ask.
 const FETCH_AGAIN_S: u32 = 60;
 /// Guards are looked through so often.
