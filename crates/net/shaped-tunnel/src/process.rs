@@ -277,12 +277,10 @@ impl Shell {
         };
         match order.grant_in() {
             Some((Direction::Own, grant)) => self.node.grant_own(grant),
-            Some((Direction::Other, grant)) => {
-                if !self.node.grant_other(grant) {
-                    debug!("no session takes leave for the other node; it stays spent");
-                }
+            Some((Direction::Other, grant)) if !self.node.grant_other(grant) => {
+                debug!("no session takes leave for the other node; it stays spent");
             }
-            None => {}
+            Some((Direction::Other, _)) | None => {}
         }
         if let Order::Document { bytes, .. } = order {
             self.documents.begin(descriptors.into_iter().next(), bytes, NextDocument::new);

@@ -79,7 +79,7 @@ pub enum Found {
     /// The file is as it was, or says what is in force.
     Nothing,
     /// A document that may take the place of the one in force.
-    Later(NetworkDocument),
+    Later(Box<NetworkDocument>),
     /// Something that may not, in one sentence with what to do.
     Refused(String),
 }
@@ -120,7 +120,7 @@ impl DocumentWatch {
             return Found::Nothing;
         }
         if document.supersedes(in_force) {
-            return Found::Later(document);
+            return Found::Later(Box::new(document));
         }
         let file = self.file.display();
         Found::Refused(if document.network_id() == in_force.network_id() {

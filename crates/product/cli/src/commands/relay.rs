@@ -141,8 +141,8 @@ impl Followed {
             Found::Refused(sentence) => sentence,
             Found::Later(document) => match self.secrets_for(&document) {
                 Ok(onion_keys) => {
-                    self.document = document.clone();
-                    return handle.set_document(document, onion_keys);
+                    self.document = (*document).clone();
+                    return handle.set_document(*document, onion_keys);
                 }
                 Err(failure) => format!("{}: {}", self.watch.file().display(), failure.line()),
             },

@@ -46,7 +46,7 @@ fn a_later_document_is_found_once_and_others_are_refused_once() {
     let mut watch = DocumentWatch::new(file.clone(), None);
     assert!(matches!(watch.look(&old), Found::Nothing), "it is in force");
     folder.write("document", &later.encode());
-    assert!(matches!(watch.look(&old), Found::Later(document) if document == later));
+    assert!(matches!(watch.look(&old), Found::Later(document) if *document == later));
     assert!(matches!(watch.look(&later), Found::Nothing));
     folder.write("document", &old.encode());
     let sentence = refused(watch.look(&later));

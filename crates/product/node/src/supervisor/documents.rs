@@ -70,7 +70,7 @@ impl Supervisor {
             Found::Refused(sentence) => refuse(&sentence),
             Found::Later(document) => {
                 let file = held.watch.file().display().to_string();
-                if let Err(sentence) = self.exchange_document(document) {
+                if let Err(sentence) = self.exchange_document(*document) {
                     refuse(&format!("{file}: {sentence}"));
                 }
             }
