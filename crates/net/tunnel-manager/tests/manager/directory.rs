@@ -105,14 +105,12 @@ fn a_node_without_a_service_refuses_by_name_and_a_network_without_directory_node
         let refused = tunnel.begin_dir_stream().await.err();
         assert_eq!(refused, Some(ConnectError::Refused(ResetReason::NotOffered)));
         assert_eq!(tunnel.first_hop_clock_skew().await, None);
-        let rules = Some(PathRules::new(3, 1).expect("a tunnel").to(Target::Directory));
-        let launched = manager.launch(TunnelParameters { rules, ..parameters(Isolation::Alone) }).await;
+        let rules = PathRules::new(3, 1).expect("a tunnel").to(Target::Directory);
+        let asked = TunnelParameters { rules: Some(rules), ..parameters(Isolation::Alone) };
+        let launched = manager.launch(asked).await;
         assert_eq!(launched, Err(TunnelError::Target), "no tunnel of the other type leads there");
         assert!(matches!(manager.get_dir(directory(4)).await, Err(BuildError::Rules(_))));
-        let kept = TunnelMgrConfig {
-            rules: rules.expect("rules"),
-            ..TunnelMgrConfig::new(net.document.clone()).expect("rules")
-        };
+        let kept = TunnelMgrConfig { rules, ..TunnelMgrConfig::new(net.document.clone()).expect("rules") };
         assert!(matches!(TunnelMgr::start(kept), Err(tunnel_manager::StartError::Target)));
         manager.stop().await;
         assert_eq!(tunnel.wait_for_close().await, Closed::Stopped);
