@@ -223,7 +223,17 @@ impl World {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
         let grid = Grid::new(start, SlotLength::DEFAULT);
-        Self { network, entry, relays, document, setting, grid, start, next_app_step: start + APP_STEP, moved: Vec::new() }
+        Self {
+            network,
+            entry,
+            relays,
+            document,
+            setting,
+            grid,
+            start,
+            next_app_step: start + APP_STEP,
+            moved: Vec::new(),
+        }
     }
 
     /// Virtual time since the start.
