@@ -1,7 +1,7 @@
 //! A whole network with a directory, made by the documented commands and nothing else: members, relays, exits and entries, each a
 //! node with a folder of its own, on the addresses of one loopback.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -20,8 +20,9 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Where every relay's door is.
 const DOOR: u16 = 4433;
-/// Where members reach each other.
+/// Where members reach each other, and in which part of the loopback.
 const CLUSTER: u16 = 4500;
+const CLUSTER_NET: u8 = 9;
 
 /// How large it is to be.
 #[derive(Debug, Clone)]
@@ -32,8 +33,6 @@ pub struct Size {
     pub relays: u8,
     /// Exits.
     pub exits: u8,
-    /// Entries.
-    pub entries: u8,
     /// Length of an interval, as the command takes it.
     pub interval: &'static str,
     /// What each entry's tunnel has in both directions, as the command takes it.
@@ -96,9 +95,6 @@ impl OneNetwork {
         }
         let all = usize::from(net.size.members) + usize::from(net.size.relays) + usize::from(net.size.exits);
         net.until("all relays are in an edition", |net| Ok(net.listed()? == all))?;
-        for number in 0..net.size.entries {
-            net.add_entry(number)?;
-        }
         Ok(net)
     }
 
@@ -324,7 +320,11 @@ impl OneNetwork {
         Ok(())
     }
 
-    fn add_entry(&mut self, number: u8) -> anyhow::Result<()> {
+    /// An entry, from the invitation for everybody.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn add_entry(&mut self, number: u8) -> anyhow::Result<()> {
         let (name, proxy) = (format!("e{number}"), free_tcp_address()?);
         self.join(&name, &["invitation", "--proxy", &proxy.to_string(), "--rate", self.size.rate])?;
         let running = Some(self.spawn(&name, &[])?);
@@ -408,8 +408,13 @@ fn door(kind: u8, number: u8) -> SocketAddr {
     SocketAddrV4::new(Ipv4Addr::new(127, kind, number + 1, 1), DOOR).into()
 }
 
+/// Whether an address is one at which members reach each other.
+pub fn is_cluster(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.octets()[1] == CLUSTER_NET)
+}
+
 fn cluster_address(number: u8) -> SocketAddr {
-    SocketAddrV4::new(Ipv4Addr::new(127, 9, number + 1, 1), CLUSTER).into()
+    SocketAddrV4::new(Ipv4Addr::new(127, CLUSTER_NET, number + 1, 1), CLUSTER).into()
 }
 
 /// A member's file, as docs/directory.md says.

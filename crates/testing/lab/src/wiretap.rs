@@ -43,27 +43,17 @@ pub struct Tapped {
 }
 
 impl Wiretap {
-    /// Begins. `folder` takes the recording, some kilobytes for each packet.
+    /// Begins. `folder` takes the recording. `kept`: so many bytes of each packet are, those of lower layers included; its length is
+    /// known whatever is kept.
     ///
     /// # Errors
     /// When the recorder is missing, or does not begin.
-    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub fn start(folder: &Path, kept: u32) -> anyhow::Result<Self> {
         let (file, log) = (folder.join("lo.pcap"), folder.join("tcpdump.log"));
         let mut command = Command::new(programs::find("tcpdump")?);
         // As the present user: the folder belongs to nobody else.
-        command.args([
-            "-i",
-            "lo",
-            "-n",
-            "-s",
-            "0",
-            "-B",
-            BUFFER_KIB,
-            "--time-stamp-precision=nano",
-            "-Z",
-            "root",
-            "-w",
-        ]);
+        command.args(["-i", "lo", "-n", "-B", BUFFER_KIB, "--time-stamp-precision=nano", "-Z", "root"]);
+        command.args(["-s", &kept.to_string(), "-w"]);
         let mut recorder = Running::start("tcpdump", command.arg(&file).arg("udp"), &log)?;
         let began = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains(BEGUN));
         recorder.wait_until("its beginning", PATIENCE, began)?;

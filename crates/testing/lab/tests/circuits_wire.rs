@@ -22,6 +22,8 @@ type Outcome = anyhow::Result<()>;
 
 /// Bytes of every packet.
 const P: usize = 1350;
+/// Of a recording with whole packets.
+const WHOLE: u32 = 2_000;
 /// Length of a slot.
 const SLOT: Duration = Duration::from_millis(5);
 /// Of both directions of the tunnel.
@@ -50,7 +52,7 @@ fn every_line_looks_the_same_idle_and_loaded() -> Outcome {
 
 fn watch() -> Outcome {
     let scratch = Scratch::new()?;
-    let tap = Wiretap::start(scratch.path())?;
+    let tap = Wiretap::start(scratch.path(), WHOLE)?;
     let (source, sink) = (load::start(Service::Source { bytes: u64::MAX })?, load::start(Service::Sink)?);
     let config = NetConfig { constant: Some(RateClass::at_least(RATE)?), ..NetConfig::new(3, 2) };
     let net = CircuitNet::start(&config.with_forward(source).with_forward(sink))?;
