@@ -18,10 +18,10 @@ pub(crate) struct NodeRunArgs {
     /// Configuration file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// [cluster] has no log yet: all members found a new cluster
+    /// The part `cluster` has no log yet: all members found a new cluster
     #[arg(long, conflicts_with = "join")]
     pub(crate) found: bool,
-    /// [cluster] has no log yet: it comes into a cluster that runs
+    /// The part `cluster` has no log yet: it comes into a cluster that runs
     #[arg(long)]
     pub(crate) join: bool,
     /// End when standard input ends, for programs that start a node
