@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 26] = [
+const RUNS: [Long; 27] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -52,6 +52,13 @@ const RUNS: [Long; 26] = [
         about: "every fuzz target for a minute, with the nightly toolchain (about 25 minutes; docs/fuzzing.md)",
         program: "scripts/fuzz",
         arguments: &["60"],
+        environment: &[],
+    },
+    Long {
+        name: "network-day",
+        about: "a simulated day of 1,000 relays and 20,000 clients: load, guards, the directory's traffic (about 2 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package=network-sim", "--example=day"],
         environment: &[],
     },
     Long {

@@ -63,6 +63,8 @@ pub const EXAMPLE_HOP_CLIENT: &str = include_str!("../example-hop-client.toml");
 pub const EXAMPLE_HOP_SERVER: &str = include_str!("../example-hop-server.toml");
 /// The commented example file of a relay.
 pub const EXAMPLE_RELAY: &str = include_str!("../example-relay.toml");
+/// The commented example file of a mirror.
+pub const EXAMPLE_MIRROR: &str = include_str!("../example-mirror.toml");
 /// The commented example file of a node of several roles.
 pub const EXAMPLE_NODE: &str = include_str!("../example-node.toml");
 /// The commented example file of an exit: every key, at its default.

@@ -136,6 +136,24 @@ mod tests {
         onion_key_file = \"o\"\naddresses = [\"192.0.2.1:4433\"]\nroles = \"guard middle exit\"\noperator = \"alice\"\n\
         rate = \"20 Mbit/s\"\nexit_ports = \"80,443\"\n";
 
+    /// The example with every key that stands in a comment.
+    fn everything() -> String {
+        let uncommented = crate::EXAMPLE_MIRROR.lines().map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '[') => rest,
+            _ => line,
+        });
+        uncommented.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_example_is_read_and_its_comments_are_the_defaults() {
+        let plain = parse_mirror(crate::EXAMPLE_MIRROR, Path::new("/etc")).expect("the example is good");
+        let text = everything().replace("\"guard middle\"", "\"guard middle exit\"");
+        let all = parse_mirror(&text, Path::new("/etc")).expect("the example is good");
+        assert!(all.announce.is_some() && all.socket.is_some() && all.entry.is_some() && !all.sources.is_empty());
+        assert_eq!(Mirror { announce: None, socket: None, entry: None, sources: Vec::new(), ..all }, plain);
+    }
+
     #[test]
     fn a_mirror_has_defaults_and_may_announce() {
         let least = parse_mirror("invitation_file = \"i\"\n", Path::new("/etc")).expect("enough");
