@@ -199,9 +199,17 @@ impl Unshaped {
 
     /// Opens a flow and returns its number, or `None` when all queue pairs are taken.
     pub fn open(&mut self, plan: Plan) -> Option<usize> {
-        let queue = self.queues.allocate()?;
         let destination = Destination::from(SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)));
-        let syn = Syn { kind: FlowKind::Stream, client: plan.client, destination };
+        self.open_as(plan, Syn { kind: FlowKind::Stream, client: plan.client, destination })
+    }
+
+    /// The same to the directory of the exit, which sends back what comes; the plan's port has no meaning.
+    pub fn open_directory(&mut self, plan: Plan) -> Option<usize> {
+        self.open_as(plan, Syn::directory(plan.client))
+    }
+
+    fn open_as(&mut self, plan: Plan, syn: Syn) -> Option<usize> {
+        let queue = self.queues.allocate()?;
         self.queues.send_message(&LocalMessage::Syn(queue, syn)).ok()?;
         self.ends.insert(queue.index, End::new(queue, plan));
         self.newly_opened = true;
@@ -287,7 +295,8 @@ impl Unshaped {
     }
 
     fn serve(&mut self, queue: QueueRef, syn: &Syn) -> Result<(), QueueFault> {
-        let port = syn.destination.port;
+        let is_directory = syn.kind == FlowKind::Directory;
+        let port = if is_directory { port::ECHO } else { syn.destination.port };
         let send = match port {
             port::MEGABYTE => MEGABYTE,
             port::ENDLESS => u64::MAX,

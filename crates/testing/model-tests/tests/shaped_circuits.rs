@@ -28,9 +28,11 @@ enum Load {
     ManyFlows,
     OpenAndClose,
     SlowReader,
+    /// A document is fetched over two directory streams.
+    Directory,
 }
 
-const LOADS: [Load; 5] = [Load::Up, Load::Down, Load::ManyFlows, Load::OpenAndClose, Load::SlowReader];
+const LOADS: [Load; 6] = [Load::Up, Load::Down, Load::ManyFlows, Load::OpenAndClose, Load::SlowReader, Load::Directory];
 
 /// What becomes of the first leg's relays at 4 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,10 @@ fn begin(world: &mut World, load: Load) {
                 assert!(unshaped.open(Plan { client, ..plan(port, 100_000) }).is_some());
             }
         }
+        Load::Directory => {
+            assert!(unshaped.open_directory(plan(0, 200_000)).is_some());
+            assert!(unshaped.open_directory(plan(0, 100)).is_some());
+        }
         Load::SlowReader => {
             assert!(unshaped.open(Plan { read_per_step: 0, ..plan(port::ENDLESS, 1) }).is_some());
             assert!(unshaped.open(Plan { read_per_step: 3, ..plan(port::ENDLESS, 1) }).is_some());
@@ -163,6 +169,14 @@ fn each_guards_link_looks_the_same_whatever_applications_do() {
         assert_eq!(busy.entry.count("empty_while_waiting"), 0, "{load:?}");
         compare(&format!("{load:?}"), &expected, &lines(&busy, busy.entry.address));
     }
+}
+
+/// The streams of the directory come through inside the same schedule.
+#[test]
+fn directory_streams_share_the_slots_of_everything_else() {
+    let mut world = play(Setting::constant(), Load::Directory, Trouble::None);
+    assert_eq!(received(&world, 1), 100);
+    assert!(world.run_while(10 * SECOND, |world| received(world, 0) == 200_000), "{}", received(&world, 0));
 }
 
 /// What an exit sends to its tunnels, and what a guard sends to the entry: the same as well.
