@@ -156,7 +156,9 @@ impl OnionKeyFile {
                 keys
             }
         };
-        Some(keys.with_lasting(self.lasting.clone()))
+        let next = Interval(interval.0.saturating_add(1));
+        let next = self.of(next).map(|secret| (next, secret.clone()));
+        Some(keys.with_next(next).with_lasting(self.lasting.clone()))
     }
 }
 

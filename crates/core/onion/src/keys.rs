@@ -25,11 +25,13 @@ pub struct Network {
     pub packet_size: PacketSize,
 }
 
-/// The onion keys that a relay answers under: of the present interval and of the one before.
+/// The onion keys that a relay answers under: of the present interval, of the one before, and of the next one if it is there already.
+/// A client may have the next document before the relay does.
 #[derive(Debug, Clone)]
 pub struct OnionKeys {
     present: (Interval, OnionSecret),
     previous: Option<(Interval, OnionSecret)>,
+    next: Option<(Interval, OnionSecret)>,
     /// Of [`Interval::LASTING`], at a directory node.
     lasting: Option<OnionSecret>,
 }
@@ -37,7 +39,7 @@ pub struct OnionKeys {
 impl OnionKeys {
     /// A relay's first key.
     pub fn new(interval: Interval, secret: OnionSecret) -> Self {
-        Self { present: (interval, secret), previous: None, lasting: None }
+        Self { present: (interval, secret), previous: None, next: None, lasting: None }
     }
 
     /// The same with a key that no interval ends, or without one.
@@ -46,21 +48,30 @@ impl OnionKeys {
         Self { lasting, ..self }
     }
 
+    /// The same with the key of a later interval, or without one.
+    #[must_use]
+    pub fn with_next(self, next: Option<(Interval, OnionSecret)>) -> Self {
+        let is_later =
+            |(interval, _): &(Interval, OnionSecret)| *interval > self.present.0 && *interval != Interval::LASTING;
+        Self { next: next.filter(is_later), ..self }
+    }
+
     /// A new interval: its key is the present one, and the present one becomes the previous one, which goes.
     /// An interval that is not above the present one, or is none, changes nothing.
     pub fn rotate(&mut self, interval: Interval, secret: OnionSecret) {
         if interval > self.present.0 && interval != Interval::LASTING {
             self.previous = Some(std::mem::replace(&mut self.present, (interval, secret)));
+            self.next.take_if(|(next, _)| *next <= interval);
         }
     }
 
-    /// The key of an interval, if it is one of the two, or the lasting one.
+    /// The key of an interval, if it is one of these, or the lasting one.
     pub(crate) fn of(&self, interval: Interval) -> Option<&OnionSecret> {
         if interval == Interval::LASTING {
             return self.lasting.as_ref();
         }
-        let (present, previous) = (Some(&self.present), self.previous.as_ref());
-        [present, previous].into_iter().flatten().find(|(of, _)| *of == interval).map(|(_, secret)| secret)
+        let known = [Some(&self.present), self.previous.as_ref(), self.next.as_ref()];
+        known.into_iter().flatten().find(|(of, _)| *of == interval).map(|(_, secret)| secret)
     }
 }
 
@@ -133,5 +144,20 @@ mod tests {
         let binding = BindingKey(Zeroizing::new([1; 32]));
         let shown = format!("{:?} {:?} {:?} {spec:?} {binding:?}", secret(1), secret(1).onion_key(), spec.node_id);
         assert_eq!(shown, "OnionSecret(..) OnionKey(..) NodeId(..) RelaySpec(..) BindingKey(..)");
+    }
+
+    #[test]
+    fn the_key_of_the_next_interval_is_good_before_that_begins() {
+        let next = |number| Some((Interval(number), secret(number as u8)));
+        let mut keys = OnionKeys::new(Interval(7), secret(7)).with_next(next(8));
+        assert!(keys.of(Interval(8)).is_some() && keys.of(Interval(9)).is_none());
+        assert!(keys.clone().with_next(next(7)).of(Interval(8)).is_none(), "only a later one is next");
+        keys.rotate(Interval(8), secret(18));
+        assert_eq!(
+            keys.of(Interval(8)).map(|secret| *secret.expose()),
+            Some([18; 32]),
+            "the present one is asked first"
+        );
+        assert!(keys.next.is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! It comes at a public time, and what follows from it is decided by what the two documents say and by which circuits there are.
 //! In shaped modes nothing of it asks whether there are flows, so that no watcher learns.
 
+use super::guard_links::GuardLink;
 use super::{CircuitTunnel, Circuits, LINGER_IN_SLOTS, Outgoing, Place as LegPlace, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
@@ -136,11 +137,12 @@ impl Shared {
     fn redialled(&mut self, now: Now, endpoint: &mut Endpoint) -> Vec<LinkId> {
         let mut anew = Vec::new();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            let Some(guard) = self.links.get(&link).filter(|guard| !guard.up) else { continue };
+            let is_lost = |guard: &&GuardLink| !guard.up || guard.silent_since.is_some();
+            let Some(guard) = self.links.get(&link).filter(is_lost) else { continue };
             let (node, dialled) = (guard.node, guard.address);
             let Some((relay, address)) = self.document.relay(&node).zip(self.address_of(&node)) else { continue };
             if relay.link_key != guard.link_key || relay.door_key != guard.door_key {
-                anew.push(link);
+                anew.extend((!guard.up).then_some(link));
             } else if address != dialled
                 && endpoint.set_dial_address(now, link, address).is_ok()
                 && let Some(guard) = self.links.get_mut(&link)
