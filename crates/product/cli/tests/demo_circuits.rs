@@ -29,16 +29,16 @@ fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
     let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "5", "--rate", "2 Mbit/s"]);
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}{err}");
-    for words in [
-        "socks5h://127.0.0.1:",
-        "Fetched the page through the circuits",
-        "leg 0: ",
-        "wire: 209 packets/s out",
-        "Nothing is left behind",
-    ] {
+    for words in ["socks5h://127.0.0.1:", "Fetched the page through the circuits", "leg 0: ", "Nothing is left behind"]
+    {
         assert!(out.contains(words), "`{words}` is missing:\n{out}");
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("relay-")).count(), 5, "{out}");
+    // Of the class that 2 Mbit/s is, 209; the reports that are compared come when a busy machine has time for them.
+    let rates =
+        out.lines().filter_map(|line| line.strip_prefix("wire: ")?.split_once(" packets/s out")?.0.parse().ok());
+    let rates: Vec<f64> = rates.collect();
+    assert!(rates.iter().any(|rate| (190.0..=230.0).contains(rate)), "{rates:?}\n{out}");
     assert_eq!(names(&folder), Vec::<String>::new());
 }
 
