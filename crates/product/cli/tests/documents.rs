@@ -195,7 +195,7 @@ impl Directory {
             let onion_key =
                 OnionKeyFile::parse(&onion).expect("secrets").of(Interval(7)).expect("it is there").onion_key();
             let is_exit = number == RELAYS;
-            let roles = Roles { guard: !is_exit, middle: !is_exit, exit: is_exit, directory: false };
+            let roles = Roles { guard: !is_exit, middle: !is_exit, exit: is_exit, directory: is_exit };
             let said = Descriptor {
                 node_id: keys.node_secret.node_id(),
                 link_key: keys.link_secret.link_key(),
