@@ -1,9 +1,11 @@
 //! Temporary folders and free ports.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -54,25 +56,46 @@ impl Drop for Scratch {
     }
 }
 
-/// A TCP address on loopback that nobody listens on.
+/// Ports that this process was given: whoever was given one may not have opened it yet.
+static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+/// How often a port is asked for before there is none.
+const TRIES: u32 = 1_000;
+
+/// A TCP address on loopback that nobody listens on, and that was not given before.
 ///
 /// # Errors
 /// If there is none.
 pub fn free_tcp_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    not_given(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr())
 }
 
-/// A UDP address on loopback that nobody has.
+/// A UDP address on loopback that nobody has, and that was not given before.
 ///
 /// # Errors
 /// If there is none.
 pub fn free_udp_address() -> io::Result<SocketAddr> {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    not_given(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr())
+}
+
+fn not_given(ask: impl Fn() -> io::Result<SocketAddr>) -> io::Result<SocketAddr> {
+    for _ in 0..TRIES {
+        let address = ask()?;
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address) {
+            return Ok(address);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_address_is_given_twice() {
+        let given: BTreeSet<SocketAddr> = (0..300).map(|_| free_udp_address().expect("a port")).collect();
+        assert_eq!(given.len(), 300);
+    }
 
     #[test]
     fn folders_are_private_and_go_away() {
