@@ -50,17 +50,23 @@ fn measure(pair: &Pair, streams: u32, reverse: bool) -> anyhow::Result<f64> {
 }
 
 /// What iperf3 says of one run. Its server serves one run at a time, and the word that ends a run comes by another
-/// flow than the connection that begins the next, so either may arrive first: a client that is told "busy" tries again.
+/// flow than the connection that begins the next, so either may arrive first: a client that is told "busy" tries again. The server
+/// closes with what the client said unread, so its word may be lost in the reset that the system makes of that.
 fn report(pair: &Pair, streams: u32, reverse: bool) -> anyhow::Result<Value> {
     for _ in 0..BUSY_TRIES_MAX {
         let report = run_client(pair, streams, reverse)?;
         match report["error"].as_str() {
             None => return Ok(report),
-            Some(error) if error.contains("busy") => std::thread::sleep(BUSY_PAUSE),
+            Some(error) if is_busy(error) => std::thread::sleep(BUSY_PAUSE),
             Some(error) => anyhow::bail!("iperf3 with {streams} streams, reverse {reverse}: {error}"),
         }
     }
     anyhow::bail!("iperf3's server is busy after {BUSY_TRIES_MAX} tries")
+}
+
+/// Whether a run was refused at its beginning because the server has not done with the one before.
+fn is_busy(error: &str) -> bool {
+    error.contains("busy") || error == "unable to receive control message: Connection reset by peer"
 }
 
 fn run_client(pair: &Pair, streams: u32, reverse: bool) -> anyhow::Result<Value> {
