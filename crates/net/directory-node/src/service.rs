@@ -4,7 +4,7 @@ use crate::limits::Bucket;
 use crate::member::SharedSigner;
 use crate::orders::Orders;
 use crate::shared::SharedDirectory;
-use cluster_node::pipe::{ListenError, listen};
+use os_net::unix_socket::{ListenError, listen};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -6,4 +6,5 @@ mod serve;
 
 pub use ask::{ANSWER_TIME_MAX, AskError, Asker, STALL_MAX};
 pub use open::{Bytes, OPEN_TIME_MAX, Open, OpenError, Opening, Stream, UnixSource};
-pub use serve::{Answers, CONNECTIONS_MAX, IDLE_MAX, ListenError, REQUESTS_MAX, listen, serve, serve_stream};
+pub use os_net::unix_socket::{ListenError, listen};
+pub use serve::{Answers, CONNECTIONS_MAX, IDLE_MAX, REQUESTS_MAX, serve, serve_stream};

@@ -6,11 +6,8 @@ use relay_directory::{FrameReader, ServiceAnswer, ServiceRequest, frame};
 use std::future::Future;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
@@ -24,8 +21,6 @@ pub const CONNECTIONS_MAX: usize = 64;
 pub const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Requests of one stream at most; then it is closed, and whoever wants more opens another one. A client needs a dozen.
 pub const REQUESTS_MAX: usize = 256;
-/// Mode of the socket: its owner and its group.
-const MODE: u32 = 0o660;
 /// What is read at once.
 const READ_BYTES: usize = 4 * 1024;
 /// What is written at once: each piece may take [`STALL_MAX`].
@@ -37,46 +32,6 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 pub trait Answers: Send + Sync + 'static {
     /// The answer. Where there is none of the kind, `Answer::Unknown` of `relay_directory` says so.
     fn answer(&self, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
-}
-
-/// The socket cannot be opened.
-#[derive(Debug, Error)]
-pub enum ListenError {
-    /// Something stands there that is no socket.
-    #[error("{} is no socket; choose another path", .0.display())]
-    Occupied(PathBuf),
-    /// Somebody serves it.
-    #[error("{} is served by another process", .0.display())]
-    Served(PathBuf),
-    /// The system refuses.
-    #[error("{}: {error}", path.display())]
-    System {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        error: io::Error,
-    },
-}
-
-/// Opens the socket at `path`, in the place of one that nobody serves any more.
-///
-/// # Errors
-/// When something else stands there, somebody serves it, or the system refuses.
-pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
-    let system = |error| ListenError::System { path: path.to_owned(), error };
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(ListenError::Occupied(path.to_owned()));
-        }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(ListenError::Served(path.to_owned()));
-        }
-        std::fs::remove_file(path).map_err(system)?;
-    }
-    let listener = UnixListener::bind(path).map_err(system)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE)).map_err(system)?;
-    Ok(listener)
 }
 
 /// Serves whoever connects until the future is dropped, and all streams with it.

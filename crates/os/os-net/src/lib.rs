@@ -13,3 +13,4 @@ pub mod spawn;
 pub mod tcp;
 pub mod tun;
 pub mod udp;
+pub mod unix_socket;
