@@ -1,19 +1,18 @@
 //! `hushwire circuit`: the legs of an entry's tunnels, from the same answer as `hushwire status`.
 
 use crate::args::circuit::{CircuitArgs, CircuitCommand, CircuitNode};
-use crate::commands::status;
+use crate::commands::status::{self, to_json};
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use admin::render;
 use admin::status::EntryTunnel;
-use serde::Serialize;
 
 pub(crate) fn run(args: &CircuitArgs) -> Outcome {
     let text = match &args.command {
         CircuitCommand::List(node) => {
             let tunnel = tunnel(node)?;
-            if node.json { json(&tunnel)? } else { render::circuit_list(&tunnel) }
+            if node.json { to_json(&tunnel)? } else { render::circuit_list(&tunnel) }
         }
         CircuitCommand::Show(show) => {
             let tunnel = tunnel(&show.node)?;
@@ -23,7 +22,7 @@ pub(crate) fn run(args: &CircuitArgs) -> Outcome {
                 let sentence = format!("there is no leg {}; there are {}", show.leg, legs.len());
                 return Err(Failure::new(Code::Usage, sentence).remedy("`hushwire circuit list` shows them"));
             };
-            if show.node.json { json(&leg)? } else { text }
+            if show.node.json { to_json(&leg)? } else { text }
         }
     };
     terminal::say(&text);
@@ -44,10 +43,4 @@ fn tunnel(node: &CircuitNode) -> Result<EntryTunnel, Failure> {
         )
         .remedy("`hushwire status` shows what it has")
     })
-}
-
-fn json(value: &impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Code::Software, format!("circuits cannot be written as JSON: {error}")))?;
-    Ok(text + "\n")
 }

@@ -39,7 +39,7 @@ async fn serve(file: MirrorFile, invitation: Invitation, is_leashed: bool) -> Ou
     let mut signals = StopSignals::new()?;
     let mut let_go = input_end(is_leashed);
     let network = invitation.network_id();
-    // Told at the end of this function's beginning: whom to ask depends on what is known.
+    // Whom to ask depends on what the mirror knows, and the mirror on whom to ask.
     let (tell_known, known) = watch::channel(None);
     let sources = sources(&file, invitation, known);
     let files = MirrorFiles {

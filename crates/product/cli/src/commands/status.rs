@@ -87,9 +87,10 @@ fn found_files() -> Vec<PathBuf> {
     FOLDERS.iter().map(files).find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-fn to_json(answers: &impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(answers)
-        .map_err(|error| Failure::new(Code::Software, format!("the status cannot be written as JSON: {error}")))?;
+/// A value as `--json` prints it.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Code::Software, format!("this cannot be written as JSON: {error}")))?;
     Ok(text + "\n")
 }
 

@@ -2,10 +2,10 @@
 
 use super::file::admin_socket;
 use crate::args::cluster::{ClusterNodeArgs, ClusterStatusArgs, MemberCommand};
-use crate::commands::status::{not_answered, runtime};
+use crate::commands::status::{not_answered, runtime, to_json};
 use crate::failure::{Code, Failure, Outcome};
 use crate::terminal;
-use admin::cluster::{ClusterAnswer, ClusterRequest, ClusterStatus};
+use admin::cluster::{ClusterAnswer, ClusterRequest};
 use std::path::PathBuf;
 
 pub(crate) fn status(args: &ClusterStatusArgs) -> Outcome {
@@ -13,7 +13,7 @@ pub(crate) fn status(args: &ClusterStatusArgs) -> Outcome {
         ClusterAnswer::Status { status } => *status,
         other => return Err(unexpected(&other)),
     };
-    terminal::say(&if args.json { json(&status)? } else { admin::cluster::screen(&status) });
+    terminal::say(&if args.json { to_json(&status)? } else { admin::cluster::screen(&status) });
     Ok(())
 }
 
@@ -64,12 +64,6 @@ fn socket(node: &ClusterNodeArgs) -> Result<PathBuf, Failure> {
         (None, Some(file)) => admin_socket(file),
         (None, None) => Err(Failure::new(Code::Usage, "no node is named").remedy("name it with -c FILE")),
     }
-}
-
-fn json(status: &ClusterStatus) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(status)
-        .map_err(|error| Failure::new(Code::Software, format!("the status cannot be written as JSON: {error}")))?;
-    Ok(text + "\n")
 }
 
 fn unexpected(answer: &ClusterAnswer) -> Failure {

@@ -84,9 +84,3 @@ pub(super) fn now_ms() -> u64 {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Code::Software, format!("this cannot be written as JSON: {error}")))?;
-    Ok(text + "\n")
-}

@@ -1,7 +1,8 @@
 //! `hushwire directory show` and `log`.
 
-use super::ask::{Asked, hex, json};
+use super::ask::{Asked, hex};
 use crate::args::directory::{LogArgs, StandingArgs};
+use crate::commands::status::to_json;
 use crate::failure::{Code, Failure, Outcome};
 use crate::terminal;
 use network_document::SignedEdition;
@@ -77,7 +78,7 @@ pub(super) fn show(args: &StandingArgs) -> Outcome {
             addresses: descriptor.addresses.iter().map(ToString::to_string).collect(),
         };
         let relays = signed.edition().relays().iter().map(|relay_of| relay(relay_of.descriptor())).collect();
-        terminal::say(&json(&Shown { version: 1, edition: edition(&signed), relays })?);
+        terminal::say(&to_json(&Shown { version: 1, edition: edition(&signed), relays })?);
         return Ok(());
     }
     // Signatures of the members that it names itself: whoever wants more has a client that knows the network id.
@@ -98,7 +99,7 @@ pub(super) fn log(args: &LogArgs) -> Outcome {
         }
     }
     if args.json {
-        terminal::say(&json(&Log { version: 1, editions })?);
+        terminal::say(&to_json(&Log { version: 1, editions })?);
         return Ok(());
     }
     let mut text = format!("{:<10} {:<64} {:<7} SIGNED BY\n", "NUMBER", "HASH", "RELAYS");

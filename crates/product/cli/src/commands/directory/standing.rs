@@ -1,7 +1,8 @@
 //! `hushwire directory status`.
 
-use super::ask::{Asked, hex, json, now_ms};
+use super::ask::{Asked, hex, now_ms};
 use crate::args::directory::StandingArgs;
+use crate::commands::status::to_json;
 use crate::failure::Outcome;
 use crate::terminal;
 use relay_directory::Request;
@@ -73,7 +74,7 @@ pub(super) fn status(args: &StandingArgs) -> Outcome {
         next_order: members.next_order,
         members: members_are.collect(),
     };
-    terminal::say(&if args.json { json(&status)? } else { screen(&status) });
+    terminal::say(&if args.json { to_json(&status)? } else { screen(&status) });
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `hushwire reload`, `drain` and `status` of a node of several parts.
 
 use crate::args::node::{DrainArgs, ReloadArgs};
-use crate::commands::status::{not_answered, runtime};
+use crate::commands::status::{not_answered, runtime, to_json};
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
@@ -16,8 +16,7 @@ pub(crate) fn reload(args: &ReloadArgs) -> Outcome {
     let file = settings::loaded(config::load_node(&args.file))?;
     match ask(&file, PartsRequest::Reload { plan_only: args.plan })? {
         PartsAnswer::Plan { steps } if args.json => {
-            let text = serde_json::to_string_pretty(&steps);
-            terminal::say(&(text.map_err(|error| Failure::new(Code::Software, error.to_string()))? + "\n"));
+            terminal::say(&to_json(&steps)?);
         }
         PartsAnswer::Plan { steps } => terminal::say(&admin::parts::plan_screen(&steps)),
         PartsAnswer::Refused { reason } => {
