@@ -4,6 +4,7 @@ use crate::failure::{Code, Failure};
 use crate::terminal;
 use config::{Config, LoadError, SecretFileError};
 use identity::{HopKey, KeyFile};
+use shaping::RateClass;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -64,6 +65,12 @@ pub(crate) fn secret(error: &SecretFileError) -> Failure {
         _ => Failure::from_error(Code::Data, error),
     };
     failure.remedy(remedy)
+}
+
+/// The class of what `--rate` has.
+pub(crate) fn rate(written: &str) -> Result<RateClass, Failure> {
+    config::parse_rate(written)
+        .map_err(|problem| Failure::new(Code::Data, format!("--rate {written:?}: {problem}")).remedy(problem.remedy()))
 }
 
 /// Random keys for a new node.

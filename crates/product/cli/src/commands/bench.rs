@@ -10,6 +10,7 @@ use crate::local::connect::{self, FetchError};
 use crate::local::pair::{Pair, PairPlan};
 use crate::local::stop::StopSignals;
 use crate::local::usage;
+use crate::settings;
 use crate::terminal;
 use admin::status::Status;
 use figures::{Bulk, Cells, Figures, ProcessFigures};
@@ -26,9 +27,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const SAMPLED_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
-    let class = config::parse_rate(&args.rate).map_err(|problem| {
-        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
-    })?;
+    let class = settings::rate(&args.rate)?;
     let runtime = runtime()?;
     let figures = runtime.block_on(bench(args, class));
     // A measurement that was interrupted may still wait for bytes.

@@ -11,6 +11,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::local::origin::{OBJECT_LEN, OBJECT_PATH, Origin, PAGE};
 use crate::local::pair::{Pair, PairPlan};
 use crate::local::stop::StopSignals;
+use crate::settings;
 use crate::terminal;
 use live::Live;
 use std::net::SocketAddr;
@@ -24,9 +25,7 @@ const OWN_DOWNLOAD_S: u64 = 3;
 const OWN_DOWNLOAD_MAX: u64 = 20_000_000;
 
 pub(crate) fn run(args: &DemoArgs) -> Outcome {
-    let class = config::parse_rate(&args.rate).map_err(|problem| {
-        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
-    })?;
+    let class = settings::rate(&args.rate)?;
     if let Some(relays) = args.relays {
         return circuits::run(args, relays, class);
     }

@@ -62,8 +62,7 @@ fn decide(args: InitArgs) -> Result<Plan, Failure> {
         None if interactive => ask_rate(role)?,
         None => return Err(not_given("--rate, such as --rate '2 Mbit/s'")),
     };
-    let class = config::parse_rate(&rate)
-        .map_err(|problem| Failure::new(Code::Data, format!("--rate {rate:?}: {problem}")).remedy(problem.remedy()))?;
+    let class = settings::rate(&rate)?;
     let public_address = match args.public_address {
         Some(written) => Some(parse_address(&written)?),
         None if interactive && role == RoleArg::Exit => ask_address()?,

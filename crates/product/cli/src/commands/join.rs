@@ -20,9 +20,7 @@ const FILE: &str = "node.toml";
 
 pub(crate) fn run(args: &JoinArgs) -> Outcome {
     let invitation = read(&args.invitation)?;
-    config::parse_rate(&args.rate).map_err(|problem| {
-        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
-    })?;
+    settings::rate(&args.rate)?;
     let (text, keys) = match invitation.node_secret() {
         Some(secret) => {
             let keys = KeyFile::from_random([*secret.expose(), settings::random()?, settings::random()?]);

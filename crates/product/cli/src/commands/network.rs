@@ -61,9 +61,7 @@ fn describe(args: DescribeArgs) -> Outcome {
     let charter = files::charter(&args.charter)?;
     let keys = settings::keys(&args.keys)?;
     let operator = Label::new(&args.operator, "operator").map_err(refused)?;
-    let bandwidth = config::parse_rate(&args.rate).map_err(|problem| {
-        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
-    })?;
+    let bandwidth = settings::rate(&args.rate)?;
     let roles = RoleArg::roles(&args.role);
     let interval = Interval(args.interval);
     // The secret is on disk before anybody can use its public half.

@@ -5,6 +5,7 @@ use super::files::{charter, electorate, read_order, sign_order, words, write_ord
 use crate::args::directory::{AdmitArgs, ExpelArgs, MembersArgs, OrderArgs, ParameterArgs, SubmitArgs};
 use crate::args::network::RoleArg;
 use crate::failure::{Code, Failure, Outcome};
+use crate::settings;
 use crate::terminal;
 use network_document::{Charter, Label, Parameters};
 use relay_directory::{Admission, CODE_TRY_AGAIN, Command, Order, Refusal, SignedOrder};
@@ -13,9 +14,7 @@ use std::path::PathBuf;
 pub(super) fn admit(args: &AdmitArgs) -> Outcome {
     let operator =
         Label::new(&args.operator, "operator").map_err(|problem| Failure::new(Code::Data, problem.to_string()))?;
-    let bandwidth = config::parse_rate(&args.rate).map_err(|problem| {
-        Failure::new(Code::Data, format!("--rate {:?}: {problem}", args.rate)).remedy(problem.remedy())
-    })?;
+    let bandwidth = settings::rate(&args.rate)?;
     let roles = RoleArg::roles(&args.role);
     give(&args.order, Order::Admit { node: args.node, admission: Admission { roles, bandwidth, operator } }, &[])
 }
