@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-/// Folders that hold no committed text: version control, build output, and inputs of decoders (any bytes).
-const SKIPPED_FOLDERS: [&str; 5] = [".git", "target", "corpus", "artifacts", "coverage"];
+/// What holds no committed text: version control (a file, where the work tree is one of several of a repository), build
+/// output, and inputs of decoders (any bytes).
+const SKIPPED: [&str; 5] = [".git", "target", "corpus", "artifacts", "coverage"];
 
 /// One text file.
 #[derive(Clone, Debug)]
@@ -39,10 +40,11 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<TextFile>) -> anyhow
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
         let kind = entry.file_type().with_context(|| format!("cannot stat {path}"))?;
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         if kind.is_dir() {
-            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
-                read_folder(&entry.path(), &format!("{path}/"), files)?;
-            }
+            read_folder(&entry.path(), &format!("{path}/"), files)?;
         } else if kind.is_file() {
             let bytes = fs::read(entry.path()).with_context(|| format!("cannot read {path}"))?;
             if let Ok(text) = String::from_utf8(bytes) {
