@@ -17,6 +17,7 @@ mod part;
 mod reader;
 mod relay;
 mod sections;
+mod service;
 mod spell;
 mod units;
 mod value;
@@ -41,6 +42,9 @@ pub use reader::keys_of;
 pub use relay::{Relay, load_relay, parse_relay};
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
+};
+pub use service::{
+    HOST_CLIENTS_MAX, HOST_PORTS_MAX, HOSTS_MAX, Host, HostPort, Service, ServiceNetwork, load_service, parse_service,
 };
 pub use units::{ByteCount, parse_bytes, parse_rate};
 pub use warning::Warning;
@@ -67,6 +71,8 @@ pub const EXAMPLE_RELAY: &str = include_str!("../example-relay.toml");
 pub const EXAMPLE_MIRROR: &str = include_str!("../example-mirror.toml");
 /// The commented example file of a node of several roles.
 pub const EXAMPLE_NODE: &str = include_str!("../example-node.toml");
+/// The commented example file of a service node.
+pub const EXAMPLE_SERVICE: &str = include_str!("../example-service.toml");
 /// The commented example file of an exit: every key, at its default.
 pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 
