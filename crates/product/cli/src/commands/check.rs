@@ -90,7 +90,7 @@ fn check_one(path: &Path) -> Outcome {
     };
     let mut text = report(path, &config, network.as_ref());
     if let Role::Entry(entry @ Entry { network: Some(network), .. }) = &config.role {
-        let line = entry_over_circuits(network, &entry_network::files(network, entry)?);
+        let line = entry_over_circuits(network, &entry_network::files(network, entry, config.network.bind)?);
         let first = text.find('\n').map_or(text.len(), |end| end + 1);
         text.insert_str(first, &line);
     }
