@@ -105,6 +105,7 @@ impl Endpoint {
         let mut filler_key = [0; 16];
         rng.fill_bytes(&mut filler_key);
         let accepts = !matches!(config.accept, Accept::Nobody);
+        let sockets = sockets::Sockets::beside(config.dial_ports.len());
         Self {
             local: Local { secret: config.link_secret.clone(), prologue: config.prologue() },
             local_key: config.link_secret.link_key(),
@@ -118,7 +119,7 @@ impl Endpoint {
             links: Vec::new(),
             free: Vec::new(),
             table: IndexTable::default(),
-            sockets: sockets::Sockets::beside(config.dial_ports.len()),
+            sockets,
             accepted: BTreeMap::new(),
             strangers: 0,
             dialled: BTreeMap::new(),
