@@ -77,7 +77,7 @@ impl<C: Circuit> Building<C> {
         match path.len() {
             0 => Err((self, PathError::Empty)),
             1..=HOPS_MAX if repeats => Err((self, PathError::Twice)),
-            1..=HOPS_MAX => Ok(Built { circuit: self.circuit, path }),
+            1..=HOPS_MAX => Ok(Built { circuit: self.circuit, path, way: 0 }),
             _ => Err((self, PathError::TooLong)),
         }
     }
@@ -149,6 +149,7 @@ pub enum PathError {
 pub struct Built<C> {
     circuit: C,
     path: Vec<NodeId>,
+    way: u16,
 }
 
 impl<C: Circuit> Built<C> {
@@ -160,6 +161,18 @@ impl<C: Circuit> Built<C> {
     /// Its hops, the exit last.
     pub fn path(&self) -> &[NodeId] {
         &self.path
+    }
+
+    /// The same, with a number for the way that its first link takes: from which address to which. Legs of one hop have no relay
+    /// that could tell them apart, so they must differ in this; for longer ones it says nothing. 0 unless it is set.
+    #[must_use]
+    pub fn over(self, way: u16) -> Self {
+        Self { way, ..self }
+    }
+
+    /// The number of the way of its first link.
+    pub fn way(&self) -> u16 {
+        self.way
     }
 
     /// The circuit is wanted for something else, such as another tunnel, or is not wanted.
@@ -176,7 +189,7 @@ impl<C: Circuit> Built<C> {
         joins: bool,
     ) -> Linking<C::Carrier> {
         Linking {
-            core: Core::new(leg, self.circuit.into_carrier(), self.path, control, asked),
+            core: Core { way: self.way, ..Core::new(leg, self.circuit.into_carrier(), self.path, control, asked) },
             repeat: Repeat::new(now),
             joins,
         }
@@ -330,6 +343,8 @@ pub(crate) struct Core<K> {
     pub(crate) id: LegId,
     pub(crate) carrier: K,
     pub(crate) path: Vec<NodeId>,
+    /// Tells legs of one hop apart, at the client.
+    pub(crate) way: u16,
     pub(crate) asked: Asked,
     pub(crate) flight: Flight,
     pub(crate) intake: Intake,
@@ -358,6 +373,7 @@ impl<K> Core<K> {
             id,
             carrier,
             path,
+            way: 0,
             asked,
             flight: Flight::new(),
             intake: Intake::default(),

@@ -144,6 +144,9 @@ pub enum AddLegError {
     /// It shares a guard with a leg, or has a leg's guard or middle at another place where that is not allowed.
     #[error("the circuit shares a guard with a leg")]
     SharedGuard,
+    /// It has one hop and takes the same way there as a leg: whatever ends one of them ends both.
+    #[error("the circuit takes a leg's way to the exit")]
+    SharedWay,
     /// It shares a middle with a leg.
     #[error("the circuit shares a middle with a leg")]
     SharedMiddle,
@@ -363,7 +366,7 @@ impl<K> Tunnel<K> {
         leg: Built<C>,
         asked: Asked,
     ) -> Result<LegId, (Built<C>, AddLegError)> {
-        match self.check_fit(leg.path(), asked) {
+        match self.check_fit(leg.path(), leg.way(), asked) {
             Ok(id) => {
                 self.next_leg = (id.number() + 1) % LEG_IDS;
                 self.asked.get_or_insert(asked);
@@ -375,7 +378,7 @@ impl<K> Tunnel<K> {
         }
     }
 
-    fn check_fit(&self, path: &[NodeId], asked: Asked) -> Result<LegId, AddLegError> {
+    fn check_fit(&self, path: &[NodeId], way: u16, asked: Asked) -> Result<LegId, AddLegError> {
         if self.is_over {
             return Err(AddLegError::Over);
         }
@@ -387,6 +390,9 @@ impl<K> Tunnel<K> {
         }
         for member in self.members.values().filter(|leg| !matches!(leg, Member::Draining(_))) {
             check_paths(path, &member.core().path, self.config.sharing)?;
+            if path.len() == 1 && way == member.core().way {
+                return Err(AddLegError::SharedWay);
+            }
             if member.core().asked.is_same_share(&asked) {
                 return Err(AddLegError::ShareTaken);
             }

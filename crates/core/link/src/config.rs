@@ -65,6 +65,9 @@ pub struct EndpointConfig {
     pub dead_after: Duration,
     /// Silence after which a link is down and its keys are erased. Without a grid at least a minute.
     pub down_after: Duration,
+    /// Ports of further sockets that dials may leave from, which the caller has from the start: the first one's is that of
+    /// `Via(1)`. Nothing but dials uses them.
+    pub dial_ports: Vec<u16>,
     /// How links change their ports. `None`: every link stays on the pair of ports of its handshake.
     pub hops: Option<HopConfig>,
     /// What this node's answers carry.
@@ -90,6 +93,7 @@ impl EndpointConfig {
             gridded: true,
             dead_after: Duration::from_secs(1),
             down_after: Duration::from_secs(30),
+            dial_ports: Vec::new(),
             hops: None,
             parameters: [0; PARAMETERS_LEN],
             version: LINK_VERSION,

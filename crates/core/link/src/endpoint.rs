@@ -17,11 +17,11 @@ use crate::door::DoorDays;
 use crate::event::{Counters, DialError, DownReason, LinkEvent, LinkId, Now, Peer};
 use crate::handshake::Local;
 use crate::report::LinkFigures;
-use crate::route::Route;
+use crate::route::{Route, Via};
 use crate::schedule::HeaderMask;
 use crate::state::{Dial, LinkState};
 use crate::table::IndexTable;
-use identity::LinkKey;
+use identity::{LinkKey, LinkSecret};
 use packet_crypto::filler::Filler;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -83,7 +83,7 @@ pub struct Endpoint {
     /// Accepted links whose peers nobody knows.
     strangers: u32,
     dialled: BTreeMap<LinkKey, u32>,
-    dial_addresses: BTreeMap<SocketAddr, u32>,
+    dial_addresses: BTreeMap<(Via, SocketAddr), u32>,
     half_open: BTreeMap<u64, u32>,
     half_open_count: u64,
     cookies: CookieJar,
@@ -105,6 +105,7 @@ impl Endpoint {
         let mut filler_key = [0; 16];
         rng.fill_bytes(&mut filler_key);
         let accepts = !matches!(config.accept, Accept::Nobody);
+        let sockets = sockets::Sockets::beside(config.dial_ports.len());
         Self {
             local: Local { secret: config.link_secret.clone(), prologue: config.prologue() },
             local_key: config.link_secret.link_key(),
@@ -118,7 +119,7 @@ impl Endpoint {
             links: Vec::new(),
             free: Vec::new(),
             table: IndexTable::default(),
-            sockets: sockets::Sockets::default(),
+            sockets,
             accepted: BTreeMap::new(),
             strangers: 0,
             dialled: BTreeMap::new(),
@@ -187,16 +188,12 @@ impl Endpoint {
         address: SocketAddr,
         parameters: Parameters,
     ) -> Result<LinkId, DialError> {
-        if self.dialled.contains_key(&peer.link_key) || self.dial_addresses.contains_key(&address) {
+        if self.dialled.contains_key(&peer.link_key) {
             return Err(DialError::AlreadyDialled);
         }
-        if self.link_count() >= self.links_max() {
-            return Err(DialError::TooManyLinks);
-        }
         let dial = Dial::new(now.instant, address, peer.door_key.clone(), parameters);
-        let slot = self.add_link(peer.link_key, Some(peer.node_id), HeaderMask::of_door(&peer.door_key), Some(dial));
+        let slot = self.add_dial(peer, dial)?;
         self.dialled.insert(peer.link_key, slot);
-        self.dial_addresses.insert(address, slot);
         let parked = self.accepted.get(&peer.link_key).is_some_and(|accepted| self.is_slot_up(*accepted));
         if parked {
             self.settle_crossing(peer.link_key);
@@ -205,9 +202,58 @@ impl Endpoint {
         Ok(self.id_of(slot))
     }
 
+    /// The same from one of the sockets of [`EndpointConfig::dial_ports`], or from the door's, under a key that is made for this
+    /// link alone. So one peer can be dialled over several paths at once, and to it they are links of strangers.
+    ///
+    /// # Errors
+    /// As [`Endpoint::dial`]; a path is the socket and the peer's address.
+    ///
+    /// # Panics
+    /// If there is no such socket.
+    pub fn dial_from(
+        &mut self,
+        now: Now,
+        via: Via,
+        peer: &Peer,
+        address: SocketAddr,
+        parameters: Parameters,
+    ) -> Result<LinkId, DialError> {
+        assert!(self.is_for_dials(via), "a dial leaves from a socket that is there from the start");
+        let mut secret = [0; 32];
+        self.rng.fill_bytes(&mut secret);
+        let own = Local { secret: LinkSecret::from_bytes(secret), prologue: self.config.prologue() };
+        let mut dial = Dial::new(now.instant, address, peer.door_key.clone(), parameters);
+        (dial.via, dial.own) = (via, Some(own));
+        let slot = self.add_dial(peer, dial)?;
+        self.arm(slot);
+        Ok(self.id_of(slot))
+    }
+
+    fn add_dial(&mut self, peer: &Peer, dial: Dial) -> Result<u32, DialError> {
+        let path = (dial.via, dial.address);
+        if self.dial_addresses.contains_key(&path) {
+            return Err(DialError::AlreadyDialled);
+        }
+        if self.link_count() >= self.links_max() {
+            return Err(DialError::TooManyLinks);
+        }
+        let mask = HeaderMask::of_door(&peer.door_key);
+        let slot = self.add_link(peer.link_key, Some(peer.node_id), mask, Some(dial));
+        self.dial_addresses.insert(path, slot);
+        Ok(slot)
+    }
+
+    /// Whether dials can leave from a socket.
+    pub(crate) fn is_for_dials(&self, via: Via) -> bool {
+        (via.0 as usize) <= self.config.dial_ports.len()
+    }
+
     /// Dials another address from now on: the peer's name resolved differently.
     pub fn set_dial_address(&mut self, now: Now, link: LinkId, address: SocketAddr) -> Result<(), DialError> {
-        if self.dial_addresses.get(&address).is_some_and(|slot| *slot != link.slot) {
+        let Some(via) = self.state(link).and_then(|state| state.dial.as_ref()).map(|dial| dial.via) else {
+            return Ok(());
+        };
+        if self.dial_addresses.get(&(via, address)).is_some_and(|slot| *slot != link.slot) {
             return Err(DialError::AlreadyDialled);
         }
         if let Some(dial) = self.state_mut(link).and_then(|state| state.dial.as_mut())
@@ -216,8 +262,8 @@ impl Endpoint {
             let old = std::mem::replace(&mut dial.address, address);
             dial.pending = None;
             dial.restart(now.instant);
-            self.dial_addresses.remove(&old);
-            self.dial_addresses.insert(address, link.slot);
+            self.dial_addresses.remove(&(via, old));
+            self.dial_addresses.insert((via, address), link.slot);
             self.arm(link.slot);
         }
         Ok(())

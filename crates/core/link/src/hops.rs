@@ -27,6 +27,8 @@ pub enum SocketOrder {
     Open {
         /// Its number.
         via: Via,
+        /// The socket that the link was dialled from: the new one is on the same address.
+        beside: Via,
         /// Where its packets will go.
         remote: SocketAddr,
         /// The port to bind; any port if it is taken, or if there is none here.
@@ -50,7 +52,7 @@ impl std::fmt::Debug for SocketOrder {
     /// Addresses are private.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Open { via, remote, local_port } => write!(f, "Open({via:?} {local_port:?} -> {})", remote.port()),
+            Self::Open { via, remote, local_port, .. } => write!(f, "Open({via:?} {local_port:?} -> {})", remote.port()),
             Self::Listen { via, port } => write!(f, "Listen({via:?} {port})"),
             Self::Close { via } => write!(f, "Close({via:?})"),
         }

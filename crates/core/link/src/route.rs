@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Via(pub u32);
 
 impl Via {
-    /// The socket that dials leave from and doors listen at.
+    /// The socket that doors listen at, and that dials leave from unless they say another.
     pub const DOOR: Self = Self(0);
 }
 

@@ -8,6 +8,7 @@ mod carrier;
 mod document;
 mod guard_links;
 mod joined;
+mod paths_of_pair;
 mod places;
 mod plan;
 mod pool;
@@ -19,6 +20,7 @@ mod transmit;
 mod uplink;
 
 pub use document::{DocumentRefused, NextDocument};
+pub use paths_of_pair::NearEnd;
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
@@ -44,7 +46,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays};
+use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays, Way};
 use wire::cell::CircuitId;
 
 /// Circuits that are being taken down. When there are more, the oldest is forgotten: its relays take it down when it was idle
@@ -72,8 +74,9 @@ pub struct CircuitsConfig {
     pub rules: PathRules,
     /// The only exit that is used, if it is not left to chance.
     pub exit: Option<NodeId>,
-    /// Whether the socket is one of IPv4: guards are dialled at addresses of its family.
-    pub ipv4: bool,
+    /// This machine's ends that links are dialled from, by the numbers of their sockets; at least one. Only legs of one hop
+    /// ([`PathRules::direct`]) use more than the first.
+    pub near: Vec<NearEnd>,
     /// How many tunnels there are, and for whom.
     pub pool: PoolConfig,
     /// Rate towards the exit, all legs together; without meaning in mode `off`.
@@ -131,6 +134,8 @@ struct Place {
     stage: Stage,
     /// Failures since it had a leg.
     failures: u32,
+    /// Its present link was up once.
+    was_up: bool,
     /// What it had until the document lacked one of its relays.
     outgoing: Option<Outgoing>,
 }
@@ -153,7 +158,7 @@ struct Shared {
     document: NetworkDocument,
     relays: Relays,
     only_exit: Option<NodeId>,
-    ipv4: bool,
+    near: Vec<NearEnd>,
     guards: Guards,
     session: SessionSetting,
     rng: ChaCha20Rng,
@@ -162,6 +167,10 @@ struct Shared {
     carriers: BTreeMap<(LinkId, CircuitId), u64>,
     ending: VecDeque<Ending>,
     avoided: BTreeMap<NodeId, Instant>,
+    /// Ways of legs of one hop that did not answer, and when.
+    failed_ways: BTreeMap<(NodeId, Way), Instant>,
+    /// Links that were dialled.
+    newest_link: u16,
     newest_circuit: u32,
     refusal: Option<Refusal>,
     look_at: Instant,
@@ -191,6 +200,8 @@ struct CircuitTunnel {
     joined: Option<Joined>,
     routes: BTreeMap<(LinkId, CircuitId), LegId>,
     next_loss_look: Instant,
+    /// When legs of one hop look for better ways.
+    next_way_look: Instant,
     /// How often it was made.
     made: u64,
     /// When it takes no new flows any more.
@@ -212,7 +223,7 @@ struct CircuitTunnel {
 
 impl CircuitTunnel {
     fn new(now: Instant, number: u64, rules: PathRules) -> Self {
-        let place = || Place { stage: Stage::at(now), failures: 0, outgoing: None };
+        let place = || Place { stage: Stage::at(now), failures: 0, was_up: false, outgoing: None };
         Self {
             number,
             rules,
@@ -222,6 +233,7 @@ impl CircuitTunnel {
             joined: None,
             routes: BTreeMap::new(),
             next_loss_look: now,
+            next_way_look: now + paths_of_pair::BETTER_WAY_LOOK,
             made: 0,
             life_ends: None,
             is_old: false,
@@ -260,13 +272,13 @@ impl Circuits {
         uplink: Option<Uplink>,
         seed: [u8; 32],
     ) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, up: _, down: _ } = config;
+        let CircuitsConfig { document, guards, rules, exit, near, pool, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
             document,
             only_exit: exit,
-            ipv4,
+            near,
             guards,
             session,
             rng: ChaCha20Rng::from_seed(seed),
@@ -274,6 +286,8 @@ impl Circuits {
             carriers: BTreeMap::new(),
             ending: VecDeque::new(),
             avoided: BTreeMap::new(),
+            failed_ways: BTreeMap::new(),
+            newest_link: 0,
             newest_circuit: 0,
             refusal: None,
             look_at: now.instant,
@@ -316,6 +330,11 @@ impl Circuits {
     /// The session has been closed: nothing is built any more.
     pub(crate) fn stop(&mut self) {
         self.shared.stopping = true;
+    }
+
+    /// Ports of the sockets of all ends but the first.
+    pub(crate) fn dial_ports(&self) -> Vec<u16> {
+        self.shared.near.iter().skip(1).map(|end| end.port).collect()
     }
 
     /// Links to guards.

@@ -19,7 +19,7 @@ mod status;
 mod tunnel;
 
 pub use circuits::{
-    CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NextDocument, POOL_LOOK,
+    CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NearEnd, NextDocument, POOL_LOOK,
     PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
 };
 pub use exit::{

@@ -217,6 +217,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             down_after: config.session_timeout,
             hops: config.hops.clone(),
             parameters: parameters(&config).encode(),
+            dial_ports: circuits.as_ref().map(Circuits::dial_ports).unwrap_or_default(),
             ..EndpointConfig::new(config.node_secret.node_id(), config.link_secret.clone(), config.door_key.clone())
         };
         let mut endpoint = Endpoint::new(link_config, endpoint_seed);

@@ -5,6 +5,7 @@ mod paths;
 mod refusal;
 mod relays;
 mod rules;
+mod ways;
 mod weight;
 
 pub use guards::{
@@ -15,6 +16,7 @@ pub use paths::{Choice, GUARDS_SPARE_MAX, Path};
 pub use refusal::{Cause, Refusal, Remedy};
 pub use relays::{Place, Relays};
 pub use rules::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation, RulesError, Target};
+pub use ways::{Way, Ways};
 
 #[doc(hidden)]
 pub mod fuzz;

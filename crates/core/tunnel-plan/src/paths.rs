@@ -113,6 +113,7 @@ impl Choice<'_> {
             Cause::OnlyContacts => Remedy::Fetch,
             Cause::NoExit { .. } | Cause::NoDoor { .. } => Remedy::Grow { fewer_legs: false, relax: None },
             Cause::NoneAllowed { .. } => Remedy::AskOther,
+            Cause::FewWays { .. } => Remedy::MoreWays,
             Cause::ExitLeft => Remedy::NewTunnel,
             Cause::FewUsable { .. } => Remedy::Wait { fewer_legs },
             Cause::FewGuards { .. } | Cause::GuardsNearExit { .. } | Cause::FewMiddles { .. } => {
@@ -135,7 +136,7 @@ impl Choice<'_> {
         let name = |number: usize| self.relays.at(number).node_id;
         let path = |hops: Vec<NodeId>| Path { hops, target };
         let paths = match self.rules.hops() {
-            1 => vec![path(vec![name(*exit)])],
+            1 => vec![path(vec![name(*exit)]); self.missing()],
             2 => guards.iter().map(|guard| path(vec![name(*guard), name(*exit)])).collect(),
             _ => {
                 let middles = self.draw_middles(guards, *exit, rng);

@@ -45,6 +45,17 @@ pub enum Cause {
         /// Exits that were asked about.
         exits: usize,
     },
+    /// Legs of one hop, and not as many ways to one exit.
+    #[error(
+        "each leg of one hop takes another way to the exit, from another address of this machine or to another one of the exit's, \
+         so {needed} ways to one exit are needed, and no exit that may be used has more than {found}"
+    )]
+    FewWays {
+        /// The most that one exit has.
+        found: usize,
+        /// One for each leg.
+        needed: usize,
+    },
     /// The exit of the legs that are there is gone.
     #[error("a further leg leads to the tunnel's exit, which is no longer an exit of the network or not allowed")]
     ExitLeft,
@@ -111,6 +122,8 @@ pub enum Remedy {
     Fetch,
     /// Something else has to be asked for.
     AskOther,
+    /// There have to be more addresses at one of the ends.
+    MoreWays,
     /// A new tunnel.
     NewTunnel,
 }
@@ -141,6 +154,10 @@ impl fmt::Display for Remedy {
             Self::AskOther => {
                 f.write_str("ask for another destination, or the operators for an exit that allows this one")
             }
+            Self::MoreWays => f.write_str(
+                "name further addresses or interfaces of this machine, of a family that the exit has an address of, ask the exit's \
+                 operator to announce a further address, or ask for fewer legs",
+            ),
             Self::Fetch => f.write_str("fetch one through a directory tunnel of one hop first"),
             Self::NewTunnel => f.write_str("build a new tunnel"),
         }

@@ -18,7 +18,7 @@ pub enum RulesError {
     /// Tunnels have 1 to [`LEGS_MAX`] legs.
     #[error("a tunnel has 1 to {LEGS_MAX} legs, not {0}")]
     Legs(u8),
-    /// The only hop is where the tunnel ends, and legs share no first hop.
+    /// The only hop is where the tunnel ends, and legs share no first hop. [`PathRules::direct`] is for who has several ways there.
     #[error("{0} legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg")]
     OneHop(u8),
 }
@@ -103,6 +103,23 @@ impl PathRules {
         Ok(Self { hops, legs, target: Target::Exit, relaxation: Relaxation::Nothing })
     }
 
+    /// `legs` paths of one hop. They have their only relay in common, so each has to take another way there: from another address of
+    /// this machine, or to another one of the relay's ([`crate::Ways`]). Whoever chooses has to see to it.
+    ///
+    /// # Errors
+    /// When there is no such tunnel.
+    pub fn direct(legs: u8) -> Result<Self, RulesError> {
+        if !(1..=LEGS_MAX).contains(&legs) {
+            return Err(RulesError::Legs(legs));
+        }
+        Ok(Self { hops: 1, legs, target: Target::Exit, relaxation: Relaxation::Nothing })
+    }
+
+    /// Whether its legs differ only in the way to their one relay.
+    pub fn has_only_ways(self) -> bool {
+        self.hops == 1 && self.legs > 1
+    }
+
     /// The same, leading elsewhere.
     #[must_use]
     pub fn to(self, target: Target) -> Self {
@@ -114,7 +131,8 @@ impl PathRules {
     /// # Errors
     /// As [`PathRules::new`].
     pub fn with_legs(self, legs: u8) -> Result<Self, RulesError> {
-        Ok(Self { legs: Self::new(self.hops, legs)?.legs, ..self })
+        let checked = if self.hops == 1 { Self::direct(legs)? } else { Self::new(self.hops, legs)? };
+        Ok(Self { legs: checked.legs, ..self })
     }
 
     /// The same with other rules relaxed.

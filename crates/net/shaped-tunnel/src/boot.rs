@@ -9,7 +9,7 @@ use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, PacingConfig, PoolConfig, Side};
+use shaped_node::{CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, PacingConfig, PoolConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
@@ -66,6 +66,10 @@ pub struct BootCircuits {
     pub directory: bool,
     /// What paths may do that they should not.
     pub relax: BootRelaxation,
+    /// What this machine's ends are called that links leave from, in the order of their sockets; none: the first one has no name.
+    /// The first socket is the one that every process gets, the others come behind the document.
+    #[serde(default)]
+    pub from: Vec<String>,
     /// Text form of the only exit's node id; none: any.
     pub exit: Option<String>,
     /// Tunnels that are kept, at least 1.
@@ -161,7 +165,7 @@ pub struct BootHops {
 ///
 /// Descriptors that come with it, in this order: the queue set of the shaped side
 /// ([`flow_queue::Segments`]), the bound UDP socket, the replay file (opened for reading and appending), and at an entry over
-/// circuits the network's document in sealed memory.
+/// circuits the network's document in sealed memory and the further UDP sockets that its `from` names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boot {
@@ -276,8 +280,8 @@ impl Boot {
         Ok(Some(HopConfig { offer, door_port, timers }))
     }
 
-    /// The node that this describes, with a socket at this address. `document`: the memory with it, at an entry over circuits.
-    pub(crate) fn node_config(&self, bound: SocketAddr, document: Option<OwnedFd>) -> Result<NodeConfig, BootError> {
+    /// The node that this describes, with sockets at these addresses, of which there is one at least. `document`: the memory with it, at an entry over circuits.
+    pub(crate) fn node_config(&self, bound: &[SocketAddr], document: Option<OwnedFd>) -> Result<NodeConfig, BootError> {
         let side = match &self.side {
             BootSide::Entry { peer, address, up_class, down_class } => Side::Entry {
                 peer: parse_peer(peer)?,
@@ -287,7 +291,7 @@ impl Boot {
             },
             BootSide::Circuits(circuits) => {
                 let document = handed_document(document, circuits.document_bytes)?;
-                Side::Circuits(Some(Box::new(circuits.config(bound.is_ipv4(), document)?)))
+                Side::Circuits(Some(Box::new(circuits.config(bound, document)?)))
             }
             BootSide::Exit { entries, fastest_class } => Side::Exit {
                 entries: entries.iter().map(|entry| parse_peer(entry)).collect::<Result<_, _>>()?,
@@ -319,14 +323,14 @@ impl Boot {
                 CongestionName::Cubic => CongestionControl::Cubic,
                 CongestionName::Bbr => CongestionControl::Bbr,
             },
-            hops: self.hops(bound.port())?,
+            hops: self.hops(bound.first().map_or(0, SocketAddr::port))?,
             seed,
         })
     }
 }
 
 impl BootCircuits {
-    fn config(&self, ipv4: bool, document: NetworkDocument) -> Result<CircuitsConfig, BootError> {
+    fn config(&self, bound: &[SocketAddr], document: NetworkDocument) -> Result<CircuitsConfig, BootError> {
         let network = document.network_id();
         let mut guards = match &self.guards {
             Some(text) => Guards::parse(text, network)?,
@@ -339,12 +343,16 @@ impl BootCircuits {
             BootRelaxation::SharedOperators => Relaxation::SharedOperators,
         };
         let target = if self.directory { Target::ExitAndDirectory } else { Target::Exit };
-        let rules = PathRules::new(self.hops, self.legs)?.relaxed(relaxation).to(target);
+        let rules = if self.hops == 1 { PathRules::direct(self.legs)? } else { PathRules::new(self.hops, self.legs)? };
+        let rules = rules.relaxed(relaxation).to(target);
+        let names = self.from.iter().cloned().chain(std::iter::repeat(String::new()));
+        let near = bound.iter().zip(names).map(|(bound, name)| NearEnd { ipv4: bound.is_ipv4(), port: bound.port(), name });
+        let near = near.collect();
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
         let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };
         let (up, down) = (class(self.up_class)?, class(self.down_class)?);
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool, up, down })
+        Ok(CircuitsConfig { document, guards, rules, exit, near, pool, up, down })
     }
 }
 

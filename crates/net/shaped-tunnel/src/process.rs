@@ -116,7 +116,11 @@ impl Shell {
         let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
         let mut replay = ReplayFile::new(replay);
         let remembered = replay.read().map_err(RunError::Setup)?;
-        let config = boot.node_config(socket.local_addr().map_err(RunError::Socket)?, fds.next())?;
+        let document = fds.next();
+        let further: Result<Vec<_>, _> = fds.map(UdpSocket::from_owned_fd).collect();
+        let further = further.map_err(RunError::Socket)?;
+        let bound: Result<Vec<_>, _> = std::iter::once(&socket).chain(&further).map(UdpSocket::local_addr).collect();
+        let config = boot.node_config(&bound.map_err(RunError::Socket)?, document)?;
         let packet_bytes = config.packet_size.packet();
         let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
             Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
@@ -127,7 +131,7 @@ impl Shell {
         let reporter = Reporter::new(Instant::now());
         Ok(Self {
             node,
-            sockets: Sockets::new(socket),
+            sockets: Sockets::new(socket, further),
             packet_bytes,
             reporter,
             channel,
@@ -191,15 +195,15 @@ impl Shell {
     /// Passes on which sockets the links want. This process cannot open any itself.
     pub(crate) fn follow_socket_orders(&mut self) {
         while let Some(order) = self.node.poll_socket_order() {
-            let (via, port, any_other) = match order {
+            let (via, beside, port, any_other) = match order {
                 SocketOrder::Close { via } => {
                     self.sockets.close(via);
                     continue;
                 }
-                SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(0), true),
-                SocketOrder::Listen { via, port } => (via, port, false),
+                SocketOrder::Open { via, beside, local_port, .. } => (via, beside, local_port.unwrap_or(0), true),
+                SocketOrder::Listen { via, port } => (via, Via::DOOR, port, false),
             };
-            let asked = FromProcess::OpenSocket { number: via.0, port, any_other };
+            let asked = FromProcess::OpenSocket { number: via.0, beside: beside.0, port, any_other };
             if let Err(error) = self.channel.send(&asked, &[]) {
                 debug!(%error, "the supervisor does not take a message");
                 self.node.handle_socket_failed(now(), via);

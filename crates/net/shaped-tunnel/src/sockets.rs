@@ -17,8 +17,10 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) fn new(door: UdpSocket) -> Self {
-        Self { door: Arc::new(door), others: BTreeMap::new(), awaited: BTreeSet::new() }
+    /// Those that are there from the start: the door's, and further ones that links are dialled from.
+    pub(crate) fn new(door: UdpSocket, further: Vec<UdpSocket>) -> Self {
+        let others = (1..).map(Via).zip(further.into_iter().map(Arc::new)).collect();
+        Self { door: Arc::new(door), others, awaited: BTreeSet::new() }
     }
 
     /// A socket was ordered.
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_once_and_only_while_it_is_wanted() -> std::io::Result<()> {
-        let mut sockets = Sockets::new(socket()?);
+        let mut sockets = Sockets::new(socket()?, Vec::new());
         let (kept, closed, refused) = (Via(1), Via(2), Via(3));
         for via in [kept, closed, refused] {
             sockets.order(via);
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_route_without_a_socket_goes_by_the_door() -> std::io::Result<()> {
-        let mut sockets = Sockets::new(socket()?);
+        let mut sockets = Sockets::new(socket()?, Vec::new());
         let to = (Ipv4Addr::LOCALHOST, 9).into();
         sockets.order(Via(1));
         sockets.handle_answer(Via(1), Some(socket()?));

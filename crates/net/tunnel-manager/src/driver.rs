@@ -16,7 +16,9 @@ use os_net::clock;
 use os_net::readiness::Registered;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side};
+use shaped_node::{
+    CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side,
+};
 use shaping::{RateClass, SlotLength};
 use std::io;
 use std::net::SocketAddr;
@@ -339,7 +341,7 @@ fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
         guards,
         rules: config.rules,
         exit: config.exit,
-        ipv4: config.bind.is_ipv4(),
+        near: NearEnd::only(config.bind.is_ipv4()),
         pool,
         // Without meaning in mode `off`.
         up: RateClass::SLOWEST,

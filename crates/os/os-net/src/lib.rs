@@ -5,6 +5,7 @@ pub mod arrival;
 pub mod clock;
 pub mod confine;
 pub mod datagram;
+mod interface;
 pub mod process_channel;
 pub mod readiness;
 pub mod schedule;

@@ -82,6 +82,8 @@ pub enum FromProcess {
     OpenSocket {
         /// Comes back with the answer.
         number: u32,
+        /// Which of the sockets that the process has from its start it shares the address with: 0 is the first.
+        beside: u32,
         /// The port; 0 leaves it to the system.
         port: u16,
         /// Whether another port will do if this one is taken.

@@ -105,6 +105,13 @@ impl UdpSocket {
         Self::configured(std::net::UdpSocket::bind(address)?)
     }
 
+    /// The same for packets of one network interface alone, whatever routes there are over others.
+    pub fn bind_to_interface(address: SocketAddr, interface: &str) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::bind(address)?;
+        crate::interface::bind(&socket, interface)?;
+        Self::configured(socket)
+    }
+
     /// Takes over a bound socket, usually one that another process opened. Fails on anything but a UDP socket.
     pub fn from_owned_fd(descriptor: OwnedFd) -> io::Result<Self> {
         if sockopt::socket_type(&descriptor)? != SocketType::DGRAM {

@@ -89,6 +89,9 @@ pub struct Leg {
     pub state: String,
     /// Node ids of its relays, the exit last.
     pub path: Vec<String>,
+    /// Of a leg of one hop that has others beside it: from which end of this machine to which address of the exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way: Option<String>,
     /// Smoothed round trip.
     pub rtt_us: Option<u64>,
     /// Its part of the data cells that this node sent on the present legs, 0..=1.

@@ -71,12 +71,14 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         }
         Role::Entry(_) | Role::Exit(_) => process(name, &shaped(config, &keys, side, geometry), None)?,
     };
+    let (udp, further_udp) = entry_network::sockets(config);
     Ok(NodePlan {
         role,
         queues: geometry,
         shaped,
         unshaped,
-        udp: config.network.bind,
+        udp,
+        further_udp,
         hop_ports: hop_ports(config),
         listeners,
         replay_path: config.replay_file.clone(),
@@ -211,7 +213,7 @@ fn pacing(config: &Config) -> BootPacing {
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<(BootSide, Option<DocumentPlan>), Failure> {
     if let Some(network) = &entry.network {
-        let (side, document) = entry_network::side(network, entry)?;
+        let (side, document) = entry_network::side(network, entry, config.network.bind)?;
         return Ok((side, Some(document)));
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {

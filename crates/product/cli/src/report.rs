@@ -377,6 +377,7 @@ fn entry_tunnel(tunnel: &TunnelStatus, circuits: &CircuitsStatus) -> EntryTunnel
         number: leg.leg,
         state: leg.state.clone(),
         path: leg.path.iter().take(HOPS_OF_LEG).cloned().collect(),
+        way: leg.way.clone(),
         rtt_us: leg.rtt_us,
         share: (leg.leg.is_some() && total > 0).then(|| leg.data_cells as f64 / total as f64),
         data_cells: leg.data_cells,

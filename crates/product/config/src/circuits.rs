@@ -1,7 +1,7 @@
 //! What makes a node one over circuits: `network.file`, and what goes with it.
 
 use crate::diagnostic::{Problem, Report};
-use crate::entry::EntryNetwork;
+use crate::entry::{EntryNetwork, NearAddress};
 use crate::reader::Section;
 use crate::value;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use tunnel_plan::{HOPS_MAX, LEGS_MAX, PathRules, Relaxation};
 /// The key that says so.
 const FILE: &str = "file";
 
+/// Ends of this machine at most: as many as a tunnel has legs.
+const FROM_MAX: usize = LEGS_MAX as usize;
 /// Tunnels that are kept, at most.
 const TUNNELS_MAX: u64 = 8;
 
@@ -35,6 +37,19 @@ pub(crate) fn files(
     None
 }
 
+/// Ends of this machine, and what goes with them.
+fn check_from(network: &mut Section<'_>, from: &[NearAddress], hops: u64, report: &mut Report) {
+    let is_twice = (1..from.len()).any(|place| from[..place].contains(&from[place]));
+    let problem = match from {
+        [] => return,
+        _ if from.len() > FROM_MAX => Problem::TooManyOfThese(FROM_MAX),
+        _ if is_twice => Problem::FromTwice,
+        [_, _, ..] if hops > 1 => Problem::FromOfGuards,
+        _ => return network.refuse_present(report, "bind", Problem::FromAndBind),
+    };
+    network.refuse(report, "from", problem);
+}
+
 /// Reads what an entry over circuits has in `[network]`; none: it is a node of a pair.
 pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option<EntryNetwork> {
     const ISOLATE: &[&str] = &["nothing", "clients"];
@@ -43,22 +58,26 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
     let guards_file = network.or(report, "guards_file", folder.join("guards"), value::path(folder));
     let hops = network.or(report, "hops", 3, value::integer(1, HOPS_MAX.into(), "hops"));
     let legs = network.or(report, "legs", 2, value::integer(1, LEGS_MAX.into(), "legs"));
+    let from = network.list(report, "from", value::near_address);
     let exit = network.optional(report, "exit", |value| value::text(value)?.parse().map_err(Problem::NodeId));
     let tunnels = network.or(report, "tunnels", 1, value::integer(1, TUNNELS_MAX, "tunnels"));
     let isolate = network.or(report, "isolate", "nothing", value::one_of(ISOLATE));
     let relaxation = relaxation(network, report);
     if !is_there {
-        for key in ["guards_file", "hops", "legs", "exit", "relax", "tunnels", "isolate"] {
+        for key in ["guards_file", "hops", "legs", "from", "exit", "relax", "tunnels", "isolate"] {
             network.refuse_present(report, key, Problem::OnlyOverCircuits);
         }
         return None;
     }
-    // All are within their ranges.
-    match PathRules::new(hops as u8, legs as u8) {
+    check_from(network, &from, hops, report);
+    // All are within their ranges. Whether there are as many ways to an exit as legs, its document says.
+    let rules = if hops == 1 { PathRules::direct(legs as u8) } else { PathRules::new(hops as u8, legs as u8) };
+    match rules {
         Ok(rules) => Some(EntryNetwork {
             file: file?,
             guards_file,
             rules: rules.relaxed(relaxation),
+            from,
             exit,
             tunnels: tunnels as u8,
             isolates_clients: isolate == "clients",

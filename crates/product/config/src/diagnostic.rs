@@ -239,6 +239,18 @@ pub enum Problem {
     /// Several tunnels at an entry that has one schedule to ask an exit for.
     #[error("with a schedule there is one tunnel: each would ask its exit for all of `shaping.down`")]
     OneTunnelWhenShaped,
+    /// Neither an address of one machine nor the name of an interface.
+    #[error("neither an address of this machine nor the name of a network interface")]
+    NearAddress,
+    /// An end of this machine that is there already.
+    #[error("the same stands there twice")]
+    FromTwice,
+    /// Several ends of this machine, and guards.
+    #[error("legs of several hops enter the network through different guards, all from one address of this machine")]
+    FromOfGuards,
+    /// Two keys say where packets leave.
+    #[error("`from` says where packets leave, so this means nothing")]
+    FromAndBind,
     /// Hops and legs that no tunnel has.
     #[error("{0}")]
     Paths(tunnel_plan::RulesError),
@@ -373,6 +385,10 @@ impl Problem {
             Self::NotOverCircuits => "remove it, or remove `network.file`",
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it",
             Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"",
+            Self::NearAddress => "write an address such as \"192.0.2.7\", or a name that `ip link` shows, such as \"eth0\"",
+            Self::FromTwice => "remove one of them",
+            Self::FromOfGuards => "name one, or write network.hops = 1",
+            Self::FromAndBind => "remove it, or remove `network.from`",
             Self::Paths(_) => "write network.legs = 1, or network.hops = 3",
             _ => "add a table [cluster], [mirror], [relay], [exit], [entry] or [service]",
         }
@@ -465,7 +481,8 @@ impl Problem {
             Self::Json(_) | Self::ClusterId | Self::NodeId(_) | Self::TermFiles => self.cluster_remedy().into(),
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits | Self::OnlyOverCircuits => self.network_remedy().into(),
-            Self::OneTunnelWhenShaped | Self::Paths(_) => self.network_remedy().into(),
+            Self::OneTunnelWhenShaped | Self::Paths(_) | Self::NearAddress => self.network_remedy().into(),
+            Self::FromTwice | Self::FromOfGuards | Self::FromAndBind => self.network_remedy().into(),
             Self::NoHost | Self::TooManyHosts(_) | Self::HostName | Self::HostTwice => self.service_remedy().into(),
             Self::NoHostPort | Self::HostPort | Self::AccessKey(_) | Self::ServiceMode => self.service_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),

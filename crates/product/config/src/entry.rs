@@ -10,6 +10,7 @@ use crate::units::parse_rate;
 use crate::value;
 use identity::{NodeId, PeerString};
 use shaping::RateClass;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tunnel_plan::PathRules;
@@ -44,12 +45,32 @@ pub struct EntryNetwork {
     pub guards_file: PathBuf,
     /// How long paths are, how many there are, and what they may share.
     pub rules: PathRules,
+    /// Where links leave this machine; none: wherever the system lets them. Only legs of one hop have several.
+    pub from: Vec<NearAddress>,
     /// The only exit, if it is not left to chance.
     pub exit: Option<NodeId>,
     /// Tunnels that are kept: all that there are, or those that are ready beside the ones that clients have.
     pub tunnels: u8,
     /// Whether each client has a tunnel of its own.
     pub isolates_clients: bool,
+}
+
+/// One of this machine's ends that links leave from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NearAddress {
+    /// An address of its own.
+    Address(IpAddr),
+    /// The IPv4 side of a network interface, whatever its address is.
+    Interface(String),
+}
+
+impl std::fmt::Display for NearAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Interface(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Reads `peer`, `[[listen]]`, `[limits]`, `[hops]`, `[budget]` and the entry's keys of `[shaping]`.

@@ -26,7 +26,7 @@ mod warning;
 pub use budget::{Allowance, Budget};
 pub use cluster::{Cluster, Directory, Px, PxServer, load_cluster, load_px, parse_cluster, parse_px};
 pub use diagnostic::{Diagnostic, Diagnostics, Problem};
-pub use entry::{Entry, EntryNetwork};
+pub use entry::{Entry, EntryNetwork, NearAddress};
 pub use exit::{Exit, ExitNetwork, PEERS_MAX};
 pub use files::{
     SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_access_secret, read_hop_key, read_keys,

@@ -1,6 +1,7 @@
 //! Readers of single values: from what TOML has to what the configuration means.
 
 use crate::diagnostic::Problem;
+use crate::entry::NearAddress;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +49,21 @@ pub(crate) fn seconds(max_s: u64) -> impl Fn(&DeValue<'_>) -> Result<Duration, P
 pub(crate) fn ip_address(value: &DeValue<'_>) -> Result<IpAddr, Problem> {
     text(value)?.parse().map_err(|_| Problem::IpAddress)
 }
+
+/// One of this machine's ends: an address, or the name of an interface.
+pub(crate) fn near_address(value: &DeValue<'_>) -> Result<NearAddress, Problem> {
+    let written = text(value)?;
+    if let Ok(address) = written.parse::<IpAddr>() {
+        let is_one = !address.is_unspecified() && !address.is_multicast();
+        return if is_one { Ok(NearAddress::Address(address)) } else { Err(Problem::NearAddress) };
+    }
+    let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    let fits = (1..=INTERFACE_MAX).contains(&written.len()) && written.bytes().all(is_name);
+    if fits { Ok(NearAddress::Interface(written.to_owned())) } else { Err(Problem::NearAddress) }
+}
+
+/// Bytes of an interface's name at most (`IFNAMSIZ` without its zero).
+const INTERFACE_MAX: usize = 15;
 
 /// One of a few words; returns the word of the list.
 pub(crate) fn one_of(words: &'static [&'static str]) -> impl Fn(&DeValue<'_>) -> Result<&'static str, Problem> {

@@ -26,6 +26,14 @@ pub enum NodeError {
     /// The network's document cannot be put into memory for the shaped process.
     #[error("no memory for the network's document: {0}")]
     Document(#[from] shm_ring::SegmentError),
+    /// A UDP socket cannot be bound to an interface.
+    #[error("cannot open a UDP socket of the network interface {interface}: {source}{}", remedy(source, "`ip link` shows which there are"))]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The UDP socket cannot be bound.
     #[error("cannot open the UDP socket {address}: {source}{}", remedy(source, "choose another address or port"))]
     Udp {

@@ -24,7 +24,9 @@ pub use documents::{
 pub use error::NodeError;
 pub use orders::{OrderHandle, OrderRefused};
 pub use parts::{PartPlan, Parts};
-pub use plan::{HopPorts, KeptText, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT};
+pub use plan::{
+    HopPorts, KeptText, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT, UdpPlan,
+};
 pub use process_entry::{Role, RunRole, process_main};
 pub use status::{NodeStatus, ProcessState, ProcessStatus, StatusSource};
 pub use stop::StopHandle;

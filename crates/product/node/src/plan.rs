@@ -39,8 +39,10 @@ pub struct NodePlan {
     pub shaped: ProcessPlan,
     /// The process that faces applications or destinations. Beside the queue set it gets the listeners, in order.
     pub unshaped: ProcessPlan,
-    /// Address of the UDP socket; port 0 lets the kernel choose.
-    pub udp: SocketAddr,
+    /// The UDP socket; port 0 lets the kernel choose.
+    pub udp: UdpPlan,
+    /// Further UDP sockets of the shaped process, which get to it behind all else. Packets leave from there as well.
+    pub further_udp: Vec<UdpPlan>,
     /// Ports that the shaped process may ask for sockets on, beside the one of `udp`.
     pub hop_ports: HopPorts,
     /// Where applications connect. None at an exit.
@@ -58,6 +60,21 @@ pub struct NodePlan {
     pub restart: RestartPlan,
     /// How the two processes are started.
     pub launch: LaunchPlan,
+}
+
+/// A UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpPlan {
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// The network interface that it is bound to beside, if it is to one.
+    pub interface: Option<String>,
+}
+
+impl From<SocketAddr> for UdpPlan {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, interface: None }
+    }
 }
 
 /// A file that only the supervisor writes, with what the shaped process gives it to keep.
@@ -143,6 +160,11 @@ impl LaunchPlan {
 }
 
 impl NodePlan {
+    /// The UDP socket of a number that the shaped process knows: 0 is the first.
+    pub(crate) fn udp_of(&self, number: u32) -> Option<&UdpPlan> {
+        std::iter::once(&self.udp).chain(&self.further_udp).nth(number as usize)
+    }
+
     pub(crate) fn process(&self, side: Side) -> &ProcessPlan {
         match side {
             Side::Shaped => &self.shaped,

@@ -11,7 +11,7 @@ use os_net::udp::UdpSocket;
 use rustix::fs::Mode;
 
 use crate::error::NodeError;
-use crate::plan::{ListenerPlan, NodePlan};
+use crate::plan::{ListenerPlan, NodePlan, UdpPlan};
 use crate::replay_file;
 
 /// Connections that may wait for the ingress to accept them; the kernel refuses or delays further ones.
@@ -22,6 +22,8 @@ const LISTEN_BACKLOG: i32 = 1024;
 pub(crate) struct Resources {
     /// For the shaped process.
     pub(crate) udp: OwnedFd,
+    /// The same, behind all else.
+    pub(crate) further_udp: Vec<OwnedFd>,
     /// Where the UDP socket is bound.
     pub(crate) udp_address: SocketAddr,
     /// For the unshaped process, in the plan's order.
@@ -34,12 +36,20 @@ pub(crate) struct Resources {
 
 impl Resources {
     pub(crate) fn open(plan: &NodePlan) -> Result<Self, NodeError> {
-        let address = plan.udp;
-        let udp_failed = |source| NodeError::Udp { address, source };
-        let socket = UdpSocket::bind(address).map_err(udp_failed)?;
-        let udp_address = socket.local_addr().map_err(udp_failed)?;
+        let open = |udp: &UdpPlan| {
+            let failed = |source| match &udp.interface {
+                Some(interface) => NodeError::Interface { interface: interface.clone(), source },
+                None => NodeError::Udp { address: udp.address, source },
+            };
+            let socket = bind_udp(udp, udp.address.port()).map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            Ok::<_, NodeError>((socket, address))
+        };
+        let (socket, udp_address) = open(&plan.udp)?;
+        let further = plan.further_udp.iter().map(|udp| open(udp).map(|(socket, _)| socket.into()));
         let mut resources = Self {
             udp: socket.into(),
+            further_udp: further.collect::<Result<_, _>>()?,
             udp_address,
             listeners: Vec::new(),
             tcp_addresses: Vec::new(),
@@ -65,12 +75,20 @@ impl Resources {
     }
 }
 
-/// A UDP socket on the node's own address, for a hop of the shaped process.
-pub(crate) fn open_hop_socket(plan: &NodePlan, port: u16, any_other: bool) -> io::Result<OwnedFd> {
-    if !plan.hop_ports.allows(port) {
-        return Err(io::ErrorKind::PermissionDenied.into());
+fn bind_udp(udp: &UdpPlan, port: u16) -> io::Result<UdpSocket> {
+    let address = SocketAddr::new(udp.address.ip(), port);
+    match &udp.interface {
+        Some(interface) => UdpSocket::bind_to_interface(address, interface),
+        None => UdpSocket::bind(address),
     }
-    let at = |port| UdpSocket::bind(SocketAddr::new(plan.udp.ip(), port));
+}
+
+/// A UDP socket where one of the plan is, for a hop of the shaped process.
+pub(crate) fn open_hop_socket(plan: &NodePlan, beside: u32, port: u16, any_other: bool) -> io::Result<OwnedFd> {
+    let Some(udp) = plan.udp_of(beside).filter(|_| plan.hop_ports.allows(port)) else {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    };
+    let at = |port| bind_udp(udp, port);
     let socket = at(port).or_else(|error| if any_other { at(0) } else { Err(error) })?;
     Ok(socket.into())
 }

@@ -5,7 +5,7 @@ mod drain;
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -239,7 +239,11 @@ impl Supervisor {
             Side::Unshaped => &self.resources.listeners[..],
         };
         let document = self.document.as_ref().filter(|_| side == Side::Shaped).map(HeldDocument::memory);
-        let descriptors = handed.with(own.iter().chain(&replay).chain(document).map(AsFd::as_fd));
+        let further = match side {
+            Side::Shaped => &self.resources.further_udp[..],
+            Side::Unshaped => &[],
+        };
+        let descriptors = handed.with(own.iter().chain(&replay).chain(document).chain(further).map(AsFd::as_fd));
         let boot = ToProcess::Boot { config };
         child.send(&boot, &descriptors).map_err(|source| NodeError::HandOver { name: name.clone(), source })?;
         self.generations.note_taken(side);
@@ -355,7 +359,9 @@ impl Supervisor {
                 self.side(side).last_status = Some(Instant::now());
                 self.status.note_body(side, body);
             }
-            FromProcess::OpenSocket { number, port, any_other } => self.hand_socket(side, number, port, any_other),
+            FromProcess::OpenSocket { number, beside, port, any_other } => {
+                self.hand_socket(side, number, || resources::open_hop_socket(&self.plan, beside, port, any_other));
+            }
             FromProcess::Keep { text } => self.keep(side, &text),
             FromProcess::Confined { confinement } => {
                 self.status.update_process(side, |process| process.confinement = Some(confinement));
@@ -385,9 +391,9 @@ impl Supervisor {
 
     /// Opens a socket for the shaped process, which may not do so itself. It is handed over and closed here, so a
     /// process that asks without end comes to its own limit of descriptors.
-    fn hand_socket(&self, side: Side, number: u32, port: u16, any_other: bool) {
+    fn hand_socket(&self, side: Side, number: u32, open: impl FnOnce() -> std::io::Result<OwnedFd>) {
         let Some(child) = self.shaped.child.as_ref().filter(|_| side == Side::Shaped) else { return };
-        let opened = resources::open_hop_socket(&self.plan, port, any_other);
+        let opened = open();
         let refused = opened.as_ref().err().map(ToString::to_string);
         let descriptors: Vec<_> = opened.iter().map(AsFd::as_fd).collect();
         if let Err(error) = child.send(&ToProcess::Socket { number, refused }, &descriptors) {

@@ -513,7 +513,7 @@ fn a_taken_port_is_one_sentence() -> Outcome {
     let directory = Directory::new()?;
     let mut plan = plan(&directory, Behaviour::Serve, Behaviour::Serve)?;
     let taken = std::net::UdpSocket::bind("127.0.0.1:0")?;
-    plan.udp = taken.local_addr()?;
+    plan.udp = taken.local_addr()?.into();
     let text = refusal(plan)?.to_string();
     assert_one_sentence(&text, &format!("UDP socket {}", taken.local_addr()?));
     assert!(text.contains("another program has it"), "{text}");

@@ -242,6 +242,11 @@ impl Unshaped {
         std::mem::take(&mut self.newly_full)
     }
 
+    /// Bytes that flows which are open here have received.
+    pub fn served(&self) -> u64 {
+        self.ends.values().map(|end| end.outcome.received).sum()
+    }
+
     /// Flows that are open here.
     pub fn open_count(&self) -> usize {
         self.ends.len()

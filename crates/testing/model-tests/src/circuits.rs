@@ -10,7 +10,7 @@ pub use relay::{Health, RelayHost};
 use crate::leaks::Leak;
 use crate::noise::{NoiseOf, grant_of};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
-use link::{Now, Route};
+use link::{Now, Route, Via};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
 use relay_node::Limits;
@@ -69,6 +69,10 @@ pub struct Setting {
     pub noise: NoiseOf,
     /// A planted leak, at the entry.
     pub leak: Option<Leak>,
+    /// The entry's ends, each with a line of its own. With one hop, legs lead over them.
+    pub ends: usize,
+    /// Addresses of each relay, 1 or 2.
+    pub addresses: usize,
 }
 
 /// The first tunnel of the entry, as its user sees it.
@@ -104,6 +108,8 @@ impl Default for Setting {
             class: RateClass::SLOWEST,
             noise: NoiseOf::Nothing,
             leak: None,
+            ends: 1,
+            addresses: 1,
         }
     }
 }
@@ -132,6 +138,7 @@ pub struct World {
     next_app_step: Instant,
     /// Relays that documents have at another address from now on.
     pub moved: Vec<usize>,
+    blackholes: BTreeSet<(usize, usize)>,
 }
 
 fn secret(relay: usize) -> [u8; 32] {
@@ -156,7 +163,7 @@ fn other_address(relay: usize) -> SocketAddr {
 /// # Panics
 /// Never: all of it is in order.
 pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
-    document_of((relays, exits, exits_have_doors), INTERVAL, Changes::default())
+    document_of((relays, exits, exits_have_doors), INTERVAL, 1, Changes::default())
 }
 
 /// How the relays of a document differ from those of the first one.
@@ -172,6 +179,7 @@ pub struct Changes<'a> {
 fn document_of(
     (relays, exits, doors): (usize, usize, bool),
     interval: Interval,
+    addresses: usize,
     Changes { gone, moved }: Changes<'_>,
 ) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([200; 32]);
@@ -187,7 +195,11 @@ fn document_of(
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
             onion_keys: vec![(interval, onion_key)],
-            addresses: vec![if moved.contains(&relay) { other_address(relay) } else { relay_address(relay) }],
+            addresses: match (moved.contains(&relay), addresses) {
+                (true, _) => vec![other_address(relay)],
+                (false, 1) => vec![relay_address(relay)],
+                (false, _) => vec![relay_address(relay), other_address(relay)],
+            },
             hop_ports: None,
             roles: Roles { guard: !is_exit || doors, middle: !is_exit, exit: is_exit, directory: false },
             operator: label(&format!("operator-{relay}")),
@@ -210,19 +222,24 @@ impl World {
         let mut network = Network::new(Seed::new(setting.seed));
         let start = network.now();
         let now = Now { instant: start, unix_s: UNIX_START_S };
-        let document = document(setting.relays, setting.exits, setting.hops == 1);
+        let kinds = (setting.relays, setting.exits, setting.hops == 1);
+        let document = document_of(kinds, INTERVAL, setting.addresses, Changes::default());
         let all = 0..setting.relays + setting.exits;
         let host = |relay, network: &mut Network| {
             let place = network.add_node();
             network.bind(place, relay_address(relay));
+            if setting.addresses > 1 {
+                network.bind(place, other_address(relay));
+            }
             let limits = Limits::default();
             let place = (place, relay_address(relay));
             RelayHost::new(relay, &document, &setting, start, place, (1, now), limits)
         };
         let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
-        let entry = EntryHost::new(&setting, &document, now, network.add_node(), None);
-        network.bind(entry.place, entry.address);
-        let places: Vec<_> = relays.iter().map(|host| host.place).chain([entry.place]).collect();
+        let ends = (0..setting.ends).map(|_| network.add_node()).collect();
+        let entry = EntryHost::new(&setting, &document, now, ends, None);
+        entry.places.iter().zip(&entry.addresses).for_each(|(place, address)| network.bind(*place, *address));
+        let places: Vec<_> = relays.iter().map(|host| host.place).chain(entry.places.clone()).collect();
         for (number, one) in places.iter().enumerate() {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
@@ -237,6 +254,7 @@ impl World {
             start,
             next_app_step: start + APP_STEP,
             moved: Vec::new(),
+            blackholes: BTreeSet::new(),
         }
     }
 
@@ -312,8 +330,8 @@ impl World {
 
     /// The document of this interval without some relays.
     pub fn document_at(&self, interval: Interval, gone: &[usize]) -> NetworkDocument {
-        let Setting { relays, exits, hops, .. } = self.setting;
-        document_of((relays, exits, hops == 1), interval, Changes { gone, moved: &self.moved })
+        let Setting { relays, exits, hops, addresses, .. } = self.setting;
+        document_of((relays, exits, hops == 1), interval, addresses, Changes { gone, moved: &self.moved })
     }
 
     /// The entry hears of a document without some relays while the relays go by one that has all, with the same onion keys.
@@ -368,7 +386,18 @@ impl World {
 
     /// Cuts the entry off, or mends it.
     pub fn set_outage(&mut self, is_cut: bool) {
-        self.relays.iter().for_each(|host| self.network.set_cut(self.entry.place, host.place, is_cut));
+        (0..self.entry.places.len()).for_each(|end| self.set_end_outage(end, is_cut));
+    }
+
+    /// Cuts one of the entry's ends off, or mends it.
+    pub fn set_end_outage(&mut self, end: usize, is_cut: bool) {
+        let place = self.entry.places[end];
+        self.relays.iter().for_each(|host| self.network.set_cut(place, host.place, is_cut));
+    }
+
+    /// Nothing gets from one of the entry's ends to one of a relay's addresses, in the order of the document.
+    pub fn blackhole(&mut self, end: usize, address: usize) {
+        self.blackholes.insert((end, address));
     }
 
     /// Between two relays, in both directions, so much is lost.
@@ -401,8 +430,8 @@ impl World {
     /// Another process of the entry, with the guards' file of the old one.
     pub fn restart_entry(&mut self, seed: u64) {
         let setting = Setting { seed, ..self.setting.clone() };
-        let (now, place, guards) = (self.now(), self.entry.place, self.entry.guards.take());
-        self.entry = EntryHost::new(&setting, &self.document, now, place, guards);
+        let (now, places, guards) = (self.now(), self.entry.places.clone(), self.entry.guards.take());
+        self.entry = EntryHost::new(&setting, &self.document, now, places, guards);
     }
 
     /// Runs for that long.
@@ -442,11 +471,19 @@ impl World {
 
     fn deliver(&mut self, mut packet: simnet::Packet) {
         let now = self.now();
-        if packet.node == self.entry.place {
-            self.entry.node.handle_packet(now, Route::from(packet.from), false, &mut packet.bytes);
+        if let Some(end) = self.entry.places.iter().position(|place| *place == packet.node) {
+            let route = Route { via: Via(end as u32), from: None, to: packet.from };
+            self.entry.node.handle_packet(now, route, false, &mut packet.bytes);
             self.entry.node.settle(now);
         } else if let Some(host) = self.relays.iter_mut().find(|host| host.place == packet.node) {
-            host.handle_packet(now, packet.from, &mut packet.bytes, &mut self.network);
+            let at = (self.setting.addresses > 1).then(|| packet.to.ip());
+            let end = self.entry.addresses.iter().position(|address| *address == packet.from);
+            let address = usize::from(packet.to != host.address);
+            if end.is_some_and(|end| self.blackholes.contains(&(end, address))) {
+                return;
+            }
+            let route = Route { via: Via::DOOR, from: at, to: packet.from };
+            host.handle_packet(now, route, &mut packet.bytes, &mut self.network);
         }
     }
 

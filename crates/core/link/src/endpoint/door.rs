@@ -70,16 +70,13 @@ impl Endpoint {
 
     #[cold]
     pub(super) fn handle_stranger(&mut self, now: Now, from: Route, packet: &[u8]) -> Received {
-        if from.via != Via::DOOR {
-            // Handshakes are made at doors. Everywhere else a stranger meets silence.
-            return self.drop_packet(DropReason::Stranger);
-        }
-        if let Some(&slot) = self.dial_addresses.get(&from.to)
+        if let Some(&slot) = self.dial_addresses.get(&(from.via, from.to))
             && let Some(received) = self.handle_answer(now, slot, from, packet)
         {
             return received;
         }
-        if matches!(self.config.accept, Accept::Nobody) {
+        // Handshakes are made at the door. Everywhere else a stranger meets silence.
+        if from.via != Via::DOOR || matches!(self.config.accept, Accept::Nobody) {
             return self.drop_packet(DropReason::Stranger);
         }
         let today = utc_day(now.unix_s);

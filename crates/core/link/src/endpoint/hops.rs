@@ -64,12 +64,9 @@ impl Endpoint {
     pub fn hop_status(&self, now: Instant, link: LinkId) -> Option<HopStatus> {
         let LinkState { up: Some(up), hops: Some(hops), .. } = self.state(link)? else { return None };
         let (route, record) = (up.path.route(), hops.record());
-        let door_port = self.config.hops.as_ref().map(|config| config.door_port);
-        let local_port = if route.via == Via::DOOR {
-            door_port
-        } else {
-            self.sockets.port(route.via).or_else(|| self.sockets.ends(route.via).and_then(|(_, port)| port))
-        };
+        let of_dialler = || self.sockets.ends(route.via).and_then(|(_, port)| port);
+        let of_start = || self.config.dial_ports.get((route.via.0 as usize).checked_sub(1)?).copied();
+        let local_port = self.local_port(route.via).or_else(of_start).or_else(of_dialler);
         let blocked = match hops {
             Hops::Initiator(hops) => hops.core.blocked().iter(now).map(|(port, left)| (port.port(), left)).collect(),
             Hops::Responder(_) => Vec::new(),
@@ -141,7 +138,8 @@ impl Endpoint {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let state = self.at(slot);
-        let up = state.up.as_mut().filter(|_| state.dial.is_some()).ok_or(DropReason::BadCell)?;
+        let (Some(up), Some(dial)) = (&mut state.up, &state.dial) else { return Err(DropReason::BadCell) };
+        let via = dial.via;
         up.debts.taken = Some(timers.is_some());
         let Some(timers) = timers else { return Ok(()) };
         let door = up.path.route().to;
@@ -156,7 +154,7 @@ impl Endpoint {
                 let (secret, rtt) = (up.keys.hop_secret().clone(), up.traffic.rtt());
                 let config = InitiatorConfig { secret, targets: std::sync::Arc::new(targets), door, rtt, timers, seed };
                 let (core, id) = Initiator::new(now.instant, config);
-                state.hops = Some(Hops::Initiator(Box::new(InitiatorHops::new(now.instant, core, id, offer))));
+                state.hops = Some(Hops::Initiator(Box::new(InitiatorHops::new(now.instant, core, id, via, offer))));
             }
         }
         self.drain_hops(now.instant, slot);
@@ -350,6 +348,7 @@ impl Endpoint {
     pub(super) fn hops_through_door(&mut self, now: Instant, slot: u32) {
         let (offers, door_port) = (self.offer().is_some(), self.local_port(Via::DOOR).unwrap_or(0));
         let state = self.at(slot);
+        let via = state.dial.as_ref().map_or(Via::DOOR, |dial| dial.via);
         let Some(up) = &mut state.up else { return };
         if offers && state.dial.is_none() {
             up.debts.offer_at = Some(now);
@@ -358,7 +357,7 @@ impl Endpoint {
         match &mut state.hops {
             Some(Hops::Initiator(hops)) => {
                 let id = hops.core.handle_door_opened(now, secret, route.to);
-                hops.vias.insert(id, Via::DOOR);
+                hops.vias.insert(id, via);
                 hops.door_opened(now);
             }
             Some(Hops::Responder(hops)) => {
@@ -409,7 +408,8 @@ impl Endpoint {
             let Some(output) = hops.core.poll_output() else { return };
             match output {
                 InitiatorOutput::Open { id, remote, local_port } => {
-                    hops.vias.insert(id, sockets.open(slot, id, remote, local_port));
+                    let beside = dial.as_ref().map_or(Via::DOOR, |dial| dial.via);
+                    hops.vias.insert(id, sockets.open(slot, beside, id, remote, local_port));
                 }
                 InitiatorOutput::Close { id } => {
                     if let Some(via) = hops.vias.remove(&id) {

@@ -64,9 +64,10 @@ impl Endpoint {
         let mut ephemeral = [0; 32];
         self.rng.fill_bytes(&mut ephemeral);
         let mut first = [0; DOOR_FIRST_LEN];
-        let begun = Initiation::begin(&self.local, &state.peer, ephemeral, &hello.encode(), &mut first);
+        let local = dial.own.as_ref().unwrap_or(&self.local);
+        let begun = Initiation::begin(local, &state.peer, ephemeral, &hello.encode(), &mut first);
         let unanswered = dial.count_try(now.instant, &mut self.rng);
-        let (link, to) = (state.id, dial.address.into());
+        let (link, to) = (state.id, Route { via: dial.via, from: None, to: dial.address });
         let Ok(initiation) = begun else {
             // Out of memory or of randomness: the back-off tries again.
             tracing::warn!("the cryptographic library failed to begin a handshake");
@@ -131,14 +132,15 @@ impl Endpoint {
     /// The first message of a rekey, if this end is the initiator and one is due.
     fn poll_rekey(&mut self, now: Now, slot: u32) -> Option<[u8; FIRST_LEN]> {
         let state = self.links[slot as usize].state.as_mut()?;
-        let up = state.up.as_mut().filter(|_| state.dial.is_some())?;
+        let (Some(up), Some(dial)) = (&mut state.up, &state.dial) else { return None };
         if now.instant < up.rekey.due_at(up.born, &up.keys, &self.config) {
             return None;
         }
         let mut ephemeral = [0; 32];
         self.rng.fill_bytes(&mut ephemeral);
         let mut first = [0; FIRST_LEN];
-        let begun = Initiation::begin(&self.local, &state.peer, ephemeral, &[], &mut first).ok();
+        let local = dial.own.as_ref().unwrap_or(&self.local);
+        let begun = Initiation::begin(local, &state.peer, ephemeral, &[], &mut first).ok();
         let rtt = up.traffic.rtt();
         if begun.is_none() {
             tracing::warn!("the cryptographic library failed to begin a rekey");

@@ -5,7 +5,7 @@ use super::hops::Came;
 use crate::event::{DropReason, LinkEvent, LinkId, Now, Received};
 use crate::keyset::{OpenError, Opened};
 use crate::path::Place;
-use crate::route::{Route, Via};
+use crate::route::Route;
 use crate::state::LinkState;
 use wire::cell::{CellHead, CircuitId, Command};
 use wire::packet::{HEADER_LEN, TAG_LEN};
@@ -59,11 +59,12 @@ impl Endpoint {
             let state = self.links[*slot as usize].state.as_ref()?;
             look_up(state.index_mask.word(tag))
         };
-        if from.via != Via::DOOR {
+        if !self.is_for_dials(from.via) {
             return self.sockets.dialler(from.via).as_ref().and_then(under);
         }
-        let dialled = self.dial_addresses.get(&from.to).and_then(under);
-        dialled.or_else(|| self.dial_addresses.values().take(MOVED_DIALS_TRIED).find_map(under))
+        let dialled = self.dial_addresses.get(&(from.via, from.to)).and_then(under);
+        let from_here = || self.dial_addresses.iter().filter(|((via, _), _)| *via == from.via).map(|(_, slot)| slot);
+        dialled.or_else(|| from_here().take(MOVED_DIALS_TRIED).find_map(under))
     }
 
     #[inline]

@@ -219,8 +219,10 @@ impl Endpoint {
         }
         match &state.dial {
             Some(dial) => {
-                self.dialled.remove(&state.peer);
-                self.dial_addresses.remove(&dial.address);
+                if dial.own.is_none() {
+                    self.dialled.remove(&state.peer);
+                }
+                self.dial_addresses.remove(&(dial.via, dial.address));
             }
             None => {
                 self.accepted.remove(&state.peer);

@@ -10,9 +10,10 @@ use port_hopping::SocketId;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-/// All sockets but the door's. Each link has at most [`crate::SOCKETS_MAX`], and orders wait only until they are taken.
-#[derive(Default)]
+/// All sockets but those that are there from the start. Each link has at most [`crate::SOCKETS_MAX`], and orders wait only until they are taken.
 pub(super) struct Sockets {
+    /// Those that are there from the start have this number or a lower one.
+    fixed: u32,
     newest: u32,
     uses: BTreeMap<Via, Use>,
     /// Which socket listens on a port.
@@ -35,6 +36,18 @@ enum Use {
 }
 
 impl Sockets {
+    /// None yet. `dialling`: how many are there from the start beside the door's.
+    pub(super) fn beside(dialling: usize) -> Self {
+        let fixed = u32::try_from(dialling).unwrap_or(u32::MAX);
+        Self {
+            fixed,
+            newest: fixed,
+            uses: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            orders: VecDeque::new(),
+        }
+    }
+
     /// The link that dials from this socket.
     pub(super) fn dialler(&self, via: Via) -> Option<u32> {
         if let Some(Use::Dialler { slot, .. }) = self.uses.get(&via) { Some(*slot) } else { None }
@@ -58,10 +71,17 @@ impl Sockets {
         self.ports.get(&port).copied()
     }
 
-    pub(super) fn open(&mut self, slot: u32, id: SocketId, remote: SocketAddr, local_port: Option<u16>) -> Via {
+    pub(super) fn open(
+        &mut self,
+        slot: u32,
+        beside: Via,
+        id: SocketId,
+        remote: SocketAddr,
+        local_port: Option<u16>,
+    ) -> Via {
         let via = self.fresh();
         self.uses.insert(via, Use::Dialler { slot, id, remote, local_port });
-        self.orders.push_back(SocketOrder::Open { via, remote, local_port });
+        self.orders.push_back(SocketOrder::Open { via, beside, remote, local_port });
         via
     }
 
@@ -100,7 +120,7 @@ impl Sockets {
         loop {
             self.newest = self.newest.wrapping_add(1);
             let via = Via(self.newest);
-            if via != Via::DOOR && !self.uses.contains_key(&via) {
+            if via.0 > self.fixed && !self.uses.contains_key(&via) {
                 return via;
             }
         }
@@ -155,7 +175,7 @@ impl Endpoint {
     /// A link that was accepted has nothing to do: it is the other end that hops, and it hears the silence.
     pub fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
         let dialled =
-            if route.via == Via::DOOR { self.dialled_by_door(route) } else { self.sockets.dialler(route.via) };
+            if self.is_for_dials(route.via) { self.dialled_by(route) } else { self.sockets.dialler(route.via) };
         let Some(slot) = dialled else { return };
         let LinkState { up: Some(_), hops: Some(Hops::Initiator(hops)), .. } = self.at(slot) else { return };
         let Some(id) = hops.socket(route.via) else { return };
@@ -163,12 +183,12 @@ impl Endpoint {
         self.drain_hops(now.instant, slot);
     }
 
-    /// The link that was dialled, and whose packets take this way by the door's socket.
-    fn dialled_by_door(&self, route: Route) -> Option<u32> {
+    /// The link that was dialled, and whose packets take this way by a socket that was there from the start.
+    fn dialled_by(&self, route: Route) -> Option<u32> {
         let goes = |slot: &u32| {
             let up = self.links[*slot as usize].state.as_ref().and_then(|state| state.up.as_ref());
             up.is_some_and(|up| up.path.route() == route)
         };
-        self.dialled.values().copied().find(goes)
+        self.dial_addresses.values().copied().find(goes)
     }
 }

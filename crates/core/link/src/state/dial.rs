@@ -3,7 +3,8 @@
 use crate::admission::SECRET_LIFETIME;
 use crate::config::Parameters;
 use crate::door::{COOKIE_LEN, Cookie, Tag};
-use crate::handshake::Initiation;
+use crate::handshake::{Initiation, Local};
+use crate::route::Via;
 use crate::schedule::DayKeys;
 use identity::DoorKey;
 use rand_chacha::rand_core::Rng;
@@ -21,7 +22,11 @@ const UNANSWERED_MAX: u32 = 5;
 
 /// A dial goes on until the link is closed.
 pub(crate) struct Dial {
+    /// The socket that it leaves from.
+    pub(crate) via: Via,
     pub(crate) address: SocketAddr,
+    /// The key that it has for itself; none: the endpoint's.
+    pub(crate) own: Option<Local>,
     pub(crate) door_key: DoorKey,
     pub(crate) parameters: Parameters,
     /// When the next message 1 may go out.
@@ -50,7 +55,9 @@ pub(crate) struct PendingDoor {
 impl Dial {
     pub(crate) fn new(now: Instant, address: SocketAddr, door_key: DoorKey, parameters: Parameters) -> Self {
         Self {
+            via: Via::DOOR,
             address,
+            own: None,
             door_key,
             parameters,
             next_at: now,

@@ -176,12 +176,12 @@ impl Hops {
 }
 
 impl InitiatorHops {
-    /// The core's own socket number for the door is `door`.
-    pub(crate) fn new(now: Instant, core: Initiator, door: SocketId, offer: HopOffer) -> Self {
+    /// The core's own number of the socket that the link was dialled from, which is `via`, is `door`.
+    pub(crate) fn new(now: Instant, core: Initiator, door: SocketId, via: Via, offer: HopOffer) -> Self {
         Self {
             core,
             offer,
-            vias: BTreeMap::from([(door, Via::DOOR)]),
+            vias: BTreeMap::from([(door, via)]),
             record: HopRecord::new(now),
             told: 0,
             sent: 0,

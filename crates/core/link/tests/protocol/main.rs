@@ -6,6 +6,7 @@ mod hops;
 mod hostile;
 mod net;
 mod off;
+mod paths;
 mod rekey;
 mod roaming;
 mod silence;

@@ -3,7 +3,7 @@
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::SOCKETS_MAX;
 use link::{Accept, Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Peer, Received, Route, SocketOrder, Via};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
@@ -40,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) refuses: Option<Refuses>,
     /// Sockets that were ordered.
     pub(crate) orders: u64,
+    /// Sockets beside which others were ordered.
+    pub(crate) beside: BTreeSet<Via>,
     /// Stands still: no packet is taken and none is made.
     pub(crate) asleep: bool,
     /// Has [`SEVERAL`] as well, and says at which packets came.
@@ -121,6 +123,7 @@ impl Net {
             out_of_sockets: false,
             refuses: None,
             orders: 0,
+            beside: BTreeSet::new(),
             asleep: false,
             several: false,
             events: Vec::new(),
@@ -319,7 +322,10 @@ impl Node {
                     self.sockets.remove(&via);
                     continue;
                 }
-                SocketOrder::Open { via, local_port, .. } => (via, local_port.unwrap_or(60_000 + via.0 as u16 % 5_000)),
+                SocketOrder::Open { via, beside, local_port, .. } => {
+                    self.beside.insert(beside);
+                    (via, local_port.unwrap_or(60_000 + via.0 as u16 % 5_000))
+                }
                 SocketOrder::Listen { via, port } => (via, port),
             };
             self.orders += 1;

@@ -89,7 +89,7 @@ impl CircuitTunnel {
     }
 
     /// All places begin again, so that another exit can be drawn for all.
-    fn leave_exit(&mut self, shared: &mut Shared, now: Instant) {
+    pub(super) fn leave_exit(&mut self, shared: &mut Shared, now: Instant) {
         for number in 0..self.places.len() {
             if !matches!(self.places[number].stage, Stage::Waiting { .. }) {
                 self.vacate(shared, now, number, false);
@@ -114,7 +114,7 @@ impl CircuitTunnel {
         }
         let id = onion.id();
         let built = match circuit.into_built(path.hops().to_vec()) {
-            Ok(built) => built,
+            Ok(built) => built.over(shared.links.get(&link).map_or(0, |guard| guard.number)),
             Err((building, _)) => {
                 shared.end_circuit(now.instant, link, building.into_circuit().circuit);
                 return self.fail(shared, now.instant, number);

@@ -139,15 +139,15 @@ impl Shared {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
             let is_lost = |guard: &&GuardLink| !guard.up || guard.silent_since.is_some();
             let Some(guard) = self.links.get(&link).filter(is_lost) else { continue };
-            let (node, dialled) = (guard.node, guard.address);
-            let Some((relay, address)) = self.document.relay(&node).zip(self.address_of(&node)) else { continue };
+            let (node, way) = (guard.node, guard.way);
+            let Some((relay, next)) = self.document.relay(&node).zip(self.way_instead_of(&node, way)) else { continue };
             if relay.link_key != guard.link_key || relay.door_key != guard.door_key {
                 anew.extend((!guard.up).then_some(link));
-            } else if address != dialled
-                && endpoint.set_dial_address(now, link, address).is_ok()
+            } else if next != way
+                && endpoint.set_dial_address(now, link, next.far).is_ok()
                 && let Some(guard) = self.links.get_mut(&link)
             {
-                guard.address = address;
+                guard.way = next;
             }
         }
         anew
@@ -206,7 +206,8 @@ impl CircuitTunnel {
         let guard = self.places[number].stage.path().map(Path::first);
         let moves = shared.uplink.is_some() && guard.is_some_and(|guard| !shared.relays.has(&guard, Place::Guard));
         if let Some(outgoing) = outgoing.filter(|_| !moves) {
-            self.places[number] = LegPlace { stage: Stage::at(now), failures: 0, outgoing: Some(outgoing) };
+            let stage = Stage::at(now);
+            self.places[number] = LegPlace { stage, failures: 0, was_up: false, outgoing: Some(outgoing) };
             return;
         }
         let drains = matches!(self.places[number].stage, Stage::Joined { .. });

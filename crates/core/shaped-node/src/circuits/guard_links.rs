@@ -3,9 +3,9 @@
 use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::node::NodeEvent;
 use identity::{DoorKey, LinkKey, NodeId};
-use link::{Endpoint, LinkEvent, LinkId, Now, Peer};
-use std::net::SocketAddr;
+use link::{Endpoint, LinkEvent, LinkId, Now, Peer, Via};
 use std::time::{Duration, Instant};
+use tunnel_plan::Way;
 use wire::cell::CircuitId;
 
 /// How long a guard may be silent, or not answer its first handshake, before another one is looked for.
@@ -17,8 +17,11 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(16);
 /// A link to a guard.
 pub(super) struct GuardLink {
     pub(super) node: NodeId,
-    /// Where it is dialled, and with which keys.
-    pub(super) address: SocketAddr,
+    /// From where it is dialled, and to where.
+    pub(super) way: Way,
+    /// Tells it apart from all others.
+    pub(super) number: u16,
+    /// The keys that it is dialled with.
     pub(super) link_key: LinkKey,
     pub(super) door_key: DoorKey,
     pub(super) up: bool,
@@ -47,26 +50,22 @@ impl Shared {
         self.links.get(&link).is_some_and(|link| link.up)
     }
 
-    /// The address at which a relay is dialled.
-    pub(super) fn address_of(&self, relay: &NodeId) -> Option<SocketAddr> {
-        let addresses = &self.document.relay(relay)?.addresses;
-        addresses.iter().copied().find(|address| address.is_ipv4() == self.ipv4)
-    }
-
-    /// The link to a guard, which is dialled unless it is there.
-    pub(super) fn link_to(&mut self, now: Now, endpoint: &mut Endpoint, guard: NodeId) -> Option<LinkId> {
-        if let Some((link, _)) = self.links.iter().find(|(_, link)| link.node == guard) {
+    /// The link to a relay over a way, which is dialled unless it is there. Each has a key of its own, so relays that
+    /// compare keys do not find one client in two of them.
+    pub(super) fn link_to(&mut self, now: Now, endpoint: &mut Endpoint, guard: NodeId, way: Way) -> Option<LinkId> {
+        if let Some((link, _)) = self.links.iter().find(|(_, link)| link.node == guard && link.way == way) {
             return Some(*link);
         }
-        let address = self.address_of(&guard)?;
         let relay = self.document.relay(&guard)?;
         let peer = Peer { node_id: guard, link_key: relay.link_key, door_key: relay.door_key.clone() };
-        let link = endpoint.dial(now, &peer, address, [0; link::PARAMETERS_LEN]).ok()?;
-        let silent_since = Some(now.instant);
+        let via = Via(way.near.into());
+        let link = endpoint.dial_from(now, via, &peer, way.far, [0; link::PARAMETERS_LEN]).ok()?;
+        self.newest_link = self.newest_link.wrapping_add(1);
+        let (number, silent_since) = (self.newest_link, Some(now.instant));
         let Peer { node_id: node, link_key, door_key } = peer;
         let (rtt, turn) = (Duration::ZERO, CircuitId::LINK);
         let (up, loss_per_mille) = (false, 0);
-        let guard = GuardLink { node, address, link_key, door_key, up, rtt, loss_per_mille, silent_since, turn };
+        let guard = GuardLink { node, way, number, link_key, door_key, up, rtt, loss_per_mille, silent_since, turn };
         self.links.insert(link, guard);
         Some(link)
     }
@@ -139,6 +138,7 @@ impl Circuits {
         }
         // A place that had found no guard may find this one.
         for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
+            place.was_up |= place.stage.link() == Some(link);
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
                 *until = now.instant.min(*until);
             }
@@ -206,6 +206,9 @@ impl Circuits {
                 guard.silent_since = Some(now.instant);
             }
             for tunnel in self.tunnels.values_mut() {
+                if tunnel.leave_ways(&mut self.shared, now, endpoint, link) {
+                    continue;
+                }
                 if tunnel.rules.hops() == 1 {
                     // No guard of the set: it is drawn, and another one is to be drawn now.
                     self.shared.avoid(now.instant, node);

@@ -137,7 +137,8 @@ impl CircuitTunnel {
         }
         let until = now.max(joined.began + TUNNEL_RETRY);
         for place in &mut self.places {
-            *place = super::Place { stage: super::Stage::at(until), failures: place.failures, outgoing: None };
+            let stage = super::Stage::at(until);
+            *place = super::Place { stage, failures: place.failures, was_up: false, outgoing: None };
         }
         if !self.holder.is_nobody() {
             shared.events.push(NodeEvent::TunnelEnded(why));

@@ -5,7 +5,7 @@ use conflux::{Building, LegId};
 use link::{Endpoint, LinkId, Now};
 use onion::{CircuitConfig, Features, RelaySpec};
 use std::time::{Duration, Instant};
-use tunnel_plan::Path;
+use tunnel_plan::{Path, Way};
 use wire::cell::CircuitId;
 
 /// The first wait after a failure is drawn from this; each further one from twice as much.
@@ -23,7 +23,23 @@ impl CircuitTunnel {
         number: usize,
         path: Path,
     ) {
-        let Some(link) = shared.link_to(now, endpoint, path.first()) else {
+        match self.choose_way(shared, now.instant, number, path.first()) {
+            Some(way) => self.set_out_over(shared, now, endpoint, number, path, way),
+            None => self.fail(shared, now.instant, number),
+        }
+    }
+
+    /// The same, over a way.
+    pub(super) fn set_out_over(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        endpoint: &mut Endpoint,
+        number: usize,
+        path: Path,
+        way: Way,
+    ) {
+        let Some(link) = shared.link_to(now, endpoint, path.first(), way) else {
             // A guard without an address of our family is not chosen; what is left is a bound of the endpoint's.
             shared.guards.handle_failed(now.unix_s, &path.first(), &mut shared.rng);
             return self.fail(shared, now.instant, number);
@@ -34,6 +50,7 @@ impl CircuitTunnel {
             uplink.add_link(link, |link| others().any(|(_, place)| place.stage.link() == Some(link)));
         }
         self.exit = Some(path.exit());
+        self.places[number].was_up = shared.is_up(link);
         self.places[number].stage = Stage::Dialling { path, link };
         self.begin_circuits(shared, now);
     }
@@ -83,7 +100,8 @@ impl CircuitTunnel {
         let span = WAIT_FIRST.saturating_mul(1 << failures.min(16)).min(WAIT_MAX);
         let until = now + shared.draw(span);
         let outgoing = self.places[number].outgoing.take();
-        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1), outgoing };
+        let was_up = self.places[number].was_up;
+        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1), was_up, outgoing };
     }
 
     /// Takes from a place what it has. `gently`: a leg brings what is on its way.

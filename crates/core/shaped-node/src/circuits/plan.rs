@@ -96,7 +96,7 @@ impl CircuitTunnel {
         let legs: Vec<Path> = others.filter_map(|(_, place)| place.stage.path().cloned()).collect();
         let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(self.only_exit(shared));
         let usable = shared.guards.usable(now.unix_s);
-        let guards: Vec<NodeId> = usable.into_iter().filter(|guard| shared.address_of(guard).is_some()).collect();
+        let guards: Vec<NodeId> = usable.into_iter().filter(|guard| shared.first_way_to(guard).is_some()).collect();
         let wanted = u8::try_from(legs.len() + wanted).unwrap_or(u8::MAX).min(self.rules.legs());
         // As many legs as the rules have, or fewer.
         let rules = self.rules.with_legs(wanted).unwrap_or(self.rules);
@@ -104,6 +104,11 @@ impl CircuitTunnel {
         let trusted = |candidate: &NodeId| suits(candidate) && !shared.is_avoided(now.instant, candidate);
         let mut rng = ChaCha20Rng::from_seed(seed);
         let choice = Choice { relays: &shared.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
+        if self.rules.has_only_ways() {
+            let ways = |exit: &NodeId| shared.ways_to(exit).count();
+            let chosen = choice.direct_paths(&ways, &mut rng);
+            return chosen.or_else(|_| Choice { allows: &suits, ..choice }.direct_paths(&ways, &mut rng));
+        }
         let chosen = shared.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows: &suits, ..choice };
         chosen.or_else(|_| shared.draw_paths(now, &any, &mut rng))

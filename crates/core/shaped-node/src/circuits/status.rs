@@ -1,6 +1,6 @@
 //! What is told of circuits to their own user.
 
-use super::{CircuitTunnel, Circuits, Stage, TunnelHolder, TunnelId, Uplink};
+use super::{CircuitTunnel, Circuits, Shared, Stage, TunnelHolder, TunnelId, Uplink};
 use crate::status::{LinkStatus, release_status};
 use conflux::{LegId, LegState};
 use link::LinkId;
@@ -47,6 +47,10 @@ pub struct LegStatus {
     pub state: String,
     /// Node ids of its relays, the exit last. For the node's own user alone: it never reaches a log.
     pub path: Vec<String>,
+    /// From which end of this machine to which address of the exit, of a leg of one hop that has others beside it. As private as
+    /// the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<String>,
     /// Smoothed round trip in microseconds.
     pub rtt_us: Option<u64>,
     /// Data cells that were sent on it.
@@ -61,7 +65,7 @@ impl Circuits {
     /// What `status` shows.
     pub(crate) fn status(&self) -> CircuitsStatus {
         CircuitsStatus {
-            tunnels: self.tunnels.values().map(CircuitTunnel::status).collect(),
+            tunnels: self.tunnels.values().map(|tunnel| tunnel.status(&self.shared)).collect(),
             made: self.shared.made,
             refusal: self.shared.refusal.map(|refusal| refusal.to_string()),
         }
@@ -69,7 +73,7 @@ impl Circuits {
 
     /// One tunnel, if it is there.
     pub(crate) fn tunnel_status(&self, id: TunnelId) -> Option<TunnelStatus> {
-        self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id)).map(CircuitTunnel::status)
+        self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id)).map(|tunnel| tunnel.status(&self.shared))
     }
 
     /// Whose a tunnel is, if it is there.
@@ -119,12 +123,16 @@ impl CircuitTunnel {
         self.id() == id && self.joined.is_some()
     }
 
-    fn status(&self) -> TunnelStatus {
+    fn status(&self, shared: &Shared) -> TunnelStatus {
         let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
         let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
         let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
         let leaving = self.routes.values().filter(|leg| !held.contains(leg));
-        let legs = self.places.iter().map(|place| self.leg_status(&place.stage));
+        let way = |number| self.way_of(shared, number).filter(|_| self.rules.has_only_ways());
+        let legs = self.places.iter().enumerate().map(|(number, place)| LegStatus {
+            way: way(number).map(|way| shared.way_in_words(way)),
+            ..self.leg_status(&place.stage)
+        });
         TunnelStatus {
             number: self.number,
             made: self.made,
@@ -151,6 +159,7 @@ impl CircuitTunnel {
             leg: None,
             state: state.to_owned(),
             path: path.unwrap_or_default(),
+            way: None,
             rtt_us: None,
             data_cells: 0,
             received: 0,
@@ -170,6 +179,7 @@ impl CircuitTunnel {
             leg: Some(leg.number()),
             state: state.to_owned(),
             path: figures.path.iter().map(ToString::to_string).collect(),
+            way: None,
             rtt_us: figures.rtt.map(micros),
             data_cells: figures.outbound.data_sent,
             received: figures.received,

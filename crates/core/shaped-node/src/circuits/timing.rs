@@ -48,6 +48,7 @@ impl Circuits {
             self.follow_guards(now, endpoint);
             self.give_up_silent_guards(now, endpoint);
             for tunnel in self.tunnels.values_mut() {
+                tunnel.look_for_better_ways(&mut self.shared, now, endpoint);
                 tunnel.plan(&mut self.shared, now, endpoint);
             }
         }
@@ -152,7 +153,8 @@ impl CircuitTunnel {
             let loss = several.then_some(self.next_loss_look);
             [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
         });
-        [places, keep_alive, tunnel].into_iter().flatten().min()
+        let ways = (self.rules.has_only_ways() && !shared.stopping).then_some(self.next_way_look);
+        [places, keep_alive, tunnel, ways].into_iter().flatten().min()
     }
 
     fn place_timeout(&self, shared: &Shared, number: usize) -> Option<Instant> {

@@ -25,6 +25,9 @@ fn leg_text(leg: &Leg) -> String {
     let number = leg.number.map_or("-".to_owned(), |number| number.to_string());
     let path: Vec<String> = leg.path.iter().map(|name| short(name)).collect();
     let mut text = format!("{number} {}, {}", printable(&leg.state), path.join(" > "));
+    if let Some(way) = &leg.way {
+        let _ = write!(text, " ({})", printable(way));
+    }
     if leg.number.is_some() {
         let (rtt, share) =
             (optional(leg.rtt_us, millis), optional(leg.share, |share| format!("{:.0} %", share * 100.0)));
@@ -73,6 +76,9 @@ pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
         };
         let _ = writeln!(text, "{role:13} {}", printable(name));
     }
+    if let Some(way) = &leg.way {
+        let _ = writeln!(text, "way           {}", printable(way));
+    }
     let _ = writeln!(text, "round trip    {}", optional(leg.rtt_us, millis));
     let _ = writeln!(
         text,
@@ -100,6 +106,7 @@ mod tests {
             number: Some(number),
             state: "linked".into(),
             path: [1, 2, 3].map(|hop| format!("hwn1relay{hop}of{number}long")).to_vec(),
+            way: None,
             rtt_us: Some(42_000),
             share: Some(share),
             data_cells: 100,

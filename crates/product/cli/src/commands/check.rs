@@ -95,7 +95,7 @@ fn check_one(path: &Path) -> Outcome {
     };
     let mut text = report(path, &config, network.as_ref());
     if let Role::Entry(entry @ Entry { network: Some(network), .. }) = &config.role {
-        let line = entry_over_circuits(network, &entry_network::files(network, entry)?);
+        let line = entry_over_circuits(network, &entry_network::files(network, entry, config.network.bind)?);
         let first = text.find('\n').map_or(text.len(), |end| end + 1);
         text.insert_str(first, &line);
     }
@@ -174,7 +174,15 @@ fn entry_over_circuits(entry: &EntryNetwork, files: &entry_network::Files) -> St
     let document = &files.document;
     let (name, interval, relays) = (document.charter().name(), document.interval().0, document.relays().len());
     let (legs, hops) = (entry.rules.legs(), entry.rules.hops());
+    let from: Vec<String> = entry.from.iter().map(ToString::to_string).collect();
+    let from = if from.is_empty() { String::new() } else { format!(", from {}", from.join(" and ")) };
+    let paths = match (hops, legs) {
+        (1, 1) => format!("1 leg of 1 hop{from}"),
+        (1, _) => format!("{legs} legs of 1 hop{from}, each over another way to the exit"),
+        _ => format!("{legs} legs of {hops} hops{from}"),
+    };
     let guards = match files.guards {
+        _ if hops == 1 => "none: the exit itself is the first hop".to_owned(),
         Some(_) => format!("those of {}", entry.guards_file.display()),
         None => format!("drawn at the start, and written to {}", entry.guards_file.display()),
     };
@@ -185,7 +193,7 @@ fn entry_over_circuits(entry: &EntryNetwork, files: &entry_network::Files) -> St
         (kept, true) => format!("one for each client, {kept} ready"),
     };
     format!(
-        "  network   `{name}`, interval {interval}, with {relays} relays\n  paths     {legs} legs of {hops} hops\n  guards    \
+        "  network   `{name}`, interval {interval}, with {relays} relays\n  paths     {paths}\n  guards    \
          {guards}\n  exit      {exit}\n  tunnels   {tunnels}\n"
     )
 }

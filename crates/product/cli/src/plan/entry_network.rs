@@ -3,16 +3,17 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Entry, EntryNetwork, ListenKind, Role, SecretFileError};
+use config::{Config, Entry, EntryNetwork, ListenKind, NearAddress, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
-use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument};
+use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument, UdpPlan};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide, Order};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Target};
+use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Remedy, Target, Ways};
 
 /// Where the boot message has the text of the guards' file (RFC 6901).
 const GUARDS: &str = "/side/circuits/guards";
@@ -27,12 +28,34 @@ pub(crate) struct Files {
 }
 
 /// Reads the files of an entry, and checks that the network has paths as they are asked for.
-pub(crate) fn files(network: &EntryNetwork, entry: &Entry) -> Result<Files, Failure> {
+pub(crate) fn files(network: &EntryNetwork, entry: &Entry, bind: SocketAddr) -> Result<Files, Failure> {
     let document = network::document(&network.file)?;
     let guards = guards(network, &document)?;
-    check_paths(network, rules(network, entry), &document, guards.as_ref())?;
+    check_paths(network, rules(network, entry), bind, &document, guards.as_ref())?;
     let guards = guards.map(|guards| guards.text());
     Ok(Files { document, guards })
+}
+
+/// Where the entry's sockets are, if it says so.
+fn network_ends(network: &EntryNetwork) -> Vec<UdpPlan> {
+    let end = |near: &NearAddress| match near {
+        NearAddress::Address(address) => SocketAddr::new(*address, 0).into(),
+        NearAddress::Interface(name) => {
+            UdpPlan { address: SocketAddr::from(([0; 4], 0)), interface: Some(name.clone()) }
+        }
+    };
+    network.from.iter().map(end).collect()
+}
+
+/// The UDP sockets of a node: the first one, and further ones.
+pub(super) fn sockets(config: &Config) -> (UdpPlan, Vec<UdpPlan>) {
+    let ends = match &config.role {
+        Role::Entry(Entry { network: Some(network), .. }) => network_ends(network),
+        Role::Entry(_) | Role::Exit(_) => Vec::new(),
+    };
+    let mut ends = ends.into_iter();
+    let first = ends.next().unwrap_or_else(|| config.network.bind.into());
+    (first, ends.collect())
 }
 
 /// What is asked of the entry's paths. Its directory streams go through the same tunnels as everything else, so those lead to
@@ -64,6 +87,7 @@ fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Gua
 fn check_paths(
     entry: &EntryNetwork,
     rules: PathRules,
+    bind: SocketAddr,
     document: &NetworkDocument,
     stored: Option<&Guards>,
 ) -> Result<(), Failure> {
@@ -86,16 +110,29 @@ fn check_paths(
     let allows = |candidate: &NodeId| entry.exit.is_none_or(|exit| exit == *candidate);
     let usable = guards.usable(unix_s);
     let choice = Choice { relays: &relays, rules, guards: &usable, allows: &allows, legs: &[] };
-    choice.paths(rng).map(|_| ()).map_err(|refusal| {
+    let near: Vec<bool> = match &network_ends(entry)[..] {
+        [] => vec![bind.is_ipv4()],
+        ends => ends.iter().map(|end| end.address.is_ipv4()).collect(),
+    };
+    let ways = |exit: &NodeId| document.relay(exit).map_or(0, |exit| Ways::new(&near, &exit.addresses).count());
+    let chosen = if rules.has_only_ways() { choice.direct_paths(&ways, rng) } else { choice.paths(rng) };
+    chosen.map(|_| ()).map_err(|refusal| {
         let (hops, legs) = (entry.rules.hops(), entry.rules.legs());
         failed(format!("{} has no paths for {legs} legs of {hops} hops: {}", entry.file.display(), refusal.cause))
-            .remedy(format!("{} (`network.relax`, `network.legs`, `network.hops`)", refusal.remedy))
+            .remedy(match refusal.remedy {
+                Remedy::MoreWays => format!("{} (`network.from`, `network.legs`)", refusal.remedy),
+                _ => format!("{} (`network.relax`, `network.legs`, `network.hops`)", refusal.remedy),
+            })
     })
 }
 
 /// What the shaped process is told, and the document that it is given.
-pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, DocumentPlan), Failure> {
-    let Files { document, guards } = files(network, entry)?;
+pub(super) fn side(
+    network: &EntryNetwork,
+    entry: &Entry,
+    bind: SocketAddr,
+) -> Result<(BootSide, DocumentPlan), Failure> {
+    let Files { document, guards } = files(network, entry, bind)?;
     let side = BootSide::Circuits(BootCircuits {
         document_bytes: document.encode().len(),
         guards,
@@ -107,6 +144,7 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, D
             Relaxation::SharedMiddles => BootRelaxation::SharedMiddles,
             Relaxation::SharedOperators => BootRelaxation::SharedOperators,
         },
+        from: network.from.iter().map(ToString::to_string).collect(),
         exit: network.exit.map(|exit| exit.to_string()),
         tunnels: network.tunnels,
         isolate_clients: network.isolates_clients,

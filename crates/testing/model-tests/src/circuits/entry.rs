@@ -9,7 +9,7 @@ use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::Now;
 use network_document::NetworkDocument;
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, NodeConfig, NodeEvent, Run, ShapedNode, Side, SlotPlan};
+use shaped_node::{CircuitsConfig, NearEnd, NodeConfig, NodeEvent, Run, ShapedNode, Side, SlotPlan};
 use shaping::{Grid, SlotLength};
 use simnet::Network;
 use std::net::SocketAddr;
@@ -30,9 +30,11 @@ pub struct EntryHost {
     pub events: Vec<(Duration, NodeEvent)>,
     /// The text of the guards' file, as it was stored last.
     pub guards: Option<String>,
-    /// Where it sends from.
+    /// Where it sends from, at its first end.
     pub address: SocketAddr,
-    pub(super) place: simnet::NodeId,
+    /// The same of every end.
+    pub addresses: Vec<SocketAddr>,
+    pub(super) places: Vec<simnet::NodeId>,
     leak: Option<Leak>,
     ready: Option<(Instant, Vec<Run>)>,
     made: Option<u64>,
@@ -43,20 +45,24 @@ impl EntryHost {
         setting: &Setting,
         document: &NetworkDocument,
         now: Now,
-        place: simnet::NodeId,
+        places: Vec<simnet::NodeId>,
         stored: Option<String>,
     ) -> Self {
         let network = document.network_id();
         let guards = stored.as_deref().map(|text| Guards::parse(text, network).expect("what was stored"));
         let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
-        let rules = PathRules::new(setting.hops, setting.legs).expect("a tunnel").relaxed(setting.relaxation);
+        let rules = match setting.hops {
+            1 => PathRules::direct(setting.legs),
+            hops => PathRules::new(hops, setting.legs),
+        };
+        let rules = rules.expect("a tunnel").relaxed(setting.relaxation);
         let (up, down) = (setting.class, setting.class);
         let circuits = CircuitsConfig {
             document: document.clone(),
             guards,
             rules,
             exit: None,
-            ipv4: true,
+            near: (0..places.len()).map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") }).collect(),
             pool: setting.pool,
             up,
             down,
@@ -82,14 +88,16 @@ impl EntryHost {
         let mut node = ShapedNode::new(config, now, [], setting.noise.source(setting.seed, &setting.pacing));
         let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
         node.attach_queues(now, shaped);
-        let address = SocketAddr::from(([198, 51, 100, 7], 40_000));
+        let address = |end| SocketAddr::from(([198, 51, 100 + end as u8, 7], 40_000));
+        let addresses: Vec<SocketAddr> = (0..places.len()).map(address).collect();
         Self {
             node,
             unshaped: Unshaped::new(unshaped, true),
             events: Vec::new(),
             guards: stored,
-            address,
-            place,
+            address: addresses[0],
+            addresses,
+            places,
             leak: setting.leak,
             ready: None,
             made: None,
@@ -131,7 +139,7 @@ impl EntryHost {
         let mut out = Vec::new();
         while let Some(to) = self.node.poll_transmit(now, BATCH, &mut out) {
             for packet in out.chunks(PacketSize::DEFAULT.packet()) {
-                network.send(self.address, to.to, packet);
+                network.send(self.addresses[to.via.0 as usize], to.to, packet);
             }
             out.clear();
         }
@@ -141,7 +149,7 @@ impl EntryHost {
         if let Some((_, runs)) = self.ready.take_if(|(at, _)| *at <= now.instant) {
             for run in runs {
                 for packet in run.packets.chunks(PacketSize::DEFAULT.packet()) {
-                    network.send(self.address, run.to.to, packet);
+                    network.send(self.addresses[run.to.via.0 as usize], run.to.to, packet);
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::apps::Unshaped;
 use crate::exit_slots::SlotDriver;
 use crate::memory_queues::{self, MemoryQueues};
 use identity::{DoorKey, LinkSecret, NodeSecret};
-use link::Now;
+use link::{Now, Route};
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::Interval;
 use relay_node::{Came, Limits, NodeEvent, RelayNode, RelayNodeConfig};
@@ -107,6 +107,11 @@ impl RelayHost {
         self.exit.as_mut().map(|(_, unshaped)| unshaped)
     }
 
+    /// Bytes that an exit's servers have received.
+    pub fn served(&self) -> u64 {
+        self.exit.as_ref().map_or(0, |(_, unshaped)| unshaped.served())
+    }
+
     /// Flows that are open at an exit's servers.
     pub fn flows(&self) -> usize {
         self.exit.as_ref().map_or(0, |(_, unshaped)| unshaped.open_count())
@@ -115,6 +120,11 @@ impl RelayHost {
     /// A named count of an exit's status.
     pub fn count(&self, name: &str) -> u64 {
         self.exit.as_ref().and_then(|(exit, _)| exit.status().counters.get(name).copied()).unwrap_or(0)
+    }
+
+    /// Where a packet leaves: at the address that its link came to, if it has several.
+    fn from(&self, route: Route) -> SocketAddr {
+        route.from.map_or(self.address, |ip| SocketAddr::new(ip, self.address.port()))
     }
 
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
@@ -127,13 +137,13 @@ impl RelayHost {
         [self.node.poll_timeout(now), exit, slot].into_iter().flatten().min()
     }
 
-    pub(super) fn handle_packet(&mut self, now: Now, from: SocketAddr, packet: &mut [u8], network: &mut Network) {
+    pub(super) fn handle_packet(&mut self, now: Now, from: Route, packet: &mut [u8], network: &mut Network) {
         if self.health == Health::Dead {
             return;
         }
         match self.node.handle_packet(now, from, false, packet) {
             Came::Send { to } => {
-                network.send(self.address, to.to, packet);
+                network.send(self.from(to), to.to, packet);
             }
             Came::Inner { circuit, inner, number } => {
                 if let Some((exit, _)) = &mut self.exit {
@@ -182,7 +192,7 @@ impl RelayHost {
         }
         let mut bytes = Vec::new();
         while let Some(route) = self.node.poll_packet(now, &mut bytes) {
-            network.send(self.address, route.to, &bytes);
+            network.send(self.from(route), route.to, &bytes);
             bytes.clear();
         }
     }

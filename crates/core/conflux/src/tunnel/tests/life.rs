@@ -131,7 +131,8 @@ fn a_circuit_that_does_not_fit_comes_back_unchanged() {
     relaxed.sharing = Sharing::ExitOnly;
     let mut direct = End::new(Tunnel::client(now, relaxed, nonce(), [1; 32]));
     direct.tunnel.add_leg(now, built(0, &[3])).expect("the first fits");
-    direct.tunnel.add_leg(now, built(1, &[3])).expect("the exit is all they share");
+    assert_eq!(refused(&mut direct, &[3]), AddLegError::SharedWay, "without a word both take the same way");
+    direct.tunnel.add_leg(now, built(1, &[3]).over(1)).expect("the exit is all they share");
 }
 
 /// Two ends of a tunnel with slots, and what the exit says to a further LINK.
