@@ -102,7 +102,11 @@ fn a_guard_that_misbehaves_costs_no_byte_and_no_flow() {
             assert!(came > 200_000, "{health:?}, second {second}: {came} bytes, {:?}", world.status());
         }
         assert_eq!(world.entry.unshaped.outcome(flow).reset, None, "{health:?}");
-        assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "{health:?}: the session is the same");
+        assert_eq!(
+            count(&world, |event| matches!(event, NodeEvent::TunnelUp)),
+            1,
+            "{health:?}: the session is the same"
+        );
     }
 }
 

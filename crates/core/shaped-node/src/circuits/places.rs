@@ -103,7 +103,8 @@ impl CircuitTunnel {
         let until = now + shared.draw(span);
         let outgoing = self.places[number].outgoing.take();
         let up_link = self.places[number].up_link;
-        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1), up_link, outgoing };
+        self.places[number] =
+            Place { stage: Stage::at(until), failures: failures.saturating_add(1), up_link, outgoing };
     }
 
     /// Takes from a place what it has. `gently`: a leg brings what is on its way.
