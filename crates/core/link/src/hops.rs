@@ -52,7 +52,9 @@ impl std::fmt::Debug for SocketOrder {
     /// Addresses are private.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Open { via, remote, local_port, .. } => write!(f, "Open({via:?} {local_port:?} -> {})", remote.port()),
+            Self::Open { via, remote, local_port, .. } => {
+                write!(f, "Open({via:?} {local_port:?} -> {})", remote.port())
+            }
             Self::Listen { via, port } => write!(f, "Listen({via:?} {port})"),
             Self::Close { via } => write!(f, "Close({via:?})"),
         }

@@ -134,8 +134,8 @@ struct Place {
     stage: Stage,
     /// Failures since it had a leg.
     failures: u32,
-    /// Its present link was up once.
-    was_up: bool,
+    /// The last of its links that was up.
+    up_link: Option<LinkId>,
     /// What it had until the document lacked one of its relays.
     outgoing: Option<Outgoing>,
 }
@@ -223,7 +223,7 @@ struct CircuitTunnel {
 
 impl CircuitTunnel {
     fn new(now: Instant, number: u64, rules: PathRules) -> Self {
-        let place = || Place { stage: Stage::at(now), failures: 0, was_up: false, outgoing: None };
+        let place = || Place { stage: Stage::at(now), failures: 0, up_link: None, outgoing: None };
         Self {
             number,
             rules,

@@ -346,7 +346,8 @@ impl BootCircuits {
         let rules = if self.hops == 1 { PathRules::direct(self.legs)? } else { PathRules::new(self.hops, self.legs)? };
         let rules = rules.relaxed(relaxation).to(target);
         let names = self.from.iter().cloned().chain(std::iter::repeat(String::new()));
-        let near = bound.iter().zip(names).map(|(bound, name)| NearEnd { ipv4: bound.is_ipv4(), port: bound.port(), name });
+        let near =
+            bound.iter().zip(names).map(|(bound, name)| NearEnd { ipv4: bound.is_ipv4(), port: bound.port(), name });
         let near = near.collect();
         let exit = self.exit.as_ref().map(|exit| exit.parse().map_err(|_| BootError::Key("exit"))).transpose()?;
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };

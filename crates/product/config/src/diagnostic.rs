@@ -385,7 +385,9 @@ impl Problem {
             Self::NotOverCircuits => "remove it, or remove `network.file`",
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it",
             Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"",
-            Self::NearAddress => "write an address such as \"192.0.2.7\", or a name that `ip link` shows, such as \"eth0\"",
+            Self::NearAddress => {
+                "write an address such as \"192.0.2.7\", or a name that `ip link` shows, such as \"eth0\""
+            }
             Self::FromTwice => "remove one of them",
             Self::FromOfGuards => "name one, or write network.hops = 1",
             Self::FromAndBind => "remove it, or remove `network.from`",

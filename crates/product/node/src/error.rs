@@ -27,7 +27,10 @@ pub enum NodeError {
     #[error("no memory for the network's document: {0}")]
     Document(#[from] shm_ring::SegmentError),
     /// A UDP socket cannot be bound to an interface.
-    #[error("cannot open a UDP socket of the network interface {interface}: {source}{}", remedy(source, "`ip link` shows which there are"))]
+    #[error(
+        "cannot open a UDP socket of the network interface {interface}: {source}{}",
+        remedy(source, "`ip link` shows which there are")
+    )]
     Interface {
         /// Its name.
         interface: String,

@@ -86,6 +86,30 @@ fn a_middle_that_is_killed_is_replaced_through_the_same_guard() {
     assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
 }
 
+/// What a guard does to cells costs the flow nothing but speed: each byte is compared, and more than a little comes in each second.
+#[test]
+fn a_guard_that_misbehaves_costs_no_byte_and_no_flow() {
+    for health in [Health::Alters, Health::DropsPattern, Health::Repeats, Health::Reorders] {
+        let mut world = world(legs(2));
+        let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+        world.run_for(SECOND);
+        let guard = world.relay_of(0, 0).expect("a path");
+        world.relays[guard].health = health;
+        for second in 0..4 {
+            let before = received(&world, flow);
+            world.run_for(SECOND);
+            let came = received(&world, flow) - before;
+            assert!(came > 200_000, "{health:?}, second {second}: {came} bytes, {:?}", world.status());
+        }
+        assert_eq!(world.entry.unshaped.outcome(flow).reset, None, "{health:?}");
+        assert_eq!(
+            count(&world, |event| matches!(event, NodeEvent::TunnelUp)),
+            1,
+            "{health:?}: the session is the same"
+        );
+    }
+}
+
 #[test]
 fn an_exit_that_is_restarted_gets_a_new_session_and_flows_that_wait_get_it() {
     let mut world = world(legs(2));

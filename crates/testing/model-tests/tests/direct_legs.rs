@@ -142,6 +142,19 @@ fn ways_that_lead_nowhere_are_left_until_there_are_two_that_lead_somewhere() {
     println!("both legs after {:?}", world.elapsed());
 }
 
+/// A leg does not settle for the other leg's line while its own is away for minutes.
+#[test]
+fn a_leg_waits_for_its_own_line() {
+    let mut world = world(Setting { addresses: 2, ..lines(2, 2) });
+    let before = ways(&world);
+    world.set_end_outage(1, true);
+    world.run_for(150 * SECOND);
+    assert_eq!(world.linked(), 1, "{:?}", world.status());
+    world.set_end_outage(1, false);
+    assert!(world.run_while(20 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
+    assert_eq!(ways(&world), before);
+}
+
 #[test]
 fn too_few_ways_are_refused_with_figures() {
     let mut world = World::new(lines(1, 2));

@@ -39,13 +39,7 @@ impl Sockets {
     /// None yet. `dialling`: how many are there from the start beside the door's.
     pub(super) fn beside(dialling: usize) -> Self {
         let fixed = u32::try_from(dialling).unwrap_or(u32::MAX);
-        Self {
-            fixed,
-            newest: fixed,
-            uses: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            orders: VecDeque::new(),
-        }
+        Self { fixed, newest: fixed, uses: BTreeMap::new(), ports: BTreeMap::new(), orders: VecDeque::new() }
     }
 
     /// The link that dials from this socket.

@@ -207,7 +207,7 @@ impl CircuitTunnel {
         let moves = shared.uplink.is_some() && guard.is_some_and(|guard| !shared.relays.has(&guard, Place::Guard));
         if let Some(outgoing) = outgoing.filter(|_| !moves) {
             let stage = Stage::at(now);
-            self.places[number] = LegPlace { stage, failures: 0, was_up: false, outgoing: Some(outgoing) };
+            self.places[number] = LegPlace { stage, failures: 0, up_link: None, outgoing: Some(outgoing) };
             return;
         }
         let drains = matches!(self.places[number].stage, Stage::Joined { .. });

@@ -138,7 +138,9 @@ impl Circuits {
         }
         // A place that had found no guard may find this one.
         for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
-            place.was_up |= place.stage.link() == Some(link);
+            if place.stage.link() == Some(link) {
+                place.up_link = Some(link);
+            }
             if let Stage::Waiting { until, refused: true } = &mut place.stage {
                 *until = now.instant.min(*until);
             }

@@ -138,7 +138,7 @@ impl CircuitTunnel {
         let until = now.max(joined.began + TUNNEL_RETRY);
         for place in &mut self.places {
             let stage = super::Stage::at(until);
-            *place = super::Place { stage, failures: place.failures, was_up: false, outgoing: None };
+            *place = super::Place { stage, failures: place.failures, up_link: None, outgoing: None };
         }
         if !self.holder.is_nobody() {
             shared.events.push(NodeEvent::TunnelEnded(why));

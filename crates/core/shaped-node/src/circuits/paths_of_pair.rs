@@ -97,7 +97,9 @@ impl CircuitTunnel {
             return shared.first_way_to(&exit);
         }
         let used = self.ways_beside(shared, number);
-        shared.ways_to(&exit).best(&used, |way| shared.failed_at(now, exit, way))
+        // A way that was up is waited for, so that it failed says nothing against it.
+        let was_up = self.places[number].up_link.is_some_and(|link| shared.links.contains_key(&link));
+        shared.ways_to(&exit).best(&used, |way| shared.failed_at(now, exit, way).filter(|_| !was_up))
     }
 
     /// A link was silent for too long. False if it is no matter of ways here.
@@ -118,7 +120,7 @@ impl CircuitTunnel {
         let Some(old) = self.way_of(shared, number) else { return };
         let exit = path.exit();
         shared.note_failed_way(now.instant, exit, old);
-        let is_unheard = self.joined.is_none() && self.places.iter().all(|place| !place.was_up);
+        let is_unheard = self.joined.is_none() && self.places.iter().all(|place| place.up_link.is_none());
         if is_unheard && self.only_exit(shared).is_none() {
             // No way to it has ever answered: another exit is drawn, if there is one.
             shared.avoid(now.instant, exit);
@@ -128,7 +130,8 @@ impl CircuitTunnel {
         let Some(way) = shared.ways_to(&exit).best(&used, |way| shared.failed_at(now.instant, exit, way)) else {
             return;
         };
-        let was_up = self.places[number].was_up;
+        let place = &self.places[number];
+        let was_up = place.up_link.is_some() && place.up_link == place.stage.link();
         if way == old || (was_up && Ways::shared(way, &used) > Ways::shared(old, &used)) {
             return;
         }
@@ -154,4 +157,3 @@ impl CircuitTunnel {
         }
     }
 }
-

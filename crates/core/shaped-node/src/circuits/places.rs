@@ -50,7 +50,9 @@ impl CircuitTunnel {
             uplink.add_link(link, |link| others().any(|(_, place)| place.stage.link() == Some(link)));
         }
         self.exit = Some(path.exit());
-        self.places[number].was_up = shared.is_up(link);
+        if shared.is_up(link) {
+            self.places[number].up_link = Some(link);
+        }
         self.places[number].stage = Stage::Dialling { path, link };
         self.begin_circuits(shared, now);
     }
@@ -100,8 +102,9 @@ impl CircuitTunnel {
         let span = WAIT_FIRST.saturating_mul(1 << failures.min(16)).min(WAIT_MAX);
         let until = now + shared.draw(span);
         let outgoing = self.places[number].outgoing.take();
-        let was_up = self.places[number].was_up;
-        self.places[number] = Place { stage: Stage::at(until), failures: failures.saturating_add(1), was_up, outgoing };
+        let up_link = self.places[number].up_link;
+        self.places[number] =
+            Place { stage: Stage::at(until), failures: failures.saturating_add(1), up_link, outgoing };
     }
 
     /// Takes from a place what it has. `gently`: a leg brings what is on its way.

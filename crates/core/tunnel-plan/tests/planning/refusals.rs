@@ -4,7 +4,7 @@ use crate::network::{ALL, EXIT, INNER, choose, guards_of, id, relay, rng, run_by
 use identity::{DoorKey, LinkKey, NodeId, OnionKey, OperatorSecret};
 use network_document::{Charter, Contact, Descriptor, Label, NetworkDocument, Roles};
 use std::net::SocketAddr;
-use tunnel_plan::{Choice, Path, PathRules, Relaxation, Relays, Target};
+use tunnel_plan::{Choice, Path, PathRules, Relaxation, Relays, Target, Ways};
 
 fn rules(hops: u8, legs: u8) -> PathRules {
     PathRules::new(hops, legs).expect("a tunnel")
@@ -188,4 +188,36 @@ fn numbers() {
     assert_eq!(said(3, 0), "a tunnel has 1 to 8 legs, not 0");
     assert_eq!(said(3, 9), "a tunnel has 1 to 8 legs, not 9");
     assert_eq!(said(1, 2), "2 legs of one hop would all lead to the exit itself; use 2 or 3 hops, or one leg");
+}
+
+/// Legs of one hop need as many ways to one exit; an exit with fewer is passed over.
+#[test]
+fn ways() {
+    let mut descriptors: Vec<Descriptor> = (1..=4).map(|number| relay(number, ALL)).collect();
+    descriptors[2].addresses.push(SocketAddr::from(([10, 9, 9, 9], 4433)));
+    let (relays, guards) = (Relays::from_descriptors(&descriptors), guards_of(&descriptors));
+    let count = |near: usize, exit: &NodeId| {
+        let far = descriptors.iter().find(|relay| relay.node_id == *exit).map_or(&[][..], |relay| &relay.addresses);
+        Ways::new(&vec![true; near], far).count()
+    };
+    let direct = |near: usize, legs: u8, allows: &dyn Fn(&NodeId) -> bool| {
+        let rules = PathRules::direct(legs).expect("a tunnel");
+        let choice = Choice { relays: &relays, rules, guards: &guards, allows, legs: &[] };
+        choice.direct_paths(&|exit| count(near, exit), &mut rng(1))
+    };
+    let paths = direct(1, 2, &|_| true).expect("one exit has two addresses");
+    assert!(paths.len() == 2 && paths.iter().all(|path| path.hops() == [id(3)]));
+    assert_eq!(direct(2, 2, &|exit| *exit == id(1)).expect("two ends and one address").len(), 2);
+    let refused = direct(1, 3, &|_| true).expect_err("two ways at most");
+    assert_eq!(
+        refused.to_string(),
+        "each leg of one hop takes another way to the exit, from another address of this machine or to another one of the exit's, \
+         so 3 ways to one exit are needed, and no exit that may be used has more than 2; name further addresses or interfaces of \
+         this machine, of a family that the exit has an address of, ask the exit's operator to announce a further address, or ask \
+         for fewer legs"
+    );
+    let refused = direct(1, 2, &|_| false).expect_err("none is allowed");
+    assert!(refused.to_string().starts_with("1 exit that may be used is needed"), "{refused}");
+    let rules = PathRules::direct(3).and_then(|rules| rules.with_legs(2));
+    assert!(rules.is_ok_and(|rules| rules.has_only_ways() && rules.hops() == 1));
 }

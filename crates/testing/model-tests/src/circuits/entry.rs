@@ -62,7 +62,9 @@ impl EntryHost {
             guards,
             rules,
             exit: None,
-            near: (0..places.len()).map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") }).collect(),
+            near: (0..places.len())
+                .map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") })
+                .collect(),
             pool: setting.pool,
             up,
             down,

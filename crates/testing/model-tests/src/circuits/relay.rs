@@ -23,6 +23,14 @@ pub enum Health {
     Well,
     /// It is dead: nothing comes in or out, and nobody is told.
     Dead,
+    /// It alters a bit of every fifth cell that it forwards.
+    Alters,
+    /// It drops four cells in a row of every 64.
+    DropsPattern,
+    /// It sends everything twice.
+    Repeats,
+    /// It sends every cell behind the next one.
+    Reorders,
 }
 
 /// One relay with its driver's state.
@@ -31,6 +39,10 @@ pub struct RelayHost {
     pub node: RelayNode,
     /// Whether it does its work.
     pub health: Health,
+    /// Cells that it has forwarded.
+    forwarded: u64,
+    /// The cell that it keeps back.
+    kept: Option<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// The exit behind it, with its servers.
     exit: Option<(CircuitExit<MemoryQueues>, Unshaped)>,
     /// The exit's slots, in shaped modes.
@@ -100,7 +112,7 @@ impl RelayHost {
             exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
         });
-        Self { node, health: Health::Well, exit, slots, address, place, generation }
+        Self { node, health: Health::Well, forwarded: 0, kept: None, exit, slots, address, place, generation }
     }
 
     pub(super) fn unshaped_mut(&mut self) -> Option<&mut Unshaped> {
@@ -120,6 +132,29 @@ impl RelayHost {
     /// A named count of an exit's status.
     pub fn count(&self, name: &str) -> u64 {
         self.exit.as_ref().and_then(|(exit, _)| exit.status().counters.get(name).copied()).unwrap_or(0)
+    }
+
+    /// Sends a cell on, or does to it what it does to cells on purpose.
+    fn forward(&mut self, from: SocketAddr, to: SocketAddr, packet: &mut [u8], network: &mut Network) {
+        self.forwarded += 1;
+        match self.health {
+            Health::DropsPattern if self.forwarded % 64 < 4 => return,
+            Health::Alters if self.forwarded.is_multiple_of(5) => packet[700] ^= 4,
+            Health::Repeats => {
+                network.send(from, to, packet);
+            }
+            Health::Reorders => {
+                let before = self.kept.replace((from, to, packet.to_vec()));
+                let Some((from, to, kept)) = before.filter(|_| self.forwarded.is_multiple_of(2)) else { return };
+                if let Some((from, to, newer)) = self.kept.take() {
+                    network.send(from, to, &newer);
+                }
+                network.send(from, to, &kept);
+                return;
+            }
+            Health::Well | Health::Dead | Health::Alters | Health::DropsPattern => {}
+        }
+        network.send(from, to, packet);
     }
 
     /// Where a packet leaves: at the address that its link came to, if it has several.
@@ -143,7 +178,8 @@ impl RelayHost {
         }
         match self.node.handle_packet(now, from, false, packet) {
             Came::Send { to } => {
-                network.send(self.from(to), to.to, packet);
+                let from = self.from(to);
+                self.forward(from, to.to, packet, network);
             }
             Came::Inner { circuit, inner, number } => {
                 if let Some((exit, _)) = &mut self.exit {
