@@ -6,6 +6,7 @@
 mod build;
 mod carrier;
 mod document;
+mod errands;
 mod guard_links;
 mod joined;
 mod places;
@@ -32,6 +33,7 @@ pub(crate) use uplink::Uplink;
 use crate::node::NodeEvent;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
+use errands::Errands;
 use guard_links::GuardLink;
 use identity::NodeId;
 use joined::Joined;
@@ -234,6 +236,11 @@ impl CircuitTunnel {
         }
     }
 
+    /// The paths of its places, as far as they have one.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().filter_map(|place| place.stage.path())
+    }
+
     fn session_mut(&mut self) -> Option<&mut crate::tunnel::Tunnel> {
         self.joined.as_mut()?.tunnel.as_mut()
     }
@@ -245,6 +252,7 @@ pub(crate) struct Circuits {
     /// By number.
     tunnels: BTreeMap<u64, CircuitTunnel>,
     pool: Pool,
+    errands: Errands,
     /// Of the pool's tunnels.
     rules: PathRules,
     /// The tunnel whose data left last: the next one begins.
@@ -288,7 +296,7 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, rules, served: 0 };
+        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands: Errands::default(), rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

@@ -138,7 +138,8 @@ impl Circuits {
         });
         let ending = self.shared.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
         let of_link = building.chain(ending).filter(|(of, _)| *of == link);
-        of_link.into_iter().find_map(|(_, circuit)| circuit.poll_cell(now.instant, region))
+        let cell = of_link.into_iter().find_map(|(_, circuit)| circuit.poll_cell(now.instant, region));
+        cell.or_else(|| self.errands.poll_cell(now.instant, link, region))
     }
 }
 

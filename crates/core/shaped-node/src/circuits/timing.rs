@@ -28,6 +28,7 @@ impl Circuits {
             shared.look_through_guards(now);
         }
         shared.ending.iter_mut().for_each(|ending| ending.circuit.handle_timeout(now.instant));
+        self.errands.handle_timeout(shared, now.instant);
         for tunnel in tunnels.values_mut() {
             tunnel.handle_timeout(shared, now, near);
         }
@@ -43,6 +44,7 @@ impl Circuits {
             tunnel.follow_builds(shared, now);
             tunnel.settle_tunnel(shared, now, near);
         }
+        self.follow_errands(now);
         self.settle_pool(now.instant, near);
         if !self.shared.stopping {
             self.follow_guards(now, endpoint);
@@ -50,6 +52,7 @@ impl Circuits {
             for tunnel in self.tunnels.values_mut() {
                 tunnel.plan(&mut self.shared, now, endpoint);
             }
+            self.plan_errands(now, endpoint);
         }
         self.close_unused_links(now.instant, endpoint);
         let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
@@ -67,7 +70,8 @@ impl Circuits {
         let guards = guards.filter_map(|guard| shared.patience_ends(guard)).min();
         let ending = shared.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
         let tunnels = tunnels.values_mut().filter_map(|tunnel| tunnel.poll_timeout(shared)).min();
-        [guards, ending, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
+        let errands = self.errands.poll_timeout(shared);
+        [guards, ending, errands, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::tunnel::Portions;
 use conflux::LegId;
 use link::{Endpoint, LinkId, Now, Route};
 use std::collections::VecDeque;
+use wire::cell::CellHead;
 use wire::leg::LegHeader;
 use wire::packet::LEG_HEADER_LEN;
 
@@ -39,6 +40,13 @@ impl Outlet<'_> {
         }
         *self.scratch = packet;
         route.is_some()
+    }
+
+    /// A cell of a circuit's own, with its whole region.
+    fn put_own(&mut self, now: Now, link: LinkId, head: CellHead, region: &[u8]) {
+        let fill = |out: &mut [u8]| out.copy_from_slice(region);
+        self.put(|endpoint, packet| endpoint.seal_cell(now, link, head, fill, packet).ok());
+        *self.cover_cells += 1;
     }
 }
 
@@ -103,9 +111,16 @@ impl Circuits {
             while *left > 0
                 && let Some(head) = circuit.poll_cell(now.instant, &mut region)
             {
-                let fill = |out: &mut [u8]| out.copy_from_slice(&region);
-                outlet.put(|endpoint, packet| endpoint.seal_cell(now, link, head, fill, packet).ok());
-                *outlet.cover_cells += 1;
+                outlet.put_own(now, link, head, &region);
+                *left -= 1;
+            }
+        }
+        region.resize(self.shared.region, 0);
+        for link in self.shared.links.iter().filter(|(_, guard)| guard.up).map(|(link, _)| *link) {
+            while *left > 0
+                && let Some(head) = self.errands.poll_cell(now.instant, link, &mut region)
+            {
+                outlet.put_own(now, link, head, &region);
                 *left -= 1;
             }
         }
