@@ -3,6 +3,7 @@
 //! All tunnels share the links and the guards. Each has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
 //! and begins again when it loses what it had. Everything happens by timers and by what comes, never by what flows want.
 
+mod beside;
 mod build;
 mod carrier;
 mod document;
@@ -19,6 +20,7 @@ mod timing;
 mod transmit;
 mod uplink;
 
+pub(crate) use errands::{Beside as KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 pub use document::{DocumentRefused, NextDocument};
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
@@ -31,6 +33,7 @@ pub(crate) use transmit::Outlet;
 pub(crate) use uplink::Uplink;
 
 use crate::node::NodeEvent;
+use beside::Beside;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
 use errands::Errands;
@@ -253,6 +256,7 @@ pub(crate) struct Circuits {
     tunnels: BTreeMap<u64, CircuitTunnel>,
     pool: Pool,
     errands: Errands,
+    beside: Beside,
     /// Of the pool's tunnels.
     rules: PathRules,
     /// The tunnel whose data left last: the next one begins.
@@ -296,7 +300,7 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands: Errands::default(), rules, served: 0 };
+        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands: Errands::default(), beside: Beside::default(), rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

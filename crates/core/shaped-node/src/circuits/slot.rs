@@ -139,7 +139,8 @@ impl Circuits {
         let ending = self.shared.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
         let of_link = building.chain(ending).filter(|(of, _)| *of == link);
         let cell = of_link.into_iter().find_map(|(_, circuit)| circuit.poll_cell(now.instant, region));
-        cell.or_else(|| self.errands.poll_cell(now.instant, link, region))
+        let cell = cell.or_else(|| self.errands.poll_cell(now.instant, link, region));
+        cell.or_else(|| self.take_beside(link, region))
     }
 }
 

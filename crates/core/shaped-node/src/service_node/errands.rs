@@ -1,7 +1,7 @@
 //! What circuits are built for: to wait at introduction points, and to meet clients.
 
 use super::ServiceNode;
-use crate::circuits::{Beside, Circuits, ErrandId, ErrandNews, ErrandOwner, Last};
+use crate::circuits::{Circuits, ErrandId, ErrandNews, ErrandOwner, KeepApart, Last};
 use crate::exit::ServedAs;
 use crate::queues::FlowQueues;
 use crate::service::JOINED_MAX;
@@ -130,7 +130,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         let served = self.services[service].serve(service, introduced.session);
         self.counters.introduced += 1;
         // Legs of one tunnel, so they share no relay.
-        let beside = Beside { kin: Some(self.counters.introduced), paths: Vec::new() };
+        let beside = KeepApart { kin: Some(self.counters.introduced), paths: Vec::new() };
         let mut any = false;
         for meeting in introduced.meetings {
             let (last, beside) = (Last::Relay(meeting.relay), beside.clone());
