@@ -29,7 +29,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::{Entry, EntryNetwork};
 pub use exit::{Exit, ExitNetwork, PEERS_MAX};
 pub use files::{
-    SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
+    SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_access_secret, read_hop_key, read_keys,
+    read_secret_file, read_service_secret, read_users,
 };
 pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
 pub use hops::Hops;
