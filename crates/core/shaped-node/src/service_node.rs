@@ -44,7 +44,7 @@ use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 /// Services of one node.
 pub const SERVICES_MAX: usize = 16;
 /// Introduction points of all services of a node together.
-pub const NODE_POINTS_MAX: usize = 48;
+pub const NODE_POINTS_MAX: usize = 24;
 
 /// One service, as the node is told of it.
 #[derive(Debug, Clone)]

@@ -442,6 +442,16 @@ pub(crate) fn known_guards(text: Option<&str>, network: NetworkId, primaries: u8
     Ok(guards)
 }
 
+impl From<Relaxation> for BootRelaxation {
+    fn from(relaxation: Relaxation) -> Self {
+        match relaxation {
+            Relaxation::Nothing => Self::Nothing,
+            Relaxation::SharedMiddles => Self::SharedMiddles,
+            Relaxation::SharedOperators => Self::SharedOperators,
+        }
+    }
+}
+
 impl From<BootRelaxation> for Relaxation {
     fn from(relax: BootRelaxation) -> Self {
         match relax {

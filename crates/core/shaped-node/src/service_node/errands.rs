@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Meetings that are under way at a time. Introductions beyond wait in their services, which refuse more than
 /// [`onion_service::INTRODUCED_MAX`].
-pub const MEETINGS_MAX: usize = 64;
+pub const MEETINGS_MAX: usize = 32;
 /// How long a circuit to an introduction point may take. The service gives an order up after 60 s.
 const POINT_PATIENCE: Duration = Duration::from_secs(45);
 /// How long one to a client may take. Its cookie waits for 60 s, and the introduction has taken some.
