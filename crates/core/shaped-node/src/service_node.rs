@@ -35,7 +35,6 @@ use shaping::{RateClass, SlotLength};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tunnel_plan::{Guards, PathRules};
@@ -44,7 +43,7 @@ use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 /// Services of one node.
 pub const SERVICES_MAX: usize = 16;
 /// Introduction points of all services of a node together.
-pub const NODE_POINTS_MAX: usize = 24;
+pub const NODE_POINTS_MAX: usize = 48;
 
 /// One service, as the node is told of it.
 #[derive(Debug, Clone)]
@@ -392,7 +391,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
     }
 
     /// How the link to each guard hops.
-    pub fn hop_figures(&self, now: Now) -> Vec<Option<HopFigures>> {
+    pub fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>> {
         self.node.hop_figures(now)
     }
 }

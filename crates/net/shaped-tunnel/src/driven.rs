@@ -48,7 +48,7 @@ pub(crate) trait Driven {
     fn lanes(&self) -> usize;
     fn next_busy_slot(&self, from: u64) -> Option<u64>;
     fn prepare_slot(&mut self, now: Now, slot: u64, spare_used: bool, late: &dyn Fn(usize) -> u64, plan: &mut SlotPlan);
-    fn hop_figures(&self, now: Now) -> Vec<Option<HopFigures>>;
+    fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>>;
 
     /// When `handle_timeout` has something to do.
     fn next_wake(&mut self, now: Now) -> Option<Instant>;
@@ -124,7 +124,7 @@ macro_rules! alike {
         ) {
             Self::prepare_slot(self, now, slot, spare_used, late, plan);
         }
-        fn hop_figures(&self, now: Now) -> Vec<Option<HopFigures>> {
+        fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>> {
             Self::hop_figures(self, now)
         }
     };

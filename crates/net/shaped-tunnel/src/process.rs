@@ -422,7 +422,7 @@ impl<N: Driven> Shell<N> {
             return;
         }
         let (node, service) = self.node.figures();
-        let body = self.reporter.body(now.instant, node, self.node.hop_figures(now), service);
+        let body = self.reporter.body(now.instant, node, self.node.hop_figures(now.instant), service);
         self.tell(&FromProcess::Status { body });
     }
 }

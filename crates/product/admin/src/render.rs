@@ -289,6 +289,7 @@ pub(crate) mod tests {
             },
             exit: None,
             circuits: None,
+            services: None,
             flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
             processes: vec![Process {
                 name: "shaped-client".into(),

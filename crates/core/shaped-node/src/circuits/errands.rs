@@ -19,7 +19,7 @@ use tunnel_plan::Path;
 use wire::cell::{CellHead, CircuitId, Command};
 
 /// Errands at a time, with those whose end was not fetched yet. No further one is begun then.
-pub(crate) const ERRANDS_MAX: usize = 64;
+pub(crate) const ERRANDS_MAX: usize = 128;
 /// Circuits that were taken out and not given back, of which is known that their links are in use. Further ones are not taken out.
 pub(crate) const LENT_MAX: usize = 2_048;
 /// The first wait after a failure is drawn from this; each further one from twice as much.

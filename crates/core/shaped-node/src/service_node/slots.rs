@@ -34,8 +34,9 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         let lanes = self.node.lanes();
         self.node.prepare_slot(now, slot, spare_used, late, plan);
         let mut tunnels = SlotPlan::default();
+        let late = |lane| late(lanes + lane);
         let mut circuits = self.joined.over(&mut self.node.endpoint);
-        self.exit.prepare_slot(now, slot, spare_used, &|lane| late(lanes + lane), &mut circuits, &mut tunnels);
+        self.exit.prepare_slot(now, slot, spare_used, &late, &mut circuits, &mut tunnels);
         let next = [plan.next, tunnels.next].into_iter().flatten().min();
         // A spare stands in for the packets of one slot. A schedule that rests in it has none there.
         if plan.next != next {
@@ -44,7 +45,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         }
         if tunnels.next != next {
             tunnels.spare.clear();
-            self.exit.retire_spare(false, &mut circuits);
+            self.exit.retire_spare(false, &mut self.joined.over(&mut self.node.endpoint));
         }
         let behind = |mut run: crate::Run| {
             run.lane += lanes;

@@ -28,3 +28,33 @@ fn text(service: &HostedService) -> String {
         count("accepted")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_says_how_it_is_reached_and_names_nobody() {
+        let introductions = [("accepted", 7), ("forged", 2), ("too_fast", 3)].map(|(name, count)| (name.to_owned(), count));
+        let service = HostedService {
+            name: "we\u{1b}b".into(),
+            points: 2,
+            points_wanted: 3,
+            published_for_s: Some(7_384),
+            tunnels: 4,
+            flows: 9,
+            work_bits: 12,
+            introductions: introductions.into(),
+        };
+        assert_eq!(
+            text(&service),
+            "we\u{fffd}b: 2 of 3 introduction points, published for 2 h 3 min; 4 tunnels, 9 flows; 7 introductions, 5 refused, \
+             asks for 12 bits of work"
+        );
+        let unpublished = HostedService { published_for_s: None, ..service };
+        assert!(text(&unpublished).contains("NOT PUBLISHED"));
+        let mut out = String::new();
+        rows(&mut out, &Services { links: 2, tunnels: 4, joined: 8, meetings: 1, list: vec![unpublished] });
+        assert_eq!(out.lines().count(), 3, "{out}");
+    }
+}

@@ -65,6 +65,8 @@ pub struct Host {
     pub guards: Option<String>,
     orders: Vec<(Instant, PublicationOrder)>,
     time: (u64, Instant),
+    /// When it began: its slots are counted from then.
+    pub began: Instant,
     slots: Option<Slots>,
     network: network_document::NetworkId,
 }
@@ -149,6 +151,7 @@ impl Host {
             guards: None,
             orders: Vec::new(),
             time,
+            began: now.instant,
             slots,
             network,
         }
@@ -161,8 +164,12 @@ impl Host {
 
     pub(super) fn next_time(&mut self, now: Now) -> Option<Instant> {
         let order = self.orders.first().map(|(at, _)| *at);
-        let slot = self.slots.as_ref().and_then(|slots| slots.next(now.instant, &self.node)).map(|(_, at)| at);
-        [self.node.poll_timeout(now), order, slot].into_iter().flatten().min()
+        let next = match &self.slots {
+            // Under a schedule its own times are those of slots.
+            Some(slots) => slots.next(now.instant, &self.node).map(|(_, at)| at),
+            None => self.node.poll_timeout(now),
+        };
+        [next, order].into_iter().flatten().min()
     }
 
     pub(super) fn pump(&mut self, now: Now, out: &mut Vec<Packet>) {
