@@ -318,6 +318,12 @@ impl ClientIntroduction {
         Err(error)
     }
 
+    /// Whom the session over the legs is to expect at its other end; known with the first leg's keys. It is made of the handshake, so
+    /// it is another one each time.
+    pub fn session(&self) -> Option<NodeId> {
+        self.greetings.first().and_then(Greeting::session)
+    }
+
     fn time_out(&mut self, now: Instant) {
         match self.state {
             State::Fetching { day, .. } => self.next_day(now, day),

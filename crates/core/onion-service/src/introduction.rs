@@ -13,10 +13,10 @@ mod service;
 pub use client::AnswerError;
 pub(crate) use client::Greeting;
 pub use service::Meeting;
-pub(crate) use service::{KemPair, open};
+pub(crate) use service::{KemPair, Opened, open};
 
 use crate::day::DayKey;
-use identity::NodeId;
+use identity::{NodeId, NodeSecret};
 use network_document::NetworkId;
 use network_document::encoding::{ReadError, Reader, WriteBytes};
 use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, RawKeys, TAG_LEN, expand, kem_psk, sha256};
@@ -141,6 +141,12 @@ fn leg_keys(raw: &RawKeys, point: u8) -> RawKeys {
         initiator: expand(&raw.initiator, &[b"hushwire service 1 leg forward", &[point]]),
         responder: expand(&raw.responder, &[b"hushwire service 1 leg backward", &[point]]),
     }
+}
+
+/// Whom the session over the legs authenticates: made of what only the two ends of this handshake have, so neither a lasting key
+/// nor another introduction has a part in it.
+fn session_secret(raw: &RawKeys) -> NodeSecret {
+    NodeSecret::from_seed(*expand(&raw.responder, &[b"hushwire service 1 session"]))
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ pub use points::{POINTS_TRACKED_MAX, PointId, PointOrder};
 
 use crate::day::{Day, DayKey};
 use crate::descriptor::{AccessKeyError, CLIENTS_MAX, POINTS_MAX, is_usable};
-use crate::introduction::{INTRODUCTION_LEN, Meeting, open};
+use crate::introduction::{INTRODUCTION_LEN, Meeting, Opened, open};
 use admission::Flood;
 use days::Days;
-use identity::{AccessKey, NodeId};
+use identity::{AccessKey, NodeId, NodeSecret};
 use network_document::NetworkId;
 use points::Points;
 use rand_chacha::ChaCha20Rng;
@@ -84,6 +84,8 @@ pub struct Introduced {
     pub meetings: Vec<Meeting>,
     /// What the client wants of what the record offers.
     pub features: u32,
+    /// What this end of the session over these meetings authenticates with; the client expects it.
+    pub session: NodeSecret,
 }
 
 /// A record to be signed with the day's secret key and taken to the directory.
@@ -291,13 +293,13 @@ impl ServiceCore {
         self.rng.fill_bytes(&mut ephemeral);
         let context = keys.context(self.config.network);
         let opened = open(&context, point.secret(), keys.kem(), introduction, ephemeral);
-        let (features, meetings) = opened.ok_or(IntroductionRefusal::Sealed)?;
+        let Opened { features, meetings, session } = opened.ok_or(IntroductionRefusal::Sealed)?;
         // Only what is authentic is remembered: junk fills no memory.
         point.remember(digest);
         if features & !self.config.features != 0 {
             return Err(IntroductionRefusal::Features);
         }
-        Ok(Introduced { meetings, features })
+        Ok(Introduced { meetings, features, session })
     }
 }
 

@@ -23,7 +23,9 @@ mod govern;
 mod relays;
 mod services;
 
-pub use services::{RECORDS_MAX, REVISIONS_MAX, SPONSOR_BYTES_MAX};
+pub use services::{
+    NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, SPONSOR_BYTES_MAX, SPONSORED_LIFE_MAX_MS,
+};
 
 /// Descriptors of one relay that count in one interval at most; further ones are refused. One is the rule; the others are for
 /// whoever changes an address twice.
@@ -184,9 +186,22 @@ impl Directory {
         self.successions.iter()
     }
 
-    /// The content of a service's record, under the service's key.
+    /// A service's newest record, under its key.
     pub fn service(&self, key: &[u8; 32]) -> Option<&crate::ServiceRecord> {
         self.services.get(key)
+    }
+
+    /// Whether a member would let a record in: what the log would refuse, and what the member keeps room or time for others from.
+    /// Nobody looks at signatures here.
+    ///
+    /// # Errors
+    /// Why not, in the words of the log.
+    pub fn judge_record(&self, record: &crate::ServiceRecord, sponsor: &NodeId) -> Result<(), Refusal> {
+        if !self.electorate.contains(sponsor) {
+            return Err(Refusal::NotMember);
+        }
+        let life_ms = self.founding.lifetime_max_ms().min(SPONSORED_LIFE_MAX_MS);
+        self.services.judge_sponsored(record, sponsor, self.time_ms, self.time_ms.saturating_add(life_ms))
     }
 
     /// Applies the bytes of a command.

@@ -7,6 +7,8 @@ use network_document::encoding::{ReadError, Reader, WriteBytes};
 
 /// Bytes of a record's content at most: three introduction points with post-quantum keys, and room.
 pub const SERVICE_BYTES_MAX: usize = 8_192;
+/// Bytes of a record beside its content.
+const RECORD_FRAME_BYTES: usize = 32 + 8 + 8 + 4 + SIGNATURE_LEN;
 /// What an owner signs before network and record.
 const SERVICE_CONTEXT: &[u8] = b"hushwire service record 1";
 /// What a member signs before network and record.
@@ -33,6 +35,36 @@ impl ServiceRecord {
         let mut message = [SERVICE_CONTEXT, &network.0].concat();
         self.write_content(&mut message);
         message
+    }
+
+    /// The bytes, as they stand in requests, answers and commands.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(RECORD_FRAME_BYTES + self.content.len());
+        self.write(&mut out);
+        out
+    }
+
+    /// Reads such bytes. Nobody looks at the signature here.
+    ///
+    /// # Errors
+    /// When they are not exactly as [`ServiceRecord::encode`] writes them, or the content has more than [`SERVICE_BYTES_MAX`] bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
+        let mut input = Reader::new(bytes);
+        let record = Self::read(&mut input)?;
+        input.end()?;
+        Ok(record)
+    }
+
+    /// Looks at its size and its owner's signature.
+    ///
+    /// # Errors
+    /// [`Refusal::Bulky`], [`Refusal::Signature`].
+    pub fn verify(&self, network: NetworkId) -> Result<(), Refusal> {
+        if self.content.len() > SERVICE_BYTES_MAX {
+            return Err(Refusal::Bulky);
+        }
+        let owned = NodeId(self.key).verify(&self.message(network), &self.signature);
+        if owned { Ok(()) } else { Err(Refusal::Signature) }
     }
 
     fn write_content(&self, out: &mut Vec<u8>) {
@@ -79,9 +111,9 @@ impl SponsoredService {
     }
 
     pub(crate) fn verify(&self, network: NetworkId) -> Result<(), Refusal> {
-        let owned = NodeId(self.record.key).verify(&self.record.message(network), &self.record.signature);
+        self.record.verify(network)?;
         let brought = self.sponsor.verify(&sponsored(network, &self.record), &self.signature);
-        if owned && brought { Ok(()) } else { Err(Refusal::Signature) }
+        if brought { Ok(()) } else { Err(Refusal::Signature) }
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {

@@ -48,7 +48,36 @@ pub struct MembersStanding {
     pub members: Vec<MemberStanding>,
 }
 
+/// How full of services' records a member is. Anybody may ask, so what it has let in is told in shares only: exact numbers would
+/// tell when a service speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServicesStanding {
+    /// What it has let in in this interval, in 64ths of [`crate::RECORDS_MAX`], rounded up.
+    pub records_64ths: u8,
+    /// What it has let in and has not ended, in 64ths of [`crate::SPONSOR_BYTES_MAX`], rounded up.
+    pub bytes_64ths: u8,
+    /// Records that it did not let in, since it started.
+    pub refused: u64,
+    /// Records that came too fast and were told to come again, since it started.
+    pub put_off: u64,
+}
+
+/// The most that a share can be.
+const SHARE_MAX: u8 = 64;
+
 impl Directory {
+    /// How full of records a member is, without what it counts by itself.
+    pub fn services_standing(&self, member: &NodeId) -> ServicesStanding {
+        let (records, bytes) = self.services.let_in(member);
+        // A share is at most 64, for nobody lets in more than the bounds.
+        let share = |part: usize, most: usize| (part * usize::from(SHARE_MAX)).div_ceil(most) as u8;
+        ServicesStanding {
+            records_64ths: share(records as usize, crate::RECORDS_MAX as usize),
+            bytes_64ths: share(bytes, crate::SPONSOR_BYTES_MAX),
+            ..ServicesStanding::default()
+        }
+    }
+
     /// How the directory stands.
     pub fn standing(&self) -> Standing {
         let pending = self.pending();
@@ -134,5 +163,22 @@ impl MembersStanding {
             members.push(MemberStanding { member, signed, clock: (clock.0 > 0).then_some(clock) });
         }
         Ok(Self { term, liars, next_order, admitted, described, members })
+    }
+}
+
+impl ServicesStanding {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.u8(self.records_64ths);
+        out.u8(self.bytes_64ths);
+        out.u64(self.refused);
+        out.u64(self.put_off);
+    }
+
+    pub(crate) fn read(input: &mut Reader<'_>) -> Result<Self, ReadError> {
+        let (records_64ths, bytes_64ths) = (input.u8()?, input.u8()?);
+        if records_64ths.max(bytes_64ths) > SHARE_MAX {
+            return Err(ReadError::Range);
+        }
+        Ok(Self { records_64ths, bytes_64ths, refused: input.u64()?, put_off: input.u64()? })
     }
 }

@@ -4,7 +4,8 @@
 use crate::command::COMMAND_BYTES_MAX;
 use crate::fetch::{Answer, Request};
 use crate::refusal::Refusal;
-use crate::standing::{MembersStanding, Standing};
+use crate::service::ServiceRecord;
+use crate::standing::{MembersStanding, ServicesStanding, Standing};
 use network_document::encoding::{ReadError, Reader, WriteBytes};
 use network_document::{EDITION_BYTES_MAX, EncodingError};
 use thiserror::Error;
@@ -128,6 +129,15 @@ pub enum ServiceRequest {
     Standing,
     /// How its members stand.
     Members,
+    /// A service's record, for a member to let in.
+    Publish(ServiceRecord),
+    /// The newest record under a service's key of the day.
+    Record {
+        /// The key.
+        key: [u8; 32],
+    },
+    /// How full of records the member is that answers.
+    Services,
 }
 
 /// What became of a command, in the words of [`Refusal`].
@@ -144,12 +154,16 @@ pub struct CommandOutcome {
 pub enum ServiceAnswer {
     /// To [`ServiceRequest::Fetch`].
     Fetch(Answer),
-    /// To [`ServiceRequest::Submit`].
+    /// To [`ServiceRequest::Submit`] and [`ServiceRequest::Publish`].
     Submit(CommandOutcome),
     /// To [`ServiceRequest::Standing`].
     Standing(Standing),
     /// To [`ServiceRequest::Members`].
     Members(MembersStanding),
+    /// To [`ServiceRequest::Record`]: `None` when there is none. Whoever asked looks at its key and its signature.
+    Record(Option<ServiceRecord>),
+    /// To [`ServiceRequest::Services`].
+    Services(ServicesStanding),
 }
 
 impl ServiceRequest {
@@ -160,6 +174,9 @@ impl ServiceRequest {
             Self::Submit(command) => [&[5], command.as_slice()].concat(),
             Self::Standing => vec![6],
             Self::Members => vec![7],
+            Self::Publish(record) => [&[8], record.encode().as_slice()].concat(),
+            Self::Record { key } => [&[9], key.as_slice()].concat(),
+            Self::Services => vec![10],
         }
     }
 
@@ -173,7 +190,14 @@ impl ServiceRequest {
             [5, command @ ..] => Ok(Self::Submit(command.to_vec())),
             [6] => Ok(Self::Standing),
             [7] => Ok(Self::Members),
-            [6 | 7, ..] => Err(ReadError::Long),
+            [8, record @ ..] => ServiceRecord::decode(record).map(Self::Publish),
+            [9, key @ ..] => {
+                let mut input = Reader::new(key);
+                let key = input.array()?;
+                input.end().map(|()| Self::Record { key })
+            }
+            [10] => Ok(Self::Services),
+            [6 | 7 | 10, ..] => Err(ReadError::Long),
             _ => Request::decode(bytes).map(Self::Fetch),
         }
     }
@@ -229,6 +253,15 @@ impl ServiceAnswer {
                 out.u8(7);
                 members.write(&mut out);
             }
+            Self::Record(record) => {
+                out.u8(9);
+                out.u8(u8::from(record.is_some()));
+                record.iter().for_each(|record| record.write(&mut out));
+            }
+            Self::Services(services) => {
+                out.u8(10);
+                services.write(&mut out);
+            }
         }
         out
     }
@@ -248,6 +281,11 @@ impl ServiceAnswer {
             }
             6 => Self::Standing(Standing::read(&mut input)?),
             7 => Self::Members(MembersStanding::read(&mut input)?),
+            9 => {
+                let is_there = input.flag()?;
+                Self::Record(if is_there { Some(ServiceRecord::read(&mut input)?) } else { None })
+            }
+            10 => Self::Services(ServicesStanding::read(&mut input)?),
             _ => return Answer::decode(bytes).map(Self::Fetch),
         };
         input.end()?;
@@ -258,6 +296,7 @@ impl ServiceAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::SERVICE_BYTES_MAX;
     use crate::standing::MemberStanding;
     use identity::NodeId;
     use network_document::EditionName;
@@ -269,7 +308,15 @@ mod tests {
             ServiceRequest::Submit(vec![9; COMMAND_BYTES_MAX]),
             ServiceRequest::Standing,
             ServiceRequest::Members,
+            ServiceRequest::Publish(record(SERVICE_BYTES_MAX)),
+            ServiceRequest::Publish(record(0)),
+            ServiceRequest::Record { key: [3; 32] },
+            ServiceRequest::Services,
         ]
+    }
+
+    fn record(bytes: usize) -> ServiceRecord {
+        ServiceRecord { key: [3; 32], revision: 4, expires_ms: 5, content: vec![6; bytes], signature: [7; 64] }
     }
 
     fn answers() -> Vec<ServiceAnswer> {
@@ -289,6 +336,9 @@ mod tests {
                 described: 2,
                 members,
             }),
+            ServiceAnswer::Record(None),
+            ServiceAnswer::Record(Some(record(100))),
+            ServiceAnswer::Services(ServicesStanding { records_64ths: 3, bytes_64ths: 64, refused: 2, put_off: 3 }),
         ]
     }
 
@@ -341,7 +391,11 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         let long = [&[5][..], &[0; COMMAND_BYTES_MAX + 1]].concat();
-        for bytes in [&[][..], &[0], &[6, 0], &[7, 0], &[8], &long] {
+        let bulky = ServiceRequest::Publish(record(SERVICE_BYTES_MAX + 1)).encode();
+        let behind = [&ServiceRequest::Publish(record(1)).encode()[..], &[0]].concat();
+        for bytes in
+            [&[][..], &[0], &[6, 0], &[7, 0], &[8], &[9], &[9; 32], &[9; 34], &[10, 0], &[11], &long, &bulky, &behind]
+        {
             assert!(ServiceRequest::decode(bytes).is_err(), "{bytes:?}");
         }
         let long = "é".repeat(SENTENCE_BYTES_MAX);

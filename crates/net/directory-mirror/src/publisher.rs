@@ -10,7 +10,7 @@ use network_document::{
 };
 use onion::Interval;
 use port_hopping::ports::PortSet;
-use relay_directory::{Command, Withdrawal};
+use relay_directory::{Command, ServiceRequest, Withdrawal};
 use shaping::RateClass;
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 mod outcome;
 mod task;
 
+pub(crate) use outcome::plain;
 pub use outcome::{Outcome, PublisherStatus};
 
 /// Bytes of a file of onion secrets at most.
@@ -216,8 +217,9 @@ impl Publisher {
         let said_ms = self.status.borrow().said_ms.unwrap_or(0);
         let until_ms = self.clock.now_ms().max(said_ms);
         let command = Command::Withdraw(Withdrawal::new(self.network, &self.secret, until_ms));
-        let outcome = self.members.submit(command.encode()).await.map_err(WithdrawError::Unreached)?;
-        if outcome.is_done() { Ok(()) } else { Err(WithdrawError::Refused(outcome::plain(&outcome.sentence))) }
+        let outcome =
+            self.members.say(&ServiceRequest::Submit(command.encode())).await.map_err(WithdrawError::Unreached)?;
+        if outcome.is_done() { Ok(()) } else { Err(WithdrawError::Refused(plain(&outcome.sentence))) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::clock::random;
 use directory_stream::{AskError, Asker, Open};
-use relay_directory::{CODE_TRY_AGAIN, CommandOutcome, Refusal, ServiceAnswer, ServiceRequest};
+use network_document::NetworkId;
+use relay_directory::{CODE_TRY_AGAIN, CommandOutcome, Refusal, ServiceAnswer, ServiceRecord, ServiceRequest};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,26 +27,47 @@ impl Sources {
         self.0.is_empty()
     }
 
-    /// Hands a command to one after the other until one says what became of it: the directory's word, or that of the last one that
-    /// could not order it.
+    /// Says a command or a service's record to one after the other until one says what became of it: the directory's word, or that of
+    /// the last one that could not order it, or had no room for it.
     ///
     /// # Errors
     /// Why nobody was reached, in words.
-    pub(crate) async fn submit(&self, command: Vec<u8>) -> Result<CommandOutcome, String> {
-        let request = ServiceRequest::Submit(command);
-        let (mut unordered, mut failed) = (None, "there is nobody to tell it to".to_owned());
+    pub(crate) async fn say(&self, request: &ServiceRequest) -> Result<CommandOutcome, String> {
+        let (mut put_off, mut failed) = (None, "there is nobody to tell it to".to_owned());
+        let mut is_unknown = false;
         for source in self.draw() {
-            match submit_to(&*source, &request).await {
-                Ok(outcome) if outcome.code == CODE_TRY_AGAIN => unordered = Some(outcome),
+            match say_to(&*source, request).await {
+                Ok(outcome) if outcome.code == CODE_TRY_AGAIN => {
+                    is_unknown = true;
+                    put_off = Some(outcome);
+                }
+                // Another member may have room, or be one still.
+                Ok(outcome) if [Refusal::SponsorQuota.code(), Refusal::NotMember.code()].contains(&outcome.code) => {
+                    put_off = Some(outcome);
+                }
                 // It was ordered after all, by one of whom that was not known in time.
-                Ok(outcome) if outcome.code == Refusal::Old.code() && unordered.is_some() => {
+                Ok(outcome) if outcome.code == Refusal::Old.code() && is_unknown => {
                     return Ok(CommandOutcome::new(0, ""));
                 }
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => failed = format!("{}: {error}", source.describe()),
             }
         }
-        unordered.ok_or(failed)
+        put_off.ok_or(failed)
+    }
+
+    /// A service's record, from the first one that has a good one: `Some(None)` if those who answer have none, `None` if nobody answers.
+    pub(crate) async fn record(&self, network: NetworkId, key: [u8; 32]) -> Option<Option<ServiceRecord>> {
+        let mut answered = None;
+        for source in self.draw() {
+            match record_from(&*source, key).await {
+                Ok(Some(record)) if record.verify(network).is_ok() => return Some(Some(record)),
+                Ok(Some(_)) => tracing::debug!("a record with a wrong signature"),
+                Ok(None) => answered = Some(None),
+                Err(error) => tracing::debug!(%error, "no answer to a question for a record"),
+            }
+        }
+        answered
     }
 
     /// [`SOURCES_TRIED_MAX`] of them, each at most once, in an order that is drawn now.
@@ -62,9 +84,16 @@ impl fmt::Debug for Sources {
     }
 }
 
-async fn submit_to(source: &dyn Open, request: &ServiceRequest) -> Result<CommandOutcome, AskError> {
+async fn say_to(source: &dyn Open, request: &ServiceRequest) -> Result<CommandOutcome, AskError> {
     match Asker::open(source).await?.ask(request).await? {
         ServiceAnswer::Submit(outcome) => Ok(outcome),
+        _ => Err(AskError::Unknown),
+    }
+}
+
+async fn record_from(source: &dyn Open, key: [u8; 32]) -> Result<Option<ServiceRecord>, AskError> {
+    match Asker::open(source).await?.ask(&ServiceRequest::Record { key }).await? {
+        ServiceAnswer::Record(record) => Ok(record),
         _ => Err(AskError::Unknown),
     }
 }

@@ -3,7 +3,6 @@
 mod beginning;
 mod client;
 mod grid;
-mod limits;
 mod member;
 mod node;
 mod orders;
@@ -17,7 +16,8 @@ pub use grid::{Grid, TICK_EVERY_MAX_MS, TICKS_AN_INTERVAL_MIN};
 pub use node::{DirectoryNode, Settings, StartError, Stopped};
 pub use orders::{ORDER_PATIENCE, WAITING_MAX};
 pub use service::{
-    ALL_COMMANDS_A_SECOND, ANSWERS_KIB_MAX, COMMANDS_A_SECOND, CONNECTIONS_MAX, IDLE_MAX, WRITE_PATIENCE,
+    ALL_COMMANDS_A_SECOND, ALL_RECORDS_A_SECOND, ALL_RECORDS_AT_ONCE_MAX, ANSWERS_KIB_MAX, COMMANDS_A_SECOND,
+    CONNECTIONS_MAX, IDLE_MAX, RECORD_EVERY, RECORDS_AT_ONCE_MAX, SPONSORED_AT_ONCE_MAX,
 };
 pub use shared::SharedDirectory;
 pub use state_files::{StateFiles, StateFilesError};

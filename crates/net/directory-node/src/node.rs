@@ -6,8 +6,8 @@ use crate::service::Service;
 use crate::shared::SharedDirectory;
 use crate::state_files::{StateFiles, StateFilesError};
 use cluster_node::driver::Running;
+use directory_stream::ListenError;
 use identity::NodeSecret;
-use os_net::unix_socket::ListenError;
 use relay_directory::{Promise, Signer};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -60,11 +60,12 @@ impl DirectoryNode {
     pub fn start(log: Running, settings: Settings) -> Result<Self, StartError> {
         let Settings { directory, secret, files: (files, promise), socket } = settings;
         let network = directory.look(relay_directory::Directory::network_id);
-        let signer = SharedSigner::new(Signer::new(network, secret, promise));
+        let signer = SharedSigner::new(Signer::new(network, secret.clone(), promise));
         let (orders, ordering) = Orders::new(log);
-        let service = Service::listen(&socket, directory.clone(), signer.clone(), orders.clone())?;
+        let (listener, service) = Service::listen(&socket, directory.clone(), secret, signer.clone(), orders.clone())?;
         let member = Member { directory, signer, orders, files };
-        Ok(Self { member: tokio::spawn(member.run()), rest: [tokio::spawn(ordering), tokio::spawn(service.serve())] })
+        let rest = [tokio::spawn(ordering), tokio::spawn(Service::serve(listener, service))];
+        Ok(Self { member: tokio::spawn(member.run()), rest })
     }
 
     /// Waits until it ends by itself, and says why. Cancel-safe.

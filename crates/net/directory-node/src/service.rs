@@ -1,18 +1,24 @@
 //! The service: local programs, the node's own relay among them, at a unix socket (docs/spec/relay-directory.md, section 10).
 
-use crate::limits::Bucket;
 use crate::member::SharedSigner;
 use crate::orders::Orders;
 use crate::shared::SharedDirectory;
-use os_net::unix_socket::{ListenError, listen};
+use directory_stream::{Answers, Bucket, Limits, ListenError, listen, serve};
+use identity::NodeSecret;
+use records::{Records, StreamRecords};
+use relay_directory::{Answer, Directory, ServiceAnswer, ServiceRequest};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
 
-mod connection;
+mod commands;
+mod records;
+
+pub use records::{
+    ALL_RECORDS_A_SECOND, ALL_RECORDS_AT_ONCE_MAX, RECORD_EVERY, RECORDS_AT_ONCE_MAX, SPONSORED_AT_ONCE_MAX,
+};
 
 /// Programs that are served at once. One more waits until another is done.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -20,66 +26,82 @@ pub const CONNECTIONS_MAX: usize = 256;
 pub const COMMANDS_A_SECOND: u32 = 32;
 /// Commands of all connections in a second, likewise.
 pub const ALL_COMMANDS_A_SECOND: u32 = 1_024;
-/// KiB of answers that wait to be read, of all connections. Whoever asks for more waits until others have read theirs.
+/// KiB of editions and differences that wait to be read, of all connections. Whoever asks for more waits until others have read theirs.
 pub const ANSWERS_KIB_MAX: u32 = 64 * 1_024;
-/// A connection that takes none of its answer for so long is closed.
-pub const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 /// A connection on which nothing is asked for so long is closed.
 pub const IDLE_MAX: Duration = Duration::from_secs(120);
-/// After an error of the system nobody is accepted for so long.
-const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// What all connections share.
-pub(crate) struct Shared {
+/// What answers all connections.
+pub(crate) struct Service {
     directory: SharedDirectory,
     signer: SharedSigner,
     orders: Orders,
     commands: Mutex<Bucket>,
-    answers: Arc<Semaphore>,
+    records: Records,
 }
 
-/// The listening socket.
-pub(crate) struct Service {
-    listener: UnixListener,
-    shared: Arc<Shared>,
+/// What one connection may still say.
+pub(crate) struct Connection {
+    commands: Bucket,
+    records: StreamRecords,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self { commands: Bucket::a_second(COMMANDS_A_SECOND), records: StreamRecords::default() }
+    }
 }
 
 impl Service {
+    /// The listening socket, and what is answered there.
     pub(crate) fn listen(
         path: &Path,
         directory: SharedDirectory,
+        secret: NodeSecret,
         signer: SharedSigner,
         orders: Orders,
-    ) -> Result<Self, ListenError> {
-        let commands = Mutex::new(Bucket::new(ALL_COMMANDS_A_SECOND, Instant::now()));
-        let answers = Arc::new(Semaphore::new(ANSWERS_KIB_MAX as usize));
-        let shared = Arc::new(Shared { directory, signer, orders, commands, answers });
-        Ok(Self { listener: listen(path)?, shared })
+    ) -> Result<(UnixListener, Self), ListenError> {
+        let (commands, records) = (Mutex::new(Bucket::a_second(ALL_COMMANDS_A_SECOND)), Records::new(secret));
+        Ok((listen(path)?, Self { directory, signer, orders, commands, records }))
     }
 
     /// Until the future is dropped, and all connections with it.
-    pub(crate) async fn serve(self) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            // The room is never closed.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            while connections.try_join_next().is_some() {}
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let shared = Arc::clone(&self.shared);
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        if let Err(error) = connection::serve(stream, shared).await {
-                            tracing::debug!(%error, "a program at the directory's socket");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a program could not be accepted at the directory's socket");
-                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
-                }
+    pub(crate) async fn serve(listener: UnixListener, service: Self) {
+        serve(listener, Arc::new(service)).await;
+    }
+}
+
+impl Answers for Service {
+    type Stream = Connection;
+
+    const LIMITS: Limits = Limits {
+        connections: CONNECTIONS_MAX,
+        idle: IDLE_MAX,
+        // They are this machine's own programs, which may stay as long as they like.
+        requests: usize::MAX,
+        answers_kib: ANSWERS_KIB_MAX,
+    };
+
+    async fn answer(&self, connection: &mut Connection, request: ServiceRequest) -> ServiceAnswer {
+        match request {
+            ServiceRequest::Fetch(request) => {
+                let directory = self.directory.clone();
+                // A difference of large editions takes a while.
+                let work = spawn_blocking(move || directory.answer(&request));
+                ServiceAnswer::Fetch(work.await.unwrap_or(Answer::Unknown))
             }
+            ServiceRequest::Submit(command) => {
+                ServiceAnswer::Submit(self.submit(&mut connection.commands, command).await)
+            }
+            ServiceRequest::Publish(record) => {
+                ServiceAnswer::Submit(self.sponsor(&mut connection.records, record).await)
+            }
+            ServiceRequest::Record { key } => {
+                ServiceAnswer::Record(self.directory.look(|directory| directory.service(&key).cloned()))
+            }
+            ServiceRequest::Standing => ServiceAnswer::Standing(self.directory.look(Directory::standing)),
+            ServiceRequest::Members => ServiceAnswer::Members(self.directory.look(Directory::members_standing)),
+            ServiceRequest::Services => ServiceAnswer::Services(self.services_standing()),
         }
     }
 }

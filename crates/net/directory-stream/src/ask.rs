@@ -110,9 +110,12 @@ fn is_to(request: &ServiceRequest, answer: &ServiceAnswer) -> bool {
     use relay_directory::Answer;
     match (request, answer) {
         (_, ServiceAnswer::Fetch(Answer::Unknown))
-        | (ServiceRequest::Submit(_), ServiceAnswer::Submit(_))
+        | (ServiceRequest::Submit(_) | ServiceRequest::Publish(_), ServiceAnswer::Submit(_))
         | (ServiceRequest::Standing, ServiceAnswer::Standing(_))
-        | (ServiceRequest::Members, ServiceAnswer::Members(_)) => true,
+        | (ServiceRequest::Members, ServiceAnswer::Members(_))
+        | (ServiceRequest::Services, ServiceAnswer::Services(_))
+        | (ServiceRequest::Record { .. }, ServiceAnswer::Record(None)) => true,
+        (ServiceRequest::Record { key }, ServiceAnswer::Record(Some(record))) => record.key == *key,
         // Which of its answers fits which of its requests is for the client of the directory to judge.
         (ServiceRequest::Fetch(_), ServiceAnswer::Fetch(_)) => true,
         _ => false,

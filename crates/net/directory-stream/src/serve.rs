@@ -2,7 +2,7 @@
 
 use crate::ask::{ANSWER_TIME_MAX, STALL_MAX};
 use crate::open::Bytes;
-use relay_directory::{FrameReader, ServiceAnswer, ServiceRequest, frame};
+use relay_directory::{ANSWER_BYTES_MAX, FrameReader, ServiceAnswer, ServiceRequest, frame};
 use std::future::Future;
 use std::io;
 use std::ops::Range;
@@ -14,40 +14,66 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Streams that are served at once; one more waits until another is done. Each has at most an answer of 2 MB, so all of them have
-/// at most 128 MB.
+/// Streams that are served at once where nothing else is said; one more waits until another is done.
 pub const CONNECTIONS_MAX: usize = 64;
-/// A stream on which nothing is asked for so long is closed.
+/// Likewise: a stream on which nothing is asked for so long is closed.
 pub const IDLE_MAX: Duration = Duration::from_secs(30);
-/// Requests of one stream at most; then it is closed, and whoever wants more opens another one. A client needs a dozen.
+/// Likewise: requests of one stream at most; then it is closed, and whoever wants more opens another one. A client needs a dozen.
 pub const REQUESTS_MAX: usize = 256;
+/// Likewise: KiB of editions and differences on their way. It is enough for all streams, so nobody waits for those who read slowly.
+pub const ANSWERS_KIB_MAX: u32 = 128 * 1_024;
 /// What is read at once.
 const READ_BYTES: usize = 4 * 1024;
-/// What is written at once: each piece may take [`STALL_MAX`].
-const WRITE_BYTES: usize = 64 * 1024;
 /// How long to wait when nobody can be accepted, because there are no descriptors left, most likely.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// What those who ask may have at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Streams at once; one more waits.
+    pub connections: usize,
+    /// A stream on which nothing is asked for so long is closed.
+    pub idle: Duration,
+    /// Requests of one stream; then it is closed.
+    pub requests: usize,
+    /// KiB of editions and differences on their way, of all streams; whoever asks for more waits. There is room for the longest
+    /// answer in any case.
+    pub answers_kib: u32,
+}
+
+impl Limits {
+    /// For strangers.
+    pub const STRANGERS: Self =
+        Self { connections: CONNECTIONS_MAX, idle: IDLE_MAX, requests: REQUESTS_MAX, answers_kib: ANSWERS_KIB_MAX };
+}
+
 /// Whoever answers requests: a member from its state, a mirror from what it keeps.
 pub trait Answers: Send + Sync + 'static {
+    /// What it keeps of one stream while that is served: how much was asked on it, for instance.
+    type Stream: Default + Send;
+
+    /// What those who ask may have.
+    const LIMITS: Limits = Limits::STRANGERS;
+
     /// The answer. Where there is none of the kind, `Answer::Unknown` of `relay_directory` says so.
-    fn answer(&self, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
+    fn answer(&self, stream: &mut Self::Stream, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
 }
 
 /// Serves whoever connects until the future is dropped, and all streams with it.
-pub async fn serve(listener: UnixListener, answers: Arc<impl Answers>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve<A: Answers>(listener: UnixListener, answers: Arc<A>) {
+    let connections = Arc::new(Semaphore::new(A::LIMITS.connections));
+    let room = room(A::LIMITS);
     let mut streams = JoinSet::new();
     loop {
-        // The room is never closed.
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        // Nothing is ever closed.
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         while streams.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let answers = Arc::clone(&answers);
+                let (answers, room) = (Arc::clone(&answers), Arc::clone(&room));
                 streams.spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = serve_stream(stream, &*answers).await {
+                    if let Err(error) = serve_in(stream, &*answers, &room).await {
                         tracing::debug!(%error, "a directory stream");
                     }
                 });
@@ -65,15 +91,41 @@ pub async fn serve(listener: UnixListener, answers: Arc<impl Answers>) {
 ///
 /// # Errors
 /// How the stream broke: for a log at most.
-pub async fn serve_stream(stream: impl Bytes, answers: &impl Answers) -> io::Result<()> {
+pub async fn serve_stream<A: Answers>(stream: impl Bytes, answers: &A) -> io::Result<()> {
+    serve_in(stream, answers, &room(A::LIMITS)).await
+}
+
+fn room(limits: Limits) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(limits.answers_kib.max(LONGEST_KIB) as usize))
+}
+
+async fn serve_in<A: Answers>(stream: impl Bytes, answers: &A, room: &Arc<Semaphore>) -> io::Result<()> {
     let mut requests = Requests { stream, frames: FrameReader::requests(), buffer: vec![0; READ_BYTES], unread: 0..0 };
-    for _ in 0..REQUESTS_MAX {
-        let Some(request) = timeout(IDLE_MAX, requests.next()).await?? else { return Ok(()) };
+    let mut kept = A::Stream::default();
+    for _ in 0..A::LIMITS.requests {
+        let Some(request) = timeout(A::LIMITS.idle, requests.next()).await?? else { return Ok(()) };
         let request = ServiceRequest::decode(&request).map_err(|error| bad(&error))?;
-        let answer = frame(&answers.answer(request).await.encode());
+        // Only these are long. Nobody knows how long before they are there.
+        let mut taken = match &request {
+            ServiceRequest::Fetch(_) => {
+                Some(Arc::clone(room).acquire_many_owned(LONGEST_KIB).await.map_err(io::Error::other)?)
+            }
+            _ => None,
+        };
+        let answer = frame(&answers.answer(&mut kept, request).await.encode());
+        let spare = LONGEST_KIB.saturating_sub(kib(answer.len()));
+        drop(taken.as_mut().and_then(|taken| taken.split(spare as usize)));
         timeout(ANSWER_TIME_MAX, write(&mut requests.stream, &answer)).await??;
     }
     Ok(())
+}
+
+/// Of the longest answer.
+const LONGEST_KIB: u32 = kib(ANSWER_BYTES_MAX);
+
+const fn kib(bytes: usize) -> u32 {
+    // No answer has 4 TiB.
+    bytes.div_ceil(1_024) as u32
 }
 
 fn bad(error: &dyn std::fmt::Display) -> io::Error {
@@ -107,9 +159,14 @@ impl<S: Bytes> Requests<S> {
     }
 }
 
-async fn write(stream: &mut impl Bytes, answer: &[u8]) -> io::Result<()> {
-    for piece in answer.chunks(WRITE_BYTES) {
-        timeout(STALL_MAX, stream.write_all(piece)).await??;
+/// As long as some of it is taken now and then.
+async fn write(stream: &mut impl Bytes, mut answer: &[u8]) -> io::Result<()> {
+    while !answer.is_empty() {
+        let written = timeout(STALL_MAX, stream.write(answer)).await??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        answer = &answer[written..];
     }
     timeout(STALL_MAX, stream.flush()).await?
 }

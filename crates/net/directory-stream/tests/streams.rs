@@ -20,7 +20,9 @@ struct Lengths {
 }
 
 impl Answers for Lengths {
-    async fn answer(&self, request: ServiceRequest) -> ServiceAnswer {
+    type Stream = ();
+
+    async fn answer(&self, (): &mut (), request: ServiceRequest) -> ServiceAnswer {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match request {
             ServiceRequest::Fetch(Request::Successions { after }) => {

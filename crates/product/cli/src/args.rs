@@ -8,6 +8,7 @@ pub(crate) mod join;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod pki;
+pub(crate) mod service;
 
 use crate::planning::options;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -51,7 +52,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["plan", "init", "keys", "pki", "network", "invite", "join", "ledger", "check"]),
     (
         "Run",
-        &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "cluster", "directory"],
+        &["entry", "exit", "relay", "mirror", "node", "reload", "drain", "status", "circuit", "service", "cluster", "directory"],
     ),
     ("Alone", &["hop", "swap"]),
     ("More", &["version", "completions", "man"]),
@@ -103,6 +104,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the legs of an entry's tunnel over circuits
     Circuit(circuit::CircuitArgs),
+    /// Servers of this machine under addresses that end in .hush, without anyone learning where they are
+    Service(Box<service::ServiceArgs>),
     /// A replicated log: what local programs say, in one order on every node
     Cluster(cluster::ClusterArgs),
     /// Which relays a network has, agreed on by members: ask one, and decide as an operator

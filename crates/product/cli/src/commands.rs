@@ -20,6 +20,7 @@ pub(crate) mod pki;
 pub(crate) mod plan;
 pub(crate) mod relay;
 pub(crate) mod run;
+pub(crate) mod service;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod swap;

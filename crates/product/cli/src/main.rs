@@ -65,6 +65,7 @@ fn run(command: Command) -> Outcome {
         Command::Drain(args) => commands::node::drain(&args),
         Command::Circuit(args) => commands::circuit::run(&args),
         Command::Status(args) => commands::status::run(&args),
+        Command::Service(args) => commands::service::run(args.command),
         Command::Cluster(args) => commands::cluster::run(args.command),
         Command::Directory(args) => commands::directory::run(args.command),
         Command::Hop(args) => commands::hop::run(args.command),

@@ -3,7 +3,7 @@
 use crate::failure::{Code, Failure};
 use crate::terminal;
 use config::{Config, LoadError, SecretFileError};
-use identity::{HopKey, KeyFile};
+use identity::{HopKey, KeyFile, ServiceSecret};
 use shaping::RateClass;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -45,6 +45,16 @@ pub(crate) fn hop_key(path: &Path) -> Result<HopKey, Failure> {
     config::read_hop_key(path).map_err(|error| match error {
         SecretFileError::System { ref source, .. } if source.kind() == ErrorKind::NotFound => {
             Failure::io(&error, source).remedy(format!("make one with `hushwire hop key {}`", path.display()))
+        }
+        error => secret(&error),
+    })
+}
+
+/// Reads the secret of an onion service.
+pub(crate) fn service_secret(path: &Path) -> Result<ServiceSecret, Failure> {
+    config::read_service_secret(path).map_err(|error| match error {
+        SecretFileError::System { ref source, .. } if source.kind() == ErrorKind::NotFound => {
+            Failure::io(&error, source).remedy("`hushwire service add` makes one; if it was lost, so is the service's address")
         }
         error => secret(&error),
     })

@@ -38,7 +38,6 @@ pub(crate) fn files(
 /// Reads what an entry over circuits has in `[network]`; none: it is a node of a pair.
 pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Report) -> Option<EntryNetwork> {
     const ISOLATE: &[&str] = &["nothing", "clients"];
-    const RELAX: &[&str] = &["nothing", "shared-middles", "shared-operators"];
     let is_there = is_wanted(network);
     let file = network.optional(report, FILE, value::path(folder));
     let guards_file = network.or(report, "guards_file", folder.join("guards"), value::path(folder));
@@ -47,12 +46,7 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
     let exit = network.optional(report, "exit", |value| value::text(value)?.parse().map_err(Problem::NodeId));
     let tunnels = network.or(report, "tunnels", 1, value::integer(1, TUNNELS_MAX, "tunnels"));
     let isolate = network.or(report, "isolate", "nothing", value::one_of(ISOLATE));
-    let relax = network.or(report, "relax", "nothing", value::one_of(RELAX));
-    let relaxation = match relax {
-        "shared-middles" => Relaxation::SharedMiddles,
-        "shared-operators" => Relaxation::SharedOperators,
-        _ => Relaxation::Nothing,
-    };
+    let relaxation = relaxation(network, report);
     if !is_there {
         for key in ["guards_file", "hops", "legs", "exit", "relax", "tunnels", "isolate"] {
             network.refuse_present(report, key, Problem::OnlyOverCircuits);
@@ -73,5 +67,15 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
             network.refuse(report, "legs", Problem::Paths(error));
             None
         }
+    }
+}
+
+/// Reads `relax`.
+pub(crate) fn relaxation(network: &mut Section<'_>, report: &mut Report) -> Relaxation {
+    const RELAX: &[&str] = &["nothing", "shared-middles", "shared-operators"];
+    match network.or(report, "relax", "nothing", value::one_of(RELAX)) {
+        "shared-middles" => Relaxation::SharedMiddles,
+        "shared-operators" => Relaxation::SharedOperators,
+        _ => Relaxation::Nothing,
     }
 }

@@ -266,6 +266,30 @@ pub enum Problem {
     /// One of the two files of a term outside the log.
     #[error("`term_file` and `term_state_file` go together: a term outside the log begins with a state")]
     TermFiles,
+    /// A service node without a service.
+    #[error("a service node without a [[host]] table has nothing to offer")]
+    NoHost,
+    /// More services than a node has.
+    #[error("a node has at most {0} services")]
+    TooManyHosts(usize),
+    /// Not the name of a service.
+    #[error("a service's name has 1 to 32 small letters, digits, - and _")]
+    HostName,
+    /// Something of a service that another one or itself has already.
+    #[error("there is another one with the same")]
+    HostTwice,
+    /// A service without ports.
+    #[error("a service without a port cannot be reached")]
+    NoHostPort,
+    /// Not a port of a service.
+    #[error("not a port of a service")]
+    HostPort,
+    /// Not an access key.
+    #[error("not an access key: {0}")]
+    AccessKey(identity::KeyTextError),
+    /// A mode that services do not have.
+    #[error("a service has no mode but \"constant\" and \"off\"")]
+    ServiceMode,
     /// A processor number that the kernel cannot have.
     #[error("processor numbers are 0..=1023")]
     Core,
@@ -350,7 +374,7 @@ impl Problem {
             Self::OnlyOverCircuits => "add `network.file` with the document of a network, or remove it",
             Self::OneTunnelWhenShaped => "remove it, or write shaping.mode = \"off\"",
             Self::Paths(_) => "write network.legs = 1, or network.hops = 3",
-            _ => "add a table [cluster], [mirror], [relay], [exit] or [entry]",
+            _ => "add a table [cluster], [mirror], [relay], [exit], [entry] or [service]",
         }
     }
 
@@ -366,6 +390,19 @@ impl Problem {
             Self::MemberCount => "list every member once",
             Self::TermFiles => "name both files, or neither",
             _ => "remove one of the two, or correct it",
+        }
+    }
+
+    /// What to do about a problem of a service node.
+    fn service_remedy(&self) -> &'static str {
+        match self {
+            Self::NoHost => "`hushwire service add` writes one",
+            Self::TooManyHosts(_) => "start another service node",
+            Self::HostName => "write such as \"web\"",
+            Self::HostTwice => "remove one of the two, or correct it",
+            Self::AccessKey(_) => "copy the line that the client's `hushwire service access` prints",
+            Self::ServiceMode => "write \"constant\" or \"off\"",
+            _ => "write such as ports = [{ port = 80, to = \"127.0.0.1:8080\" }]",
         }
     }
 
@@ -429,6 +466,8 @@ impl Problem {
             Self::MemberName(_) | Self::MemberTwice | Self::MemberCount => self.cluster_remedy().into(),
             Self::NotOverCircuits | Self::OnlyOverCircuits => self.network_remedy().into(),
             Self::OneTunnelWhenShaped | Self::Paths(_) => self.network_remedy().into(),
+            Self::NoHost | Self::TooManyHosts(_) | Self::HostName | Self::HostTwice => self.service_remedy().into(),
+            Self::NoHostPort | Self::HostPort | Self::AccessKey(_) | Self::ServiceMode => self.service_remedy().into(),
             Self::Core => "write the numbers that `lscpu --extended` shows".into(),
         }
     }

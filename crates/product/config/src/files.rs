@@ -1,10 +1,11 @@
 //! Files with secrets: checked before they are read, protected when they are made.
 
-use identity::{HopKey, KeyFile, KeyFileError, KeyTextError};
+use identity::{AccessSecret, HopKey, KeyFile, KeyFileError, KeyTextError, ServiceSecret};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -76,6 +77,22 @@ pub enum SecretFileError {
         /// Why.
         source: KeyTextError,
     },
+    /// It holds no secret of an onion service.
+    #[error("{} is not the key of a service: {source}", .path.display())]
+    ServiceKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyTextError,
+    },
+    /// It holds no key that opens onion services.
+    #[error("{} is not a key that opens services: {source}", .path.display())]
+    AccessKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyTextError,
+    },
     /// A line of a users file is not `user:password`.
     #[error("{}, line {line}: not `user:password`", .path.display())]
     User {
@@ -110,6 +127,13 @@ impl SecretFileError {
             Self::HopKey { .. } => {
                 "copy the whole file from the other end, or make a new one with `hushwire hop key`".to_owned()
             }
+            Self::ServiceKey { .. } => {
+                "restore it from a copy; a service whose key is lost gets another address".to_owned()
+            }
+            Self::AccessKey { .. } => {
+                "restore it from a copy, or make one with `hushwire service client new` and tell the service's operator"
+                    .to_owned()
+            }
             Self::User { .. } => "write one user, a colon and the password in each line".to_owned(),
         }
     }
@@ -142,9 +166,32 @@ pub fn read_secret_file(path: &Path) -> Result<String, SecretFileError> {
 
 /// Reads the key that both ends of a hop proxy share: one line, beside blank ones and comments.
 pub fn read_hop_key(path: &Path) -> Result<HopKey, SecretFileError> {
+    read_line(path, |path, source| SecretFileError::HopKey { path, source })
+}
+
+/// Reads the secret of an onion service, likewise.
+///
+/// # Errors
+/// [`SecretFileError`].
+pub fn read_service_secret(path: &Path) -> Result<ServiceSecret, SecretFileError> {
+    read_line(path, |path, source| SecretFileError::ServiceKey { path, source })
+}
+
+/// Reads a client's key that opens onion services, likewise.
+///
+/// # Errors
+/// [`SecretFileError`].
+pub fn read_access_secret(path: &Path) -> Result<AccessSecret, SecretFileError> {
+    read_line(path, |path, source| SecretFileError::AccessKey { path, source })
+}
+
+fn read_line<T: FromStr<Err = KeyTextError>>(
+    path: &Path,
+    refused: impl FnOnce(PathBuf, KeyTextError) -> SecretFileError,
+) -> Result<T, SecretFileError> {
     let text = Zeroizing::new(read_secret_file(path)?);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or("");
-    line.parse().map_err(|source| SecretFileError::HopKey { path: path.to_owned(), source })
+    line.parse().map_err(|source| refused(path.to_owned(), source))
 }
 
 /// Makes a file with mode 0600 and this content; never replaces one. It is on disk when this returns.

@@ -17,6 +17,7 @@ mod part;
 mod reader;
 mod relay;
 mod sections;
+mod service;
 mod spell;
 mod units;
 mod value;
@@ -28,7 +29,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Problem};
 pub use entry::{Entry, EntryNetwork};
 pub use exit::{Exit, ExitNetwork, PEERS_MAX};
 pub use files::{
-    SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_hop_key, read_keys, read_secret_file, read_users,
+    SECRET_FILE_SIZE_MAX, SecretFileError, create_secret_file, read_access_secret, read_hop_key, read_keys,
+    read_secret_file, read_service_secret, read_users,
 };
 pub use hop::{HopClient, HopCommon, HopServer, load_hop_client, load_hop_server, parse_byte_span};
 pub use hops::Hops;
@@ -41,6 +43,9 @@ pub use reader::keys_of;
 pub use relay::{Relay, load_relay, parse_relay};
 pub use sections::{
     Admin, Congestion, Log, LogFormat, LogLevel, Mode, Network, Process, QUEUE_MEMORY_MAX, Queues, Shaping,
+};
+pub use service::{
+    HOST_CLIENTS_MAX, HOST_PORTS_MAX, HOSTS_MAX, Host, HostPort, Service, ServiceNetwork, load_service, parse_service,
 };
 pub use units::{ByteCount, parse_bytes, parse_rate};
 pub use warning::Warning;
@@ -67,6 +72,8 @@ pub const EXAMPLE_RELAY: &str = include_str!("../example-relay.toml");
 pub const EXAMPLE_MIRROR: &str = include_str!("../example-mirror.toml");
 /// The commented example file of a node of several roles.
 pub const EXAMPLE_NODE: &str = include_str!("../example-node.toml");
+/// The commented example file of a service node.
+pub const EXAMPLE_SERVICE: &str = include_str!("../example-service.toml");
 /// The commented example file of an exit: every key, at its default.
 pub const EXAMPLE_EXIT: &str = include_str!("../example-exit.toml");
 

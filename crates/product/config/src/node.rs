@@ -6,6 +6,7 @@ use crate::mirror::{Mirror, read_mirror};
 use crate::part::NodePart;
 use crate::reader::{Section, with_document};
 use crate::relay::{Relay, read_relay};
+use crate::service::{Service, read_service};
 use crate::{Config, LoadError, Log, diagnostic::Report, load_with, read_config, sections, value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct NodeFile {
     pub exit: Option<Box<Config>>,
     /// `[entry]`.
     pub entry: Option<Box<Config>>,
+    /// `[service]`.
+    pub service: Option<Box<Service>>,
     /// What stands in the table of each part.
     tables: BTreeMap<NodePart, toml::Table>,
 }
@@ -76,6 +79,7 @@ fn read_node(mut root: Section<'_>, text: &str, folder: &Path, report: &mut Repo
         read_part(&mut root, report, name, |part, report| read_config(part, folder, report))
     };
     let (exit, entry) = (node(NodePart::Exit, report), node(NodePart::Entry, report));
+    let service = read_part(&mut root, report, NodePart::Service, |part, report| read_service(part, folder, report));
     if !NodePart::ALL.iter().any(|part| root.has(part.name())) {
         report.add(String::new(), root.place_of(""), Problem::NoPart);
     }
@@ -96,6 +100,7 @@ fn read_node(mut root: Section<'_>, text: &str, folder: &Path, report: &mut Repo
         relay,
         exit: exit.map(Box::new),
         entry: entry.map(Box::new),
+        service: service.map(Box::new),
         tables,
     })
 }

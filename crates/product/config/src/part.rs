@@ -17,11 +17,14 @@ pub enum NodePart {
     Exit,
     /// An entry: `[entry]`.
     Entry,
+    /// Services that are reached through the network: `[service]`.
+    Service,
 }
 
 impl NodePart {
     /// All of them, in the order in which they are started: others are reached through those before.
-    pub const ALL: [Self; 5] = [Self::Cluster, Self::Mirror, Self::Relay, Self::Exit, Self::Entry];
+    pub const ALL: [Self; 6] =
+        [Self::Cluster, Self::Mirror, Self::Relay, Self::Exit, Self::Entry, Self::Service];
 
     /// The name of its table.
     pub fn name(self) -> &'static str {
@@ -31,6 +34,7 @@ impl NodePart {
             Self::Relay => "relay",
             Self::Exit => "exit",
             Self::Entry => "entry",
+            Self::Service => "service",
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::{
     ANSWER_LEN, Context, INTRODUCTION_LEN, PATTERN, PAYLOAD_LEN, PSK_PLACE, Payload, SECOND_LEN, TAG_END, WORK_END,
-    answer_key, key_tag, leg_keys, psk,
+    answer_key, key_tag, leg_keys, psk, session_secret,
 };
 use crate::once;
 use aws_lc_rs::kem::{EncapsulationKey, ML_KEM_768};
+use identity::NodeId;
 use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, sha256};
 use packet_crypto::noise::builder;
 use snow::HandshakeState;
@@ -77,6 +78,11 @@ impl Greeting {
         debug_assert_eq!(written, first.len(), "the layout of an introduction");
         let (seed, legs) = (payload.seed.clone(), payload.relays.len());
         Some((Self { noise, seed, legs, reads: 0, agreed: None }, message))
+    }
+
+    /// Whom the session over the legs is to be with, once an answer was read.
+    pub(crate) fn session(&self) -> Option<NodeId> {
+        self.agreed.as_ref().map(|(_, raw)| session_secret(raw).node_id())
     }
 
     /// Reads what came over a rendezvous point, from 0: the raw keys of the leg over it. After an error the next answer may still

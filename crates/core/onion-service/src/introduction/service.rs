@@ -2,11 +2,11 @@
 
 use super::{
     ANSWER_LEN, Context, Cookie, INTRODUCTION_LEN, PATTERN, PAYLOAD_LEN, PSK_PLACE, Payload, SECOND_LEN, TAG_END,
-    WORK_END, answer_key, cookie, key_tag, leg_keys, psk,
+    WORK_END, answer_key, cookie, key_tag, leg_keys, psk, session_secret,
 };
 use crate::once;
 use aws_lc_rs::kem::{AlgorithmId, Ciphertext, DecapsulationKey, ML_KEM_768};
-use identity::NodeId;
+use identity::{NodeId, NodeSecret};
 use packet_crypto::keys::{KEM_CIPHERTEXT_LEN, KEM_KEY_LEN, RawKeys, sha256};
 use packet_crypto::noise::builder;
 use std::fmt;
@@ -58,6 +58,16 @@ impl KemPair {
     }
 }
 
+/// What an introduction says, and what is made of it.
+pub(crate) struct Opened {
+    /// What the client wants of what the record offers.
+    pub(crate) features: u32,
+    /// Where it waits, and the answers.
+    pub(crate) meetings: Vec<Meeting>,
+    /// Whom its session expects.
+    pub(crate) session: NodeSecret,
+}
+
 /// Opens an introduction: what the client says, and the answers. `None` when it was not made by somebody who opened the record, or
 /// was altered, or names no place to meet.
 pub(crate) fn open(
@@ -66,7 +76,7 @@ pub(crate) fn open(
     kem: &KemPair,
     introduction: &[u8; INTRODUCTION_LEN],
     ephemeral: [u8; 32],
-) -> Option<(u32, Vec<Meeting>)> {
+) -> Option<Opened> {
     let ciphertext = &introduction[WORK_END..WORK_END + KEM_CIPHERTEXT_LEN];
     let secret = kem.secret.decapsulate(Ciphertext::from(ciphertext)).ok()?;
     open_with_kem(context, point_secret, (secret.as_ref(), &kem.hash), introduction, ephemeral)
@@ -78,7 +88,7 @@ pub(super) fn open_with_kem(
     (kem_secret, kem_key_hash): (&[u8], &[u8; 32]),
     introduction: &[u8; INTRODUCTION_LEN],
     ephemeral: [u8; 32],
-) -> Option<(u32, Vec<Meeting>)> {
+) -> Option<Opened> {
     let (ciphertext, first) = introduction[WORK_END..].split_at(KEM_CIPHERTEXT_LEN);
     let (psk, prologue) = (psk(kem_secret, kem_key_hash, ciphertext), context.prologue());
     let builder = builder(PATTERN, ephemeral).ok()?.psk(PSK_PLACE, &psk).ok()?;
@@ -99,5 +109,5 @@ pub(super) fn open_with_kem(
         Some(Meeting { relay: *relay, cookie, answer, keys: leg_keys(&raw, point) })
     };
     let meetings: Option<Vec<_>> = payload.relays.iter().enumerate().map(meeting).collect();
-    Some((payload.features, meetings?))
+    Some(Opened { features: payload.features, meetings: meetings?, session: session_secret(&raw) })
 }

@@ -1,4 +1,4 @@
-use super::service::open_with_kem;
+use super::service::{Opened, open_with_kem};
 use super::*;
 use crate::address::ServiceAddress;
 use crate::day::Day;
@@ -40,8 +40,9 @@ fn the_transcript_is_that_of_the_specification() {
     assert_eq!(Search::new(&message, 12).run(5_000), Some(4_144));
 
     let opened = open_with_kem(&context, &[0x31; 32], (&[0x66; 32], &kem_hash), &message, [5; 32]);
-    let (features, meetings) = opened.expect("an introduction");
+    let Opened { features, meetings, session } = opened.expect("an introduction");
     assert_eq!((features, meetings.len()), (2, 2));
+    assert_eq!(greeting.session(), None, "no answer was read");
     let expected = [
         (
             "aa16aec9e45a1c09c013c36e41d52a20b599c44da3abb52a2150808688665d0b",
@@ -62,6 +63,7 @@ fn the_transcript_is_that_of_the_specification() {
         for keys in [&ours, &meeting.keys] {
             assert_eq!((hex(&*keys.initiator), hex(&*keys.responder)), (forward.to_owned(), backward.to_owned()));
         }
+        assert_eq!(greeting.session(), Some(session.node_id()), "both ends know it after any answer");
     }
 }
 
@@ -74,7 +76,7 @@ fn make(kem: &KemPair, points: u8) -> (Greeting, Box<[u8; INTRODUCTION_LEN]>) {
 fn answer(kem: &KemPair, message: &[u8; INTRODUCTION_LEN]) -> Option<Vec<Meeting>> {
     let day = day();
     let context = Context { network: NETWORK, day: &day, cookie: &COOKIE };
-    open(&context, &[0x31; 32], kem, message, [5; 32]).map(|(_, meetings)| meetings)
+    open(&context, &[0x31; 32], kem, message, [5; 32]).map(|opened| opened.meetings)
 }
 
 #[test]

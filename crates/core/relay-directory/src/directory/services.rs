@@ -12,6 +12,13 @@ pub const SPONSOR_BYTES_MAX: usize = 4 << 20;
 pub const RECORDS_MAX: u32 = 4_096;
 /// Records under one key in one interval; a further one is refused.
 pub const REVISIONS_MAX: u8 = 4;
+/// Of these bytes what a member lets in under keys that the directory does not have yet.
+pub const NEW_BYTES_MAX: usize = SPONSOR_BYTES_MAX / 4 * 3;
+/// Of these records likewise.
+pub const NEW_RECORDS_MAX: u32 = RECORDS_MAX / 4 * 3;
+/// A member lets in no record that ends later than so many milliseconds ahead of the directory's time: twice what services do by
+/// default. A flood is gone after that.
+pub const SPONSORED_LIFE_MAX_MS: u64 = 6 * 3_600_000;
 /// What a record costs beside its content.
 const RECORD_COST_BYTES: usize = 256;
 /// Records that a checkpoint may hold: what all members' bytes have room for.
@@ -44,9 +51,19 @@ impl Services {
         self.stored.get(key).map(|stored| &stored.record)
     }
 
-    /// Stores a record of a member. None may end after `last_ms`.
-    pub(super) fn store(&mut self, service: SponsoredService, now_ms: u64, last_ms: u64) -> Result<(), Refusal> {
-        let SponsoredService { record, sponsor, .. } = service;
+    /// What a member has let in: records in this interval, and bytes that have not ended.
+    pub(crate) fn let_in(&self, member: &NodeId) -> (u32, usize) {
+        self.accounts.get(member).map_or((0, 0), |account| (account.records, account.bytes))
+    }
+
+    /// What becomes of a member's account and of the key's revisions if it lets a record in now, which may not end after `last_ms`.
+    fn judge(
+        &self,
+        record: &ServiceRecord,
+        sponsor: &NodeId,
+        now_ms: u64,
+        last_ms: u64,
+    ) -> Result<(Account, u8), Refusal> {
         if record.expires_ms <= now_ms {
             return Err(Refusal::Expired);
         }
@@ -62,14 +79,36 @@ impl Services {
             return Err(Refusal::Quota);
         }
         // What it replaces makes room only in the account that it stands in.
-        let freed = known.filter(|known| known.sponsor == sponsor).map_or(0, |known| cost(&known.record));
-        let account = self.accounts.entry(sponsor).or_default();
-        let bytes = account.bytes - freed + cost(&record);
+        let freed = known.filter(|known| known.sponsor == *sponsor).map_or(0, |known| cost(&known.record));
+        let account = self.accounts.get(sponsor).copied().unwrap_or_default();
+        let bytes = account.bytes - freed + cost(record);
         if bytes > SPONSOR_BYTES_MAX || account.records >= RECORDS_MAX {
             return Err(Refusal::SponsorQuota);
         }
-        (account.bytes, account.records) = (bytes, account.records + 1);
-        let (key, stored) = (record.key, Stored { record, sponsor, revisions: revisions + 1 });
+        Ok((Account { bytes, records: account.records + 1 }, revisions + 1))
+    }
+
+    /// What a member goes by before it sponsors a record: the rules of [`Services::store`], and for keys that are not here yet a part
+    /// of its quota only. So whoever fills it with new keys stops no service that is here from speaking again.
+    pub(super) fn judge_sponsored(
+        &self,
+        record: &ServiceRecord,
+        sponsor: &NodeId,
+        now_ms: u64,
+        last_ms: u64,
+    ) -> Result<(), Refusal> {
+        let (account, _) = self.judge(record, sponsor, now_ms, last_ms)?;
+        let is_new = !self.stored.contains_key(&record.key);
+        let is_full = account.bytes > NEW_BYTES_MAX || account.records > NEW_RECORDS_MAX;
+        if is_new && is_full { Err(Refusal::SponsorQuota) } else { Ok(()) }
+    }
+
+    /// Stores a record of a member. None may end after `last_ms`.
+    pub(super) fn store(&mut self, service: SponsoredService, now_ms: u64, last_ms: u64) -> Result<(), Refusal> {
+        let SponsoredService { record, sponsor, .. } = service;
+        let (account, revisions) = self.judge(&record, &sponsor, now_ms, last_ms)?;
+        self.accounts.insert(sponsor, account);
+        let (key, stored) = (record.key, Stored { record, sponsor, revisions });
         if let Some(old) = self.stored.insert(key, stored).filter(|old| old.sponsor != sponsor) {
             self.give_back(&old);
         }

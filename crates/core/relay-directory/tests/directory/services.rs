@@ -1,8 +1,11 @@
 //! Records of services: owners, members, quotas.
 
-use crate::network::Network;
+use crate::network::{Network, member};
 use network_document::encoding::WriteBytes;
-use relay_directory::{Command, Event, RECORDS_MAX, REVISIONS_MAX, Refusal, SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX};
+use relay_directory::{
+    Command, Event, NEW_BYTES_MAX, RECORDS_MAX, REVISIONS_MAX, Refusal, SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX,
+    ServiceRecord,
+};
 
 fn key_of(command: &Command) -> [u8; 32] {
     match command {
@@ -83,6 +86,42 @@ fn a_member_lets_in_a_bounded_number_an_interval() {
     assert_eq!(network.apply(&network.service(RECORDS_MAX, 2, 1, Vec::new())).len(), 1);
     network.turn();
     assert_eq!(network.apply(&more), refused(Refusal::Old), "another member let it in");
+}
+
+fn record_of(command: Command) -> ServiceRecord {
+    match command {
+        Command::PublishService(service) => service.record,
+        _ => panic!("another command"),
+    }
+}
+
+#[test]
+fn a_member_keeps_room_for_services_that_are_there() {
+    let mut network = Network::new(4, 1);
+    let (sponsor, other) = (member(2).node_id(), member(3).node_id());
+    let big = |network: &Network, owner, revision| network.service(owner, 2, revision, vec![1; SERVICE_BYTES_MAX]);
+    let mut let_in = 0;
+    loop {
+        let command = big(&network, 100 + let_in, 1);
+        let Err(refusal) = network.directory.judge_record(&record_of(command.clone()), &sponsor) else {
+            assert_eq!(network.apply(&command), [Event::Stored(key_of(&command))]);
+            let_in += 1;
+            continue;
+        };
+        assert_eq!(refusal, Refusal::SponsorQuota);
+        break;
+    }
+    assert_eq!(let_in as usize, NEW_BYTES_MAX / (SERVICE_BYTES_MAX + 256));
+    let standing = network.directory.services_standing(&sponsor);
+    assert_eq!((standing.records_64ths, standing.bytes_64ths), (6, 48));
+    assert_eq!(network.directory.services_standing(&other).bytes_64ths, 0);
+    // Who is there may speak again, and others find a member with room.
+    let again = record_of(big(&network, 100, 2));
+    assert_eq!(network.directory.judge_record(&again, &sponsor), Ok(()));
+    let stranger = record_of(big(&network, 99, 1));
+    assert_eq!(network.directory.judge_record(&stranger, &sponsor), Err(Refusal::SponsorQuota));
+    assert_eq!(network.directory.judge_record(&stranger, &other), Ok(()));
+    assert_eq!(network.directory.judge_record(&stranger, &member(9).node_id()), Err(Refusal::NotMember));
 }
 
 #[test]

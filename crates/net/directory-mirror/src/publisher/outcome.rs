@@ -61,7 +61,7 @@ pub(super) fn with_advice(code: u8, sentence: &str, node: NodeId) -> String {
 }
 
 /// Whoever was asked may have written anything.
-pub(super) fn plain(sentence: &str) -> String {
+pub(crate) fn plain(sentence: &str) -> String {
     sentence.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use network_document::{Founding, OnionKeyFile};
 use onion::Interval;
 use relay_directory::timetable::{Retries, describe_at_ms, describe_until_ms};
-use relay_directory::{CODE_TRY_AGAIN, Command};
+use relay_directory::{CODE_TRY_AGAIN, Command, ServiceRequest};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -146,7 +146,7 @@ impl Task {
             Err(problem) => return Outcome::Invalid(problem.to_string()),
         };
         let command = Command::Describe(Arc::new(announcement)).encode();
-        match self.config.members.submit(command).await {
+        match self.config.members.say(&ServiceRequest::Submit(command)).await {
             Ok(outcome) if outcome.is_done() => {
                 (self.now.said_ms, self.now.until_ms) = (Some(said_ms), Some(until_ms));
                 Outcome::Said

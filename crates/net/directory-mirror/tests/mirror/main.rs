@@ -4,4 +4,5 @@ mod fetching;
 mod liars;
 mod network;
 mod publishing;
+mod records;
 mod sockets;

@@ -8,7 +8,7 @@ use network_document::{
 };
 use relay_directory::{
     Admission, Answer, Command, CommandOutcome, Directory, Event, Keeper, Order, Promise, Request, ServiceAnswer,
-    ServiceRequest, SignedOrder, Signer,
+    ServiceRequest, SignedOrder, Signer, SponsoredService,
 };
 use shaping::RateClass;
 use std::path::PathBuf;
@@ -82,6 +82,8 @@ pub(crate) struct State {
     keeper: Keeper,
     /// When somebody asked for an edition, in milliseconds since 1970 UTC.
     pub(crate) asked_ms: Vec<u64>,
+    /// How often somebody asked for a service's record.
+    pub(crate) records_asked: usize,
 }
 
 impl Members {
@@ -106,7 +108,7 @@ impl Members {
         let network = charter.network_id();
         let signers = (1..=5).map(|number| Signer::new(network, member(number), Promise::default())).collect();
         let directory = Directory::new(charter).expect("a directory");
-        let state = State { directory, signers, keeper: Keeper::default(), asked_ms: Vec::new() };
+        let state = State { directory, signers, keeper: Keeper::default(), asked_ms: Vec::new(), records_asked: 0 };
         let members = Arc::new(Self { state: Mutex::new(state), clock });
         members.turn();
         let at_work = Arc::clone(&members);
@@ -206,7 +208,9 @@ fn changes_kept(keeper: &mut Keeper) -> usize {
 }
 
 impl Answers for Members {
-    async fn answer(&self, request: ServiceRequest) -> ServiceAnswer {
+    type Stream = ();
+
+    async fn answer(&self, (): &mut (), request: ServiceRequest) -> ServiceAnswer {
         let (now_ms, mut state) = (self.clock.now_ms(), self.state());
         match request {
             ServiceRequest::Fetch(request) => {
@@ -222,8 +226,27 @@ impl Answers for Members {
                     _ => CommandOutcome::new(0, ""),
                 })
             }
+            ServiceRequest::Publish(record) => {
+                let (sponsor, network) = (member(1), state.directory.network_id());
+                let judged = record.verify(network);
+                let judged = judged.and_then(|()| state.directory.judge_record(&record, &sponsor.node_id()));
+                let events = judged
+                    .and_then(|()| SponsoredService::new(network, record, &sponsor))
+                    .map(|service| state.directory.apply(&Command::PublishService(Box::new(service)).encode()));
+                ServiceAnswer::Submit(match events.as_deref() {
+                    Ok([Event::Refused(refusal)]) | Err(refusal) => (*refusal).into(),
+                    Ok(_) => CommandOutcome::new(0, ""),
+                })
+            }
+            ServiceRequest::Record { key } => {
+                state.records_asked += 1;
+                ServiceAnswer::Record(state.directory.service(&key).cloned())
+            }
             ServiceRequest::Standing => ServiceAnswer::Standing(state.directory.standing()),
             ServiceRequest::Members => ServiceAnswer::Members(state.directory.members_standing()),
+            ServiceRequest::Services => {
+                ServiceAnswer::Services(state.directory.services_standing(&member(1).node_id()))
+            }
         }
     }
 }
@@ -232,7 +255,9 @@ impl Answers for Members {
 pub(crate) struct Fixed(pub(crate) Answer);
 
 impl Answers for Fixed {
-    async fn answer(&self, request: ServiceRequest) -> ServiceAnswer {
+    type Stream = ();
+
+    async fn answer(&self, (): &mut (), request: ServiceRequest) -> ServiceAnswer {
         match request {
             ServiceRequest::Fetch(Request::Full | Request::Diff { .. }) => ServiceAnswer::Fetch(self.0.clone()),
             ServiceRequest::Fetch(Request::Successions { .. }) => ServiceAnswer::Fetch(Answer::Successions(Vec::new())),

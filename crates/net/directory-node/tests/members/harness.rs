@@ -11,7 +11,9 @@ use network_document::{
     Announcement, Charter, Descriptor, Electorate, Founding, Label, Roles, SignedEdition, TermFile,
 };
 use onion::Interval;
-use relay_directory::{Answer, CommandOutcome, Directory, Promise, Request, ServiceAnswer, ServiceRequest};
+use relay_directory::{
+    Answer, CommandOutcome, Directory, Promise, Request, ServiceAnswer, ServiceRecord, ServiceRequest,
+};
 use replicated_log::Tuning;
 use shaping::RateClass;
 use std::collections::BTreeMap;
@@ -241,6 +243,13 @@ impl Cluster {
 
     pub(crate) async fn submit(&self, node: usize, command: Vec<u8>) -> CommandOutcome {
         match self.ask(node, ServiceRequest::Submit(command)).await {
+            ServiceAnswer::Submit(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn publish(&self, node: usize, record: ServiceRecord) -> CommandOutcome {
+        match self.ask(node, ServiceRequest::Publish(record)).await {
             ServiceAnswer::Submit(outcome) => outcome,
             other => panic!("{other:?}"),
         }

@@ -2,11 +2,13 @@
 
 mod harness;
 
+use directory_node::{RECORD_EVERY, RECORDS_AT_ONCE_MAX, ServiceClient};
 use harness::{Cluster, INTERVAL_MS, PATIENCE, announcement, now_ms, relay};
+use identity::NodeSecret;
 use network_document::EditionName;
 use relay_directory::{
     Admission, CODE_TRY_AGAIN, ClientRefusal, Command, DirectoryClient, Order, Promise, Refusal, Request,
-    ServiceAnswer, ServiceRequest, SignedOrder, Taken,
+    SPONSORED_LIFE_MAX_MS, ServiceAnswer, ServiceRecord, ServiceRequest, SignedOrder, Taken,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -235,4 +237,96 @@ async fn whatever_comes_at_the_socket_others_are_served() {
     let silent = tokio::task::spawn_blocking(hostile).await.expect("it went through");
     assert!(matches!(cluster.ask(0, ServiceRequest::Standing).await, ServiceAnswer::Standing(_)));
     drop(silent);
+}
+
+/// A service's record of a size that real ones have.
+fn record(cluster: &Cluster, owner: u32, revision: u64) -> ServiceRecord {
+    let mut seed = [0x33; 32];
+    seed[..4].copy_from_slice(&owner.to_be_bytes());
+    let secret = NodeSecret::from_seed(seed);
+    let expires_ms = now_ms() + 300_000;
+    let mut record = ServiceRecord {
+        key: secret.node_id().0,
+        revision,
+        expires_ms,
+        content: vec![7; 2_681],
+        signature: [0; 64],
+    };
+    record.signature = secret.sign(&record.message(cluster.charter.network_id()));
+    record
+}
+
+#[tokio::test]
+async fn records_come_through_one_member_and_are_found_at_another() {
+    let mut cluster = Cluster::new("records", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2], 1).await;
+    let first = record(&cluster, 1, 5);
+    let key = first.key;
+    let ask = async |node| match cluster.ask(node, ServiceRequest::Record { key }).await {
+        ServiceAnswer::Record(record) => record,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask(1).await, None);
+    assert_eq!(cluster.publish(0, first.clone()).await.code, 0);
+    cluster.until("another member has it", |cluster| cluster.look(1, |directory| directory.service(&key).is_some())).await;
+    assert_eq!(ask(1).await, Some(first.clone()));
+    assert_eq!(cluster.publish(2, first.clone()).await.code, Refusal::Old.code());
+    assert_eq!(cluster.publish(2, record(&cluster, 1, 6)).await.code, 0);
+    // What a member does not sponsor does not come to the log.
+    let altered = ServiceRecord { revision: 7, ..first.clone() };
+    assert_eq!(cluster.publish(0, altered).await.code, Refusal::Signature.code());
+    let mut late = ServiceRecord { revision: 8, expires_ms: now_ms() + SPONSORED_LIFE_MAX_MS, ..first };
+    let mut seed = [0x33; 32];
+    seed[..4].copy_from_slice(&1u32.to_be_bytes());
+    late.signature = NodeSecret::from_seed(seed).sign(&late.message(cluster.charter.network_id()));
+    assert_eq!(cluster.publish(0, late).await.code, Refusal::Lasting.code(), "beyond two key intervals");
+    let ServiceAnswer::Services(standing) = cluster.ask(0, ServiceRequest::Services).await else { panic!("another") };
+    assert_eq!((standing.refused, standing.put_off), (2, 0));
+    assert_eq!(standing.bytes_64ths, 0, "its record was replaced by one that another member let in");
+}
+
+/// Ten thousand records on one stream, as fast as they go.
+fn flood(socket: &std::path::Path, records: &[ServiceRecord], count: usize) -> Vec<u8> {
+    let mut client = ServiceClient::connect(socket).expect("it is served");
+    let mut codes = Vec::with_capacity(count);
+    for number in 0..count {
+        let request = ServiceRequest::Publish(records[number % records.len()].clone());
+        match client.ask(&request).expect("an answer") {
+            ServiceAnswer::Submit(outcome) => codes.push(outcome.code),
+            other => panic!("{other:?}"),
+        }
+    }
+    codes
+}
+
+#[tokio::test]
+async fn a_flood_of_records_is_put_off_and_others_are_served() {
+    const FLOOD: usize = 10_000;
+    let mut cluster = Cluster::new("flood", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2], 1).await;
+    assert!(cluster.submit(0, admit(&cluster, 1, 1)).await.is_done());
+    // Keys are the dear part of making a flood, so a few hundred come again and again.
+    let records: Vec<ServiceRecord> = (0..500).map(|owner| record(&cluster, 1_000 + owner, 1)).collect();
+    let (socket, begun) = (cluster.socket(0), Instant::now());
+    let flooding = tokio::task::spawn_blocking(move || (flood(&socket, &records, FLOOD), begun.elapsed()));
+    // Meanwhile: editions, a relay's words, a service's record on another stream.
+    let highest = cluster.highest();
+    assert!(cluster.submit(0, describe(&cluster, 1)).await.is_done(), "a relay is heard");
+    let own = cluster.publish(0, record(&cluster, 1, 1)).await;
+    assert!(own.is_done(), "another stream has its share: {own:?}");
+    cluster.until_published(&[0, 1, 2], highest + 2).await;
+    let (codes, took) = flooding.await.expect("it ends");
+    let taken = codes.iter().filter(|code| **code == 0).count();
+    let put_off = codes.iter().filter(|code| **code == CODE_TRY_AGAIN).count();
+    let may = RECORDS_AT_ONCE_MAX as usize + took.as_secs() as usize / RECORD_EVERY.as_secs() as usize + 1;
+    assert!((1..=may).contains(&taken), "{taken} of {may} in {took:?}");
+    assert!(put_off >= FLOOD - may, "{put_off}");
+    let ServiceAnswer::Services(standing) = cluster.ask(0, ServiceRequest::Services).await else { panic!("another") };
+    assert_eq!(standing.put_off, put_off as u64, "each is counted");
+    assert_eq!(standing.put_off + standing.refused + taken as u64, FLOOD as u64);
+    // The clock of intervals went on.
+    let late = cluster.due() - cluster.highest();
+    assert!(late <= 3, "{late} intervals late");
 }

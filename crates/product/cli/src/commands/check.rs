@@ -1,7 +1,7 @@
 //! `hushwire check`: what is wrong with a file, or what it will do.
 
 use crate::args::CheckArgs;
-use crate::commands::{cluster, mirror, relay};
+use crate::commands::{cluster, mirror, relay, service};
 use crate::cost;
 use crate::failure::{Code, Failure, Outcome};
 use crate::plan::{entry_network, exit_network};
@@ -19,6 +19,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
         Kind::Cluster => cluster::check(&args.config),
         Kind::Mirror => mirror::check(&args.config),
         Kind::Relay => relay::check(&args.config),
+        Kind::Service => service::check(&args.config),
         Kind::OfPair => check_one(&args.config),
     }
 }
@@ -29,6 +30,7 @@ enum Kind {
     Cluster,
     Mirror,
     Relay,
+    Service,
     OfPair,
 }
 
@@ -37,11 +39,13 @@ fn kind(path: &Path) -> Kind {
         Some(NodePart::Cluster) => Kind::Cluster,
         Some(NodePart::Mirror) => Kind::Mirror,
         Some(NodePart::Relay) => Kind::Relay,
+        Some(NodePart::Service) => Kind::Service,
         Some(NodePart::Exit | NodePart::Entry) => Kind::OfPair,
         None if is_file_of_several(path) => Kind::Several,
         None if cluster::is_file_of_node(path) => Kind::Cluster,
         None if mirror::is_file_of_mirror(path) => Kind::Mirror,
         None if relay::is_file_of_relay(path) => Kind::Relay,
+        None if service::is_file_of_services(path) => Kind::Service,
         None => Kind::OfPair,
     }
 }
@@ -64,6 +68,7 @@ fn check_parts(path: &Path) -> Outcome {
             NodePart::Cluster => cluster::check(&path)?,
             NodePart::Mirror => mirror::check(&path)?,
             NodePart::Relay => relay::check(&path)?,
+            NodePart::Service => service::check(&path)?,
             NodePart::Exit | NodePart::Entry => check_one(&path)?,
         }
     }

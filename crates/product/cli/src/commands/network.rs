@@ -5,7 +5,7 @@ mod founding;
 
 pub(crate) use files::{
     charter as read_charter, document, fitting_relay, onion_keys, operator_secret, prepare_lasting_key,
-    replace_bytes as replace_file,
+    replace_as_it_is, replace_bytes as replace_file,
 };
 
 use crate::args::network::{AssembleArgs, DescribeArgs, NetworkCommand, NewArgs, RoleArg, SignArgs};

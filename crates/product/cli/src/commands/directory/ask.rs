@@ -4,7 +4,9 @@ use crate::args::directory::SocketArgs;
 use crate::failure::{Code, Failure};
 use directory_node::{AskError, ServiceClient};
 use network_document::SignedEdition;
-use relay_directory::{Answer, CommandOutcome, MembersStanding, Request, ServiceAnswer, ServiceRequest, Standing};
+use relay_directory::{
+    Answer, CommandOutcome, MembersStanding, Request, ServiceAnswer, ServiceRequest, ServicesStanding, Standing,
+};
 use std::io::ErrorKind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -57,6 +59,14 @@ impl Asked {
     pub(super) fn submit(&mut self, command: Vec<u8>) -> Result<CommandOutcome, Failure> {
         match self.ask(&ServiceRequest::Submit(command))? {
             ServiceAnswer::Submit(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// How full of services' records the member is.
+    pub(super) fn services(&mut self) -> Result<ServicesStanding, Failure> {
+        match self.ask(&ServiceRequest::Services)? {
+            ServiceAnswer::Services(services) => Ok(services),
             _ => Err(unexpected()),
         }
     }

@@ -5,9 +5,12 @@ use crate::args::directory::StandingArgs;
 use crate::commands::status::to_json;
 use crate::failure::Outcome;
 use crate::terminal;
-use relay_directory::Request;
+use relay_directory::{NEW_BYTES_MAX, Request, SPONSOR_BYTES_MAX, ServicesStanding};
 use serde::Serialize;
 use std::fmt::Write;
+
+/// Beyond this part of a quota a member takes no services that the directory does not have yet.
+const NEW_PERCENT: u8 = (100 * NEW_BYTES_MAX / SPONSOR_BYTES_MAX) as u8;
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -34,6 +37,33 @@ struct Status {
     described: u16,
     next_order: u64,
     members: Vec<Member>,
+    services: Services,
+}
+
+/// How full of services' records the member is that was asked.
+#[derive(Debug, Serialize)]
+struct Services {
+    /// What it has let in in this interval, in percent of its quota, rounded up.
+    records_percent: u8,
+    /// What it has let in and has not ended, in percent of its quota, rounded up.
+    bytes_percent: u8,
+    /// Records that it did not let in, since it started.
+    refused: u64,
+    /// Records that came too fast, since it started.
+    put_off: u64,
+}
+
+impl From<ServicesStanding> for Services {
+    fn from(standing: ServicesStanding) -> Self {
+        // A share is at most 64.
+        let percent = |share: u8| (u32::from(share) * 100).div_ceil(64) as u8;
+        Self {
+            records_percent: percent(standing.records_64ths),
+            bytes_percent: percent(standing.bytes_64ths),
+            refused: standing.refused,
+            put_off: standing.put_off,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +77,7 @@ struct Member {
 
 pub(super) fn status(args: &StandingArgs) -> Outcome {
     let mut asked = Asked::connect(&args.socket)?;
-    let (standing, members) = (asked.standing()?, asked.members()?);
+    let (standing, members, services) = (asked.standing()?, asked.members()?, asked.services()?);
     let edition = asked.edition(Request::Full)?;
     let now_ms = now_ms();
     let ahead = |time_ms: u64| time_ms.saturating_sub(now_ms) as i64 - now_ms.saturating_sub(time_ms) as i64;
@@ -73,6 +103,7 @@ pub(super) fn status(args: &StandingArgs) -> Outcome {
         described: members.described,
         next_order: members.next_order,
         members: members_are.collect(),
+        services: services.into(),
     };
     terminal::say(&if args.json { to_json(&status)? } else { screen(&status) });
     Ok(())
@@ -97,6 +128,7 @@ fn screen(status: &Status) -> String {
     }
     line("late", late(status.late_intervals));
     line("time", format!("{} this machine's clock", off(-status.time_ahead_ms)));
+    line("services", services(&status.services));
     line("relays", format!("{} described, {} admitted", status.described, status.admitted));
     let liars = match status.liars {
         0 => "none of whom may lie".to_owned(),
@@ -113,6 +145,20 @@ fn screen(status: &Status) -> String {
             )
         });
         let _ = writeln!(text, "{:<66} {signed:<7} {clock}", member.member);
+    }
+    text
+}
+
+/// Floods stand here: what they come to, and what is left for others.
+fn services(services: &Services) -> String {
+    let Services { records_percent, bytes_percent, refused, put_off } = services;
+    let mut text = format!("this member's quota is used by {records_percent} % (records) and {bytes_percent} % (bytes)");
+    if refused + put_off > 0 {
+        // Writing to a string does not fail.
+        let _ = write!(text, "; {refused} records were refused and {put_off} came too fast");
+    }
+    if *bytes_percent.max(records_percent) > NEW_PERCENT {
+        text.push_str(". It takes no new services now, those that are there go on: somebody floods it, most likely");
     }
     text
 }
@@ -163,6 +209,7 @@ mod tests {
             described: 3,
             next_order: 5,
             members: vec![member(true, Some(400)), member(false, Some(-90_000)), member(false, None)],
+            services: ServicesStanding { records_64ths: 1, bytes_64ths: 49, refused: 3, put_off: 9_000 }.into(),
         };
         let text = screen(&status);
         for part in [
@@ -174,6 +221,7 @@ mod tests {
             "yes     said it 0.4 s ago",
             "no      said it 90 s ahead",
             "has not said the time",
+            "used by 2 % (records) and 77 % (bytes); 3 records were refused and 9000 came too fast. It takes no new services",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

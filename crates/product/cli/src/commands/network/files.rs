@@ -13,7 +13,7 @@ use onion::Interval;
 use relay_node::{RelayNode, RelayNodeConfig};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Mode of a file that everybody may read.
@@ -135,6 +135,21 @@ pub(super) fn replace(path: &Path, text: &str, mode: u32) -> Outcome {
 /// The same for a file that everybody may read.
 pub(crate) fn replace_bytes(path: &Path, bytes: &[u8]) -> Outcome {
     replace_with(path, bytes, PUBLIC)
+}
+
+/// Puts these bytes in the place of a file that is there, for the same user and those who may read it.
+pub(crate) fn replace_as_it_is(path: &Path, bytes: &[u8]) -> Outcome {
+    // A link stays one.
+    let found = std::fs::canonicalize(path).and_then(|path| path.metadata().map(|about| (path, about)));
+    let (path, about) =
+        found.map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
+    replace_with(&path, bytes, about.mode() & 0o777)?;
+    let kept = std::fs::set_permissions(&path, about.permissions())
+        .and_then(|()| std::os::unix::fs::chown(&path, Some(about.uid()), Some(about.gid())));
+    kept.map_err(|error| {
+        Failure::io(format!("cannot give {} back to its owner", path.display()), &error)
+            .remedy("run this command as its owner, or correct it with `chown`")
+    })
 }
 
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> Outcome {

@@ -28,6 +28,7 @@ pub(super) fn part_plan(path: &Path, file: &NodeFile, part: NodePart, beginning:
         NodePart::Relay => words(&["relay"]),
         NodePart::Exit => words(&["exit", "-c"]),
         NodePart::Entry => words(&["entry", "-c"]),
+        NodePart::Service => words(&["service", "run", "-c"]),
     };
     arguments.push(own);
     if part == NodePart::Cluster && file.cluster.as_ref().is_some_and(|cluster| !has_log(&cluster.data_dir)) {
@@ -40,7 +41,7 @@ pub(super) fn part_plan(path: &Path, file: &NodeFile, part: NodePart, beginning:
     arguments.extend(words(&["--leash"]));
     let drain = match part {
         NodePart::Relay => file.relay.as_ref().map(|relay| relay.drain),
-        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry => None,
+        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry | NodePart::Service => None,
     };
     PartPlan {
         name: part.name().to_owned(),
@@ -58,7 +59,7 @@ fn needs(file: &NodeFile, part: NodePart) -> Vec<PathBuf> {
     let keys = mirror.announce.as_ref().map(|announce| announce.onion_key_file.clone());
     match part {
         NodePart::Cluster | NodePart::Mirror => Vec::new(),
-        NodePart::Entry => vec![mirror.network_file.clone()],
+        NodePart::Entry | NodePart::Service => vec![mirror.network_file.clone()],
         NodePart::Relay | NodePart::Exit => [Some(mirror.network_file.clone()), keys].into_iter().flatten().collect(),
     }
 }
@@ -90,7 +91,7 @@ fn change(part: NodePart, keys: &[String]) -> Action {
     match part {
         NodePart::Cluster if keys.iter().all(|key| LIVE_OF_CLUSTER.contains(&key.as_str())) => Action::Live,
         NodePart::Relay => Action::Drain,
-        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry => Action::Restart,
+        NodePart::Cluster | NodePart::Mirror | NodePart::Exit | NodePart::Entry | NodePart::Service => Action::Restart,
     }
 }
 

@@ -1,0 +1,126 @@
+//! Records of services, which this member sponsors: anybody may bring them, and anybody can make keys, so the bounds are the member's.
+
+use super::Service;
+use directory_stream::Bucket;
+use identity::{NodeId, NodeSecret};
+use relay_directory::{
+    CODE_TRY_AGAIN, Command, CommandOutcome, Directory, Refusal, ServiceRecord, ServicesStanding, SponsoredService,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+/// Records that one stream may bring at once; a further one is answered with "try again". A service brings two.
+pub const RECORDS_AT_ONCE_MAX: u32 = 8;
+/// After so many, one in this time.
+pub const RECORD_EVERY: Duration = Duration::from_secs(2);
+/// Records that all streams together may bring at once; a further one is answered with "try again".
+pub const ALL_RECORDS_AT_ONCE_MAX: u32 = 64;
+/// After so many, this many in a second.
+pub const ALL_RECORDS_A_SECOND: u32 = 16;
+/// Records on their way to the log; a further one is answered with "try again". So most places there are left to others.
+pub const SPONSORED_AT_ONCE_MAX: usize = 8;
+
+const TOO_FAST: &str =
+    "more records than this member takes at a time; try again in a few seconds, or at another directory node";
+
+/// What one stream may still bring.
+pub(crate) struct StreamRecords(Bucket);
+
+impl Default for StreamRecords {
+    fn default() -> Self {
+        Self(Bucket::new(RECORD_EVERY, RECORDS_AT_ONCE_MAX))
+    }
+}
+
+/// What the member lets in, and what it counts.
+pub(super) struct Records {
+    secret: NodeSecret,
+    member: NodeId,
+    all: Mutex<Bucket>,
+    room: Semaphore,
+    refused: AtomicU64,
+    put_off: AtomicU64,
+}
+
+impl Records {
+    pub(super) fn new(secret: NodeSecret) -> Self {
+        let every = Duration::from_secs(1) / ALL_RECORDS_A_SECOND;
+        Self {
+            member: secret.node_id(),
+            secret,
+            all: Mutex::new(Bucket::new(every, ALL_RECORDS_AT_ONCE_MAX)),
+            room: Semaphore::new(SPONSORED_AT_ONCE_MAX),
+            refused: AtomicU64::new(0),
+            put_off: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Service {
+    /// Lets a record in, or says why not.
+    pub(super) async fn sponsor(&self, own: &mut StreamRecords, record: ServiceRecord) -> CommandOutcome {
+        let outcome = self.bring(own, record).await;
+        let count = match outcome.code {
+            0 => return outcome,
+            CODE_TRY_AGAIN => &self.records.put_off,
+            _ => &self.records.refused,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn bring(&self, own: &mut StreamRecords, record: ServiceRecord) -> CommandOutcome {
+        let records = &self.records;
+        let now = Instant::now();
+        // The stream's own bound first, so that one stream cannot take the room of all.
+        let fits = own.0.take(now) && records.all.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+        let Some(_room) = fits.then(|| records.room.try_acquire().ok()).flatten() else {
+            return CommandOutcome::try_again(TOO_FAST);
+        };
+        let network = self.directory.look(Directory::network_id);
+        // Signatures are most of the work.
+        let checked = spawn_blocking(move || record.verify(network).map(|()| record)).await;
+        let record = match checked {
+            Ok(Ok(record)) => record,
+            Ok(Err(refusal)) => return refusal.into(),
+            Err(_) => return CommandOutcome::try_again("the member could not look at it; try again"),
+        };
+        let judged = self.directory.look(|directory| directory.judge_record(&record, &records.member));
+        match judged.and_then(|()| SponsoredService::new(network, record, &records.secret)) {
+            Ok(service) => self.orders.order(Command::PublishService(Box::new(service)).encode()).await,
+            Err(refusal) => refusal.into(),
+        }
+    }
+
+    pub(super) fn services_standing(&self) -> ServicesStanding {
+        let records = &self.records;
+        ServicesStanding {
+            refused: records.refused.load(Ordering::Relaxed),
+            put_off: records.put_off.load(Ordering::Relaxed),
+            ..self.directory.look(|directory| directory.services_standing(&records.member))
+        }
+    }
+}
+
+// A queue that is full of records would leave no place for ticks and signatures.
+const _: () = assert!(SPONSORED_AT_ONCE_MAX * 4 <= crate::orders::WAITING_MAX, "most places are left to others");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_leaves_room_to_others() {
+        let now = Instant::now();
+        let (mut own, records) = (StreamRecords::default(), Records::new(NodeSecret::from_seed([1; 32])));
+        let mut all = records.all.lock().expect("nobody panics");
+        let one = (0..10_000).filter(|_| own.0.take(now) && all.take(now)).count();
+        assert_eq!(one, RECORDS_AT_ONCE_MAX as usize);
+        let others = (0..10_000).filter(|_| all.take(now)).count();
+        assert_eq!(others, (ALL_RECORDS_AT_ONCE_MAX - RECORDS_AT_ONCE_MAX) as usize);
+    }
+}
