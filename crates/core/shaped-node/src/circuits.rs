@@ -13,6 +13,7 @@ mod places;
 mod plan;
 mod pool;
 mod receive;
+mod services;
 mod slot;
 mod status;
 mod timing;
@@ -25,6 +26,7 @@ pub use pool::{
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
+pub use services::{SERVICE_IDLE, SERVICES_MAX, ServiceFailure, ServicesConfig};
 pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
@@ -43,6 +45,7 @@ use onion::RelaySpec;
 use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use services::Services;
 use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -78,6 +81,8 @@ pub struct CircuitsConfig {
     pub ipv4: bool,
     /// How many tunnels there are, and for whom.
     pub pool: PoolConfig,
+    /// Services that flows may go to by address; none: such flows are refused.
+    pub services: Option<ServicesConfig>,
     /// Rate towards the exit, all legs together; without meaning in mode `off`.
     pub up: RateClass,
     /// Rate asked of the exit, likewise.
@@ -253,6 +258,7 @@ pub(crate) struct Circuits {
     tunnels: BTreeMap<u64, CircuitTunnel>,
     pool: Pool,
     errands: Errands,
+    services: Services,
     /// Of the pool's tunnels.
     rules: PathRules,
     /// The tunnel whose data left last: the next one begins.
@@ -268,7 +274,7 @@ impl Circuits {
         uplink: Option<Uplink>,
         seed: [u8; 32],
     ) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, up: _, down: _ } = config;
+        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, services, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -296,7 +302,8 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands: Errands::default(), rules, served: 0 };
+        let (errands, services) = (Errands::default(), Services::new(services));
+        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands, services, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }
