@@ -3,6 +3,7 @@
 //! All tunnels share the links and the guards. Each has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
 //! and begins again when it loses what it had. Everything happens by timers and by what comes, never by what flows want.
 
+mod beside;
 mod build;
 mod carrier;
 mod document;
@@ -20,19 +21,21 @@ mod timing;
 mod transmit;
 mod uplink;
 
+pub(crate) use errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 pub use document::{DocumentRefused, NextDocument};
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
-pub use services::{SERVICE_IDLE, SERVICES_MAX, ServiceFailure, ServicesConfig};
+pub use services::{SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig};
 pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
 pub(crate) use uplink::Uplink;
 
 use crate::node::NodeEvent;
+use beside::Beside;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
 use errands::Errands;
@@ -259,6 +262,7 @@ pub(crate) struct Circuits {
     pool: Pool,
     errands: Errands,
     services: Services,
+    beside: Beside,
     /// Of the pool's tunnels.
     rules: PathRules,
     /// The tunnel whose data left last: the next one begins.
@@ -302,8 +306,9 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let (errands, services) = (Errands::default(), Services::new(services));
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands, services, rules, served: 0 };
+        let (errands, beside, services) = (Errands::default(), Beside::default(), Services::new(services));
+        let mut circuits =
+            Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

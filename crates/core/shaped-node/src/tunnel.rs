@@ -6,6 +6,7 @@
 
 use self::arrivals::Arrivals;
 use self::question::Questions;
+use crate::exit::ServicePorts;
 use crate::fair::FairQueue;
 use crate::flow::{Far, Flow, Owner};
 use crate::near::Near;
@@ -14,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{FlowId, PacketBatch, Session, SessionEvent};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::flow::{ResetReason, Syn};
 use wire::grant::Grant;
@@ -67,6 +69,8 @@ pub(crate) struct Tunnel {
     by_far: BTreeMap<FlowId, u16>,
     arrivals: Arrivals,
     client_secret: [u8; 32],
+    /// At a service: where flows may go.
+    ports: Option<Arc<ServicePorts>>,
     up: bool,
     heard: bool,
     /// Leave to release that came and was not fetched; at most what a session keeps waiting.
@@ -84,11 +88,17 @@ impl Tunnel {
             by_far: BTreeMap::new(),
             arrivals: Arrivals::default(),
             client_secret,
+            ports: None,
             up: false,
             heard: false,
             granted: Vec::new(),
             questions: Questions::default(),
         }
+    }
+
+    /// Lets flows of the other node lead to these ports alone, if there are any to name.
+    pub(crate) fn leading_to(self, ports: Option<Arc<ServicePorts>>) -> Self {
+        Self { ports, ..self }
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -235,6 +235,7 @@ impl Circuits {
                 || self.tunnels.values().flat_map(|tunnel| tunnel.routes.keys()).any(|(of, _)| of == link)
                 || self.shared.ending.iter().any(|ending| ending.link == *link)
                 || self.errands.uses(*link)
+                || self.is_kept(*link)
         };
         let unused: Vec<LinkId> = self.shared.links.keys().copied().filter(|link| !is_used(link)).collect();
         for link in unused {

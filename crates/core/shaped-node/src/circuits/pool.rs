@@ -72,6 +72,11 @@ impl PoolConfig {
         Self { tunnels: 1, isolation: Isolation::Nothing, life: Duration::from_secs(100 * 365 * 24 * 3600) };
 }
 
+impl PoolConfig {
+    /// No tunnel but those that are asked for by name.
+    pub const NONE: Self = Self { tunnels: 0, isolation: Isolation::Clients, life: TUNNEL_LIFE };
+}
+
 impl Default for PoolConfig {
     /// One tunnel for everybody.
     fn default() -> Self {
@@ -166,6 +171,10 @@ impl Pool {
             is_busy: true,
             told_full: false,
         }
+    }
+
+    pub(super) fn is(&self, config: PoolConfig) -> bool {
+        self.config == config
     }
 
     fn isolates(&self) -> bool {

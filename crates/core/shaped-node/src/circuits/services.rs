@@ -26,7 +26,7 @@ use tunnel_plan::{HOPS_MAX, PathRules, Target};
 use wire::flow::{Destination, Host, ResetReason};
 
 /// Services that are sought or held at a time; one that two groups want counts twice. Flows to further ones are refused.
-pub const SERVICES_MAX: usize = 16;
+pub const SOUGHT_MAX: usize = 16;
 /// How long a service's tunnel has no flow before it ends.
 pub const SERVICE_IDLE: Duration = Duration::from_secs(300);
 /// How often a tunnel gets legs anew that it lost. Whoever makes a client lose legs makes it draw relays; after that it goes on with
@@ -120,7 +120,7 @@ impl Circuits {
                 return Ok(sought.tunnel);
             }
         }
-        if self.services.sought.len() >= SERVICES_MAX {
+        if self.services.sought.len() >= SOUGHT_MAX {
             return Err(ResetReason::TooManyFlows);
         }
         let rules = PathRules::new(HOPS_MAX, self.rules.legs().min(RENDEZVOUS_MAX as u8)).unwrap_or(self.rules);

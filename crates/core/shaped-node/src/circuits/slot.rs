@@ -142,7 +142,8 @@ impl Circuits {
         let cell = cell.or_else(|| {
             of_services.find_map(|tunnel| tunnel.poll_own_cell(now.instant, Some(link), region)).map(|(_, head)| head)
         });
-        cell.or_else(|| self.errands.poll_cell(now.instant, link, region))
+        let cell = cell.or_else(|| self.errands.poll_cell(now.instant, link, region));
+        cell.or_else(|| self.take_beside(link, region))
     }
 }
 

@@ -53,6 +53,7 @@ impl Circuits {
             for tunnel in self.tunnels.values_mut() {
                 tunnel.plan(&mut self.shared, now, endpoint);
             }
+            self.keep_guards(now, endpoint);
             self.plan_errands(now, endpoint);
         }
         self.close_unused_links(now.instant, endpoint);

@@ -32,7 +32,8 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
     };
     let Side::Circuits(circuits) = &mut config.side else { return None };
     let mut circuits = circuits.take()?;
-    if config.mode.is_shaped() {
+    // A service node keeps no tunnels of its own.
+    if config.mode.is_shaped() && circuits.pool != PoolConfig::NONE {
         circuits.pool = PoolConfig::ONE;
     }
     let network = circuits.document.charter().network();
@@ -63,7 +64,7 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
 }
 
 impl<Q: FlowQueues> ShapedNode<Q> {
-    pub(super) fn handle_circuit_cell(&mut self, now: Now, link: LinkId, head: CellHead, region: &mut [u8]) {
+    pub(crate) fn handle_circuit_cell(&mut self, now: Now, link: LinkId, head: CellHead, region: &mut [u8]) {
         // The packet that brought a link up may carry its first cell.
         self.settle_links(now);
         let took = self.circuits.as_mut().map(|circuits| circuits.handle_cell(now, link, head, region));

@@ -9,10 +9,11 @@ use network_document::NetworkDocument;
 use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide, Order};
+use shaped_tunnel::{BootCircuits, BootSide, Order};
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
-use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Target};
+use tunnel_plan::{Choice, Guards, PathRules, Place, Relays, Target};
 
 /// Where the boot message has the text of the guards' file (RFC 6901).
 const GUARDS: &str = "/side/circuits/guards";
@@ -52,7 +53,11 @@ pub(super) fn leads_to_services(entry: &Entry) -> bool {
 }
 
 fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Guards>, Failure> {
-    let path = &entry.guards_file;
+    guards_text(&entry.guards_file, document, "network.guards_file")
+}
+
+/// The guards in a file, if it is there. `key`: where the configuration names it.
+pub(super) fn guards_text(path: &Path, document: &NetworkDocument, key: &str) -> Result<Option<Guards>, Failure> {
     let text = match config::read_secret_file(path) {
         Ok(text) => text,
         Err(SecretFileError::System { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -60,8 +65,7 @@ fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Gua
     };
     Guards::parse(&text, document.network_id()).map(Some).map_err(|error| {
         Failure::new(Code::Data, format!("{} is no file of guards of this network: {error}", path.display())).remedy(
-            "name another `network.guards_file`, or move this one away: then new guards are drawn, which shows this node to \
-             more relays",
+            format!("name another `{key}`, or move this one away: then new guards are drawn, which shows this node to more relays"),
         )
     })
 }
@@ -110,11 +114,7 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, D
         hops: network.rules.hops(),
         legs: network.rules.legs(),
         directory: wants_directory(entry),
-        relax: match network.rules.relaxation() {
-            Relaxation::Nothing => BootRelaxation::Nothing,
-            Relaxation::SharedMiddles => BootRelaxation::SharedMiddles,
-            Relaxation::SharedOperators => BootRelaxation::SharedOperators,
-        },
+        relax: network.rules.relaxation().into(),
         exit: network.exit.map(|exit| exit.to_string()),
         tunnels: network.tunnels,
         isolate_clients: network.isolates_clients,
@@ -123,17 +123,26 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, D
         up_class: entry.up.number(),
         down_class: entry.down.number(),
     });
-    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll) }))
+    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll::at(DOCUMENT_BYTES)) }))
 }
 
 /// An entry takes each later document of its network: what the network lacks is in the log and in `status`, as at any other time.
-struct TakesAll;
+pub(super) struct TakesAll {
+    document_bytes: &'static str,
+}
+
+impl TakesAll {
+    /// `document_bytes`: where the boot message has the length of the document.
+    pub(super) fn at(document_bytes: &'static str) -> Self {
+        Self { document_bytes }
+    }
+}
 
 impl DocumentRole for TakesAll {
     fn take(&self, _: &NetworkDocument, bytes: usize) -> Result<TakenDocument, String> {
         let order = serde_json::to_value(Order::Document { bytes, onion_keys: None });
         let order = order.map_err(|error| format!("the order cannot be written: {error}"))?;
-        Ok(TakenDocument { order, boot: vec![(DOCUMENT_BYTES, bytes.into())] })
+        Ok(TakenDocument { order, boot: vec![(self.document_bytes, bytes.into())] })
     }
 }
 

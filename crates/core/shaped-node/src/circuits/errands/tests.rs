@@ -187,7 +187,7 @@ impl World {
 
     fn open(&mut self, last: Last, kin: Option<u64>) -> ErrandId {
         let now = self.now;
-        let beside = Beside { kin, paths: Vec::new() };
+        let beside = KeepApart { kin, paths: Vec::new() };
         let deadline = now.instant + 30 * SECOND;
         let id = self.circuits().open_errand_beside(now.instant, ErrandOwner::Node, last, beside, deadline);
         self.node.settle(now);

@@ -1,7 +1,7 @@
 //! One try to reach a service: what [`ClientIntroduction`] wants done is done with questions and errands.
 
 use super::ServiceFailure;
-use crate::circuits::errands::{Beside, ErrandId, ErrandNews, ErrandOwner, Last};
+use crate::circuits::errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 use crate::circuits::{Circuits, Group, TunnelId};
 use identity::NodeId;
 use link::Now;
@@ -168,7 +168,7 @@ impl Attempt {
                 self.end_call(circuits, now.instant);
                 let (last, deadline) = (Last::Relay(relay), now.instant + ERRAND_MAX);
                 let opened =
-                    circuits.open_errand_beside(now.instant, ErrandOwner::Seeker, last, Beside::default(), deadline);
+                    circuits.open_errand_beside(now.instant, ErrandOwner::Seeker, last, KeepApart::default(), deadline);
                 match opened {
                     Ok(errand) => self.call = Some(Call { errand, name, message }),
                     Err(_) => self.introduction.handle_introduced(now.instant, &name, false),
@@ -182,7 +182,7 @@ impl Attempt {
             return;
         }
         self.tries_left -= 1;
-        let beside = Beside { kin: Some(number), paths: Vec::new() };
+        let beside = KeepApart { kin: Some(number), paths: Vec::new() };
         let (last, deadline) = (Last::Drawn { avoid }, now.instant + ERRAND_MAX);
         let opened = circuits.open_errand_beside(now.instant, ErrandOwner::Seeker, last, beside, deadline);
         if let Ok(errand) = opened {
