@@ -14,19 +14,21 @@ mod places;
 mod plan;
 mod pool;
 mod receive;
+mod services;
 mod slot;
 mod status;
 mod timing;
 mod transmit;
 mod uplink;
 
-pub(crate) use errands::{Beside as KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
+pub(crate) use errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 pub use document::{DocumentRefused, NextDocument};
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
+pub use services::{SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig};
 pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
@@ -46,6 +48,7 @@ use onion::RelaySpec;
 use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use services::Services;
 use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -81,6 +84,8 @@ pub struct CircuitsConfig {
     pub ipv4: bool,
     /// How many tunnels there are, and for whom.
     pub pool: PoolConfig,
+    /// Services that flows may go to by address; none: such flows are refused.
+    pub services: Option<ServicesConfig>,
     /// Rate towards the exit, all legs together; without meaning in mode `off`.
     pub up: RateClass,
     /// Rate asked of the exit, likewise.
@@ -256,6 +261,7 @@ pub(crate) struct Circuits {
     tunnels: BTreeMap<u64, CircuitTunnel>,
     pool: Pool,
     errands: Errands,
+    services: Services,
     beside: Beside,
     /// Of the pool's tunnels.
     rules: PathRules,
@@ -272,7 +278,7 @@ impl Circuits {
         uplink: Option<Uplink>,
         seed: [u8; 32],
     ) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, up: _, down: _ } = config;
+        let CircuitsConfig { document, guards, rules, exit, ipv4, pool, services, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -300,7 +306,9 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands: Errands::default(), beside: Beside::default(), rules, served: 0 };
+        let (errands, beside, services) = (Errands::default(), Beside::default(), Services::new(services));
+        let mut circuits =
+            Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

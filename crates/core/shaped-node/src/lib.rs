@@ -21,7 +21,8 @@ mod tunnel;
 
 pub use circuits::{
     CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NextDocument, POOL_LOOK,
-    PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+    PoolConfig, RETIRED_LINGER, SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig, TUNNEL_LIFE, TUNNELS_MAX,
+    TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
 };
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,

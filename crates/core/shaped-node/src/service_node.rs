@@ -420,6 +420,7 @@ fn client_side(config: ServiceNodeConfig, [a, b, c, seed]: [[u8; 32]; 4]) -> Nod
         exit: None,
         ipv4: config.ipv4,
         pool: PoolConfig::NONE,
+        services: None,
         up: config.base,
         down: config.base,
     };

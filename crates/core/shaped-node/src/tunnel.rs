@@ -5,6 +5,7 @@
 //! not behind a backlog that some other flow built up, and fairness between clients is decided here.
 
 use self::arrivals::Arrivals;
+use self::question::Questions;
 use crate::exit::ServicePorts;
 use crate::fair::FairQueue;
 use crate::flow::{Far, Flow, Owner};
@@ -25,6 +26,7 @@ mod datagrams;
 mod inbound;
 mod messages;
 mod outbound;
+mod question;
 
 pub(crate) use messages::handle_message;
 
@@ -73,6 +75,8 @@ pub(crate) struct Tunnel {
     heard: bool,
     /// Leave to release that came and was not fetched; at most what a session keeps waiting.
     granted: Vec<Grant>,
+    /// What the node itself has asked.
+    questions: Questions,
 }
 
 impl Tunnel {
@@ -88,6 +92,7 @@ impl Tunnel {
             up: false,
             heard: false,
             granted: Vec::new(),
+            questions: Questions::default(),
         }
     }
 
@@ -169,9 +174,12 @@ impl Tunnel {
                 SessionEvent::Readable(far) => {
                     if let Some(&index) = self.by_far.get(&far) {
                         self.pump_in(now, index, near);
+                    } else {
+                        self.listen(now, far);
                     }
                 }
                 SessionEvent::Writable(far) => {
+                    self.say(far);
                     if let Some(&index) = self.by_far.get(&far)
                         && let Some(flow) = near.table.at(index)
                     {
@@ -181,6 +189,7 @@ impl Tunnel {
                 }
                 SessionEvent::FlowReset(far, reason) => {
                     self.arrivals.forget(far);
+                    self.questions.handle_reset(far);
                     if let Some(index) = self.by_far.remove(&far) {
                         near.reset(index, reason);
                     }
@@ -278,6 +287,7 @@ impl Tunnel {
             }
         }
         self.by_far.clear();
+        self.questions.abandon();
         self.arrivals = Arrivals::default();
         self.fair = FairQueue::default();
         self.up = false;

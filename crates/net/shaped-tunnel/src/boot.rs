@@ -10,7 +10,7 @@ use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, PacingConfig, PoolConfig, Side};
+use shaped_node::{CircuitsConfig, Isolation, Mode, NodeConfig, PacingConfig, PoolConfig, ServicesConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
@@ -73,6 +73,12 @@ pub struct BootCircuits {
     pub tunnels: u8,
     /// Whether clients have tunnels of their own.
     pub isolate_clients: bool,
+    /// Whether flows may go to onion services.
+    #[serde(default)]
+    pub services: bool,
+    /// Text form of the key for those that let in only whom they know.
+    #[serde(default)]
+    pub access_key: Option<String>,
     /// Rate class towards guards, all of them together, in shaped modes.
     pub up_class: u8,
     /// Rate class asked of the exit, likewise.
@@ -354,7 +360,9 @@ impl BootCircuits {
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
         let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };
         let (up, down) = (class(self.up_class)?, class(self.down_class)?);
-        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool, up, down })
+        let access = self.access_key.as_ref().map(|key| key.parse().map_err(|_| BootError::Key("access key")));
+        let services = self.services.then_some(ServicesConfig { access: access.transpose()? });
+        Ok(CircuitsConfig { document, guards, rules, exit, ipv4, pool, services, up, down })
     }
 }
 

@@ -250,6 +250,8 @@ fn note_over_circuits(event: NodeEvent) -> Note {
         NodeEvent::UplinkFollowed(class) => debug!(%class, "the rate follows the releases"),
         NodeEvent::TunnelUp => info!("session up"),
         NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
+        // Which one is nobody's to read in a log.
+        NodeEvent::ServiceFailed(failure) => info!("a service was not reached: {failure}"),
         NodeEvent::TunnelsFull => {
             warn!("there are as many tunnels as there may be; clients wait until one has ended");
         }

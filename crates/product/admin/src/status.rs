@@ -55,7 +55,7 @@ pub struct Status {
 pub struct EntryTunnel {
     /// Its number.
     pub number: u64,
-    /// `ready`, `in use`, or `retired`: it finishes its flows and takes no new ones.
+    /// `ready`, `in use`, `service` (it leads to an onion service), or `retired`: it finishes its flows and takes no new ones.
     pub held: String,
     /// Tunnels since the shaped process started, all present ones included.
     pub tunnels: u64,

@@ -270,7 +270,8 @@ fn ingress(entry: &Entry, queues: Geometry) -> Result<(Vec<ListenerPlan>, ingres
         request_timeout_ms: entry.handshake_timeout.as_millis() as u64,
         ..ingress::Limits::default()
     };
-    Ok((plans, ingress::Boot { queues, listeners, limits }))
+    let services = entry_network::leads_to_services(entry);
+    Ok((plans, ingress::Boot { queues, listeners, services, limits }))
 }
 
 fn service(listener: &Listener) -> Result<ingress::Service, Failure> {

@@ -415,7 +415,8 @@ fn entry_tunnels(circuits: &CircuitsStatus) -> Option<EntryTunnel> {
     tunnels.sort_by_key(|tunnel| match tunnel.holder {
         TunnelHolder::Group => 0,
         TunnelHolder::Pool => 1,
-        TunnelHolder::Nobody => 2,
+        TunnelHolder::Service => 2,
+        TunnelHolder::Nobody => 3,
     });
     let mut tunnels = tunnels.into_iter().take(TUNNELS_SHOWN).map(|tunnel| entry_tunnel(tunnel, circuits));
     let first = tunnels.next()?;
@@ -437,6 +438,7 @@ fn entry_tunnel(tunnel: &TunnelStatus, circuits: &CircuitsStatus) -> EntryTunnel
     let held = match tunnel.holder {
         TunnelHolder::Group => "in use",
         TunnelHolder::Pool => "ready",
+        TunnelHolder::Service => "service",
         TunnelHolder::Nobody => "retired",
     };
     EntryTunnel {

@@ -3,13 +3,16 @@
 
 mod entry;
 mod relay;
+mod service;
 
 pub use entry::EntryHost;
 pub use relay::{Health, RelayHost};
+pub use service::{ServiceHost, service_address};
 
+use crate::apps::Records;
 use crate::leaks::Leak;
 use crate::noise::{NoiseOf, grant_of};
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
+use identity::{AccessSecret, DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::{Now, Route};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
@@ -69,6 +72,12 @@ pub struct Setting {
     pub noise: NoiseOf,
     /// A planted leak, at the entry.
     pub leak: Option<Leak>,
+    /// Whether there is a service, and a directory behind each exit that knows it.
+    pub service: bool,
+    /// Whether the service lets in only those that have a key: the one of nines.
+    pub authorised: bool,
+    /// The key that the entry has for it.
+    pub access: Option<[u8; 32]>,
 }
 
 /// The first tunnel of the entry, as its user sees it.
@@ -104,6 +113,9 @@ impl Default for Setting {
             class: RateClass::SLOWEST,
             noise: NoiseOf::Nothing,
             leak: None,
+            service: false,
+            authorised: false,
+            access: None,
         }
     }
 }
@@ -124,6 +136,8 @@ pub struct World {
     pub entry: EntryHost,
     /// Relays; the exits come last.
     pub relays: Vec<RelayHost>,
+    /// The service.
+    pub service: Option<ServiceHost>,
     /// What they all know.
     pub document: NetworkDocument,
     setting: Setting,
@@ -156,7 +170,7 @@ fn other_address(relay: usize) -> SocketAddr {
 /// # Panics
 /// Never: all of it is in order.
 pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
-    document_of((relays, exits, exits_have_doors), INTERVAL, Changes::default())
+    document_of((relays, exits, exits_have_doors, false), INTERVAL, Changes::default())
 }
 
 /// How the relays of a document differ from those of the first one.
@@ -170,7 +184,7 @@ pub struct Changes<'a> {
 
 /// The same of another interval, with onion keys of its own.
 fn document_of(
-    (relays, exits, doors): (usize, usize, bool),
+    (relays, exits, doors, directories): (usize, usize, bool, bool),
     interval: Interval,
     Changes { gone, moved }: Changes<'_>,
 ) -> NetworkDocument {
@@ -189,7 +203,12 @@ fn document_of(
             onion_keys: vec![(interval, onion_key)],
             addresses: vec![if moved.contains(&relay) { other_address(relay) } else { relay_address(relay) }],
             hop_ports: None,
-            roles: Roles { guard: !is_exit || doors, middle: !is_exit, exit: is_exit, directory: false },
+            roles: Roles {
+                guard: !is_exit || doors,
+                middle: !is_exit,
+                exit: is_exit,
+                directory: is_exit && directories,
+            },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::SLOWEST,
         };
@@ -210,7 +229,8 @@ impl World {
         let mut network = Network::new(Seed::new(setting.seed));
         let start = network.now();
         let now = Now { instant: start, unix_s: UNIX_START_S };
-        let document = document(setting.relays, setting.exits, setting.hops == 1);
+        let shape = (setting.relays, setting.exits, setting.hops == 1, setting.service);
+        let document = document_of(shape, INTERVAL, Changes::default());
         let all = 0..setting.relays + setting.exits;
         let host = |relay, network: &mut Network| {
             let place = network.add_node();
@@ -219,10 +239,19 @@ impl World {
             let place = (place, relay_address(relay));
             RelayHost::new(relay, &document, &setting, start, place, (1, now), limits)
         };
-        let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
+        let mut relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
         let entry = EntryHost::new(&setting, &document, now, network.add_node(), None);
         network.bind(entry.place, entry.address);
-        let places: Vec<_> = relays.iter().map(|host| host.place).chain([entry.place]).collect();
+        let service = setting.service.then(|| {
+            let records = Records::default();
+            let unshaped = relays.iter_mut().filter_map(RelayHost::unshaped_mut);
+            unshaped.for_each(|unshaped| unshaped.records = Some(records.clone()));
+            let known = setting.authorised.then(|| AccessSecret::from_bytes([9; 32]).access_key());
+            ServiceHost::new(&setting, &document, now, network.add_node(), records, known.as_slice())
+        });
+        service.iter().for_each(|service| network.bind(service.place, service.address));
+        let places = relays.iter().map(|host| host.place).chain([entry.place]);
+        let places: Vec<_> = places.chain(service.iter().map(|service| service.place)).collect();
         for (number, one) in places.iter().enumerate() {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
@@ -231,6 +260,7 @@ impl World {
             network,
             entry,
             relays,
+            service,
             document,
             setting,
             grid,
@@ -312,8 +342,8 @@ impl World {
 
     /// The document of this interval without some relays.
     pub fn document_at(&self, interval: Interval, gone: &[usize]) -> NetworkDocument {
-        let Setting { relays, exits, hops, .. } = self.setting;
-        document_of((relays, exits, hops == 1), interval, Changes { gone, moved: &self.moved })
+        let Setting { relays, exits, hops, service, .. } = self.setting;
+        document_of((relays, exits, hops == 1, service), interval, Changes { gone, moved: &self.moved })
     }
 
     /// The entry hears of a document without some relays while the relays go by one that has all, with the same onion keys.
@@ -445,12 +475,23 @@ impl World {
         if packet.node == self.entry.place {
             self.entry.node.handle_packet(now, Route::from(packet.from), false, &mut packet.bytes);
             self.entry.node.settle(now);
+        } else if let Some(service) = self.service.as_mut().filter(|service| service.place == packet.node) {
+            service.handle_packet(now, packet.from, &mut packet.bytes);
         } else if let Some(host) = self.relays.iter_mut().find(|host| host.place == packet.node) {
             host.handle_packet(now, packet.from, &mut packet.bytes, &mut self.network);
         }
     }
 
-    fn now(&self) -> Now {
+    /// The service.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn service(&self) -> &ServiceHost {
+        self.service.as_ref().expect("a world with a service")
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Now {
         let instant = self.network.now();
         Now { instant, unix_s: UNIX_START_S + instant.saturating_duration_since(self.start).as_secs() }
     }
@@ -458,7 +499,8 @@ impl World {
     fn deadlines(&mut self) -> Vec<Option<Instant>> {
         let now = self.now();
         let relays: Vec<_> = self.relays.iter().map(|host| host.poll_timeout(now)).collect();
-        [vec![self.entry.poll_timeout(now, &self.grid)], relays].concat()
+        let service = self.service.as_mut().map(|service| service.poll_timeout(now));
+        [vec![self.entry.poll_timeout(now, &self.grid)], relays, service.into_iter().collect()].concat()
     }
 
     /// Does everything that is due now.
@@ -467,13 +509,17 @@ impl World {
         if self.next_app_step <= now.instant {
             self.next_app_step += APP_STEP;
             let exits = self.relays.iter_mut().filter_map(|host| host.unshaped_mut());
-            for unshaped in exits.chain([&mut self.entry.unshaped]) {
+            let servers = self.service.iter_mut().map(|service| &mut service.servers);
+            for unshaped in exits.chain([&mut self.entry.unshaped]).chain(servers) {
                 unshaped.step().unwrap_or_else(|fault| panic!("the shaped side broke the protocol: {fault}"));
             }
         }
         self.entry.act(now, &self.grid, &mut self.network);
         for host in &mut self.relays {
             host.act(now, &mut self.network);
+        }
+        if let Some(service) = &mut self.service {
+            service.act(now, &mut self.network);
         }
     }
 }

@@ -162,6 +162,10 @@ impl CircuitTunnel {
         if self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some()) {
             return false;
         }
+        if self.is_of_service() {
+            self.leave_gone_relays(shared, now, old);
+            return false;
+        }
         let has_exit = self.exit.is_none_or(|exit| shared.keeps(old, &exit, self.rules.target().place()));
         if !has_exit && self.joined.is_some() {
             self.leave_gone_exit(shared, now);

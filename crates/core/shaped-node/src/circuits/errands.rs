@@ -47,7 +47,7 @@ pub(crate) enum Last {
 
 /// Which circuits an errand has no relay in common with, so that it can be a leg beside them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Beside {
+pub(crate) struct KeepApart {
     /// Errands with the same number keep apart from each other, and from the legs of the tunnel with it.
     pub(crate) kin: Option<u64>,
     /// These paths as well.
@@ -131,7 +131,7 @@ impl Stage {
 struct Errand {
     owner: ErrandOwner,
     last: Last,
-    beside: Beside,
+    beside: KeepApart,
     /// Until when its circuit must be there.
     deadline: Instant,
     stage: Stage,
@@ -439,7 +439,7 @@ impl Circuits {
     /// # Errors
     /// When there are [`ERRANDS_MAX`].
     pub(crate) fn open_errand(&mut self, now: Instant, last: Last, deadline: Instant) -> Result<ErrandId, ErrandsFull> {
-        self.open_errand_beside(now, ErrandOwner::Node, last, Beside::default(), deadline)
+        self.open_errand_beside(now, ErrandOwner::Node, last, KeepApart::default(), deadline)
     }
 
     /// The same, with no relay in common with these.
@@ -451,7 +451,7 @@ impl Circuits {
         now: Instant,
         owner: ErrandOwner,
         last: Last,
-        beside: Beside,
+        beside: KeepApart,
         deadline: Instant,
     ) -> Result<ErrandId, ErrandsFull> {
         let errands = &mut self.errands;

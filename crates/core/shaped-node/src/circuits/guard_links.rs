@@ -222,7 +222,11 @@ impl Circuits {
     pub(super) fn close_unused_links(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let places = || self.tunnels.values().flat_map(|tunnel| &tunnel.places);
         // Places without an exit to lead to wait for nothing.
-        let hopeful = self.tunnels.values().filter(|tunnel| !tunnel.exit_is_gone).flat_map(|tunnel| &tunnel.places);
+        let hopeful = self
+            .tunnels
+            .values()
+            .filter(|tunnel| !tunnel.exit_is_gone && !tunnel.is_of_service())
+            .flat_map(|tunnel| &tunnel.places);
         if self.errands.is_waiting() || hopeful.into_iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
             return;
         }
@@ -244,6 +248,9 @@ impl Circuits {
 impl CircuitTunnel {
     /// Moves the places that use a guard's link to other guards, as far as there are any.
     fn leave_guard(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint, link: LinkId, guard: NodeId) {
+        if self.is_of_service() {
+            return self.leave_link(shared, now.instant, link);
+        }
         for number in 0..self.places.len() {
             if self.exit_is_gone || self.places[number].stage.link() != Some(link) {
                 continue;

@@ -2,7 +2,7 @@
 
 use super::{CircuitTunnel, OnionCircuit, Place, Shared, Stage};
 use conflux::{Building, LegId};
-use link::{Endpoint, LinkId, Now};
+use link::{Endpoint, Now};
 use onion::{CircuitConfig, Features, RelaySpec};
 use std::time::{Duration, Instant};
 use tunnel_plan::Path;

@@ -25,6 +25,7 @@ impl CircuitTunnel {
         if due.is_empty()
             || shared.stopping
             || self.exit_is_gone
+            || self.is_of_service()
             || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some())
         {
             return;
@@ -136,6 +137,7 @@ impl Shared {
     ) -> Option<Path> {
         let legs = u8::try_from(beside.len() + 1).ok()?;
         let rules = PathRules::new(tunnel_plan::HOPS_MAX, legs).ok()?.relaxed(rules.relaxation()).to(Target::Meeting);
+        let mut rng = ChaCha20Rng::from_seed(self.random());
         let usable = self.guards.usable(now.unix_s);
         // In shaped modes a link without a share has no slots, and no errand is to change which links have one.
         let has_slots = |guard: &NodeId| {
@@ -146,7 +148,6 @@ impl Shared {
         let guards: Vec<NodeId> = usable.into_iter().filter(suits).collect();
         let trusted = |relay: &NodeId| allows(relay) && !self.is_avoided(now.instant, relay);
         let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: beside };
-        let mut rng = ChaCha20Rng::from_rng(&mut self.rng);
         let chosen = self.draw_paths(now, &choice, &mut rng);
         let any = Choice { allows, ..choice };
         chosen.or_else(|_| self.draw_paths(now, &any, &mut rng)).ok()?.pop()

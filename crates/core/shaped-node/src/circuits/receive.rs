@@ -1,7 +1,6 @@
 //! Cells that come over links to guards.
 
 use super::{Circuits, Stage};
-use crate::slots::INNER_OFFSET;
 use link::{LinkId, Now};
 use onion::Received;
 use wire::cell::{CellHead, Command};
@@ -33,7 +32,8 @@ impl Circuits {
         {
             return match carrier.handle_cell(now.instant, head.command, region) {
                 Received::Inner { number } => {
-                    joined.legs.handle_cell(now.instant, leg, number, &region[INNER_OFFSET..]);
+                    let inner = carrier.inner();
+                    joined.legs.handle_cell(now.instant, leg, number, &region[inner..]);
                     joined.take_packets(now.instant);
                     Took::Known
                 }

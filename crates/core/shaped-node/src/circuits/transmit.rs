@@ -4,7 +4,6 @@
 use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use crate::slots::INNER_OFFSET;
 use crate::tunnel::Portions;
 use conflux::LegId;
 use link::{Endpoint, LinkId, Now, Route};
@@ -116,6 +115,14 @@ impl Circuits {
             }
         }
         region.resize(self.shared.region, 0);
+        for tunnel in self.tunnels.values_mut().filter(|tunnel| tunnel.is_of_service()) {
+            while *left > 0
+                && let Some((link, head)) = tunnel.poll_own_cell(now.instant, None, &mut region)
+            {
+                outlet.put_own(now, link, head, &region);
+                *left -= 1;
+            }
+        }
         for link in self.shared.links.iter().filter(|(_, guard)| guard.up).map(|(link, _)| *link) {
             while *left > 0
                 && let Some(head) = self.errands.poll_cell(now.instant, link, &mut region)
@@ -187,7 +194,7 @@ impl CircuitTunnel {
         outlet.put(|endpoint, packet| {
             let mut sealed = false;
             let fill = |region: &mut [u8]| {
-                let inner = &mut region[INNER_OFFSET..];
+                let inner = &mut region[carrier.inner()..];
                 inner[..LEG_HEADER_LEN].copy_from_slice(&header.encode());
                 inner[LEG_HEADER_LEN..LEG_HEADER_LEN + body.len()].copy_from_slice(body);
                 sealed = carrier.seal(now.instant, region).is_ok();

@@ -154,8 +154,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         circuits: &mut impl Circuits,
     ) {
         let Some(joined) = self.tunnels.get_mut(&id) else { return };
-        if joined.service.map(|(_, session)| session) != circuits.served_as(circuit).map(|it| it.session.node_id()) {
-            // Legs of one tunnel come from one introduction.
+        if joined.service.map(|(service, _)| service) != circuits.served_as(circuit).map(|it| it.service) {
+            // A client that lost a leg is introduced anew, so sessions differ. Only it knows the tunnel's nonce.
             self.counters.faults += 1;
             return self.take_down(now, circuit, Reason::Protocol, circuits);
         }

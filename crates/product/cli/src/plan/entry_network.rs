@@ -3,7 +3,7 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Entry, EntryNetwork, ListenKind, Role, SecretFileError};
+use config::{Config, Entry, EntryNetwork, ListenKind, Listener, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
 use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument};
@@ -37,13 +37,19 @@ pub(crate) fn files(network: &EntryNetwork, entry: &Entry) -> Result<Files, Fail
 }
 
 /// What is asked of the entry's paths. Its directory streams go through the same tunnels as everything else, so those lead to
-/// exits that have a directory if there is a listener for such streams.
+/// exits that have a directory if there is a listener for such streams, or services are looked up.
 fn rules(network: &EntryNetwork, entry: &Entry) -> PathRules {
     network.rules.to(if wants_directory(entry) { Target::ExitAndDirectory } else { Target::Exit })
 }
 
 fn wants_directory(entry: &Entry) -> bool {
-    entry.listeners.iter().any(|listener| listener.kind == ListenKind::Directory)
+    let is_of_directory = |listener: &Listener| listener.kind == ListenKind::Directory;
+    entry.listeners.iter().any(is_of_directory) || leads_to_services(entry)
+}
+
+/// Whether names of services are for this entry to find.
+pub(super) fn leads_to_services(entry: &Entry) -> bool {
+    entry.network.as_ref().is_some_and(|network| network.services)
 }
 
 fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Guards>, Failure> {
@@ -100,6 +106,8 @@ fn check_paths(
 /// What the shaped process is told, and the document that it is given.
 pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, DocumentPlan), Failure> {
     let Files { document, guards } = files(network, entry)?;
+    let access = network.access_key_file.as_ref().map(|path| config::read_access_secret(path));
+    let access = access.transpose().map_err(|error| settings::secret(&error))?;
     let side = BootSide::Circuits(BootCircuits {
         document_bytes: document.encode().len(),
         guards,
@@ -110,6 +118,8 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, D
         exit: network.exit.map(|exit| exit.to_string()),
         tunnels: network.tunnels,
         isolate_clients: network.isolates_clients,
+        services: network.services,
+        access_key: access.map(|key| key.reveal().to_string()),
         up_class: entry.up.number(),
         down_class: entry.down.number(),
     });

@@ -87,12 +87,14 @@ fn address(relay: usize) -> SocketAddr {
 
 fn keys(relay: usize) -> OnionKeyFile {
     let mut file = OnionKeyFile::default();
-    (4..=5).for_each(|interval| file.prepare(Interval(interval), secret(relay)));
+    for interval in 5..=6 {
+        file.prepare(Interval(interval), secret(relay));
+    }
     file
 }
 
 /// Relays that are guards and middles; nobody is an exit, so there is no tunnel beside the errands.
-fn document(gone: Option<usize>) -> NetworkDocument {
+fn document(interval: Interval, gone: Option<usize>) -> NetworkDocument {
     let operator = OperatorSecret::from_seed([200; 32]);
     let label = |text: &str| Label::new(text, "name").expect("a label");
     let charter = Charter::new(label("test"), PacketSize::DEFAULT, vec![operator.operator_key()], 1).expect("good");
@@ -102,7 +104,7 @@ fn document(gone: Option<usize>) -> NetworkDocument {
             node_id: node.node_id(),
             link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
             door_key: DoorKey::from_bytes(secret(relay)),
-            onion_keys: vec![(Interval(5), keys(relay).of(Interval(5)).expect("made").onion_key())],
+            onion_keys: vec![(interval, keys(relay).of(interval).expect("made").onion_key())],
             addresses: vec![address(relay)],
             hop_ports: None,
             roles: Roles { guard: true, middle: true, ..Roles::default() },
@@ -112,7 +114,7 @@ fn document(gone: Option<usize>) -> NetworkDocument {
         descriptor.sign(charter.network_id(), &node).expect("a good descriptor")
     };
     let described = (0..RELAYS).filter(|relay| Some(*relay) != gone).map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), Interval(5), described).expect("a good draft");
+    let mut draft = Draft::new(charter.clone(), interval, described).expect("a good draft");
     draft.sign(&operator).expect("the operator");
     draft.finish().expect("one is enough")
 }
@@ -130,7 +132,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Now { instant: Instant::now(), unix_s: 1_795_521_600 };
-        let document = document(None);
+        let document = document(Interval(5), None);
         let circuits = CircuitsConfig {
             guards: Guards::new(document.network_id(), 2).expect("two"),
             document: document.clone(),
@@ -138,6 +140,7 @@ impl World {
             exit: None,
             ipv4: true,
             pool: PoolConfig::default(),
+            services: None,
             up: RateClass::SLOWEST,
             down: RateClass::SLOWEST,
         };
@@ -184,7 +187,7 @@ impl World {
 
     fn open(&mut self, last: Last, kin: Option<u64>) -> ErrandId {
         let now = self.now;
-        let beside = Beside { kin, paths: Vec::new() };
+        let beside = KeepApart { kin, paths: Vec::new() };
         let deadline = now.instant + 30 * SECOND;
         let id = self.circuits().open_errand_beside(now.instant, ErrandOwner::Node, last, beside, deadline);
         self.node.settle(now);
@@ -306,8 +309,7 @@ fn two_errands_meet_at_a_relay() {
     // The other end leaves, and what is left can be asked for something else.
     let now = world.now.instant;
     world.circuits().end_errand(now, comes);
-    let severed =
-        |news: &ErrandNews| matches!(news, ErrandNews::Event { id, event: CircuitEvent::Severed { .. } } if *id == waits);
+    let severed = |news: &ErrandNews| matches!(news, ErrandNews::Event { id, event: CircuitEvent::Severed { .. } } if *id == waits);
     assert!(world.run_until(20 * SECOND, |world| world.news.iter().any(severed)), "{:?}", world.news);
 }
 
@@ -325,7 +327,8 @@ fn a_circuit_that_waits_for_others_is_kept_alive() {
     let comes = world.open(Last::Relay(relay), None);
     world.ready(comes);
     let now = world.now.instant;
-    let sent = world.circuits().errand_mut(comes).expect("ready").introduce(now, ServiceKey(key.node_id().0), b"it is me");
+    let sent =
+        world.circuits().errand_mut(comes).expect("ready").introduce(now, ServiceKey(key.node_id().0), b"it is me");
     sent.expect("it offers it");
     let message = ErrandNews::Message { id: point, message: CircuitMessage::Introduction(b"it is me".to_vec()) };
     assert!(world.run_until(5 * SECOND, |world| world.came(&message)), "{:?}", world.news);
@@ -386,7 +389,7 @@ fn a_document_without_one_of_its_relays_ends_it() {
     });
     let last = world.path(errands[0])[2];
     let is_hit = errands.map(|errand| world.path(errand).contains(&last));
-    let next = NextDocument::new(document(Some(World::number(last))));
+    let next = NextDocument::new(document(Interval(6), Some(World::number(last))));
     let now = world.now;
     world.node.set_document(now, next).expect("a later document");
     world.run_for(SECOND);
