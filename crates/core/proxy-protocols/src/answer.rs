@@ -45,13 +45,23 @@ pub fn failed(protocol: Protocol, reason: ResetReason) -> Vec<u8> {
     }
 }
 
+/// The answer "this name is none", with a sentence about it. No one was asked for it.
+pub fn wrong_name(protocol: Protocol, sentence: &str) -> Vec<u8> {
+    match protocol {
+        Protocol::Socks5 => socks5::failure(ReplyCode::HostUnreachable),
+        Protocol::HttpConnect => {
+            http_response("400 Bad Request", "Proxy-Status: hushwire; error=dns_error\r\n", sentence)
+        }
+    }
+}
+
 /// The SOCKS5 reply code of a reason.
 pub fn reply_code(reason: ResetReason) -> ReplyCode {
     match reason {
         ResetReason::Refused | ResetReason::ByPeer => ReplyCode::ConnectionRefused,
-        ResetReason::Unreachable | ResetReason::NameUnknown => ReplyCode::HostUnreachable,
-        ResetReason::Denied => ReplyCode::NotAllowed,
-        ResetReason::TimedOut => ReplyCode::TtlExpired,
+        ResetReason::Unreachable | ResetReason::NameUnknown | ResetReason::NoService => ReplyCode::HostUnreachable,
+        ResetReason::Denied | ResetReason::NotAuthorised => ReplyCode::NotAllowed,
+        ResetReason::TimedOut | ResetReason::ServiceSilent => ReplyCode::TtlExpired,
         ResetReason::TunnelLost => ReplyCode::NetworkUnreachable,
         ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered => ReplyCode::GeneralFailure,
     }
@@ -64,6 +74,9 @@ pub fn http_status(reason: ResetReason) -> HttpStatus {
         ResetReason::ByPeer => (502, "Bad Gateway", "connection_terminated"),
         ResetReason::Unreachable => (502, "Bad Gateway", "destination_ip_unroutable"),
         ResetReason::NameUnknown => (502, "Bad Gateway", "dns_error"),
+        ResetReason::NoService => (502, "Bad Gateway", "destination_not_found"),
+        ResetReason::NotAuthorised => (403, "Forbidden", "connection_refused"),
+        ResetReason::ServiceSilent => (504, "Gateway Timeout", "connection_timeout"),
         ResetReason::Denied => (403, "Forbidden", "destination_ip_prohibited"),
         ResetReason::TimedOut => (504, "Gateway Timeout", "connection_timeout"),
         ResetReason::TunnelLost => (503, "Service Unavailable", "destination_unavailable"),
@@ -87,7 +100,7 @@ pub(crate) fn http_response(status: &str, fields: &str, line: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const REASONS: [(ResetReason, u8, u16); 10] = [
+    const REASONS: [(ResetReason, u8, u16); 13] = [
         (ResetReason::Refused, 5, 502),
         (ResetReason::Unreachable, 4, 502),
         (ResetReason::Denied, 2, 403),
@@ -98,6 +111,9 @@ mod tests {
         (ResetReason::Protocol, 1, 502),
         (ResetReason::NameUnknown, 4, 502),
         (ResetReason::NotOffered, 1, 502),
+        (ResetReason::NoService, 4, 502),
+        (ResetReason::NotAuthorised, 2, 403),
+        (ResetReason::ServiceSilent, 6, 504),
     ];
 
     #[test]
@@ -110,6 +126,13 @@ mod tests {
             assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{response}");
             assert_eq!(body, format!("{reason}\n"));
         }
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_in_words_where_the_protocol_has_any() {
+        assert_eq!(wrong_name(Protocol::Socks5, "no")[..4], [5, 4, 0, 1]);
+        let response = String::from_utf8(wrong_name(Protocol::HttpConnect, "it is too short")).expect("text");
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.ends_with("\r\n\r\nit is too short\n"), "{response}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! All tunnels share the links and the guards. Each has as many *places* as legs are wanted; each place finds a path, a link, a circuit and then a leg,
 //! and begins again when it loses what it had. Everything happens by timers and by what comes, never by what flows want.
 
+mod beside;
 mod build;
 mod carrier;
 mod document;
+mod errands;
 mod guard_links;
 mod joined;
 mod paths_of_pair;
@@ -13,12 +15,14 @@ mod places;
 mod plan;
 mod pool;
 mod receive;
+mod services;
 mod slot;
 mod status;
 mod timing;
 mod transmit;
 mod uplink;
 
+pub(crate) use errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 pub use document::{DocumentRefused, NextDocument};
 pub use paths_of_pair::NearEnd;
 pub use pool::{
@@ -26,14 +30,17 @@ pub use pool::{
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
+pub use services::{SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig};
 pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
 pub(crate) use uplink::Uplink;
 
 use crate::node::NodeEvent;
+use beside::Beside;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
+use errands::Errands;
 use guard_links::GuardLink;
 use identity::NodeId;
 use joined::Joined;
@@ -43,6 +50,7 @@ use onion::RelaySpec;
 use pool::{Holder, Pool};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use services::Services;
 use shaping::RateClass;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -79,6 +87,8 @@ pub struct CircuitsConfig {
     pub near: Vec<NearEnd>,
     /// How many tunnels there are, and for whom.
     pub pool: PoolConfig,
+    /// Services that flows may go to by address; none: such flows are refused.
+    pub services: Option<ServicesConfig>,
     /// Rate towards the exit, all legs together; without meaning in mode `off`.
     pub up: RateClass,
     /// Rate asked of the exit, likewise.
@@ -246,6 +256,11 @@ impl CircuitTunnel {
         }
     }
 
+    /// The paths of its places, as far as they have one.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().filter_map(|place| place.stage.path())
+    }
+
     fn session_mut(&mut self) -> Option<&mut crate::tunnel::Tunnel> {
         self.joined.as_mut()?.tunnel.as_mut()
     }
@@ -257,6 +272,9 @@ pub(crate) struct Circuits {
     /// By number.
     tunnels: BTreeMap<u64, CircuitTunnel>,
     pool: Pool,
+    errands: Errands,
+    services: Services,
+    beside: Beside,
     /// Of the pool's tunnels.
     rules: PathRules,
     /// The tunnel whose data left last: the next one begins.
@@ -272,7 +290,7 @@ impl Circuits {
         uplink: Option<Uplink>,
         seed: [u8; 32],
     ) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, near, pool, up: _, down: _ } = config;
+        let CircuitsConfig { document, guards, rules, exit, near, pool, services, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -302,7 +320,9 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, rules, served: 0 };
+        let (errands, beside, services) = (Errands::default(), Beside::default(), Services::new(services));
+        let mut circuits =
+            Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

@@ -7,12 +7,14 @@ mod queues;
 mod receive;
 mod schedule;
 mod send;
+mod served;
 mod slots;
 mod status;
 
 pub use circuits::{CircuitGone, Circuits, LEAVING_MAX, LINGER};
 pub use schedule::{ExitSchedule, SHARES_MAX};
 pub use send::{CELLS_A_PUMP_MAX, CELLS_A_TURN};
+pub use served::{ServedAs, ServicePorts};
 pub use status::ExitStatus;
 
 use crate::near::Near;

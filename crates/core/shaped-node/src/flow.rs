@@ -133,6 +133,11 @@ impl FlowTable {
         self.open
     }
 
+    /// All of them.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().flatten()
+    }
+
     pub(crate) fn indices(&self) -> Vec<u16> {
         (0..).zip(&self.flows).filter_map(|(index, flow): (u16, _)| flow.as_ref().map(|_| index)).collect()
     }

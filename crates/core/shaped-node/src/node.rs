@@ -152,6 +152,8 @@ pub enum NodeEvent {
     TunnelEnded(conflux::TunnelEnd),
     /// A tunnel is missing and not made: there are [`crate::TUNNELS_MAX`]. Said once until one could be made again.
     TunnelsFull,
+    /// A service that a flow asked for was not reached.
+    ServiceFailed(crate::ServiceFailure),
 }
 
 /// One neighbour.

@@ -1,7 +1,7 @@
 //! A service's end of circuits that are joined at rendezvous points: what a relay is for an exit ([`Circuits`]), a set of circuits
 //! with a virtual hop is for a service. So the same [`CircuitExit`](crate::CircuitExit) is the join point of its tunnels.
 
-use crate::exit::{CircuitGone, Circuits};
+use crate::exit::{CircuitGone, Circuits, ServedAs};
 use link::{Endpoint, LinkEvent, LinkId, Now, Route};
 use onion::{Circuit, CircuitKey, Reason, Received};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +15,8 @@ use wire::cell::{CellHead, CircuitId, Command};
 pub const JOINED_MAX: usize = 1_024;
 /// Packets of one circuit that wait for [`ServiceCircuits::poll_packet`]; when there are so many it has no room.
 pub const CELLS_PER_CIRCUIT_MAX: usize = 64;
+/// Circuits that are gone and wait for [`ServiceCircuits::poll_released`]; of more, the oldest is forgotten.
+const RELEASED_MAX: usize = 2 * JOINED_MAX;
 /// A relay hears from a circuit at least so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -51,6 +53,7 @@ pub enum ServiceCame {
 struct Joined {
     link: LinkId,
     circuit: Circuit,
+    served: Option<ServedAs>,
     /// Packets of it that wait.
     waiting: usize,
     /// When its relay is to hear of it if nothing else leaves before.
@@ -73,6 +76,8 @@ pub struct ServiceCircuits {
     loss: BTreeMap<LinkId, u16>,
     waiting: VecDeque<(CircuitKey, Route, Vec<u8>)>,
     gone: VecDeque<CircuitKey>,
+    /// Those that were forgotten, of which nobody was told.
+    released: VecDeque<(LinkId, CircuitId)>,
     last: u64,
 }
 
@@ -94,11 +99,18 @@ impl ServiceCircuits {
         self.circuits.is_empty()
     }
 
-    /// Takes a circuit with a virtual hop. Its key is never used again.
+    /// Takes a circuit with a virtual hop, and what stands behind tunnels over it (none: what stands behind the join point's own).
+    /// Its key is never used again.
     ///
     /// # Errors
     /// Gives the circuit back when it has no virtual hop, or there are too many.
-    pub fn add(&mut self, now: Now, link: LinkId, circuit: Circuit) -> Result<CircuitKey, (Box<Circuit>, NotJoined)> {
+    pub fn add(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        circuit: Circuit,
+        served: Option<ServedAs>,
+    ) -> Result<CircuitKey, (Box<Circuit>, NotJoined)> {
         if !circuit.is_virtual() {
             return Err((Box::new(circuit), NotJoined::NoVirtualHop));
         }
@@ -109,7 +121,7 @@ impl ServiceCircuits {
         let key = CircuitKey::numbered(self.last);
         self.places.insert((link, circuit.id()), key);
         let silent_until = now.instant + KEEP_ALIVE;
-        self.circuits.insert(key, Joined { link, circuit, waiting: 0, silent_until, is_told: false });
+        self.circuits.insert(key, Joined { link, circuit, served, waiting: 0, silent_until, is_told: false });
         Ok(key)
     }
 
@@ -158,10 +170,31 @@ impl ServiceCircuits {
         self.gone.pop_front()
     }
 
+    /// A circuit of which nothing is left, and the link that it went over; to be asked until `None`, or there are as many as there
+    /// were circuits.
+    pub fn poll_released(&mut self) -> Option<(LinkId, CircuitId)> {
+        self.released.pop_front()
+    }
+
     /// The next cell of the circuits' own, if one is due: its region is written, and it goes over this link. A caller that could not send
     /// it need do nothing: what matters is said again.
     pub fn poll_cell(&mut self, now: Now, region: &mut [u8]) -> Option<(LinkId, CellHead)> {
-        let keys: Vec<CircuitKey> = self.circuits.keys().copied().collect();
+        self.poll_cell_of(now, region, |_| true)
+    }
+
+    /// The same of the circuits over one link.
+    pub fn poll_cell_over(&mut self, now: Now, link: LinkId, region: &mut [u8]) -> Option<CellHead> {
+        self.poll_cell_of(now, region, |of| of == link).map(|(_, head)| head)
+    }
+
+    fn poll_cell_of(
+        &mut self,
+        now: Now,
+        region: &mut [u8],
+        is_wanted: impl Fn(LinkId) -> bool,
+    ) -> Option<(LinkId, CellHead)> {
+        let wanted = self.circuits.iter().filter(|(_, joined)| is_wanted(joined.link));
+        let keys: Vec<CircuitKey> = wanted.map(|(key, _)| *key).collect();
         for key in keys {
             let Some(joined) = self.circuits.get_mut(&key) else { continue };
             if joined.silent_until <= now.instant && joined.circuit.is_virtual() {
@@ -211,8 +244,13 @@ impl ServiceCircuits {
             }
         }
         if joined.circuit.is_finished() {
-            self.places.remove(&(joined.link, joined.circuit.id()));
+            let place = (joined.link, joined.circuit.id());
+            self.places.remove(&place);
             self.circuits.remove(&key);
+            if self.released.len() >= RELEASED_MAX {
+                self.released.pop_front();
+            }
+            self.released.push_back(place);
         }
     }
 }
@@ -239,6 +277,10 @@ impl Circuits for ServiceLinks<'_> {
     fn can_link(&self, circuit: CircuitKey) -> bool {
         // A virtual hop is for nothing else.
         self.usable(circuit).is_some()
+    }
+
+    fn served_as(&self, circuit: CircuitKey) -> Option<&ServedAs> {
+        self.circuits.circuits.get(&circuit)?.served.as_ref()
     }
 
     fn sealed(&self, circuit: CircuitKey) -> Option<u64> {

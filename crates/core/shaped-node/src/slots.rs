@@ -177,7 +177,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     }
 
     /// Settles the spare of the last plan: what was not sent does not count as sent.
-    fn retire_spare(&mut self, used: bool) {
+    pub(crate) fn retire_spare(&mut self, used: bool) {
         for spare in std::mem::take(&mut self.spares) {
             if used {
                 (0..spare.cells).for_each(|_| self.near.minute.note_cell(false));

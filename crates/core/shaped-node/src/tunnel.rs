@@ -5,6 +5,8 @@
 //! not behind a backlog that some other flow built up, and fairness between clients is decided here.
 
 use self::arrivals::Arrivals;
+use self::question::Questions;
+use crate::exit::ServicePorts;
 use crate::fair::FairQueue;
 use crate::flow::{Far, Flow, Owner};
 use crate::near::Near;
@@ -13,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use session::{FlowId, PacketBatch, Session, SessionEvent};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::flow::{ResetReason, Syn};
 use wire::grant::Grant;
@@ -23,6 +26,7 @@ mod datagrams;
 mod inbound;
 mod messages;
 mod outbound;
+mod question;
 
 pub(crate) use messages::handle_message;
 
@@ -65,10 +69,14 @@ pub(crate) struct Tunnel {
     by_far: BTreeMap<FlowId, u16>,
     arrivals: Arrivals,
     client_secret: [u8; 32],
+    /// At a service: where flows may go.
+    ports: Option<Arc<ServicePorts>>,
     up: bool,
     heard: bool,
     /// Leave to release that came and was not fetched; at most what a session keeps waiting.
     granted: Vec<Grant>,
+    /// What the node itself has asked.
+    questions: Questions,
 }
 
 impl Tunnel {
@@ -80,10 +88,17 @@ impl Tunnel {
             by_far: BTreeMap::new(),
             arrivals: Arrivals::default(),
             client_secret,
+            ports: None,
             up: false,
             heard: false,
             granted: Vec::new(),
+            questions: Questions::default(),
         }
+    }
+
+    /// Lets flows of the other node lead to these ports alone, if there are any to name.
+    pub(crate) fn leading_to(self, ports: Option<Arc<ServicePorts>>) -> Self {
+        Self { ports, ..self }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -159,9 +174,12 @@ impl Tunnel {
                 SessionEvent::Readable(far) => {
                     if let Some(&index) = self.by_far.get(&far) {
                         self.pump_in(now, index, near);
+                    } else {
+                        self.listen(now, far);
                     }
                 }
                 SessionEvent::Writable(far) => {
+                    self.say(far);
                     if let Some(&index) = self.by_far.get(&far)
                         && let Some(flow) = near.table.at(index)
                     {
@@ -171,6 +189,7 @@ impl Tunnel {
                 }
                 SessionEvent::FlowReset(far, reason) => {
                     self.arrivals.forget(far);
+                    self.questions.handle_reset(far);
                     if let Some(index) = self.by_far.remove(&far) {
                         near.reset(index, reason);
                     }
@@ -268,6 +287,7 @@ impl Tunnel {
             }
         }
         self.by_far.clear();
+        self.questions.abandon();
         self.arrivals = Arrivals::default();
         self.fair = FairQueue::default();
         self.up = false;

@@ -148,6 +148,9 @@ impl Choice<'_> {
     }
 
     fn missing(&self) -> usize {
+        if !self.rules.target().is_shared() {
+            return 1;
+        }
         usize::from(self.rules.legs()).saturating_sub(self.legs.len()).max(1)
     }
 
@@ -195,11 +198,13 @@ impl Choice<'_> {
         let ending = self.relays.serving(target.place());
         let all: Vec<usize> = ending.filter(|number| self.relays.at(*number).suits(target)).collect();
         let allowed = |exit: &usize| (self.allows)(&self.relays.at(*exit).node_id);
-        if let Some(leg) = self.legs.first() {
+        if let Some(leg) = self.legs.first().filter(|_| target.is_shared()) {
             let same = self.relays.find(&leg.exit()).filter(|exit| all.contains(exit) && allowed(exit));
             return same.map(|exit| vec![exit]).ok_or(Cause::ExitLeft);
         }
         let count = all.len();
+        let taken: BTreeSet<NodeId> = self.taken_ends().collect();
+        let allowed = |exit: &usize| allowed(exit) && !taken.contains(&self.relays.at(*exit).node_id);
         if all.is_empty() {
             return Err(Cause::NoExit { target, relays: self.relays.len() });
         }
@@ -228,10 +233,18 @@ impl Choice<'_> {
         if found < needed { Err(Cause::FewUsable { found, needed }) } else { Ok(guards) }
     }
 
-    /// Relays of the legs that are there: all guards, and the middles if told so.
+    /// Relays of the legs that are there: all guards, and if told so the middles and the last hops that they do not share.
     fn used(&self, middles: bool) -> impl Iterator<Item = NodeId> + '_ {
         let guards = self.legs.iter().map(Path::first);
-        guards.chain(self.legs.iter().filter_map(move |leg| leg.middle().filter(|_| middles)))
+        let ends = self.legs.iter().map(Path::exit).filter(move |_| middles && !self.rules.target().is_shared());
+        guards.chain(self.legs.iter().filter_map(move |leg| leg.middle().filter(|_| middles))).chain(ends)
+    }
+
+    /// Relays at which no further leg may end, where each leg has an end of its own.
+    fn taken_ends(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let apart = self.rules.keeps_middles_apart();
+        let legs = self.legs.iter().filter(|_| !self.rules.target().is_shared());
+        legs.flat_map(move |leg| leg.hops().iter().copied().filter(move |hop| apart || *hop == leg.exit()))
     }
 
     /// True when two relays may not be on one path for who runs them and where they are.

@@ -47,6 +47,9 @@ pub enum Target {
     Directory,
     /// An exit that is a directory node as well, for a tunnel that carries both.
     ExitAndDirectory,
+    /// A relay at which circuits of two clients meet: an introduction or rendezvous point. Each leg has another one, so legs have no
+    /// relay in common at all, and are chosen one by one.
+    Meeting,
 }
 
 impl Target {
@@ -56,12 +59,22 @@ impl Target {
             Self::Exit => &[Place::Exit],
             Self::Directory => &[Place::Directory],
             Self::ExitAndDirectory => &[Place::Exit, Place::Directory],
+            Self::Meeting => &[Place::Middle],
         }
     }
 
     /// The place whose weights decide.
     pub fn place(self) -> Place {
-        if self == Self::Directory { Place::Directory } else { Place::Exit }
+        match self {
+            Self::Exit | Self::ExitAndDirectory => Place::Exit,
+            Self::Directory => Place::Directory,
+            Self::Meeting => Place::Middle,
+        }
+    }
+
+    /// Whether all legs of a tunnel end at one relay.
+    pub(crate) fn is_shared(self) -> bool {
+        self != Self::Meeting
     }
 }
 
@@ -72,6 +85,7 @@ impl fmt::Display for Target {
             Self::Exit => "`exit`",
             Self::Directory => "`directory`",
             Self::ExitAndDirectory => "`exit` and `directory`",
+            Self::Meeting => "`middle`",
         })
     }
 }

@@ -223,6 +223,17 @@ pub enum ResetReason {
     /// The other node has no such service.
     #[error("the other node has no directory")]
     NotOffered = 10,
+    /// Nothing is known of the service that was asked for. Only an entry says so, of itself.
+    #[error("no such service, or its record has expired: it is not running, or it belongs to another network")]
+    NoService = 11,
+    /// The service lets in only those that it knows. Only an entry says so, of itself.
+    #[error(
+        "the service needs authorisation: its operator must add this client's access key, and this client must have it"
+    )]
+    NotAuthorised = 12,
+    /// The service was found and did not answer. Only an entry says so, of itself.
+    #[error("the service was found, but does not answer: it is overloaded or has just gone; try again later")]
+    ServiceSilent = 13,
 }
 
 impl TryFrom<u8> for ResetReason {
@@ -240,6 +251,9 @@ impl TryFrom<u8> for ResetReason {
             8 => Self::Protocol,
             9 => Self::NameUnknown,
             10 => Self::NotOffered,
+            11 => Self::NoService,
+            12 => Self::NotAuthorised,
+            13 => Self::ServiceSilent,
             _ => return Err(DecodeError::Unknown("reset reason")),
         })
     }

@@ -71,6 +71,9 @@ pub fn reason_name(reason: ResetReason) -> &'static str {
         ResetReason::ByPeer => "by_peer",
         ResetReason::TooManyFlows => "too_many_flows",
         ResetReason::Protocol => "protocol",
+        ResetReason::NoService => "no_service",
+        ResetReason::NotAuthorised => "not_authorised",
+        ResetReason::ServiceSilent => "service_silent",
         ResetReason::NameUnknown => "name_unknown",
         ResetReason::NotOffered => "not_offered",
     }

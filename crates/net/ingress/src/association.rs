@@ -2,6 +2,7 @@
 
 use crate::clients::ClientKey;
 use crate::connection::Connection;
+use crate::service_names;
 use flow_pump::figures::Figures;
 use flow_pump::port::FlowPort;
 use flow_pump::records;
@@ -181,6 +182,11 @@ impl Association<'_> {
                         self.figures.drop_datagram();
                         continue;
                     };
+                    // Services have no datagrams, and their names are for no exit.
+                    if service_names::is_one(&far) {
+                        self.figures.drop_datagram();
+                        continue;
+                    }
                     self.scratch.clear();
                     udp::encode(&far, payload, &mut self.scratch);
                     if records::write(self.port, &self.scratch) {

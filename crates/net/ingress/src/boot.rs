@@ -16,6 +16,9 @@ pub struct Boot {
     pub queues: Geometry,
     /// What each listening socket is for.
     pub listeners: Vec<Listener>,
+    /// Whether names of onion services lead anywhere.
+    #[serde(default)]
+    pub services: bool,
     /// How much applications may take.
     #[serde(default)]
     pub limits: Limits,

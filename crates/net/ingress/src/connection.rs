@@ -5,6 +5,7 @@ use crate::association;
 use crate::clients::ClientKey;
 use crate::gate::Gate;
 use crate::half_open::{HalfOpen, HalfOpenGuard};
+use crate::service_names::ServiceNames;
 use flow_pump::figures::{Figures, Tally, reason_name};
 use flow_pump::socket::Socket;
 use flow_pump::stream::{self, End, Start};
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) figures: Rc<Figures>,
     pub(crate) connections: Rc<Tally>,
     pub(crate) request_timeout: Duration,
+    pub(crate) services: ServiceNames,
 }
 
 /// What a listener's connections get, checked.
@@ -60,6 +62,10 @@ impl Connection {
         let Accepted { mut socket, client, addresses } = accepted;
         let access = match serving {
             Serving::Forward(destination) => {
+                if self.shared.services.check(destination).is_err() {
+                    self.shared.figures.count("wrong_service_name");
+                    return socket.abort();
+                }
                 let to = (FlowKind::Stream, destination.clone());
                 return self.stream(socket, &client, to, Start::default()).await;
             }
@@ -85,6 +91,11 @@ impl Connection {
         let client = ClientKey::of_request(&request.identity, &client);
         match request.command {
             Command::Connect => {
+                if let Err(error) = self.shared.services.check(&request.destination) {
+                    self.shared.figures.count("wrong_service_name");
+                    let _half_open = self.half_open();
+                    return socket.say_last(&answer::wrong_name(request.protocol, &error.to_string())).await;
+                }
                 let start = Start { early, answer: Some(request.protocol) };
                 self.stream(socket, &client, (FlowKind::Stream, request.destination), start).await;
             }

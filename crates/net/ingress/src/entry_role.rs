@@ -5,6 +5,7 @@ use crate::boot::{Boot, Service, SocketKind, access};
 use crate::connection::{self, Serving, Shared};
 use crate::gate::Gate;
 use crate::half_open::HalfOpen;
+use crate::service_names::ServiceNames;
 use flow_pump::board::Board;
 use flow_pump::figures::{Figures, Tally};
 use flow_pump::process::{Context, Role, RunError};
@@ -48,6 +49,7 @@ impl EntryRole {
             figures: Rc::new(Figures::default()),
             connections: Rc::new(Tally::default()),
             request_timeout: Duration::from_millis(limits.request_timeout_ms),
+            services: ServiceNames { offered: boot.services },
         });
         let accepted = Rc::new(Accepting::default());
         let mut accepting = Vec::new();

@@ -8,6 +8,7 @@ mod connection;
 mod entry_role;
 mod gate;
 mod half_open;
+mod service_names;
 
 pub use boot::{Boot, ForwardTo, Limits, Listener, Login, Service, SocketKind};
 pub use flow_pump::process::RunError;

@@ -1,15 +1,16 @@
 //! What the supervisor tells a shaped process at its start.
 
 use crate::documents::{HandedDocumentError, handed_document};
+use crate::process::Pace;
 use flow_queue::Geometry;
 use identity::{DoorKey, LinkSecret, NodeSecret, PeerString};
 use link::{HopConfig, HopOffer, Peer};
-use network_document::NetworkDocument;
+use network_document::{NetworkDocument, NetworkId};
 use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, PacingConfig, PoolConfig, Side};
+use shaped_node::{CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, PacingConfig, PoolConfig, ServicesConfig, Side};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
@@ -76,6 +77,12 @@ pub struct BootCircuits {
     pub tunnels: u8,
     /// Whether clients have tunnels of their own.
     pub isolate_clients: bool,
+    /// Whether flows may go to onion services.
+    #[serde(default)]
+    pub services: bool,
+    /// Text form of the key for those that let in only whom they know.
+    #[serde(default)]
+    pub access_key: Option<String>,
     /// Rate class towards guards, all of them together, in shaped modes.
     pub up_class: u8,
     /// Rate class asked of the exit, likewise.
@@ -230,6 +237,9 @@ pub enum BootError {
     /// The guards' file cannot be used.
     #[error("the guards' file cannot be used: {0}; move it away, and new guards are drawn")]
     Guards(#[from] tunnel_plan::GuardsFileError),
+    /// There is no such service node.
+    #[error(transparent)]
+    Service(#[from] shaped_node::ServiceNodeError),
     /// There is no such tunnel.
     #[error("there is no such tunnel: {0}")]
     Rules(#[from] tunnel_plan::RulesError),
@@ -246,6 +256,19 @@ impl Boot {
         !matches!(self.pacing, BootPacing::Off)
     }
 
+    /// How the process runs its loop.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            is_shaped: self.is_shaped(),
+            slot_ms: self.slot_ms,
+            lead_us: self.lead_us,
+            spin_us: self.spin_us,
+            realtime: self.realtime,
+            core: self.core,
+            confine: self.confine,
+        }
+    }
+
     /// The scale of the noise that the process needs, if it needs any.
     pub(crate) fn sigma(&self) -> Result<Option<Sigma>, BootError> {
         let (packet, slot) = self.sizes()?;
@@ -255,29 +278,6 @@ impl Boot {
     fn sizes(&self) -> Result<(PacketSize, SlotLength), BootError> {
         let packet = PacketSize::new(self.packet_size).map_err(|_| BootError::Range("packet size"))?;
         Ok((packet, SlotLength::from_millis(self.slot_ms).map_err(|_| BootError::Range("slot length"))?))
-    }
-
-    fn hops(&self, door_port: u16) -> Result<Option<HopConfig>, BootError> {
-        let Some(hops) = &self.hops else { return Ok(None) };
-        let offer = match &hops.ports {
-            Some(ports) => {
-                let ports = ports.parse().map_err(|_| BootError::Range("list of ports"))?;
-                let addresses = hops.addresses.iter().map(|text| text.parse().map_err(|_| BootError::Range("address")));
-                let offer = HopOffer::new(ports, addresses.collect::<Result<_, _>>()?);
-                Some(offer.map_err(|_| BootError::Range("list of ports"))?)
-            }
-            None => None,
-        };
-        let [shortest, longest] = hops.interval_ms.map(Duration::from_millis);
-        let interval = Interval::new(shortest, longest).map_err(|_| BootError::Range("interval of hops"))?;
-        let [least, most] = hops.budget_bytes;
-        let budget = ByteBudget::new(least, most).ok_or(BootError::Range("bytes of a pair of ports"))?;
-        let timers = if hops.unsafe_timers {
-            Timers::below_floor(interval, budget, UnsafeTimers)
-        } else {
-            Timers::new(interval, budget).map_err(|_| BootError::Range("interval of hops"))?
-        };
-        Ok(Some(HopConfig { offer, door_port, timers }))
     }
 
     /// The node that this describes, with sockets at these addresses, of which there is one at least. `document`: the memory with it, at an entry over circuits.
@@ -323,28 +323,44 @@ impl Boot {
                 CongestionName::Cubic => CongestionControl::Cubic,
                 CongestionName::Bbr => CongestionControl::Bbr,
             },
-            hops: self.hops(bound.first().map_or(0, SocketAddr::port))?,
+            hops: self.hops.as_ref().map(|hops| hops.config(bound.first().map_or(0, SocketAddr::port))).transpose()?,
             seed,
         })
+    }
+}
+
+impl BootHops {
+    /// What links are told. `door_port`: where this node is reached.
+    pub(crate) fn config(&self, door_port: u16) -> Result<HopConfig, BootError> {
+        let offer = match &self.ports {
+            Some(ports) => {
+                let ports = ports.parse().map_err(|_| BootError::Range("list of ports"))?;
+                let addresses = self.addresses.iter().map(|text| text.parse().map_err(|_| BootError::Range("address")));
+                let offer = HopOffer::new(ports, addresses.collect::<Result<_, _>>()?);
+                Some(offer.map_err(|_| BootError::Range("list of ports"))?)
+            }
+            None => None,
+        };
+        let [shortest, longest] = self.interval_ms.map(Duration::from_millis);
+        let interval = Interval::new(shortest, longest).map_err(|_| BootError::Range("interval of hops"))?;
+        let [least, most] = self.budget_bytes;
+        let budget = ByteBudget::new(least, most).ok_or(BootError::Range("bytes of a pair of ports"))?;
+        let timers = if self.unsafe_timers {
+            Timers::below_floor(interval, budget, UnsafeTimers)
+        } else {
+            Timers::new(interval, budget).map_err(|_| BootError::Range("interval of hops"))?
+        };
+        Ok(HopConfig { offer, door_port, timers })
     }
 }
 
 impl BootCircuits {
     fn config(&self, bound: &[SocketAddr], document: NetworkDocument) -> Result<CircuitsConfig, BootError> {
         let network = document.network_id();
-        let mut guards = match &self.guards {
-            Some(text) => Guards::parse(text, network)?,
-            None => Guards::new(network, self.legs).map_err(|_| BootError::Range("number of legs"))?,
-        };
-        guards.set_primaries(self.legs).map_err(|_| BootError::Range("number of legs"))?;
-        let relaxation = match self.relax {
-            BootRelaxation::Nothing => Relaxation::Nothing,
-            BootRelaxation::SharedMiddles => Relaxation::SharedMiddles,
-            BootRelaxation::SharedOperators => Relaxation::SharedOperators,
-        };
+        let guards = known_guards(self.guards.as_deref(), network, self.legs)?;
         let target = if self.directory { Target::ExitAndDirectory } else { Target::Exit };
         let rules = if self.hops == 1 { PathRules::direct(self.legs)? } else { PathRules::new(self.hops, self.legs)? };
-        let rules = rules.relaxed(relaxation).to(target);
+        let rules = rules.relaxed(self.relax.into()).to(target);
         let names = self.from.iter().cloned().chain(std::iter::repeat(String::new()));
         let near =
             bound.iter().zip(names).map(|(bound, name)| NearEnd { ipv4: bound.is_ipv4(), port: bound.port(), name });
@@ -353,7 +369,9 @@ impl BootCircuits {
         let isolation = if self.isolate_clients { Isolation::Clients } else { Isolation::Nothing };
         let pool = PoolConfig { tunnels: self.tunnels, isolation, ..PoolConfig::default() };
         let (up, down) = (class(self.up_class)?, class(self.down_class)?);
-        Ok(CircuitsConfig { document, guards, rules, exit, near, pool, up, down })
+        let access = self.access_key.as_ref().map(|key| key.parse().map_err(|_| BootError::Key("access key")));
+        let services = self.services.then_some(ServicesConfig { access: access.transpose()? });
+        Ok(CircuitsConfig { document, guards, rules, exit, near, pool, services, up, down })
     }
 }
 
@@ -430,7 +448,38 @@ impl BootDp {
     }
 }
 
-fn class(number: u8) -> Result<RateClass, BootError> {
+/// The guards of the last run, of which so many are to be used at the same time.
+pub(crate) fn known_guards(text: Option<&str>, network: NetworkId, primaries: u8) -> Result<Guards, BootError> {
+    let range = |_| BootError::Range("number of legs");
+    let mut guards = match text {
+        Some(text) => Guards::parse(text, network)?,
+        None => Guards::new(network, primaries).map_err(range)?,
+    };
+    guards.set_primaries(primaries).map_err(range)?;
+    Ok(guards)
+}
+
+impl From<Relaxation> for BootRelaxation {
+    fn from(relaxation: Relaxation) -> Self {
+        match relaxation {
+            Relaxation::Nothing => Self::Nothing,
+            Relaxation::SharedMiddles => Self::SharedMiddles,
+            Relaxation::SharedOperators => Self::SharedOperators,
+        }
+    }
+}
+
+impl From<BootRelaxation> for Relaxation {
+    fn from(relax: BootRelaxation) -> Self {
+        match relax {
+            BootRelaxation::Nothing => Self::Nothing,
+            BootRelaxation::SharedMiddles => Self::SharedMiddles,
+            BootRelaxation::SharedOperators => Self::SharedOperators,
+        }
+    }
+}
+
+pub(crate) fn class(number: u8) -> Result<RateClass, BootError> {
     RateClass::new(number).map_err(|_| BootError::Range("rate class"))
 }
 

@@ -2,11 +2,13 @@
 
 mod boot;
 mod documents;
+mod driven;
 mod noise;
 mod off;
 mod order;
 mod process;
 mod replay;
+mod service;
 mod shaped;
 mod sockets;
 mod status;
@@ -16,8 +18,9 @@ pub use boot::{
 };
 pub use documents::{DocumentReader, HandedDocumentError, handed_document};
 pub use noise::NoiseRing;
-pub use order::{Direction, Order};
+pub use order::{Ask, Direction, Order, PublishAsk};
 pub use process::{RunError, run};
+pub use service::{BootHost, ServiceBoot, run_service};
 pub use shaped::aligned_grid;
-pub use shaped_node::{CircuitsStatus, HopFigures, TunnelHolder, TunnelStatus};
-pub use status::{ExitFigures, ShapedStatus};
+pub use shaped_node::{CircuitsStatus, HopFigures, HostedStatus, TunnelHolder, TunnelStatus};
+pub use status::{ExitFigures, ServiceFigures, ShapedStatus};

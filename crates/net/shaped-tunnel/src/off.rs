@@ -1,26 +1,27 @@
 //! The loop of mode `off`: packets, the doorbell and time-outs wake it, and it sends at once.
 
+use crate::driven::Driven;
 use crate::process::{Going, RunError, Shell, now};
+use link::Now;
 use os_net::slot_sender::Way;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::time::Instant;
 use tracing::debug;
 
 /// Batches sent before anything is received.
 const SEND_ROUNDS: usize = 8;
 
 /// State of the loop.
-pub(crate) struct OffLoop<'a> {
-    shell: &'a mut Shell,
+pub(crate) struct OffLoop<'a, N> {
+    shell: &'a mut Shell<N>,
     buffers: RecvBuffers,
     out: Vec<u8>,
     /// A batch that the kernel's buffer had no room for. Nothing that was sealed is dropped.
     stuck: Option<Way>,
 }
 
-impl<'a> OffLoop<'a> {
-    pub(crate) fn new(shell: &'a mut Shell) -> Self {
+impl<'a, N: Driven> OffLoop<'a, N> {
+    pub(crate) fn new(shell: &'a mut Shell<N>) -> Self {
         Self { shell, buffers: RecvBuffers::new(), out: Vec::new(), stuck: None }
     }
 
@@ -32,7 +33,7 @@ impl<'a> OffLoop<'a> {
             self.shell.node.handle_queues(now);
             let sent = self.send();
             self.shell.drain_events();
-            self.shell.report(now.instant);
+            self.shell.report(now);
             if self.shell.handle_channel()? == Going::Ended {
                 return Ok(());
             }
@@ -79,21 +80,21 @@ impl<'a> OffLoop<'a> {
     /// is raised before the queues are looked at once more, so no wake-up is lost.
     fn sleep(&mut self) -> Result<(), RunError> {
         let now = now();
-        let Some(queues) = self.shell.node.queues() else { return self.wait(now.instant, false) };
+        let Some(queues) = self.shell.node.queues() else { return self.wait(now, false) };
         if !queues.prepare_sleep() {
             return Ok(());
         }
-        let waited = self.wait(now.instant, true);
+        let waited = self.wait(now, true);
         if let Some(queues) = self.shell.node.queues() {
             queues.awake();
         }
         waited
     }
 
-    fn wait(&mut self, now: Instant, bell: bool) -> Result<(), RunError> {
+    fn wait(&mut self, now: Now, bell: bool) -> Result<(), RunError> {
         let longest = self.shell.sleep_max();
-        let timeout = self.shell.node.poll_timeout();
-        let until = timeout.map_or(longest, |at| at.saturating_duration_since(now)).min(longest);
+        let timeout = self.shell.node.next_wake(now);
+        let until = timeout.map_or(longest, |at| at.saturating_duration_since(now.instant)).min(longest);
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
         let shell = &*self.shell;
         let mut watched = shell.sockets.watched(PollFlags::IN);

@@ -26,6 +26,66 @@ pub enum Order {
         /// At an exit, the text of the file of onion secrets that has those of the document's interval.
         onion_keys: Option<String>,
     },
+    /// For a service node: the directory's time.
+    DirectoryTime {
+        /// Milliseconds since 1970 UTC.
+        ms: u64,
+    },
+    /// For a service node: what became of a record ([`Ask::Publish`]).
+    Published {
+        /// As in the question.
+        service: usize,
+        /// Likewise.
+        day: u64,
+        /// Likewise.
+        revision: u64,
+        /// Whether the directory has it.
+        taken: bool,
+    },
+}
+
+/// What a service node's process asks of its supervisor, which has the lasting keys and the way to the directory.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// The directory's time. The answer is [`Order::DirectoryTime`].
+    Time,
+    /// Sign a record and take it to the directory. The answer is [`Order::Published`].
+    Publish(PublishAsk),
+}
+
+/// A record without its signature.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishAsk {
+    /// Whose it is, by its place in the configuration.
+    pub service: usize,
+    /// Whose day's key signs it.
+    pub day: u64,
+    /// That key.
+    pub key: [u8; 32],
+    /// The record's revision.
+    pub revision: u64,
+    /// Until when it is good, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+    /// What it says, sealed.
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for Ask {
+    /// Names no service.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Time => "Time",
+            Self::Publish(_) => "Publish(..)",
+        })
+    }
+}
+
+impl fmt::Debug for PublishAsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishAsk(..)")
+    }
 }
 
 /// A direction as this node sees it.

@@ -2,9 +2,10 @@
 
 use crate::boot::{Boot, BootError};
 use crate::documents::DocumentReader;
+use crate::driven::{Driven, Note};
 use crate::noise::NoiseRing;
 use crate::off::OffLoop;
-use crate::order::{Direction, Order};
+use crate::order::{Ask, Order};
 use crate::replay::ReplayFile;
 use crate::shaped::ShapedLoop;
 use crate::sockets::Sockets;
@@ -16,8 +17,9 @@ use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use os_net::slot_sender::Way;
 use os_net::udp::{Arrival, RecvBuffers, UdpSocket};
 use os_net::{clock, schedule};
-use shaped_node::{NextDocument, NodeEvent, ShapedNode};
+use shaped_node::{NextDocument, ShapedNode};
 use shaping::ReadyNoise;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -48,8 +50,8 @@ pub enum RunError {
 }
 
 /// Everything that both loops need.
-pub(crate) struct Shell {
-    pub(crate) node: ShapedNode<QueueSide>,
+pub(crate) struct Shell<N> {
+    pub(crate) node: N,
     pub(crate) sockets: Sockets,
     pub(crate) packet_bytes: usize,
     pub(crate) reporter: Reporter,
@@ -57,9 +59,13 @@ pub(crate) struct Shell {
     replay: ReplayFile,
     geometry: Geometry,
     assigns: bool,
+    /// Others dial it, so it answers from the address that they came to.
+    has_door: bool,
     stop_at: Option<Instant>,
     /// Text that the supervisor is to keep and has not taken yet.
     unkept: Option<String>,
+    /// What the supervisor is asked and has not taken yet.
+    unasked: VecDeque<Ask>,
     /// A document of the network that is on its way in.
     documents: DocumentReader<NextDocument>,
 }
@@ -79,6 +85,8 @@ pub(crate) enum Going {
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// The same while a document is read by another thread.
 const DOCUMENT_LOOK: Duration = Duration::from_millis(20);
+/// Questions that wait for the supervisor; of more, the oldest is dropped.
+const ASKS_MAX: usize = 64;
 /// Receive calls in a row before anything else is looked at.
 const RECEIVE_ROUNDS: usize = 4;
 /// How long a stopping process gives its good-byes to leave.
@@ -90,64 +98,114 @@ const FAREWELL: Duration = Duration::from_millis(100);
 /// # Errors
 /// When the process cannot do its work; the text is one sentence for the supervisor's user.
 pub fn run(boot: Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<(), RunError> {
-    let mut shell = Shell::new(&boot, channel, fds)?;
-    if let Some(core) = boot.core {
-        schedule::pin_to_core(core).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
-    }
-    schedule::set_exact_timers().map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
-    if boot.is_shaped() {
-        ShapedLoop::start(&mut shell, &boot)?.run()
-    } else {
-        shell.confine(&boot);
-        shell.ready();
-        OffLoop::new(&mut shell).run()
-    }
+    let handed = Handed::new(channel, boot.queues, boot.is_exit(), fds)?;
+    let (mut replay, document) = (handed.replay, handed.document);
+    let remembered = replay.read().map_err(RunError::Setup)?;
+    let sockets = std::iter::once(&handed.socket).chain(&handed.further);
+    let bound: Result<Vec<_>, _> = sockets.map(UdpSocket::local_addr).collect();
+    let config = boot.node_config(&bound.map_err(RunError::Socket)?, document)?;
+    let packet_bytes = config.packet_size.packet();
+    let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
+        Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
+        None => Box::new(None),
+    };
+    let node = ShapedNode::new(config, now(), remembered, noise);
+    let handed = Handed { replay, document: None, ..handed };
+    Shell::new(node, packet_bytes, boot.is_exit(), handed).run(&boot.pace())
 }
 
-impl Shell {
-    fn new(boot: &Boot, channel: Channel, fds: Vec<OwnedFd>) -> Result<Self, RunError> {
-        let geometry = boot.queues;
-        let assigns = boot.is_exit();
+/// What the supervisor hands over at the start, in the order of the descriptors.
+pub(crate) struct Handed {
+    channel: Channel,
+    geometry: Geometry,
+    /// Whether the shaped process hands out queue pairs.
+    assigns: bool,
+    queues: QueueSide,
+    pub(crate) socket: UdpSocket,
+    /// Further ones, of an entry with several ends.
+    further: Vec<UdpSocket>,
+    replay: ReplayFile,
+    pub(crate) document: Option<OwnedFd>,
+}
+
+impl Handed {
+    pub(crate) fn new(
+        channel: Channel,
+        geometry: Geometry,
+        assigns: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Self, RunError> {
         let mut fds = fds.into_iter();
         let set: Vec<OwnedFd> = fds.by_ref().take(flow_queue::DESCRIPTORS).collect();
         let queues = QueueSide::open(&geometry, Side::Shaped, assigns, set)?;
         let socket = fds.next().ok_or(RunError::Descriptor("a network socket"))?;
         let socket = UdpSocket::from_owned_fd(socket).map_err(RunError::Socket)?;
-        let replay = fds.next().ok_or(RunError::Descriptor("the replay file"))?;
-        let mut replay = ReplayFile::new(replay);
-        let remembered = replay.read().map_err(RunError::Setup)?;
+        let replay = ReplayFile::new(fds.next().ok_or(RunError::Descriptor("the replay file"))?);
         let document = fds.next();
         let further: Result<Vec<_>, _> = fds.map(UdpSocket::from_owned_fd).collect();
         let further = further.map_err(RunError::Socket)?;
-        let bound: Result<Vec<_>, _> = std::iter::once(&socket).chain(&further).map(UdpSocket::local_addr).collect();
-        let config = boot.node_config(&bound.map_err(RunError::Socket)?, document)?;
-        let packet_bytes = config.packet_size.packet();
-        let noise: Box<dyn ReadyNoise + Send> = match boot.sigma()? {
-            Some(sigma) => Box::new(NoiseRing::start(sigma).map_err(RunError::Setup)?),
-            None => Box::new(None),
-        };
-        let mut node = ShapedNode::new(config, now(), remembered, noise);
+        Ok(Self { channel, geometry, assigns, queues, socket, further, replay, document })
+    }
+}
+
+/// How a process runs its loop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Whether cells leave on the slot grid.
+    pub(crate) is_shaped: bool,
+    /// Length of a slot in milliseconds.
+    pub(crate) slot_ms: u32,
+    /// How long before its slot a packet is made, in microseconds.
+    pub(crate) lead_us: u64,
+    /// How long before a slot the sender starts to spin, in microseconds.
+    pub(crate) spin_us: u64,
+    /// Real-time priority of the sender thread.
+    pub(crate) realtime: Option<u8>,
+    /// Core to which the process is pinned.
+    pub(crate) core: Option<usize>,
+    /// Whether the process confines itself.
+    pub(crate) confine: bool,
+}
+
+impl<N: Driven> Shell<N> {
+    pub(crate) fn new(mut node: N, packet_bytes: usize, has_door: bool, handed: Handed) -> Self {
+        let Handed { channel, geometry, assigns, queues, socket, further, replay, document: _ } = handed;
         node.attach_queues(now(), queues);
-        let reporter = Reporter::new(Instant::now());
-        Ok(Self {
+        Self {
             node,
             sockets: Sockets::new(socket, further),
             packet_bytes,
-            reporter,
+            reporter: Reporter::new(Instant::now()),
             channel,
             replay,
             geometry,
             assigns,
+            has_door,
             stop_at: None,
             unkept: None,
+            unasked: VecDeque::new(),
             documents: DocumentReader::new(),
-        })
+        }
+    }
+
+    pub(crate) fn run(mut self, pace: &Pace) -> Result<(), RunError> {
+        if let Some(core) = pace.core {
+            schedule::pin_to_core(core).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+        }
+        schedule::set_exact_timers().map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
+        if pace.is_shaped {
+            ShapedLoop::start(&mut self, pace)?.run()
+        } else {
+            self.confine(pace);
+            self.ready();
+            OffLoop::new(&mut self).run()
+        }
     }
 
     /// Gives up what the process will not need. What the kernel lacks is said in `status`.
-    pub(crate) fn confine(&mut self, boot: &Boot) {
-        if boot.confine {
-            self.reporter.confinement(confine::apply(&Needs::shaped(boot.realtime)));
+    pub(crate) fn confine(&mut self, pace: &Pace) {
+        if pace.confine {
+            self.reporter.confinement(confine::apply(&Needs::shaped(pace.realtime)));
         }
     }
 
@@ -173,7 +231,7 @@ impl Shell {
             for _ in 0..RECEIVE_ROUNDS {
                 let node = &mut self.node;
                 // An entry moves from network to network, so it does not hold on to an address of its own.
-                let answers_from_there = self.assigns;
+                let answers_from_there = self.has_door;
                 let take = |Arrival { from, to, ce }, packet: &mut [u8]| {
                     let route = Route { via, from: to.filter(|_| answers_from_there), to: from };
                     node.handle_packet(now, route, ce, packet);
@@ -279,17 +337,11 @@ impl Shell {
             Ok(order) => order,
             Err(error) => return warn!(%error, "an order of the supervisor cannot be read"),
         };
-        match order.grant_in() {
-            Some((Direction::Own, grant)) => self.node.grant_own(grant),
-            Some((Direction::Other, grant)) if !self.node.grant_other(grant) => {
-                debug!("no session takes leave for the other node; it stays spent");
-            }
-            Some((Direction::Other, _)) | None => {}
-        }
         if let Order::Document { bytes, .. } = order {
             self.documents.begin(descriptors.into_iter().next(), bytes, NextDocument::new);
-            self.take_document();
+            return self.take_document();
         }
+        self.node.obey(now(), order);
     }
 
     /// Goes by a document that has been read. No relay is named.
@@ -320,66 +372,44 @@ impl Shell {
         }
     }
 
-    /// Stores and logs what happened. Neither peers nor sizes reach the log.
+    /// Stores what happened, and passes on what the supervisor is to know.
     pub(crate) fn drain_events(&mut self) {
-        while let Some(event) = self.node.poll_event() {
-            match event {
-                NodeEvent::EphemeralAccepted(ephemeral, day) => {
+        while let Some(note) = self.node.poll_note(now()) {
+            match note {
+                Note::Remember(ephemeral, day) => {
                     if let Err(error) = self.replay.append(&ephemeral, day) {
                         warn!(%error, "cannot remember a handshake; after a restart it could be replayed");
                     }
                 }
-                NodeEvent::LinkUp(link, rtt) => info!(?link, ?rtt, "link up"),
-                NodeEvent::LinkQuiet(link) => info!(?link, "nothing heard on the link"),
-                NodeEvent::LinkBack(link) => info!(?link, "the link is heard again"),
-                NodeEvent::LinkDown(link) => info!(?link, "link down"),
-                NodeEvent::Hopped(link, index, cause) => {
-                    debug!(?link, index, ?cause, "the link is on another pair of ports")
-                }
-                NodeEvent::SessionUp(link) => info!(?link, "session up"),
-                NodeEvent::SessionLost(link, reason) => info!(?link, %reason, "session lost"),
-                NodeEvent::PeerRestarted(link) => info!(?link, "the other node was restarted"),
-                NodeEvent::ClassChanged(link, class) => warn!(?link, %class, "loss changed the link's rate class"),
-                NodeEvent::RateFollowed(link, class) => debug!(?link, %class, "the rate follows the releases"),
-                NodeEvent::Unanswered(link) => warn!(
-                    ?link,
-                    "several handshakes had no answer: check the peer string, the address, this machine's clock, a firewall for UDP, and that the path carries the packet size"
-                ),
-                NodeEvent::SameKeyElsewhere(link) => {
-                    warn!(
-                        ?link,
-                        "two processes use this node's keys and take the link from each other; stop one of them"
-                    );
-                }
-                NodeEvent::PeerIncompatible(link) => {
-                    warn!(?link, "the other node speaks another version; install the same release on both");
-                }
-                NodeEvent::QueuesFailed(fault) => {
-                    let sentence =
-                        format!("the unshaped process broke the queue protocol ({fault}); its flows were reset");
-                    self.tell(&FromProcess::Fault { sentence });
-                }
-                event => self.note_over_circuits(event),
+                Note::Keep(text) => self.unkept = Some(text),
+                Note::Fault(sentence) => self.tell(&FromProcess::Fault { sentence }),
+                Note::Ask(ask) => self.ask(ask),
+                Note::Nothing => {}
             }
         }
         self.hand_over_kept_text();
+        self.hand_over_asks();
     }
 
-    /// The same for what only an entry over circuits says. No relay is named.
-    fn note_over_circuits(&mut self, event: NodeEvent) {
-        match event {
-            NodeEvent::GuardsChanged(text) => self.unkept = Some(text),
-            NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
-            NodeEvent::LegUp(leg) => info!(leg, "a leg is in use"),
-            NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
-            NodeEvent::UplinkFollowed(class) => debug!(%class, "the rate follows the releases"),
-            NodeEvent::TunnelUp => info!("session up"),
-            NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
-            NodeEvent::TunnelsFull => {
-                warn!("there are as many tunnels as there may be; clients wait until one has ended")
+    /// Asks the supervisor, in turn.
+    pub(crate) fn ask(&mut self, ask: Ask) {
+        if self.unasked.len() >= ASKS_MAX {
+            // Whoever wanted it asks again after a while.
+            self.unasked.pop_front();
+        }
+        self.unasked.push_back(ask);
+    }
+
+    /// The same for what is asked of it.
+    fn hand_over_asks(&mut self) {
+        while let Some(ask) = self.unasked.pop_front() {
+            let sent = serde_json::to_value(&ask).map_err(|error| error.to_string()).and_then(|body| {
+                self.channel.send(&FromProcess::Ask { body }, &[]).map_err(|error| error.to_string())
+            });
+            if let Err(error) = sent {
+                debug!(%error, "the supervisor does not take a question; it is asked again");
+                return self.unasked.push_front(ask);
             }
-            NodeEvent::TunnelEnded(why) => info!(%why, "the tunnel is over; another one is built"),
-            _ => {}
         }
     }
 
@@ -394,11 +424,12 @@ impl Shell {
     }
 
     /// Sends status when a second has passed.
-    pub(crate) fn report(&mut self, now: Instant) {
-        if !self.reporter.is_due(now) {
+    pub(crate) fn report(&mut self, now: Now) {
+        if !self.reporter.is_due(now.instant) {
             return;
         }
-        let body = self.reporter.body(now, self.node.status(), self.node.hop_figures(now));
+        let (node, service) = self.node.figures();
+        let body = self.reporter.body(now.instant, node, self.node.hop_figures(now.instant), service);
         self.tell(&FromProcess::Status { body });
     }
 }

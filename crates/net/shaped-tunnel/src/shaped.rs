@@ -2,8 +2,9 @@
 //! for the slot clock, for packets from the network and for the supervisor, and for nothing else. In
 //! particular it never watches the doorbell of the queues (I10).
 
-use crate::boot::Boot;
-use crate::process::{Going, RunError, Shell, now};
+use crate::driven::Driven;
+use crate::process::{Going, Pace, RunError, Shell, now};
+use link::Now;
 use os_net::clock::{MonotonicAnchor, monotonic_ns, unix_time};
 use os_net::schedule;
 use os_net::slot_sender::{Batch, Grid, Run, Settings, SlotSender, Unreachable};
@@ -17,8 +18,8 @@ use tracing::warn;
 const FIRST_SLOT_AFTER: u64 = 4;
 
 /// State of the loop.
-pub(crate) struct ShapedLoop<'a> {
-    shell: &'a mut Shell,
+pub(crate) struct ShapedLoop<'a, N> {
+    shell: &'a mut Shell<N>,
     sender: SlotSender,
     grid: Grid,
     anchor: MonotonicAnchor,
@@ -32,21 +33,21 @@ pub(crate) struct ShapedLoop<'a> {
     spares_sent: u64,
 }
 
-impl<'a> ShapedLoop<'a> {
+impl<'a, N: Driven> ShapedLoop<'a, N> {
     /// Confines the process, starts the sender thread and says that all is ready.
-    pub(crate) fn start(shell: &'a mut Shell, boot: &Boot) -> Result<Self, RunError> {
+    pub(crate) fn start(shell: &'a mut Shell<N>, pace: &Pace) -> Result<Self, RunError> {
         // Before the sender thread exists: a thread is confined by what its parent had given up.
-        shell.confine(boot);
-        let grid = aligned_grid(boot.slot_ms);
+        shell.confine(pace);
+        let grid = aligned_grid(pace.slot_ms);
         let settings = Settings {
-            spin: Duration::from_micros(boot.spin_us),
+            spin: Duration::from_micros(pace.spin_us),
             lanes: shell.node.lanes(),
-            priority: boot.realtime,
-            core: boot.core,
+            priority: pace.realtime,
+            core: pace.core,
             ..Settings::new(grid, shell.packet_bytes)
         };
         let sender = SlotSender::start(&settings).map_err(|error| RunError::Setup(std::io::Error::other(error)))?;
-        if let Some(priority) = boot.realtime
+        if let Some(priority) = pace.realtime
             && let Err(error) = schedule::set_fifo(priority.saturating_sub(1).max(1))
         {
             warn!(%error, "the loop that makes packets has no real-time priority");
@@ -57,7 +58,7 @@ impl<'a> ShapedLoop<'a> {
             sender,
             grid,
             anchor: MonotonicAnchor::now(),
-            lead: Duration::from_micros(boot.lead_us),
+            lead: Duration::from_micros(pace.lead_us),
             buffers: RecvBuffers::new(),
             plan: SlotPlan::default(),
             next: None,
@@ -79,7 +80,7 @@ impl<'a> ShapedLoop<'a> {
                 self.shell.node.handle_queues(now);
             }
             self.shell.drain_events();
-            self.report(now.instant);
+            self.report(now);
             if self.shell.handle_channel()? == Going::Ended {
                 return Ok(());
             }
@@ -143,8 +144,8 @@ impl<'a> ShapedLoop<'a> {
         }
     }
 
-    fn report(&mut self, now: Instant) {
-        if self.shell.reporter.is_due(now) {
+    fn report(&mut self, now: Now) {
+        if self.shell.reporter.is_due(now.instant) {
             self.shell.reporter.slots(self.sender.statistics());
             self.shell.report(now);
         }

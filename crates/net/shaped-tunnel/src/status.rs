@@ -4,7 +4,7 @@ use os_net::confine::Confinement;
 use os_net::slot_sender::Statistics;
 use os_net::udp::SendError;
 use serde::{Deserialize, Serialize};
-use shaped_node::{ExitStatus, HopFigures, NodeStatus};
+use shaped_node::{ExitStatus, HopFigures, HostedStatus, NodeStatus};
 use std::time::{Duration, Instant};
 
 /// Time between two reports.
@@ -33,6 +33,22 @@ pub struct ShapedStatus {
     /// At an exit over circuits: the relay and its tunnels.
     #[serde(default)]
     pub exit: Option<ExitFigures>,
+    /// At a service node: its services and their tunnels.
+    #[serde(default)]
+    pub service: Option<ServiceFigures>,
+}
+
+/// A service node in numbers, and nothing about anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFigures {
+    /// Tunnels of clients.
+    pub tunnels: ExitStatus,
+    /// Circuits that are joined to clients'.
+    pub joined: usize,
+    /// Meetings under way.
+    pub meetings: usize,
+    /// The services, in the order of the configuration.
+    pub services: Vec<HostedStatus>,
 }
 
 /// An exit over circuits in numbers, and nothing about anybody.
@@ -96,7 +112,13 @@ impl Reporter {
     }
 
     /// The report that is due now.
-    pub(crate) fn body(&mut self, now: Instant, node: NodeStatus, hops: Vec<Option<HopFigures>>) -> serde_json::Value {
+    pub(crate) fn body(
+        &mut self,
+        now: Instant,
+        node: NodeStatus,
+        hops: Vec<Option<HopFigures>>,
+        service: Option<ServiceFigures>,
+    ) -> serde_json::Value {
         self.due = now + EVERY;
         let status = ShapedStatus {
             node,
@@ -108,6 +130,7 @@ impl Reporter {
             last_send_failure: self.last_send_failure.map(|error| error.to_string()),
             confinement: self.confinement.clone(),
             exit: None,
+            service,
         };
         serde_json::to_value(status).unwrap_or(serde_json::Value::Null)
     }

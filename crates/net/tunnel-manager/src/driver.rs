@@ -312,6 +312,7 @@ impl Driver {
                     }
                 }
                 NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
+                NodeEvent::ServiceFailed(failure) => debug!(%failure, "a service was not reached"),
                 NodeEvent::TunnelsFull => warn!("there are as many tunnels as there may be; no further one is made"),
                 NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
                 NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
@@ -343,6 +344,7 @@ fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
         exit: config.exit,
         near: NearEnd::only(config.bind.is_ipv4()),
         pool,
+        services: None,
         // Without meaning in mode `off`.
         up: RateClass::SLOWEST,
         down: RateClass::SLOWEST,

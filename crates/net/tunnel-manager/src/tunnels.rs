@@ -277,6 +277,7 @@ impl Tunnels {
         };
         for (holder, is_up) in node.tunnel_holders() {
             match (holder, is_up) {
+                (TunnelHolder::Service, _) => {}
                 (TunnelHolder::Nobody, _) => summary.retired += 1,
                 (_, false) => summary.building += 1,
                 (TunnelHolder::Pool, true) => summary.ready += 1,

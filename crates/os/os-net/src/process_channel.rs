@@ -94,6 +94,11 @@ pub enum FromProcess {
         /// The whole text.
         text: String,
     },
+    /// Something that only the supervisor can do, such as what needs a lasting key.
+    Ask {
+        /// The role's own question, as JSON.
+        body: serde_json::Value,
+    },
     /// What the process has given up, sent once after its start.
     Confined {
         /// What is in force.

@@ -3,6 +3,7 @@
 mod circuits;
 mod hops;
 mod privacy;
+mod services;
 
 pub use circuits::{list as circuit_list, show as circuit_show};
 
@@ -33,8 +34,11 @@ pub fn screen(status: &Status, colour: bool) -> String {
     }
     match &status.exit {
         Some(exit) => exit_rows(&mut out, exit),
-        None if status.links.is_empty() && status.circuits.is_none() => row(&mut out, "link", "none"),
+        None if status.links.is_empty() && status.circuits.is_none() && status.services.is_none() => row(&mut out, "link", "none"),
         None => {}
+    }
+    if let Some(services) = &status.services {
+        services::rows(&mut out, services);
     }
     if status.mode != Some(Mode::Off) {
         schedule(&mut out, &status.schedule);
@@ -83,6 +87,7 @@ fn heading(out: &mut String, status: &Status, colour: bool) {
     let role = match status.role {
         Some(Role::Entry) => "entry",
         Some(Role::Exit) => "exit",
+        Some(Role::Service) => "service",
         None => "node",
     };
     let mode = match status.mode {
@@ -284,6 +289,7 @@ pub(crate) mod tests {
             },
             exit: None,
             circuits: None,
+            services: None,
             flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
             processes: vec![Process {
                 name: "shaped-client".into(),

@@ -37,6 +37,8 @@ pub struct Status {
     pub exit: Option<ExitTunnels>,
     /// The tunnel of an entry over circuits; none at another node.
     pub circuits: Option<EntryTunnel>,
+    /// The services of a service node; none at another node.
+    pub services: Option<Services>,
     /// Flows of applications.
     pub flows: Flows,
     /// The processes of the node, the supervisor first.
@@ -53,7 +55,7 @@ pub struct Status {
 pub struct EntryTunnel {
     /// Its number.
     pub number: u64,
-    /// `ready`, `in use`, or `retired`: it finishes its flows and takes no new ones.
+    /// `ready`, `in use`, `service` (it leads to an onion service), or `retired`: it finishes its flows and takes no new ones.
     pub held: String,
     /// Tunnels since the shaped process started, all present ones included.
     pub tunnels: u64,
@@ -120,6 +122,44 @@ pub struct ExitTunnels {
     pub legs: u64,
 }
 
+/// Services of a node in counts. Nothing says who their clients are, nor where they wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Services {
+    /// Links to guards.
+    pub links: u64,
+    /// Tunnels of clients, of all services.
+    pub tunnels: u64,
+    /// Circuits that are joined to clients'.
+    pub joined: u64,
+    /// Clients that are being met.
+    pub meetings: u64,
+    /// The services, in the order of the configuration.
+    pub list: Vec<HostedService>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostedService {
+    /// What its operator calls it.
+    pub name: String,
+    /// Introduction points that take introductions.
+    pub points: u64,
+    /// Those that are wanted.
+    pub points_wanted: u64,
+    /// Seconds for which the directory has a record of it, by this machine's clock; none: it has none.
+    pub published_for_s: Option<u64>,
+    /// Tunnels of clients.
+    pub tunnels: u64,
+    /// Open flows.
+    pub flows: u64,
+    /// Bits of work that its records ask for.
+    pub work_bits: u8,
+    /// Introductions that were taken and refused, by name.
+    pub introductions: BTreeMap<String, u64>,
+}
+
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +168,8 @@ pub enum Role {
     Entry,
     /// Flows go out here.
     Exit,
+    /// Services are reached here.
+    Service,
 }
 
 /// Shaping mode.

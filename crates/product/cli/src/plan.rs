@@ -2,6 +2,7 @@
 
 pub(crate) mod entry_network;
 pub(crate) mod exit_network;
+pub(crate) mod service_node;
 
 use crate::failure::{Code, Failure};
 use crate::settings;
@@ -27,6 +28,8 @@ pub(crate) mod names {
     pub(crate) const UNSHAPED_CLIENT: &str = "unshaped-client";
     /// The shaped process of an exit over circuits.
     pub(crate) const SHAPED_RELAY: &str = "shaped-relay";
+    /// The shaped process of a service node.
+    pub(crate) const SHAPED_SERVICE: &str = "shaped-service";
 }
 
 /// Where every role's boot message has the generation of its queues (RFC 6901).
@@ -45,7 +48,7 @@ const LISTENER_MODE: u32 = 0o600;
 /// Reads keys and users, looks the exit's name up, and puts everything together.
 pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
     let keys = settings::keys(&config.key_file)?;
-    let geometry = geometry(config)?;
+    let geometry = geometry(&config.queues)?;
     let (role, (side, mut document), listeners, unshaped) = match &config.role {
         Role::Entry(entry) => {
             let side = entry_side(config, entry)?;
@@ -60,7 +63,7 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
     };
     let name = match role {
         NodeRole::Entry => names::SHAPED_CLIENT,
-        NodeRole::Exit => names::SHAPED_SERVER,
+        NodeRole::Exit | NodeRole::Service => names::SHAPED_SERVER,
     };
     // The shaped process pins itself, once its threads are there.
     let shaped = match &config.role {
@@ -84,14 +87,14 @@ pub(crate) fn node_plan(config: &Config) -> Result<NodePlan, Failure> {
         replay_path: config.replay_file.clone(),
         document,
         kept: entry_network::kept(config),
+        asks: None,
         stop_deadline: STOP_DEADLINE_DEFAULT,
         restart: RestartPlan::default(),
         launch: LaunchPlan::own_program(),
     })
 }
 
-fn geometry(config: &Config) -> Result<Geometry, Failure> {
-    let queues = &config.queues;
+fn geometry(queues: &config::Queues) -> Result<Geometry, Failure> {
     let size = u32::try_from(queues.queue_size.0).unwrap_or(u32::MAX);
     Geometry::new(queues.max_flows, size, 0).map_err(|error| Failure::from_error(Code::Configuration, &error))
 }
@@ -269,7 +272,8 @@ fn ingress(entry: &Entry, queues: Geometry) -> Result<(Vec<ListenerPlan>, ingres
         request_timeout_ms: entry.handshake_timeout.as_millis() as u64,
         ..ingress::Limits::default()
     };
-    Ok((plans, ingress::Boot { queues, listeners, limits }))
+    let services = entry_network::leads_to_services(entry);
+    Ok((plans, ingress::Boot { queues, listeners, services, limits }))
 }
 
 fn service(listener: &Listener) -> Result<ingress::Service, Failure> {

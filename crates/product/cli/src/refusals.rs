@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 /// Time between two lines, however much is refused.
 const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Refusals of requests, as the ingress counts them among the ends of its connections.
-const REQUESTS: [&str; 10] = [
+const REQUESTS: [&str; 11] = [
     "unknown_protocol",
     "wrong_version",
     "no_login",
     "wrong_login",
     "command_not_served",
     "not_a_destination",
+    "wrong_service_name",
     "malformed_request",
     "request_too_long",
     "request_timed_out",

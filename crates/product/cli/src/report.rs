@@ -4,13 +4,13 @@ use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
     Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, LastMinute, Leg, Link, LinkState, Memory, Mode, Privacy,
-    Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Severity, Status, Warning,
+    HostedService, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
 };
-use config::{Config, Role};
+use config::{Config, Role, Service};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, ShapedStatus, TunnelHolder, TunnelStatus};
+use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, HostedStatus, ShapedStatus, TunnelHolder, TunnelStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ struct Facts {
     down: Option<RateClass>,
     max_flows: u16,
     warnings: Vec<Warning>,
+    /// Names of a service node's services.
+    hosts: Vec<String>,
 }
 
 /// A link as it was last seen.
@@ -90,8 +92,55 @@ impl Reporter {
             down,
             max_flows: config.queues.max_flows,
             warnings: warnings.collect(),
+            hosts: Vec::new(),
         };
+        Self::of(facts, spent)
+    }
+
+    /// A reporter of a service node.
+    pub(crate) fn of_services(file: &Service, packet_size: PacketSize) -> Self {
+        let off = Warning {
+            severity: Severity::Alarm,
+            sentence: format!("`shaping.mode`: {}", config::Warning::ModeOffOverCircuits),
+        };
+        let facts = Facts {
+            mode: file.shaping.mode,
+            slot: file.shaping.slot,
+            lead: file.shaping.lead,
+            packet_size,
+            down: None,
+            max_flows: file.queues.max_flows,
+            warnings: if file.shaping.mode.is_shaped() { Vec::new() } else { vec![off] },
+            hosts: file.hosts.iter().map(|host| host.name.clone()).collect(),
+        };
+        Self::of(facts, Shared::default())
+    }
+
+    fn of(facts: Facts, spent: Shared) -> Self {
         Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()), log: Mutex::default(), spent }
+    }
+
+    /// The services of a service node.
+    fn services(&self, shaped: &ShapedStatus) -> Option<Services> {
+        let figures = shaped.service.as_ref()?;
+        let now_ms = os_net::clock::unix_time().as_millis() as u64;
+        let service = |(name, status): (&String, &HostedStatus)| HostedService {
+            name: name.clone(),
+            points: status.points as u64,
+            points_wanted: status.points_wanted as u64,
+            published_for_s: status.published_until_ms.and_then(|until| until.checked_sub(now_ms)).map(|ms| ms / 1_000),
+            tunnels: status.tunnels as u64,
+            flows: status.flows as u64,
+            work_bits: status.work_bits,
+            introductions: status.introductions.clone(),
+        };
+        Some(Services {
+            links: shaped.node.links.iter().filter(|link| link.up).count() as u64,
+            tunnels: figures.tunnels.tunnels as u64,
+            joined: figures.joined as u64,
+            meetings: figures.meetings as u64,
+            list: self.facts.hosts.iter().zip(&figures.services).map(service).collect(),
+        })
     }
 
     /// Looks at the links, so that `status` can say since when they are as they are, and logs what was refused. To be
@@ -138,6 +187,7 @@ impl Reporter {
             role: Some(match node.role {
                 NodeRole::Entry => AdminRole::Entry,
                 NodeRole::Exit => AdminRole::Exit,
+                NodeRole::Service => AdminRole::Service,
             }),
             mode: Some(match self.facts.mode {
                 config::Mode::Constant => Mode::Constant,
@@ -154,6 +204,7 @@ impl Reporter {
             counters: self.counters(node, shaped.as_ref()),
             exit: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(exit_tunnels),
             circuits: shaped.as_ref().and_then(|shaped| shaped.node.circuits.as_ref()).and_then(entry_tunnels),
+            services: shaped.as_ref().and_then(|shaped| self.services(shaped)),
             flows: self.flows(node),
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
@@ -364,7 +415,8 @@ fn entry_tunnels(circuits: &CircuitsStatus) -> Option<EntryTunnel> {
     tunnels.sort_by_key(|tunnel| match tunnel.holder {
         TunnelHolder::Group => 0,
         TunnelHolder::Pool => 1,
-        TunnelHolder::Nobody => 2,
+        TunnelHolder::Service => 2,
+        TunnelHolder::Nobody => 3,
     });
     let mut tunnels = tunnels.into_iter().take(TUNNELS_SHOWN).map(|tunnel| entry_tunnel(tunnel, circuits));
     let first = tunnels.next()?;
@@ -387,6 +439,7 @@ fn entry_tunnel(tunnel: &TunnelStatus, circuits: &CircuitsStatus) -> EntryTunnel
     let held = match tunnel.holder {
         TunnelHolder::Group => "in use",
         TunnelHolder::Pool => "ready",
+        TunnelHolder::Service => "service",
         TunnelHolder::Nobody => "retired",
     };
     EntryTunnel {

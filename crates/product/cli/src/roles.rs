@@ -17,6 +17,7 @@ pub(crate) const ROLES: &[Role] = &[
     Role { name: names::SHAPED_CLIENT, needs: |_| None, run: shaped },
     Role { name: names::SHAPED_SERVER, needs: |_| None, run: shaped },
     Role { name: names::SHAPED_RELAY, needs: |_| None, run: shaped_relay },
+    Role { name: names::SHAPED_SERVICE, needs: |_| None, run: shaped_service },
     Role { name: names::UNSHAPED_CLIENT, needs: |_| Some(Needs::egress()), run: unshaped_client },
 ];
 
@@ -34,6 +35,10 @@ fn shaped(boot: serde_json::Value, channel: Channel, descriptors: Vec<OwnedFd>) 
 
 fn shaped_relay(boot: serde_json::Value, channel: Channel, descriptors: Vec<OwnedFd>) -> Outcome {
     Ok(circuit_relay::run_exit(read(boot)?, channel, descriptors)?)
+}
+
+fn shaped_service(boot: serde_json::Value, channel: Channel, descriptors: Vec<OwnedFd>) -> Outcome {
+    Ok(shaped_tunnel::run_service(read(boot)?, channel, descriptors)?)
 }
 
 fn read<T: DeserializeOwned>(boot: serde_json::Value) -> Result<T, serde_json::Error> {

@@ -12,6 +12,11 @@ const FILE: &str = "file";
 
 /// Ends of this machine at most: as many as a tunnel has legs.
 const FROM_MAX: usize = LEGS_MAX as usize;
+
+/// What an entry has beside it.
+const ENTRY_KEYS: [&str; 10] =
+    ["guards_file", "hops", "legs", "from", "exit", "relax", "tunnels", "isolate", "services", "access_key_file"];
+
 /// Tunnels that are kept, at most.
 const TUNNELS_MAX: u64 = 8;
 
@@ -62,9 +67,11 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
     let exit = network.optional(report, "exit", |value| value::text(value)?.parse().map_err(Problem::NodeId));
     let tunnels = network.or(report, "tunnels", 1, value::integer(1, TUNNELS_MAX, "tunnels"));
     let isolate = network.or(report, "isolate", "nothing", value::one_of(ISOLATE));
+    let services = network.or(report, "services", false, value::boolean);
+    let access_key_file = network.optional(report, "access_key_file", value::path(folder));
     let relaxation = relaxation(network, report);
     if !is_there {
-        for key in ["guards_file", "hops", "legs", "from", "exit", "relax", "tunnels", "isolate"] {
+        for key in ENTRY_KEYS {
             network.refuse_present(report, key, Problem::OnlyOverCircuits);
         }
         return None;
@@ -81,6 +88,8 @@ pub(crate) fn entry(network: &mut Section<'_>, folder: &Path, report: &mut Repor
             exit,
             tunnels: tunnels as u8,
             isolates_clients: isolate == "clients",
+            services,
+            access_key_file,
         }),
         Err(error) => {
             network.refuse(report, "legs", Problem::Paths(error));

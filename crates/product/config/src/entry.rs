@@ -53,6 +53,10 @@ pub struct EntryNetwork {
     pub tunnels: u8,
     /// Whether each client has a tunnel of its own.
     pub isolates_clients: bool,
+    /// Whether flows may go to onion services.
+    pub services: bool,
+    /// The key for those services that let in only whom they know.
+    pub access_key_file: Option<PathBuf>,
 }
 
 /// One of this machine's ends that links leave from.

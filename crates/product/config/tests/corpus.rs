@@ -27,7 +27,8 @@ fn px_file_corpus() {
 fn config_file_corpus() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = [own.join("../../../fuzz/corpus/config_file"), own.join("tests/invalid")];
-    let mut inputs = vec![config::EXAMPLE_ENTRY.as_bytes().to_vec(), config::EXAMPLE_EXIT.as_bytes().to_vec()];
+    let examples = [config::EXAMPLE_ENTRY, config::EXAMPLE_EXIT, config::EXAMPLE_SERVICE];
+    let mut inputs: Vec<Vec<u8>> = examples.map(|example| example.as_bytes().to_vec()).into();
     for folder in folders {
         let before = inputs.len();
         for entry in fs::read_dir(&folder).expect("the corpus is committed") {

@@ -29,8 +29,20 @@ const OPTIONAL: &[&str] = &[
 ];
 
 /// Keys that make another kind of node of it, so that they are not written out together with the others.
-const OTHER_KIND: &[&str] =
-    &["file", "onion_key_file", "guards_file", "hops", "legs", "from", "exit", "relax", "tunnels", "isolate"];
+const OTHER_KIND: &[&str] = &[
+    "file",
+    "onion_key_file",
+    "guards_file",
+    "hops",
+    "legs",
+    "from",
+    "exit",
+    "relax",
+    "tunnels",
+    "isolate",
+    "services",
+    "access_key_file",
+];
 
 /// One `key = value` of an example.
 struct Key<'e> {

@@ -22,7 +22,7 @@ pub use documents::{
     DOCUMENT_LOOK, DocumentFileError, DocumentPlan, DocumentRole, DocumentWatch, Found, TakenDocument, read_document,
 };
 pub use error::NodeError;
-pub use orders::{OrderHandle, OrderRefused};
+pub use orders::{AskHandle, OrderHandle, OrderRefused, asks};
 pub use parts::{PartPlan, Parts};
 pub use plan::{
     HopPorts, KeptText, LaunchPlan, ListenerPlan, NodePlan, NodeRole, ProcessPlan, STOP_DEADLINE_DEFAULT, UdpPlan,

@@ -40,3 +40,23 @@ pub(crate) fn orders() -> (OrderHandle, mpsc::Receiver<Value>) {
     let (sender, receiver) = mpsc::channel(ORDERS_MAX);
     (OrderHandle(sender), receiver)
 }
+
+/// Questions that may wait for whoever answers them; further ones are dropped, and the process asks again.
+const ASKS_MAX: usize = 64;
+
+/// Where questions of the shaped process go. The answers are orders.
+#[derive(Debug, Clone)]
+pub struct AskHandle(mpsc::Sender<Value>);
+
+impl AskHandle {
+    /// False: it was dropped.
+    pub(crate) fn pass_on(&self, body: Value) -> bool {
+        self.0.try_send(body).is_ok()
+    }
+}
+
+/// Both ends: for a plan, and for whoever answers.
+pub fn asks() -> (AskHandle, mpsc::Receiver<Value>) {
+    let (sender, receiver) = mpsc::channel(ASKS_MAX);
+    (AskHandle(sender), receiver)
+}

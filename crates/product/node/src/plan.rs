@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::RestartPlan;
 use crate::documents::DocumentPlan;
+use crate::orders::AskHandle;
 
 /// How long a stopping node waits for its flows if nothing else is configured.
 pub const STOP_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
@@ -26,6 +27,8 @@ pub enum NodeRole {
     Entry,
     /// Flows go out here: `ShapedServer` and `UnshapedClient`.
     Exit,
+    /// Services are reached here: a shaped process that dials like an entry's, and an `UnshapedClient`.
+    Service,
 }
 
 /// Everything that the supervisor opens and starts.
@@ -54,6 +57,8 @@ pub struct NodePlan {
     pub document: Option<DocumentPlan>,
     /// What the shaped process may keep over a restart, if anything.
     pub kept: Option<KeptText>,
+    /// Who answers what the shaped process asks, if it may ask anything.
+    pub asks: Option<AskHandle>,
     /// How long a stopping node waits for its flows before it kills its processes.
     pub stop_deadline: Duration,
     /// How a process that died is started again.

@@ -309,6 +309,14 @@ impl Supervisor {
         }
     }
 
+    /// Gives a question to whoever answers it.
+    fn pass_question_on(&self, side: Side, body: serde_json::Value) {
+        let asks = self.plan.asks.as_ref().filter(|_| side == Side::Shaped);
+        if !asks.is_some_and(|asks| asks.pass_on(body)) {
+            tracing::debug!("a question of the shaped process is dropped");
+        }
+    }
+
     fn publish_generation(&self) {
         let (newest, bytes) = (self.generations.newest(), self.generations.bytes());
         self.status.update(|status| {
@@ -363,6 +371,7 @@ impl Supervisor {
                 self.hand_socket(side, number, || resources::open_hop_socket(&self.plan, beside, port, any_other));
             }
             FromProcess::Keep { text } => self.keep(side, &text),
+            FromProcess::Ask { body } => self.pass_question_on(side, body),
             FromProcess::Confined { confinement } => {
                 self.status.update_process(side, |process| process.confinement = Some(confinement));
             }

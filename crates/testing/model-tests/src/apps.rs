@@ -2,10 +2,14 @@
 //! the queue protocol. They act on a clock of their own, at times that have nothing to do with slots.
 
 use crate::memory_queues::MemoryQueues;
+use relay_directory::ServiceRecord;
+use relay_directory::{FrameReader, ServiceAnswer, ServiceRequest, frame};
 use shaped_node::queues::{FlowQueues, QueueFault};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use wire::flow::{Destination, FlowKind, ResetReason, Syn};
+use std::rc::Rc;
+use wire::flow::{Destination, FlowKind, Host, HostName, ResetReason, Syn};
 use wire::local::{LocalMessage, QueueRef};
 
 /// A server's behaviour, chosen by the destination's port.
@@ -29,6 +33,9 @@ pub const MEGABYTE: u64 = 1_000_000;
 pub fn pattern(position: u64) -> u8 {
     (position.wrapping_mul(0x9e37_79b9) >> 13) as u8
 }
+
+/// Records of services, by key of the day, as a directory has them.
+pub type Records = Rc<RefCell<BTreeMap<[u8; 32], ServiceRecord>>>;
 
 /// What an application at the entry does with its flow.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +78,8 @@ struct End {
     closed_sent: bool,
     peer_closed: Option<u64>,
     echo: bool,
+    /// What it was asked, as a directory.
+    asked: Option<FrameReader>,
 }
 
 impl End {
@@ -84,12 +93,15 @@ impl End {
             closed_sent: false,
             peer_closed: None,
             echo: false,
+            asked: None,
         }
     }
 
-    fn step(&mut self, queues: &mut MemoryQueues) -> Result<(), QueueFault> {
+    fn step(&mut self, queues: &mut MemoryQueues, records: Option<&Records>) -> Result<(), QueueFault> {
         let index = self.queue.index;
-        if self.outcome.reset.is_none() {
+        if self.outcome.reset.is_none() && self.asked.is_some() {
+            self.answer(queues, records)?;
+        } else if self.outcome.reset.is_none() {
             self.read(queues)?;
             if !self.echo {
                 self.write(queues)?;
@@ -99,6 +111,31 @@ impl End {
         if over && !self.closed_sent {
             self.closed_sent = true;
             queues.send_message(&LocalMessage::Closed(self.queue, queues.write_position(index)))?;
+        }
+        Ok(())
+    }
+
+    /// Answers questions about records. Answers are short, so the ring takes them whole.
+    fn answer(&mut self, queues: &mut MemoryQueues, records: Option<&Records>) -> Result<(), QueueFault> {
+        let index = self.queue.index;
+        let bytes = queues.read(index, usize::MAX)?;
+        let Some(reader) = &mut self.asked else { return Ok(()) };
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let taken = reader.handle_bytes(rest).expect("frames");
+            rest = &rest[taken..];
+            while let Some(body) = reader.poll_frame() {
+                let Ok(ServiceRequest::Record { key }) = ServiceRequest::decode(&body) else {
+                    panic!("another question")
+                };
+                let record = records.and_then(|records| records.borrow().get(&key).cloned());
+                let answer = frame(&ServiceAnswer::Record(record).encode());
+                assert_eq!(queues.write(index, &answer)?, answer.len(), "an answer fits into a ring");
+            }
+        }
+        if self.peer_fin == Some(queues.read_position(index)) {
+            self.outcome.ended = true;
+            self.finish(queues)?;
         }
         Ok(())
     }
@@ -180,6 +217,8 @@ pub struct Unshaped {
     pub server_reads: usize,
     newly_opened: bool,
     newly_full: bool,
+    /// What a directory behind an exit knows; without it directory streams are echoed.
+    pub records: Option<Records>,
 }
 
 impl Unshaped {
@@ -194,12 +233,20 @@ impl Unshaped {
             server_reads: 64 * 1024,
             newly_opened: false,
             newly_full: false,
+            records: None,
         }
     }
 
     /// Opens a flow and returns its number, or `None` when all queue pairs are taken.
     pub fn open(&mut self, plan: Plan) -> Option<usize> {
         let destination = Destination::from(SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)));
+        self.open_as(plan, Syn { kind: FlowKind::Stream, client: plan.client, destination })
+    }
+
+    /// The same to a name.
+    pub fn open_name(&mut self, plan: Plan, name: &str) -> Option<usize> {
+        let host = Host::Name(HostName::new(name).ok()?);
+        let destination = Destination { host, port: plan.port };
         self.open_as(plan, Syn { kind: FlowKind::Stream, client: plan.client, destination })
     }
 
@@ -269,7 +316,7 @@ impl Unshaped {
         let mut over = Vec::new();
         for (&index, end) in &mut self.ends {
             let room = self.queues.writable(index)?;
-            end.step(&mut self.queues)?;
+            end.step(&mut self.queues, self.records.as_ref())?;
             self.newly_full |= room > 0 && self.queues.writable(index)? == 0;
             if end.settle(&mut self.queues)? {
                 over.push((index, end.queue));
@@ -309,7 +356,8 @@ impl Unshaped {
         };
         let plan = Plan { port, client: syn.client, send, read_per_step: self.server_reads };
         let mut end = End::new(queue, plan);
-        end.echo = port == port::ECHO;
+        end.asked = self.records.as_ref().filter(|_| is_directory).map(|_| FrameReader::requests());
+        end.echo = port == port::ECHO && end.asked.is_none();
         if port == port::REFUSED {
             end.outcome.reset = Some(ResetReason::Refused);
             self.queues.send_message(&LocalMessage::Reset(queue, ResetReason::Refused))?;

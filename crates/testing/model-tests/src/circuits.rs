@@ -3,13 +3,16 @@
 
 mod entry;
 mod relay;
+mod service;
 
 pub use entry::EntryHost;
 pub use relay::{Health, RelayHost};
+pub use service::{ServiceHost, service_address};
 
+use crate::apps::Records;
 use crate::leaks::Leak;
 use crate::noise::{NoiseOf, grant_of};
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
+use identity::{AccessSecret, DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
 use link::{Now, Route, Via};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
 use onion::Interval;
@@ -73,6 +76,12 @@ pub struct Setting {
     pub ends: usize,
     /// Addresses of each relay, 1 or 2.
     pub addresses: usize,
+    /// Whether there is a service, and a directory behind each exit that knows it.
+    pub service: bool,
+    /// Whether the service lets in only those that have a key: the one of nines.
+    pub authorised: bool,
+    /// The key that the entry has for it.
+    pub access: Option<[u8; 32]>,
 }
 
 /// The first tunnel of the entry, as its user sees it.
@@ -110,6 +119,9 @@ impl Default for Setting {
             leak: None,
             ends: 1,
             addresses: 1,
+            service: false,
+            authorised: false,
+            access: None,
         }
     }
 }
@@ -130,6 +142,8 @@ pub struct World {
     pub entry: EntryHost,
     /// Relays; the exits come last.
     pub relays: Vec<RelayHost>,
+    /// The service.
+    pub service: Option<ServiceHost>,
     /// What they all know.
     pub document: NetworkDocument,
     setting: Setting,
@@ -163,7 +177,7 @@ fn other_address(relay: usize) -> SocketAddr {
 /// # Panics
 /// Never: all of it is in order.
 pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
-    document_of((relays, exits, exits_have_doors), INTERVAL, 1, Changes::default())
+    document_of((relays, exits, exits_have_doors, false), INTERVAL, 1, Changes::default())
 }
 
 /// How the relays of a document differ from those of the first one.
@@ -177,7 +191,7 @@ pub struct Changes<'a> {
 
 /// The same of another interval, with onion keys of its own.
 fn document_of(
-    (relays, exits, doors): (usize, usize, bool),
+    (relays, exits, doors, directories): (usize, usize, bool, bool),
     interval: Interval,
     addresses: usize,
     Changes { gone, moved }: Changes<'_>,
@@ -201,7 +215,12 @@ fn document_of(
                 (false, _) => vec![relay_address(relay), other_address(relay)],
             },
             hop_ports: None,
-            roles: Roles { guard: !is_exit || doors, middle: !is_exit, exit: is_exit, directory: false },
+            roles: Roles {
+                guard: !is_exit || doors,
+                middle: !is_exit,
+                exit: is_exit,
+                directory: is_exit && directories,
+            },
             operator: label(&format!("operator-{relay}")),
             bandwidth: RateClass::SLOWEST,
         };
@@ -222,8 +241,8 @@ impl World {
         let mut network = Network::new(Seed::new(setting.seed));
         let start = network.now();
         let now = Now { instant: start, unix_s: UNIX_START_S };
-        let kinds = (setting.relays, setting.exits, setting.hops == 1);
-        let document = document_of(kinds, INTERVAL, setting.addresses, Changes::default());
+        let shape = (setting.relays, setting.exits, setting.hops == 1, setting.service);
+        let document = document_of(shape, INTERVAL, setting.addresses, Changes::default());
         let all = 0..setting.relays + setting.exits;
         let host = |relay, network: &mut Network| {
             let place = network.add_node();
@@ -235,11 +254,20 @@ impl World {
             let place = (place, relay_address(relay));
             RelayHost::new(relay, &document, &setting, start, place, (1, now), limits)
         };
-        let relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
+        let mut relays: Vec<RelayHost> = all.map(|relay| host(relay, &mut network)).collect();
         let ends = (0..setting.ends).map(|_| network.add_node()).collect();
         let entry = EntryHost::new(&setting, &document, now, ends, None);
         entry.places.iter().zip(&entry.addresses).for_each(|(place, address)| network.bind(*place, *address));
-        let places: Vec<_> = relays.iter().map(|host| host.place).chain(entry.places.clone()).collect();
+        let service = setting.service.then(|| {
+            let records = Records::default();
+            let unshaped = relays.iter_mut().filter_map(RelayHost::unshaped_mut);
+            unshaped.for_each(|unshaped| unshaped.records = Some(records.clone()));
+            let known = setting.authorised.then(|| AccessSecret::from_bytes([9; 32]).access_key());
+            ServiceHost::new(&setting, &document, now, network.add_node(), records, known.as_slice())
+        });
+        service.iter().for_each(|service| network.bind(service.place, service.address));
+        let places = relays.iter().map(|host| host.place).chain(entry.places.clone());
+        let places: Vec<_> = places.chain(service.iter().map(|service| service.place)).collect();
         for (number, one) in places.iter().enumerate() {
             places[..number].iter().for_each(|other| network.set_paths(*one, *other, setting.path.clone()));
         }
@@ -248,6 +276,7 @@ impl World {
             network,
             entry,
             relays,
+            service,
             document,
             setting,
             grid,
@@ -330,8 +359,8 @@ impl World {
 
     /// The document of this interval without some relays.
     pub fn document_at(&self, interval: Interval, gone: &[usize]) -> NetworkDocument {
-        let Setting { relays, exits, hops, addresses, .. } = self.setting;
-        document_of((relays, exits, hops == 1), interval, addresses, Changes { gone, moved: &self.moved })
+        let Setting { relays, exits, hops, addresses, service, .. } = self.setting;
+        document_of((relays, exits, hops == 1, service), interval, addresses, Changes { gone, moved: &self.moved })
     }
 
     /// The entry hears of a document without some relays while the relays go by one that has all, with the same onion keys.
@@ -475,6 +504,8 @@ impl World {
             let route = Route { via: Via(end as u32), from: None, to: packet.from };
             self.entry.node.handle_packet(now, route, false, &mut packet.bytes);
             self.entry.node.settle(now);
+        } else if let Some(service) = self.service.as_mut().filter(|service| service.place == packet.node) {
+            service.handle_packet(now, packet.from, &mut packet.bytes);
         } else if let Some(host) = self.relays.iter_mut().find(|host| host.place == packet.node) {
             let at = (self.setting.addresses > 1).then(|| packet.to.ip());
             let end = self.entry.addresses.iter().position(|address| *address == packet.from);
@@ -487,7 +518,16 @@ impl World {
         }
     }
 
-    fn now(&self) -> Now {
+    /// The service.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn service(&self) -> &ServiceHost {
+        self.service.as_ref().expect("a world with a service")
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Now {
         let instant = self.network.now();
         Now { instant, unix_s: UNIX_START_S + instant.saturating_duration_since(self.start).as_secs() }
     }
@@ -495,7 +535,8 @@ impl World {
     fn deadlines(&mut self) -> Vec<Option<Instant>> {
         let now = self.now();
         let relays: Vec<_> = self.relays.iter().map(|host| host.poll_timeout(now)).collect();
-        [vec![self.entry.poll_timeout(now, &self.grid)], relays].concat()
+        let service = self.service.as_mut().map(|service| service.poll_timeout(now));
+        [vec![self.entry.poll_timeout(now, &self.grid)], relays, service.into_iter().collect()].concat()
     }
 
     /// Does everything that is due now.
@@ -504,13 +545,17 @@ impl World {
         if self.next_app_step <= now.instant {
             self.next_app_step += APP_STEP;
             let exits = self.relays.iter_mut().filter_map(|host| host.unshaped_mut());
-            for unshaped in exits.chain([&mut self.entry.unshaped]) {
+            let servers = self.service.iter_mut().map(|service| &mut service.servers);
+            for unshaped in exits.chain([&mut self.entry.unshaped]).chain(servers) {
                 unshaped.step().unwrap_or_else(|fault| panic!("the shaped side broke the protocol: {fault}"));
             }
         }
         self.entry.act(now, &self.grid, &mut self.network);
         for host in &mut self.relays {
             host.act(now, &mut self.network);
+        }
+        if let Some(service) = &mut self.service {
+            service.act(now, &mut self.network);
         }
     }
 }

@@ -2,10 +2,13 @@
 //! made of the cores: links, circuits, tunnels, sessions.
 
 mod client;
+mod guest;
+mod host;
 mod network;
 mod service;
 
 pub use client::{Client, Download};
+pub use host::{Host, HostSettings, service_address, service_secret};
 pub use service::{Introduction, Service, keys_of, service_key};
 
 use crate::apps::Unshaped;
@@ -18,7 +21,7 @@ use onion::Features;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use relay_node::{Came, NodeEvent, RelayNode};
-use shaped_node::{CircuitExit, ExitConfig, ExitEvent, ExitSchedule};
+use shaped_node::{CircuitExit, ExitConfig, ExitEvent, ExitSchedule, HostedStatus};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -69,6 +72,7 @@ pub struct World {
     /// The clients.
     pub clients: Vec<Client>,
     service: Option<Service>,
+    host: Option<Host>,
     /// What the exit told its shell.
     pub events: Vec<ExitEvent>,
     /// The exit's slots, if it sends in slots.
@@ -128,6 +132,7 @@ impl World {
             servers: Unshaped::new(unshaped, false),
             clients: Vec::new(),
             service: None,
+            host: None,
             events: Vec::new(),
             slots,
             sent_by_exit: None,
@@ -220,7 +225,8 @@ impl World {
         let clients = self.clients.iter_mut().filter_map(Client::poll_timeout).min();
         let arrival = self.under_way.keys().next().map(|(at, _)| *at);
         let slot = self.slots.as_ref().and_then(|slots| slots.next_time(now.instant, &self.exit));
-        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot, service].into_iter().flatten().min();
+        let host = self.host.as_mut().and_then(|host| host.next_time(now));
+        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot, service, host].into_iter().flatten().min();
         next.map_or(self.servers_at, |at| at.min(self.servers_at))
     }
 
@@ -233,6 +239,8 @@ impl World {
                     client.handle_packet(now, packet.from, &mut packet.bytes);
                 } else if let Some(service) = self.service.as_mut().filter(|service| service.address == packet.to) {
                     service.handle_packet(now, packet.from, &mut packet.bytes);
+                } else if let Some(host) = self.host.as_mut().filter(|host| host.address == packet.to) {
+                    host.node.handle_packet(now, packet.from, false, &mut packet.bytes);
                 }
                 continue;
             };
@@ -262,6 +270,9 @@ impl World {
             if let Some(service) = &mut self.service {
                 service.servers.step().expect("the shaped side keeps the protocol");
             }
+            if let Some(host) = &mut self.host {
+                host.servers.step().expect("the shaped side keeps the protocol");
+            }
         }
         let mut out = Vec::new();
         for host in self.relays.iter_mut().filter(|host| !host.is_dead) {
@@ -281,6 +292,9 @@ impl World {
         }
         if let Some(service) = &mut self.service {
             service.pump(now, &self.document, &mut out);
+        }
+        if let Some(host) = &mut self.host {
+            host.pump(now, &mut out);
         }
         for packet in out {
             self.send(packet);
@@ -361,6 +375,44 @@ impl World {
     /// In a world without one.
     pub fn service(&self) -> &Service {
         self.service.as_ref().expect("a world with a service")
+    }
+
+    /// Twelve relays, and a service node whose services have been published.
+    ///
+    /// # Panics
+    /// When that takes longer than it should.
+    pub fn with_host(seed: u64, settings: &HostSettings) -> Self {
+        let mut world = Self::with_relays(12, seed, 8, None);
+        let address = SocketAddr::from(([203, 0, 113, 2], 5000));
+        world.host = Some(Host::new(world.now, &world.document, address, settings));
+        let wanted = 2 * settings.services;
+        let up = world.run_until(Duration::from_secs(60), |world| {
+            let is_whole = |service: &HostedStatus| service.points == service.points_wanted;
+            world.host().directory.len() >= wanted && world.host().node.status().services.iter().all(is_whole)
+        });
+        assert!(up, "{:?}", world.host().node.status());
+        world
+    }
+
+    /// The service node.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn host(&self) -> &Host {
+        self.host.as_ref().expect("a world with a service node")
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Panics
+    /// In a world without one.
+    pub fn host_mut(&mut self) -> &mut Host {
+        self.host.as_mut().expect("a world with a service node")
+    }
+
+    /// Relays that have introduction or meeting circuits waiting under some name.
+    pub fn relays(&self) -> usize {
+        self.relays.len()
     }
 
     /// A client that has met the service under so many cookies, and whose session is up over as many legs.

@@ -141,7 +141,7 @@ impl CircuitTunnel {
         }
     }
 
-    fn new_tunnel(&mut self, shared: &mut Shared, now: Now, exit: identity::NodeId) -> Joined {
+    pub(super) fn new_tunnel(&mut self, shared: &mut Shared, now: Now, exit: identity::NodeId) -> Joined {
         let (nonce, random) = (shared.random(), shared.random());
         self.made += 1;
         shared.made += 1;

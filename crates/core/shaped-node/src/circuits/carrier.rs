@@ -42,6 +42,21 @@ impl Carrier {
         self.circuit.id()
     }
 
+    /// Where the inner part begins in a region.
+    pub(super) fn inner(&self) -> usize {
+        self.circuit.inner()
+    }
+
+    /// The circuit's next own cell: at a meeting it goes on to say that it was told.
+    pub(super) fn poll_cell(&mut self, now: Instant, region: &mut [u8]) -> Option<CellHead> {
+        self.circuit.poll_cell(now, region)
+    }
+
+    /// When [`Carrier::poll_cell`] has something.
+    pub(super) fn own_due(&self) -> Option<Instant> {
+        self.circuit.poll_timeout()
+    }
+
     /// The layer number of the next cell.
     pub(super) fn sealed(&self) -> u64 {
         self.circuit.sealed()

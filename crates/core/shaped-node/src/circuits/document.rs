@@ -89,6 +89,7 @@ impl Circuits {
                 lost.push(tunnel.number);
             }
         }
+        self.errands.follow_document(shared, now.instant, &old);
         for number in lost {
             self.retire(number, near);
         }
@@ -103,6 +104,7 @@ impl Circuits {
     pub(super) fn follow_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
         for link in self.shared.redialled(now, endpoint) {
             self.lose_circuits(now.instant, link);
+            self.errands.dial_again(now.instant, link);
             self.shared.forget_link(link, endpoint);
             for tunnel in self.tunnels.values_mut() {
                 for number in 0..tunnel.places.len() {
@@ -129,7 +131,7 @@ impl Shared {
         is_same && self.relays.has(relay, place)
     }
 
-    fn keeps_path(&self, old: &NetworkDocument, path: &Path) -> bool {
+    pub(super) fn keeps_path(&self, old: &NetworkDocument, path: &Path) -> bool {
         path.is_in(&self.relays) && path.places().all(|(relay, place)| self.keeps(old, &relay, place))
     }
 
@@ -160,7 +162,11 @@ impl CircuitTunnel {
         if self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some()) {
             return false;
         }
-        let has_exit = self.exit.is_none_or(|exit| shared.keeps(old, &exit, Place::Exit));
+        if self.is_of_service() {
+            self.leave_gone_relays(shared, now, old);
+            return false;
+        }
+        let has_exit = self.exit.is_none_or(|exit| shared.keeps(old, &exit, self.rules.target().place()));
         if !has_exit && self.joined.is_some() {
             self.leave_gone_exit(shared, now);
             return true;

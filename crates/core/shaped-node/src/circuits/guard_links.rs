@@ -145,6 +145,7 @@ impl Circuits {
                 *until = now.instant.min(*until);
             }
         }
+        self.errands.handle_up(now.instant);
     }
 
     /// One guard is silent: whether the others are as well is to be known before it is given up.
@@ -188,6 +189,7 @@ impl Circuits {
             }
         }
         self.shared.ending.retain(|ending| ending.link != link);
+        self.errands.lose_circuits(&mut self.shared, now, link);
         for place in self.tunnels.values_mut().flat_map(|tunnel| &mut tunnel.places) {
             if matches!(&place.stage, Stage::Building { link: of, .. } if *of == link) {
                 place.stage = Stage::at(now);
@@ -217,6 +219,7 @@ impl Circuits {
                 }
                 tunnel.leave_guard(&mut self.shared, now, endpoint, link, node);
             }
+            self.errands.leave_guard(&mut self.shared, now.instant, link);
         }
     }
 
@@ -224,14 +227,20 @@ impl Circuits {
     pub(super) fn close_unused_links(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let places = || self.tunnels.values().flat_map(|tunnel| &tunnel.places);
         // Places without an exit to lead to wait for nothing.
-        let hopeful = self.tunnels.values().filter(|tunnel| !tunnel.exit_is_gone).flat_map(|tunnel| &tunnel.places);
-        if hopeful.into_iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
+        let hopeful = self
+            .tunnels
+            .values()
+            .filter(|tunnel| !tunnel.exit_is_gone && !tunnel.is_of_service())
+            .flat_map(|tunnel| &tunnel.places);
+        if self.errands.is_waiting() || hopeful.into_iter().any(|place| matches!(place.stage, Stage::Waiting { .. })) {
             return;
         }
         let is_used = |link: &LinkId| {
             places().any(|place| place.stage.link() == Some(*link))
                 || self.tunnels.values().flat_map(|tunnel| tunnel.routes.keys()).any(|(of, _)| of == link)
                 || self.shared.ending.iter().any(|ending| ending.link == *link)
+                || self.errands.uses(*link)
+                || self.is_kept(*link)
         };
         let unused: Vec<LinkId> = self.shared.links.keys().copied().filter(|link| !is_used(link)).collect();
         for link in unused {
@@ -244,6 +253,9 @@ impl Circuits {
 impl CircuitTunnel {
     /// Moves the places that use a guard's link to other guards, as far as there are any.
     fn leave_guard(&mut self, shared: &mut Shared, now: Now, endpoint: &mut Endpoint, link: LinkId, guard: NodeId) {
+        if self.is_of_service() {
+            return self.leave_link(shared, now.instant, link);
+        }
         for number in 0..self.places.len() {
             if self.exit_is_gone || self.places[number].stage.link() != Some(link) {
                 continue;

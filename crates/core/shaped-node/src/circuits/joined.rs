@@ -86,7 +86,7 @@ impl CircuitTunnel {
     }
 
     fn settle_session<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Now, near: &mut Near<Q>) {
-        let is_wanted = !self.holder.is_nobody();
+        let (is_wanted, is_service) = (!self.holder.is_nobody(), self.is_of_service());
         let Some(Joined { tunnel: Some(tunnel), over_at, exit, .. }) = &mut self.joined else { return };
         let (exit, was_up) = (*exit, tunnel.is_up());
         match tunnel.settle(now.instant, near) {
@@ -98,7 +98,7 @@ impl CircuitTunnel {
                 if is_wanted {
                     shared.events.push(NodeEvent::TunnelLost(reason));
                 }
-                if !was_up && is_wanted {
+                if !was_up && is_wanted && !is_service {
                     // It takes legs and makes no session of them.
                     shared.avoid(now.instant, exit);
                 }
@@ -132,7 +132,7 @@ impl CircuitTunnel {
         self.routes.clear();
         (self.exit, self.life_ends, self.is_old, self.has_ended) = (None, None, false, true);
         (self.exit_is_gone, self.ends_at) = (false, None);
-        if why == TunnelEnd::Orphaned {
+        if why == TunnelEnd::Orphaned && !self.is_of_service() {
             shared.avoid(now, joined.exit);
         }
         let until = now.max(joined.began + TUNNEL_RETRY);
@@ -204,6 +204,8 @@ impl CircuitTunnel {
         self.fail(shared, now.instant, number);
         let Some(path) = path else { return };
         match why {
+            // Whoever is there is the service, and there is no other one.
+            LegEnd::LinkTimedOut | LegEnd::Refused(_) if self.is_of_service() => {}
             LegEnd::LinkTimedOut
             | LegEnd::Refused(Refusal::Full | Refusal::TooManyLegs | Refusal::Version | Refusal::NotOffered) => {
                 shared.avoid(now.instant, path.exit());
@@ -220,8 +222,11 @@ impl CircuitTunnel {
     /// The first leg is there. The client is nobody: its key is made for this session.
     fn start_session(&mut self, shared: &mut Shared, now: Instant, rtt: Duration) {
         let (own, seed, client_secret) = (NodeSecret::from_seed(shared.random()), shared.random(), shared.random());
-        let Some(joined) = &mut self.joined else { return };
         let setting = shared.session;
+        // One layer more than to an exit.
+        let of_service = shared.virtual_packet().filter(|_| self.is_of_service());
+        let packet_max = of_service.unwrap_or(setting.packet_max);
+        let Some(joined) = &mut self.joined else { return };
         let config = SessionConfig {
             stream_window: stream_window_for(setting.rate, rtt + setting.slack),
             initial_rtt: rtt.max(INITIAL_RTT_MIN),
@@ -232,7 +237,7 @@ impl CircuitTunnel {
             paths: if self.rules.legs() > 1 { Paths::Several } else { Paths::One },
             ack_every: ACK_EVERY,
             ack_delay: ACK_DELAY,
-            ..SessionConfig::new(setting.packet_max, own, joined.exit, seed)
+            ..SessionConfig::new(packet_max, own, joined.exit, seed)
         };
         match Session::client(config, now) {
             Ok(session) => joined.tunnel = Some(Tunnel::new(Owner::Tunnel(self.number), session, client_secret)),

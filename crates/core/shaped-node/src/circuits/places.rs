@@ -2,7 +2,7 @@
 
 use super::{CircuitTunnel, OnionCircuit, Place, Shared, Stage};
 use conflux::{Building, LegId};
-use link::{Endpoint, LinkId, Now};
+use link::{Endpoint, Now};
 use onion::{CircuitConfig, Features, RelaySpec};
 use std::time::{Duration, Instant};
 use tunnel_plan::{Path, Way};
@@ -65,34 +65,14 @@ impl CircuitTunnel {
             if !shared.is_up(link) {
                 continue;
             }
-            match self.first_hop(shared, now, link, &path) {
+            match shared.begin_circuit(now, &path) {
                 Some((circuit, specs)) => {
-                    let circuit = Box::new(Building::new(circuit));
+                    let circuit = Box::new(Building::new(OnionCircuit { circuit, link }));
                     self.places[number].stage = Stage::Building { path, link, specs, circuit, since: now.instant };
                 }
                 None => self.fail(shared, now.instant, number),
             }
         }
-    }
-
-    /// The circuit, and what it is built with whatever documents come meanwhile: relays answer under the keys of two intervals.
-    fn first_hop(
-        &self,
-        shared: &mut Shared,
-        now: Now,
-        link: LinkId,
-        path: &Path,
-    ) -> Option<(OnionCircuit, Vec<RelaySpec>)> {
-        let specs: Vec<RelaySpec> = path.hops().iter().map(|hop| shared.document.spec(hop)).collect::<Option<_>>()?;
-        let spec = *specs.first()?;
-        // Never used twice by this process, so what a relay still says about an older circuit means nothing. A circuit a
-        // millisecond would need 24 days to come to the end.
-        shared.newest_circuit = shared.newest_circuit.checked_add(1).filter(|id| *id < CircuitId::DIALLER_BIT)?;
-        let id = CircuitId(CircuitId::DIALLER_BIT | shared.newest_circuit);
-        let config = CircuitConfig { network: shared.document.charter().network(), features: Features::LINKING };
-        let random = shared.random();
-        let circuit = onion::Circuit::new(now.instant, config, id, spec, random).ok()?;
-        Some((OnionCircuit { circuit, link }, specs))
     }
 
     /// A place begins again, after a wait that grows with each failure (all of it at random: circuits that failed together do
@@ -127,5 +107,23 @@ impl CircuitTunnel {
     /// The place of a leg that has not been given up.
     pub(super) fn place_of(&self, leg: LegId) -> Option<usize> {
         self.places.iter().position(|place| matches!(place.stage, Stage::Joined { leg: of, .. } if of == leg))
+    }
+}
+
+impl Shared {
+    /// A circuit, and what it is built with whatever documents come meanwhile: relays answer under the keys of two intervals.
+    pub(super) fn begin_circuit(&mut self, now: Now, path: &Path) -> Option<(onion::Circuit, Vec<RelaySpec>)> {
+        let specs: Vec<RelaySpec> = path.hops().iter().map(|hop| self.document.spec(hop)).collect::<Option<_>>()?;
+        let spec = *specs.first()?;
+        // Never used twice by this process, so what a relay still says about an older circuit means nothing. A circuit a
+        // millisecond would need 24 days to come to the end.
+        self.newest_circuit = self.newest_circuit.checked_add(1).filter(|id| *id < CircuitId::DIALLER_BIT)?;
+        let id = CircuitId(CircuitId::DIALLER_BIT | self.newest_circuit);
+        // All circuits ask for the same, so that no hop learns from it what one is for.
+        let features = Features::LINKING.and(Features::RENDEZVOUS);
+        let config = CircuitConfig { network: self.document.charter().network(), features };
+        let random = self.random();
+        let circuit = onion::Circuit::new(now.instant, config, id, spec, random).ok()?;
+        Some((circuit, specs))
     }
 }

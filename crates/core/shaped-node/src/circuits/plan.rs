@@ -8,7 +8,7 @@ use link::{Endpoint, Now};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::time::{Duration, Instant};
-use tunnel_plan::{Cause, Choice, Path, Refusal, Target};
+use tunnel_plan::{Cause, Choice, Path, PathRules, Refusal, Target};
 
 /// How often paths are drawn until none has a relay that is avoided. The last draw is taken as it is.
 const DRAWS_MAX: usize = 8;
@@ -25,6 +25,7 @@ impl CircuitTunnel {
         if due.is_empty()
             || shared.stopping
             || self.exit_is_gone
+            || self.is_of_service()
             || self.joined.as_ref().is_some_and(|joined| joined.over_at.is_some())
         {
             return;
@@ -118,7 +119,8 @@ impl CircuitTunnel {
 impl CircuitTunnel {
     /// The exit that is not left to chance, if this tunnel leads to an exit at all.
     pub(super) fn only_exit(&self, shared: &Shared) -> Option<NodeId> {
-        shared.only_exit.filter(|_| self.rules.target() != Target::Directory)
+        let to_exit = matches!(self.rules.target(), Target::Exit | Target::ExitAndDirectory);
+        shared.only_exit.filter(|_| to_exit)
     }
 }
 
@@ -128,6 +130,32 @@ impl Shared {
         if self.refusal.replace(refusal) != Some(refusal) {
             self.events.push(NodeEvent::NoPath(refusal));
         }
+    }
+
+    /// A path of three hops to a relay at which clients can meet, with no relay of `beside` on it as far as the rules keep legs apart.
+    pub(super) fn choose_meeting(
+        &mut self,
+        now: Now,
+        rules: PathRules,
+        beside: &[Path],
+        allows: &dyn Fn(&NodeId) -> bool,
+    ) -> Option<Path> {
+        let legs = u8::try_from(beside.len() + 1).ok()?;
+        let rules = PathRules::new(tunnel_plan::HOPS_MAX, legs).ok()?.relaxed(rules.relaxation()).to(Target::Meeting);
+        let mut rng = ChaCha20Rng::from_seed(self.random());
+        let usable = self.guards.usable(now.unix_s);
+        // In shaped modes a link without a share has no slots, and no errand is to change which links have one.
+        let has_slots = |guard: &NodeId| {
+            let link = || self.links.iter().find(|(_, link)| link.node == *guard).map(|(link, _)| *link);
+            self.uplink.as_ref().is_none_or(|uplink| link().is_some_and(|link| uplink.share_of(link).is_some()))
+        };
+        let suits = |guard: &NodeId| self.address_of(guard).is_some() && has_slots(guard);
+        let guards: Vec<NodeId> = usable.into_iter().filter(suits).collect();
+        let trusted = |relay: &NodeId| allows(relay) && !self.is_avoided(now.instant, relay);
+        let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: beside };
+        let chosen = self.draw_paths(now, &choice, &mut rng);
+        let any = Choice { allows, ..choice };
+        chosen.or_else(|_| self.draw_paths(now, &any, &mut rng)).ok()?.pop()
     }
 
     /// Draws until no relay behind a guard is one that is avoided.

@@ -4,11 +4,13 @@
 //! Tunnels are made at looks, which come on a grid of their own, and whenever a program asks for one by name. What flows do makes
 //! none: a group that finds no tunnel ready waits for the next look.
 
+use super::services::{SERVICE_IDLE, service_name};
 use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::flow::{Far, Owner};
 use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::queues::FlowQueues;
+use link::Now;
 use serde::{Deserialize, Serialize};
 use session::EndReason;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +18,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tunnel_plan::{PathRules, Refusal};
+use wire::flow::{ResetReason, Syn};
 
 /// Tunnels of a node at a time, whatever they are for. When there are as many, none is made until one has ended: groups wait for
 /// as long as flows wait for a session, and are refused then.
@@ -69,6 +72,11 @@ impl PoolConfig {
         Self { tunnels: 1, isolation: Isolation::Nothing, life: Duration::from_secs(100 * 365 * 24 * 3600) };
 }
 
+impl PoolConfig {
+    /// No tunnel but those that are asked for by name.
+    pub const NONE: Self = Self { tunnels: 0, isolation: Isolation::Clients, life: TUNNEL_LIFE };
+}
+
 impl Default for PoolConfig {
     /// One tunnel for everybody.
     fn default() -> Self {
@@ -104,6 +112,8 @@ pub enum TunnelHolder {
     Pool,
     /// A group's.
     Group,
+    /// That of a service, for whoever goes to it.
+    Service,
     /// Nobody's any more: it finishes its flows.
     Nobody,
 }
@@ -115,6 +125,8 @@ pub(super) enum Holder {
     Pool,
     /// A group's, since then.
     Group(Group, Instant),
+    /// It leads to a service. Since when it has no flow.
+    Service { idle_since: Option<Instant> },
     /// A group's no longer. Since when it has no flow.
     Nobody { idle_since: Option<Instant> },
 }
@@ -128,6 +140,7 @@ impl Holder {
         match self {
             Self::Pool => TunnelHolder::Pool,
             Self::Group(..) => TunnelHolder::Group,
+            Self::Service { .. } => TunnelHolder::Service,
             Self::Nobody { .. } => TunnelHolder::Nobody,
         }
     }
@@ -158,6 +171,10 @@ impl Pool {
             is_busy: true,
             told_full: false,
         }
+    }
+
+    pub(super) fn is(&self, config: PoolConfig) -> bool {
+        self.config == config
     }
 
     fn isolates(&self) -> bool {
@@ -193,7 +210,7 @@ impl Circuits {
         self.pool.told_full = false;
     }
 
-    fn add(&mut self, now: Instant, rules: PathRules) -> Result<u64, TunnelsFull> {
+    pub(super) fn add(&mut self, now: Instant, rules: PathRules) -> Result<u64, TunnelsFull> {
         if self.tunnels.len() >= TUNNELS_MAX {
             return Err(TunnelsFull);
         }
@@ -219,15 +236,22 @@ impl Circuits {
     }
 
     /// Whose a new flow is: a tunnel's, or a group's that waits for one.
-    pub(crate) fn owner_of(&mut self, now: Instant, client: u64) -> Owner {
-        let group = if self.pool.isolates() { Group(client) } else { EVERYBODY };
-        match self.take(now, group) {
+    ///
+    /// # Errors
+    /// Why a flow to a service is refused at once.
+    pub(crate) fn owner_of(&mut self, now: Now, syn: &Syn) -> Result<Owner, ResetReason> {
+        let group = if self.pool.isolates() { Group(syn.client) } else { EVERYBODY };
+        // A service's name is for nobody but this node: no exit is asked for it.
+        if let Some(name) = service_name(&syn.destination) {
+            return self.seek(now, name, group).map(Owner::Tunnel);
+        }
+        Ok(match self.take(now.instant, group) {
             Some(number) => Owner::Tunnel(number),
             None => {
                 self.pool.wait(group);
                 Owner::Group(group)
             }
-        }
+        })
     }
 
     /// The tunnel of a group; one that is ready becomes it if there is none.
@@ -310,6 +334,9 @@ impl Circuits {
                 self.pool.groups.remove(&group);
                 self.send_back(number, group, near);
             }
+            if let Holder::Service { .. } = holder {
+                reset_flows(number, ResetReason::TunnelLost, near);
+            }
             if matches!(holder, Holder::Nobody { .. }) || !is_kept {
                 self.tunnels.remove(&number);
             }
@@ -383,6 +410,15 @@ impl Circuits {
                     self.retire(number, near);
                 }
             }
+            Holder::Service { idle_since } if has_flows => *idle_since = None,
+            Holder::Service { idle_since } => {
+                let since = *idle_since.get_or_insert(now);
+                // One that was never there ends when the service is given up.
+                if tunnel.joined.is_some() && (is_old || since + SERVICE_IDLE <= now) {
+                    tunnel.holder = Holder::Nobody { idle_since: Some(now) };
+                    tunnel.finish(&mut self.shared, now);
+                }
+            }
             Holder::Nobody { .. } if ends_at.is_some() => {
                 if !is_up || ends_at.is_some_and(|at| at <= now) {
                     tunnel.finish(&mut self.shared, now);
@@ -416,7 +452,7 @@ impl Circuits {
             _ if tunnel.is_old => true,
             Holder::Pool => false,
             Holder::Group(..) => self.pool.isolates(),
-            Holder::Nobody { .. } => true,
+            Holder::Service { .. } | Holder::Nobody { .. } => true,
         };
         !self.pool.waiting.is_empty() || self.ready().count() != self.wanted() || self.tunnels.values().any(is_leaving)
     }
@@ -453,6 +489,15 @@ impl CircuitTunnel {
             self.places[number].stage = Stage::at(now);
         }
         self.has_ended = true;
+    }
+}
+
+/// Tells the flows of a tunnel that it is over.
+pub(super) fn reset_flows<Q: FlowQueues>(number: u64, reason: ResetReason, near: &mut Near<Q>) {
+    for index in near.table.indices() {
+        if near.table.at(index).is_some_and(|flow| flow.owner == Owner::Tunnel(number)) {
+            near.reset(index, reason);
+        }
     }
 }
 

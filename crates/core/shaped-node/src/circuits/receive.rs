@@ -1,7 +1,6 @@
 //! Cells that come over links to guards.
 
 use super::{Circuits, Stage};
-use crate::slots::INNER_OFFSET;
 use link::{LinkId, Now};
 use onion::Received;
 use wire::cell::{CellHead, Command};
@@ -33,7 +32,8 @@ impl Circuits {
         {
             return match carrier.handle_cell(now.instant, head.command, region) {
                 Received::Inner { number } => {
-                    joined.legs.handle_cell(now.instant, leg, number, &region[INNER_OFFSET..]);
+                    let inner = carrier.inner();
+                    joined.legs.handle_cell(now.instant, leg, number, &region[inner..]);
                     joined.take_packets(now.instant);
                     Took::Known
                 }
@@ -51,7 +51,11 @@ impl Circuits {
         let ending = self.shared.ending.iter_mut().filter(|ending| ending.link == link);
         let mut ending = ending.map(|ending| &mut ending.circuit);
         let circuit = building.or_else(|| ending.find(|circuit| circuit.id() == head.circuit));
-        match circuit.map(|circuit| circuit.handle_cell(now.instant, head.command, region)) {
+        let received = match circuit {
+            Some(circuit) => Some(circuit.handle_cell(now.instant, head.command, region)),
+            None => self.errands.handle_cell(now.instant, link, (head.circuit, head.command), region),
+        };
+        match received {
             Some(Received::Dropped(_)) => Took::Bad,
             // A circuit that is not linked carries nothing.
             Some(Received::Handled | Received::Inner { .. }) => Took::Known,

@@ -9,7 +9,6 @@ use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::near::Near;
 use crate::plan::LinkCells;
 use crate::queues::FlowQueues;
-use crate::slots::INNER_OFFSET;
 use crate::status::Counters;
 use crate::tunnel::Portions;
 use conflux::{LegId, SlotUse};
@@ -138,7 +137,13 @@ impl Circuits {
         });
         let ending = self.shared.ending.iter_mut().map(|ending| (ending.link, &mut ending.circuit));
         let of_link = building.chain(ending).filter(|(of, _)| *of == link);
-        of_link.into_iter().find_map(|(_, circuit)| circuit.poll_cell(now.instant, region))
+        let cell = of_link.into_iter().find_map(|(_, circuit)| circuit.poll_cell(now.instant, region));
+        let mut of_services = self.tunnels.values_mut().filter(|tunnel| tunnel.is_of_service());
+        let cell = cell.or_else(|| {
+            of_services.find_map(|tunnel| tunnel.poll_own_cell(now.instant, Some(link), region)).map(|(_, head)| head)
+        });
+        let cell = cell.or_else(|| self.errands.poll_cell(now.instant, link, region));
+        cell.or_else(|| self.take_beside(link, region))
     }
 }
 
@@ -174,11 +179,11 @@ impl CircuitTunnel {
     ) -> Option<Filled> {
         let super::Joined { legs, tunnel, .. } = self.joined.as_mut()?;
         let carrier = legs.carrier(leg).filter(|carrier| carrier.takes_cells())?;
-        let (number, head) = (carrier.sealed(), carrier.head());
+        let (number, head, inner_at) = (carrier.sealed(), carrier.head(), carrier.inner());
         let body = &mut *outlet.scratch;
         body.clear();
         let tunnel = tunnel.as_mut().filter(|_| legs.slot_use(now.instant, leg) == SlotUse::Data);
-        let portion = body_bytes(region);
+        let portion = region.len() - inner_at - LEG_HEADER_LEN;
         let portions = Portions { ahead: portion as u64, turn: portion };
         let packet = match tunnel {
             Some(tunnel) => {
@@ -192,7 +197,7 @@ impl CircuitTunnel {
             Some(bytes) => legs.data_header(now.instant, leg, number, u16::try_from(bytes).unwrap_or(u16::MAX)),
             None => legs.own_header(now.instant, leg, number, body),
         }?;
-        let inner = &mut region[INNER_OFFSET..];
+        let inner = &mut region[inner_at..];
         inner[..LEG_HEADER_LEN].copy_from_slice(&header.encode());
         inner[LEG_HEADER_LEN..LEG_HEADER_LEN + body.len()].copy_from_slice(body);
         if packet.is_some() {
@@ -209,7 +214,7 @@ impl CircuitTunnel {
         let legs = &mut self.joined.as_mut()?.legs;
         let header = legs.spare_header(leg)?;
         let carrier = legs.carrier_mut(leg).filter(|carrier| carrier.takes_cells())?;
-        region[INNER_OFFSET..][..LEG_HEADER_LEN].copy_from_slice(&header.encode());
+        region[carrier.inner()..][..LEG_HEADER_LEN].copy_from_slice(&header.encode());
         let head = carrier.head();
         carrier.seal(now.instant, region).ok().map(|()| head)
     }
@@ -229,9 +234,4 @@ fn seal_region(
         return endpoint.seal_cell(now, link, head, |_| {}, out).ok();
     };
     endpoint.seal_cell(now, link, head, |out: &mut [u8]| out.copy_from_slice(region), out).ok()
-}
-
-/// Bytes of a session packet that a region has room for.
-fn body_bytes(region: &[u8]) -> usize {
-    region.len() - INNER_OFFSET - LEG_HEADER_LEN
 }

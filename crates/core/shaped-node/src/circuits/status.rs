@@ -169,6 +169,9 @@ impl CircuitTunnel {
 
     fn figures(&self, leg: LegId) -> Option<LegStatus> {
         let figures = self.joined.as_ref()?.legs.leg(leg)?;
+        // Behind the last relay of a leg to a service is the service, which is nobody's to know.
+        let shown = figures.path.len() - usize::from(self.is_of_service());
+        let path = &figures.path[..shown];
         let state = match figures.state {
             LegState::Linking => "linking",
             LegState::Linked => "linked",
@@ -178,7 +181,7 @@ impl CircuitTunnel {
         Some(LegStatus {
             leg: Some(leg.number()),
             state: state.to_owned(),
-            path: figures.path.iter().map(ToString::to_string).collect(),
+            path: path.iter().map(ToString::to_string).collect(),
             way: None,
             rtt_us: figures.rtt.map(micros),
             data_cells: figures.outbound.data_sent,

@@ -28,6 +28,7 @@ impl Circuits {
             shared.look_through_guards(now);
         }
         shared.ending.iter_mut().for_each(|ending| ending.circuit.handle_timeout(now.instant));
+        self.errands.handle_timeout(shared, now.instant);
         for tunnel in tunnels.values_mut() {
             tunnel.handle_timeout(shared, now, near);
         }
@@ -43,7 +44,9 @@ impl Circuits {
             tunnel.follow_builds(shared, now);
             tunnel.settle_tunnel(shared, now, near);
         }
+        self.follow_errands(now);
         self.settle_pool(now.instant, near);
+        self.follow_services(now, near);
         if !self.shared.stopping {
             self.follow_guards(now, endpoint);
             self.give_up_silent_guards(now, endpoint);
@@ -51,6 +54,8 @@ impl Circuits {
                 tunnel.look_for_better_ways(&mut self.shared, now, endpoint);
                 tunnel.plan(&mut self.shared, now, endpoint);
             }
+            self.keep_guards(now, endpoint);
+            self.plan_errands(now, endpoint);
         }
         self.close_unused_links(now.instant, endpoint);
         let is_refused = |place: &super::Place| matches!(place.stage, Stage::Waiting { refused: true, .. });
@@ -62,13 +67,14 @@ impl Circuits {
 
     /// When [`Circuits::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
-        let pool = self.pool_timeout();
+        let (pool, services) = (self.pool_timeout(), self.services_timeout());
         let Self { shared, tunnels, .. } = self;
         let guards = shared.links.values().filter(|_| !shared.stopping);
         let guards = guards.filter_map(|guard| shared.patience_ends(guard)).min();
         let ending = shared.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
         let tunnels = tunnels.values_mut().filter_map(|tunnel| tunnel.poll_timeout(shared)).min();
-        [guards, ending, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
+        let errands = self.errands.poll_timeout(shared);
+        [guards, ending, errands, services, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
     }
 }
 
@@ -121,7 +127,8 @@ impl CircuitTunnel {
     /// A leg that loses much more than its sisters is replaced through the same guard: one at a time, and only when all are
     /// there.
     fn retire_lossy_leg(&mut self, shared: &mut Shared, now: Instant) {
-        let Some(joined) = &self.joined else { return };
+        // Another leg to a service costs an introduction.
+        let Some(joined) = self.joined.as_ref().filter(|_| !self.is_of_service()) else { return };
         let figures: Vec<LegFigures> = joined.legs.legs().collect();
         if figures.len() < self.places.len().max(2) || figures.iter().any(|leg| leg.state != LegState::Linked) {
             return;
@@ -154,14 +161,21 @@ impl CircuitTunnel {
             [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
         });
         let ways = (self.rules.has_only_ways() && !shared.stopping).then_some(self.next_way_look);
-        [places, keep_alive, tunnel, ways].into_iter().flatten().min()
+        let own = self
+            .joined
+            .as_ref()
+            .filter(|_| self.is_of_service())
+            .and_then(|joined| self.routes.values().filter_map(|leg| joined.legs.carrier(*leg)?.own_due()).min());
+        [places, keep_alive, tunnel, ways, own].into_iter().flatten().min()
     }
 
     fn place_timeout(&self, shared: &Shared, number: usize) -> Option<Instant> {
         let place = &self.places[number];
         let outgoing = place.outgoing.as_ref().map(|outgoing| outgoing.until);
         let stage = match &place.stage {
-            Stage::Waiting { until, .. } if !shared.stopping && !self.exit_is_gone => Some(*until),
+            Stage::Waiting { until, .. } if !shared.stopping && !self.exit_is_gone && !self.is_of_service() => {
+                Some(*until)
+            }
             Stage::Waiting { .. } | Stage::Dialling { .. } => None,
             Stage::Building { circuit, since, .. } => {
                 let own = circuit.circuit().circuit.poll_timeout();

@@ -4,11 +4,11 @@
 use super::{CircuitTunnel, Circuits, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use crate::slots::INNER_OFFSET;
 use crate::tunnel::Portions;
 use conflux::LegId;
 use link::{Endpoint, LinkId, Now, Route};
 use std::collections::VecDeque;
+use wire::cell::CellHead;
 use wire::leg::LegHeader;
 use wire::packet::LEG_HEADER_LEN;
 
@@ -39,6 +39,13 @@ impl Outlet<'_> {
         }
         *self.scratch = packet;
         route.is_some()
+    }
+
+    /// A cell of a circuit's own, with its whole region.
+    fn put_own(&mut self, now: Now, link: LinkId, head: CellHead, region: &[u8]) {
+        let fill = |out: &mut [u8]| out.copy_from_slice(region);
+        self.put(|endpoint, packet| endpoint.seal_cell(now, link, head, fill, packet).ok());
+        *self.cover_cells += 1;
     }
 }
 
@@ -103,9 +110,24 @@ impl Circuits {
             while *left > 0
                 && let Some(head) = circuit.poll_cell(now.instant, &mut region)
             {
-                let fill = |out: &mut [u8]| out.copy_from_slice(&region);
-                outlet.put(|endpoint, packet| endpoint.seal_cell(now, link, head, fill, packet).ok());
-                *outlet.cover_cells += 1;
+                outlet.put_own(now, link, head, &region);
+                *left -= 1;
+            }
+        }
+        region.resize(self.shared.region, 0);
+        for tunnel in self.tunnels.values_mut().filter(|tunnel| tunnel.is_of_service()) {
+            while *left > 0
+                && let Some((link, head)) = tunnel.poll_own_cell(now.instant, None, &mut region)
+            {
+                outlet.put_own(now, link, head, &region);
+                *left -= 1;
+            }
+        }
+        for link in self.shared.links.iter().filter(|(_, guard)| guard.up).map(|(link, _)| *link) {
+            while *left > 0
+                && let Some(head) = self.errands.poll_cell(now.instant, link, &mut region)
+            {
+                outlet.put_own(now, link, head, &region);
                 *left -= 1;
             }
         }
@@ -172,7 +194,7 @@ impl CircuitTunnel {
         outlet.put(|endpoint, packet| {
             let mut sealed = false;
             let fill = |region: &mut [u8]| {
-                let inner = &mut region[INNER_OFFSET..];
+                let inner = &mut region[carrier.inner()..];
                 inner[..LEG_HEADER_LEN].copy_from_slice(&header.encode());
                 inner[LEG_HEADER_LEN..LEG_HEADER_LEN + body.len()].copy_from_slice(body);
                 sealed = carrier.seal(now.instant, region).is_ok();

@@ -1,6 +1,6 @@
 //! What an exit needs of the relay that its circuits go through, and where each circuit stands.
 
-use super::CircuitExit;
+use super::{CircuitExit, ServedAs};
 use crate::queues::FlowQueues;
 use conflux::LegId;
 use link::{Now, Route};
@@ -25,6 +25,10 @@ pub struct CircuitGone;
 pub trait Circuits {
     /// Whether both ends of a circuit agreed on linking ([`onion::Features::LINKING`]).
     fn can_link(&self, circuit: CircuitKey) -> bool;
+    /// As what a tunnel over this circuit is served, at a service. `None`: as at an exit, under the node's own key and policy.
+    fn served_as(&self, _circuit: CircuitKey) -> Option<&ServedAs> {
+        None
+    }
     /// The layer number of the next cell that is sent; none if the circuit is gone.
     fn sealed(&self, circuit: CircuitKey) -> Option<u64>;
     /// Cells that fit before the relay would drop one.

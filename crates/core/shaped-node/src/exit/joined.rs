@@ -5,6 +5,7 @@ use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use conflux::LegId;
+use identity::NodeId;
 use onion::CircuitKey;
 use session::CloseReason;
 use std::fmt;
@@ -15,6 +16,8 @@ use wire::flow::ResetReason;
 pub(super) struct Joined {
     pub(super) legs: conflux::Tunnel<CircuitKey>,
     pub(super) tunnel: Tunnel,
+    /// At a service: which one of the node's, and under which key its session runs.
+    pub(super) service: Option<(usize, NodeId)>,
     /// When its cells leave; none in mode `off`.
     pub(super) schedule: Option<Schedule>,
     /// It is among those that have a turn.
@@ -35,7 +38,8 @@ impl fmt::Debug for Joined {
 
 impl Joined {
     pub(super) fn new(legs: conflux::Tunnel<CircuitKey>, tunnel: Tunnel, schedule: Option<Schedule>) -> Self {
-        Self { legs, tunnel, schedule, has_turn: false, deadline: None, lost: None, came_up: false }
+        let service = None;
+        Self { legs, tunnel, service, schedule, has_turn: false, deadline: None, lost: None, came_up: false }
     }
 
     /// Takes a cell of a leg, and gives the session what is in order now.

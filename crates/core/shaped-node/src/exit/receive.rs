@@ -3,7 +3,7 @@
 use super::circuits::{Circuits, Place};
 use super::joined::Joined;
 use super::schedule::Schedule;
-use super::{CircuitExit, TunnelOver};
+use super::{CircuitExit, ServedAs, TunnelOver};
 use crate::flow::Owner;
 use crate::queues::FlowQueues;
 use crate::tunnel::{ACK_DELAY, ACK_EVERY, Tunnel};
@@ -15,6 +15,7 @@ use link::Now;
 use onion::{CircuitKey, Reason};
 use rand_chacha::rand_core::Rng;
 use session::{ExpectedPeer, Paths, Session, SessionConfig};
+use std::sync::Arc;
 use std::time::Instant;
 use wire::leg::{Feedback, LegHeader, LegKind};
 
@@ -78,12 +79,15 @@ impl<Q: FlowQueues> CircuitExit<Q> {
                 return self.refuse(now, circuit, &message, circuits);
             }
         };
-        let Some((legs, tunnel, leg)) = self.make_tunnel(now.instant, id, accepted, schedule.is_some()) else {
+        let served = circuits.served_as(circuit);
+        let made = self.make_tunnel(now.instant, id, accepted, schedule.is_some(), served);
+        let service = served.map(|served| (served.service, served.session.node_id()));
+        let Some((legs, tunnel, leg)) = made else {
             schedule.iter().for_each(|schedule| self.lanes.give_back(schedule));
             self.join_point.forget(TunnelId(id));
             return self.take_down(now, circuit, Reason::Full, circuits);
         };
-        self.tunnels.insert(id, Joined::new(legs, tunnel, schedule));
+        self.tunnels.insert(id, Joined { service, ..Joined::new(legs, tunnel, schedule) });
         self.places.insert(circuit, Place::Leg(id, leg));
         self.follow_legs(now, id, circuits);
         self.wake(id);
@@ -107,6 +111,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         id: u64,
         accepted: Accepted<CircuitKey>,
         is_shaped: bool,
+        served: Option<&ServedAs>,
     ) -> Option<(conflux::Tunnel<CircuitKey>, Tunnel, LegId)> {
         let [mut session_seed, mut client_secret, mut legs_seed] = [[0; 32]; 3];
         for seed in [&mut session_seed, &mut client_secret, &mut legs_seed] {
@@ -123,7 +128,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             ack_delay: ACK_DELAY,
             ..SessionConfig::new(
                 self.config.session_packet,
-                self.config.node_secret.clone(),
+                served.map_or(&self.config.node_secret, |served| &served.session).clone(),
                 ExpectedPeer::Anyone,
                 session_seed,
             )
@@ -136,7 +141,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let config = TunnelConfig { pace, orphan_after: self.config.session_timeout, ..TunnelConfig::default() };
         let legs = conflux::Tunnel::exit(now, config, accepted, legs_seed);
         let leg = legs.legs().next()?.leg;
-        Some((legs, Tunnel::new(Owner::Tunnel(id), session, client_secret), leg))
+        let ports = served.map(|served| Arc::clone(&served.ports));
+        Some((legs, Tunnel::new(Owner::Tunnel(id), session, client_secret).leading_to(ports), leg))
     }
 
     fn add_leg(
@@ -148,6 +154,11 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         circuits: &mut impl Circuits,
     ) {
         let Some(joined) = self.tunnels.get_mut(&id) else { return };
+        if joined.service.map(|(service, _)| service) != circuits.served_as(circuit).map(|it| it.service) {
+            // A client that lost a leg is introduced anew, so sessions differ. Only it knows the tunnel's nonce.
+            self.counters.faults += 1;
+            return self.take_down(now, circuit, Reason::Protocol, circuits);
+        }
         match joined.legs.accept(now.instant, accepted) {
             Ok(leg) => {
                 self.places.insert(circuit, Place::Leg(id, leg));

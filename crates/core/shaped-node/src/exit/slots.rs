@@ -144,7 +144,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     }
 
     /// Settles the spare of the last plan: what was not sent does not count as sent.
-    fn retire_spare(&mut self, used: bool, circuits: &mut impl Circuits) {
+    pub(crate) fn retire_spare(&mut self, used: bool, circuits: &mut impl Circuits) {
         for SpareCells { circuit, cells } in std::mem::take(&mut self.spares) {
             if used {
                 self.counters.own_cells += u64::from(cells);

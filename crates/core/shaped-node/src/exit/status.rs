@@ -1,6 +1,7 @@
 //! What an exit says about its tunnels: counts, and nothing about anybody.
 
 use super::CircuitExit;
+use crate::flow::Owner;
 use crate::minute::MinuteStatus;
 use crate::parameters::Mode;
 use crate::queues::FlowQueues;
@@ -49,6 +50,14 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             session_memory_max: joined().map(|joined| joined.tunnel.session.memory_max_bytes()).sum(),
             counters: self.counter_map(),
         }
+    }
+
+    /// Tunnels that are served as this service of the node, and the flows in them.
+    pub fn served_as(&self, service: usize) -> (usize, usize) {
+        let of = self.tunnels.iter().filter(|(_, joined)| joined.service.is_some_and(|(number, _)| number == service));
+        let ids: Vec<u64> = of.map(|(id, _)| *id).collect();
+        let flows = self.near.table.flows().filter(|flow| ids.iter().any(|id| flow.owner == Owner::Tunnel(*id)));
+        (ids.len(), flows.count())
     }
 
     /// How the cells of tunnels leave.

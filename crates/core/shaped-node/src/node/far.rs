@@ -20,7 +20,7 @@ use wire::local::QueueRef;
 const INITIAL_RTT_MIN: Duration = Duration::from_millis(20);
 
 impl<Q: FlowQueues> ShapedNode<Q> {
-    pub(super) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
+    pub(crate) fn handle_link_event(&mut self, now: Now, event: LinkEvent) {
         if let Some(circuits) = &mut self.circuits {
             return circuits.handle_link_event(now, event);
         }

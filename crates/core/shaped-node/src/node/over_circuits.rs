@@ -32,7 +32,8 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
     };
     let Side::Circuits(circuits) = &mut config.side else { return None };
     let mut circuits = circuits.take()?;
-    if config.mode.is_shaped() {
+    // A service node keeps no tunnels of its own.
+    if config.mode.is_shaped() && circuits.pool != PoolConfig::NONE {
         circuits.pool = PoolConfig::ONE;
     }
     let network = circuits.document.charter().network();
@@ -63,7 +64,7 @@ pub(super) fn circuits_of(config: &mut NodeConfig, now: Now, rng: &mut ChaCha20R
 }
 
 impl<Q: FlowQueues> ShapedNode<Q> {
-    pub(super) fn handle_circuit_cell(&mut self, now: Now, link: LinkId, head: CellHead, region: &mut [u8]) {
+    pub(crate) fn handle_circuit_cell(&mut self, now: Now, link: LinkId, head: CellHead, region: &mut [u8]) {
         // The packet that brought a link up may carry its first cell.
         self.settle_links(now);
         let took = self.circuits.as_mut().map(|circuits| circuits.handle_cell(now, link, head, region));
@@ -85,7 +86,17 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// The unshaped process opened a flow.
     pub(super) fn handle_syn_over_circuits(&mut self, now: Now, queue: QueueRef, syn: Syn) {
         let Some(circuits) = &mut self.circuits else { return };
-        let owner = circuits.owner_of(now.instant, syn.client);
+        let owner = match circuits.owner_of(now, &syn) {
+            Ok(owner) => owner,
+            Err(reason) => {
+                let flow = Flow::new(queue, Owner::Group(Group(syn.client)), syn.client, syn.kind, Far::Gone);
+                if self.near.insert(flow) {
+                    self.near.reset(queue.index, reason);
+                }
+                return;
+            }
+        };
+        let is_of_service = circuits.is_of_service(owner);
         let tunnel = if let Owner::Tunnel(number) = owner { circuits.tunnel_mut(number) } else { None };
         match tunnel {
             Some(tunnel) => tunnel.handle_syn(queue, syn, &mut self.near),
@@ -94,7 +105,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
                 self.near.insert(flow);
             }
         }
-        self.note_if_waiting(now, queue);
+        // Whoever seeks a service gives up by itself.
+        if !is_of_service {
+            self.note_if_waiting(now, queue);
+        }
     }
 
     /// Lets edges of the direction up pass.

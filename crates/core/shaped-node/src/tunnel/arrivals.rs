@@ -46,6 +46,11 @@ impl Tunnel {
 
     /// The other node opened a flow: it gets a queue pair, waits for one, or is refused.
     pub(super) fn handle_opened<Q: FlowQueues>(&mut self, now: Instant, far: FlowId, syn: Syn, near: &mut Near<Q>) {
+        let led = self.ports.as_ref().map_or_else(|| Ok(syn.clone()), |ports| ports.lead(syn.clone()));
+        let syn = match led {
+            Ok(syn) => syn,
+            Err(reason) => return self.session.reset(far, reason),
+        };
         if !near.is_attached() {
             self.session.reset(far, ResetReason::TunnelLost);
         } else if self.arrivals.0.len() >= WAITING_MAX {

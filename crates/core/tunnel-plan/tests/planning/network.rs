@@ -102,6 +102,7 @@ pub(crate) fn broken_rule(descriptors: &[Descriptor], rules: PathRules, paths: &
                 Target::Exit => exit,
                 Target::Directory => directory,
                 Target::ExitAndDirectory => exit && directory,
+                Target::Meeting => middle,
             };
             (place > 0 || guard) && (place != last || ends) && (place == 0 || place == last || middle)
         });

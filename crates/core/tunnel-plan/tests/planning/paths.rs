@@ -72,6 +72,31 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn legs_that_end_apart_have_no_relay_in_common(seed in any::<u64>(), count in 3_u16..40, legs in 1_usize..=4, relaxation in relaxation()) {
+        let descriptors = random(count, seed);
+        let one = rules(3, 1).relaxed(relaxation).to(Target::Meeting);
+        let relays = Relays::from_descriptors(&descriptors);
+        let (guards, mut rng) = (guards_of(&descriptors), rng(seed));
+        let mut paths: Vec<Path> = Vec::new();
+        for number in 1..=legs {
+            let rules = one.with_legs(u8::try_from(number).expect("few")).expect("a tunnel");
+            let choice = Choice { relays: &relays, rules, guards: &guards, allows: &|_| true, legs: &paths };
+            let Ok(chosen) = choice.paths(&mut rng) else { break };
+            prop_assert_eq!(broken_rule(&descriptors, one, &chosen), None);
+            prop_assert!(chosen[0].is_in(&relays));
+            paths.extend(chosen);
+        }
+        let distinct = |hops: Vec<NodeId>| hops.iter().collect::<BTreeSet<_>>().len() == hops.len();
+        prop_assert!(distinct(paths.iter().map(Path::first).collect()) && distinct(paths.iter().map(Path::exit).collect()));
+        let all = paths.iter().flat_map(|path| path.hops().iter().copied()).collect();
+        prop_assert!(relaxation > Relaxation::Nothing || distinct(all));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
 
     /// A selector that is blind for one thing breaks that rule sooner or later, and the look at its paths says so.

@@ -116,7 +116,9 @@ impl ExitJoin {
                 Ok((bytes, keys))
             }
             Order::Document { onion_keys: None, .. } => Err("it has no onion secrets".to_owned()),
-            Order::Grant { .. } => Err("an exit over circuits has no use for it".to_owned()),
+            Order::Grant { .. } | Order::DirectoryTime { .. } | Order::Published { .. } => {
+                Err("an exit over circuits has no use for it".to_owned())
+            }
         });
         match order {
             Ok((bytes, keys)) => {
@@ -201,6 +203,7 @@ impl ExitJoin {
             too_narrow: 0,
             last_send_failure: None,
             confinement: self.confinement.clone(),
+            service: None,
             exit: Some(ExitFigures {
                 links: snapshot.links,
                 circuits: snapshot.circuits,

@@ -155,7 +155,7 @@ impl Pair {
             fds.push(UnixListener::bind(path).expect("a path in a fresh folder").into());
             listeners.push(Listener { socket: SocketKind::Unix, service: Service::Directory });
         }
-        let boot = ingress::Boot { queues: geometry, listeners, limits: setup.limits };
+        let boot = ingress::Boot { queues: geometry, listeners, services: false, limits: setup.limits };
         let entry = process(move |channel| ingress::run(boot, channel, fds));
         let mut boot = egress::Boot::new(geometry);
         boot.policy = setup.policy;

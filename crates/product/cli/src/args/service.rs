@@ -1,5 +1,6 @@
 //! The command line of `hushwire service`.
 
+use crate::args::NodeArgs;
 use clap::{Args, Subcommand};
 use config::HostPort;
 use identity::AccessKey;
@@ -22,6 +23,9 @@ pub(crate) struct ServiceArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
+    /// Run the services of a file: they are reached as long as this runs
+    #[command(after_help = "Example:\n  hushwire service run -c service.toml")]
+    Run(NodeArgs),
     /// Make a service, and print its address
     Add(AddArgs),
     /// One line for each service of a file

@@ -75,7 +75,7 @@ fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     .map_err(|error| node_failed(&error))
 }
 
-fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &StopHandle) -> Response {
+pub(super) fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &StopHandle) -> Response {
     match request {
         Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
         Request::HopStatus => Response::Refused { reason: "this is a node, not a hop proxy".to_owned() },
@@ -92,7 +92,7 @@ fn answer(request: Request, reporter: &Reporter, source: &StatusSource, stop: &S
 }
 
 /// Looks at the node every second, whether somebody asks or not.
-async fn observe(reporter: Arc<Reporter>, source: StatusSource, payer: Option<Payer>) {
+pub(super) async fn observe(reporter: Arc<Reporter>, source: StatusSource, payer: Option<Payer>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -106,7 +106,7 @@ async fn observe(reporter: Arc<Reporter>, source: StatusSource, payer: Option<Pa
 }
 
 /// Ends the node, at once, when standard input ends: whoever holds the other end of that pipe is gone.
-fn end_with_input(stop: StopHandle) {
+pub(super) fn end_with_input(stop: StopHandle) {
     std::thread::spawn(move || {
         let mut input = std::io::stdin().lock();
         // An input that cannot be read is one that has ended.
@@ -128,7 +128,7 @@ pub(super) fn admin_socket(error: &BindError) -> Failure {
 }
 
 /// The node's errors say themselves what to do, behind a semicolon.
-fn node_failed(error: &NodeError) -> Failure {
+pub(super) fn node_failed(error: &NodeError) -> Failure {
     let text = error.to_string();
     match text.rsplit_once("; ") {
         Some((sentence, remedy)) => Failure::new(Code::System, sentence).remedy(remedy),

@@ -4,6 +4,8 @@ mod change;
 mod edit;
 mod file;
 mod look;
+mod publish;
+mod run;
 
 use crate::args::service::{ClientCommand, ServiceCommand};
 use crate::failure::Outcome;
@@ -17,6 +19,7 @@ use std::path::Path;
 
 pub(crate) fn run(command: ServiceCommand) -> Outcome {
     match command {
+        ServiceCommand::Run(args) => run::run(&args),
         ServiceCommand::Add(args) => change::add(&args),
         ServiceCommand::List(args) => look::list(&args),
         ServiceCommand::Show(args) => look::show(&args),

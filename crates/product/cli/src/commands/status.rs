@@ -1,12 +1,13 @@
 //! `hushwire status`: asks running nodes over their admin sockets.
 
 use crate::args::StatusArgs;
-use crate::commands::{check, node};
+use crate::commands::{check, node, service};
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
 use admin::client::AskError;
 use admin::status::Status;
+use config::{NodePart, PartPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,8 @@ fn several(path: &Path, as_json: bool) -> Outcome {
     let file = settings::loaded(config::load_node(path))?;
     let parts = node::status(&file)?;
     let runtime = runtime()?;
-    let sockets = [&file.exit, &file.entry].into_iter().flatten().map(|part| part.admin.socket.clone());
+    let services = file.service.iter().map(|part| part.admin.socket.clone());
+    let sockets = [&file.exit, &file.entry].into_iter().flatten().map(|part| part.admin.socket.clone()).chain(services);
     // One that has just died is shown as such among the parts.
     let ask = |socket: PathBuf| runtime.block_on(admin::client::status(&socket)).ok();
     let answers: Vec<Status> = sockets.filter_map(ask).collect();
@@ -54,7 +56,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub(crate) fn not_answered(error: &AskError) -> Failure {
     let (code, remedy) = match error {
         AskError::NotRunning(_) => {
-            (Code::Unavailable, "start it with `hushwire entry -c FILE` or `hushwire exit -c FILE`")
+            (Code::Unavailable, "start it with `hushwire entry -c FILE`, `hushwire exit -c FILE` or `hushwire service run -c FILE`")
         }
         AskError::NotAllowed(_) => (Code::Permission, "run this command as the user of the node"),
         AskError::Connection { .. } => (Code::InputOutput, "look at the node's log"),
@@ -73,15 +75,24 @@ fn sockets(args: &StatusArgs) -> Result<Vec<PathBuf>, Failure> {
         None => found_files(),
     };
     if files.is_empty() {
-        return Err(Failure::new(Code::NoInput, "no entry.toml or exit.toml is in this folder or in /etc/hushwire")
+        return Err(Failure::new(Code::NoInput, "no entry.toml, exit.toml or service.toml is in this folder or in /etc/hushwire")
             .remedy("name the node with -c FILE"));
     }
-    files.iter().map(|file| settings::load(file).map(|config| config.admin.socket)).collect()
+    files.iter().map(|file| admin_socket(file)).collect()
+}
+
+/// The admin socket that a file names, whichever of the three kinds it is.
+fn admin_socket(file: &Path) -> Result<PathBuf, Failure> {
+    let is_part = PartPath::of(file).part == Some(NodePart::Service);
+    if is_part || service::is_file_of_services(file) {
+        return settings::loaded(config::load_service(file)).map(|service| service.admin.socket);
+    }
+    settings::load(file).map(|config| config.admin.socket)
 }
 
 fn found_files() -> Vec<PathBuf> {
     let files = |folder: &&str| -> Vec<PathBuf> {
-        let paths = ["entry.toml", "exit.toml"].map(|name| Path::new(folder).join(name));
+        let paths = ["entry.toml", "exit.toml", "service.toml"].map(|name| Path::new(folder).join(name));
         paths.into_iter().filter(|path| path.is_file()).collect()
     };
     FOLDERS.iter().map(files).find(|found| !found.is_empty()).unwrap_or_default()

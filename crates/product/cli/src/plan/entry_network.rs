@@ -3,17 +3,18 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Entry, EntryNetwork, ListenKind, NearAddress, Role, SecretFileError};
+use config::{Config, Entry, EntryNetwork, ListenKind, Listener, NearAddress, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
 use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument, UdpPlan};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shaped_tunnel::{BootCircuits, BootRelaxation, BootSide, Order};
+use shaped_tunnel::{BootCircuits, BootSide, Order};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use tunnel_plan::{Choice, Guards, PathRules, Place, Relaxation, Relays, Remedy, Target, Ways};
+use tunnel_plan::{Choice, Guards, PathRules, Place, Relays, Remedy, Target, Ways};
 
 /// Where the boot message has the text of the guards' file (RFC 6901).
 const GUARDS: &str = "/side/circuits/guards";
@@ -59,17 +60,27 @@ pub(super) fn sockets(config: &Config) -> (UdpPlan, Vec<UdpPlan>) {
 }
 
 /// What is asked of the entry's paths. Its directory streams go through the same tunnels as everything else, so those lead to
-/// exits that have a directory if there is a listener for such streams.
+/// exits that have a directory if there is a listener for such streams, or services are looked up.
 fn rules(network: &EntryNetwork, entry: &Entry) -> PathRules {
     network.rules.to(if wants_directory(entry) { Target::ExitAndDirectory } else { Target::Exit })
 }
 
 fn wants_directory(entry: &Entry) -> bool {
-    entry.listeners.iter().any(|listener| listener.kind == ListenKind::Directory)
+    let is_of_directory = |listener: &Listener| listener.kind == ListenKind::Directory;
+    entry.listeners.iter().any(is_of_directory) || leads_to_services(entry)
+}
+
+/// Whether names of services are for this entry to find.
+pub(super) fn leads_to_services(entry: &Entry) -> bool {
+    entry.network.as_ref().is_some_and(|network| network.services)
 }
 
 fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Guards>, Failure> {
-    let path = &entry.guards_file;
+    guards_text(&entry.guards_file, document, "network.guards_file")
+}
+
+/// The guards in a file, if it is there. `key`: where the configuration names it.
+pub(super) fn guards_text(path: &Path, document: &NetworkDocument, key: &str) -> Result<Option<Guards>, Failure> {
     let text = match config::read_secret_file(path) {
         Ok(text) => text,
         Err(SecretFileError::System { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -77,8 +88,7 @@ fn guards(entry: &EntryNetwork, document: &NetworkDocument) -> Result<Option<Gua
     };
     Guards::parse(&text, document.network_id()).map(Some).map_err(|error| {
         Failure::new(Code::Data, format!("{} is no file of guards of this network: {error}", path.display())).remedy(
-            "name another `network.guards_file`, or move this one away: then new guards are drawn, which shows this node to \
-             more relays",
+            format!("name another `{key}`, or move this one away: then new guards are drawn, which shows this node to more relays"),
         )
     })
 }
@@ -133,35 +143,44 @@ pub(super) fn side(
     bind: SocketAddr,
 ) -> Result<(BootSide, DocumentPlan), Failure> {
     let Files { document, guards } = files(network, entry, bind)?;
+    let access = network.access_key_file.as_ref().map(|path| config::read_access_secret(path));
+    let access = access.transpose().map_err(|error| settings::secret(&error))?;
     let side = BootSide::Circuits(BootCircuits {
         document_bytes: document.encode().len(),
         guards,
         hops: network.rules.hops(),
         legs: network.rules.legs(),
         directory: wants_directory(entry),
-        relax: match network.rules.relaxation() {
-            Relaxation::Nothing => BootRelaxation::Nothing,
-            Relaxation::SharedMiddles => BootRelaxation::SharedMiddles,
-            Relaxation::SharedOperators => BootRelaxation::SharedOperators,
-        },
+        relax: network.rules.relaxation().into(),
         from: network.from.iter().map(ToString::to_string).collect(),
         exit: network.exit.map(|exit| exit.to_string()),
         tunnels: network.tunnels,
         isolate_clients: network.isolates_clients,
+        services: network.services,
+        access_key: access.map(|key| key.reveal().to_string()),
         up_class: entry.up.number(),
         down_class: entry.down.number(),
     });
-    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll) }))
+    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll::at(DOCUMENT_BYTES)) }))
 }
 
 /// An entry takes each later document of its network: what the network lacks is in the log and in `status`, as at any other time.
-struct TakesAll;
+pub(super) struct TakesAll {
+    document_bytes: &'static str,
+}
+
+impl TakesAll {
+    /// `document_bytes`: where the boot message has the length of the document.
+    pub(super) fn at(document_bytes: &'static str) -> Self {
+        Self { document_bytes }
+    }
+}
 
 impl DocumentRole for TakesAll {
     fn take(&self, _: &NetworkDocument, bytes: usize) -> Result<TakenDocument, String> {
         let order = serde_json::to_value(Order::Document { bytes, onion_keys: None });
         let order = order.map_err(|error| format!("the order cannot be written: {error}"))?;
-        Ok(TakenDocument { order, boot: vec![(DOCUMENT_BYTES, bytes.into())] })
+        Ok(TakenDocument { order, boot: vec![(self.document_bytes, bytes.into())] })
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 /// Feeds one input.
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    service(text);
     match config::parse(text, Path::new("folder")) {
         Ok(config) => usable(&config),
         Err(diagnostics) => {
@@ -17,6 +18,21 @@ pub(crate) fn run(data: &[u8]) {
             // Drawing takes longest by far, so each file is drawn in one way only.
             let shown = diagnostics.render("hushwire.toml", text, data.len() % 2 == 1);
             assert!(shown.contains("hushwire.toml"), "the file is named");
+        }
+    }
+}
+
+/// The same text as the file of a service node.
+fn service(text: &str) {
+    match config::parse_service(text, Path::new("folder")) {
+        Ok(service) => {
+            assert!((1..=config::HOSTS_MAX).contains(&service.hosts.len()));
+            assert!(service.hosts.iter().all(|host| !host.ports.is_empty() && !host.name.is_empty()));
+        }
+        Err(diagnostics) => {
+            let is_inside = |one: &config::Diagnostic| one.span.start <= one.span.end && one.span.end <= text.len();
+            assert!(diagnostics.iter().next().is_some() && diagnostics.iter().all(is_inside));
+            assert!(diagnostics.iter().all(|one| !one.problem.remedy().is_empty()));
         }
     }
 }

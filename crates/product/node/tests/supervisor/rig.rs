@@ -59,6 +59,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
         listeners: vec![ListenerPlan::Tcp(any_port), unix],
         replay_path: directory.0.join("replay"),
         document: None,
+        asks: None,
         kept: None,
         stop_deadline: Duration::from_secs(2),
         restart: RestartPlan { steady_after: Duration::ZERO, ..RestartPlan::default() },

@@ -5,16 +5,16 @@ use super::{BATCH, FLOWS, RING, Setting};
 use crate::apps::Unshaped;
 use crate::leaks::Leak;
 use crate::memory_queues::{self, MemoryQueues};
-use identity::{DoorKey, LinkSecret, NodeSecret};
+use identity::{AccessSecret, DoorKey, LinkSecret, NodeSecret};
 use link::Now;
 use network_document::NetworkDocument;
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, NearEnd, NodeConfig, NodeEvent, Run, ShapedNode, Side, SlotPlan};
+use shaped_node::{CircuitsConfig, NearEnd, NodeConfig, NodeEvent, Run, ServicesConfig, ShapedNode, Side, SlotPlan};
 use shaping::{Grid, SlotLength};
 use simnet::Network;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tunnel_plan::{Guards, PathRules};
+use tunnel_plan::{Guards, PathRules, Target};
 use wire::packet::PacketSize;
 
 /// How long before its slot a packet is made.
@@ -51,11 +51,12 @@ impl EntryHost {
         let network = document.network_id();
         let guards = stored.as_deref().map(|text| Guards::parse(text, network).expect("what was stored"));
         let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
+        let target = if setting.service { Target::ExitAndDirectory } else { Target::Exit };
         let rules = match setting.hops {
             1 => PathRules::direct(setting.legs),
             hops => PathRules::new(hops, setting.legs),
         };
-        let rules = rules.expect("a tunnel").relaxed(setting.relaxation);
+        let rules = rules.expect("a tunnel").relaxed(setting.relaxation).to(target);
         let (up, down) = (setting.class, setting.class);
         let circuits = CircuitsConfig {
             document: document.clone(),
@@ -66,6 +67,7 @@ impl EntryHost {
                 .map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") })
                 .collect(),
             pool: setting.pool,
+            services: setting.service.then(|| services(setting)),
             up,
             down,
         };
@@ -180,6 +182,10 @@ impl EntryHost {
         }
         self.ready = Some((at, plan.runs));
     }
+}
+
+fn services(setting: &Setting) -> ServicesConfig {
+    ServicesConfig { access: setting.access.map(AccessSecret::from_bytes) }
 }
 
 fn make_at(grid: &Grid, slot: u64) -> Instant {

@@ -9,7 +9,9 @@ use conflux::{Asked, Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, Tunne
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
 use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Received};
 use network_document::NetworkDocument;
-use onion::{Circuit, CircuitConfig, CircuitEvent, CircuitMessage, Cookie, Features, Reason, Side};
+use onion::{
+    Circuit, CircuitConfig, CircuitEvent, CircuitMessage, Cookie, Features, RawKeys, Reason, ServiceKey, Side,
+};
 use session::{CloseReason, FlowId, Paths, Session, SessionConfig, SessionEvent, StreamState};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,8 +45,10 @@ struct Path {
     meets: Option<(Cookie, [u8; 32])>,
     /// It waits for the service.
     waits: bool,
-    /// Says this to the service that waits at its end.
-    introduces: Option<Vec<u8>>,
+    /// Says this to the service that waits at its end, under this name.
+    introduces: Option<(ServiceKey, Vec<u8>)>,
+    /// That is what it is for.
+    is_introduction: bool,
     is_built: bool,
 }
 
@@ -70,6 +74,12 @@ pub struct Client {
     seed: [u8; 32],
     paths: BTreeMap<u32, Path>,
     next: u32,
+    /// It reads answers with the handshake of an introduction, which is not its own matter.
+    pub seeks: bool,
+    /// Answers that came, and on which circuits.
+    pub answers: Vec<(u32, Vec<u8>)>,
+    /// Whether the service has the newest introduction, once that is known.
+    pub introduced: Option<bool>,
     /// The schedule that it wants of the exit: mode, class and number of shares.
     pub asks: Option<(u8, u8, u8)>,
     /// Its tunnel.
@@ -110,13 +120,7 @@ impl Client {
         let mut endpoint = Endpoint::new(config, seed);
         let dial = |guard| (guard, endpoint.dial(now, &peer(guard), address(guard), [0; 7]).expect("its only dial"));
         let links = [0, 1].map(dial).into();
-        let throw_away = NodeSecret::from_seed(seed.map(|byte| byte ^ 0x55));
-        let config = SessionConfig {
-            wide_open: false,
-            paths: Paths::Several,
-            ..SessionConfig::new(packet_bytes, throw_away, expected, seed)
-        };
-        let session = Session::client(config, now.instant).expect("a good configuration");
+        let session = session(now, packet_bytes, expected, seed);
         let tunnel = Tunnel::client(now.instant, TunnelConfig::default(), Nonce::new(seed), seed);
         Self {
             endpoint,
@@ -126,6 +130,9 @@ impl Client {
             seed,
             paths: BTreeMap::new(),
             next: 1,
+            seeks: false,
+            answers: Vec::new(),
+            introduced: None,
             asks: None,
             tunnel,
             legs: BTreeMap::new(),
@@ -161,6 +168,7 @@ impl Client {
             meets: None,
             waits: false,
             introduces: None,
+            is_introduction: false,
             is_built: false,
         };
         self.paths.insert(number, path);
@@ -168,18 +176,50 @@ impl Client {
     }
 
     /// Begins a circuit to a rendezvous point, which becomes a leg once the service has come there.
-    pub fn meet(&mut self, now: Now, document: &NetworkDocument, relays: &[usize], under: (Cookie, [u8; 32])) {
+    pub fn meet(&mut self, now: Now, document: &NetworkDocument, relays: &[usize], under: (Cookie, [u8; 32])) -> u32 {
         let number = self.open(now, document, relays, true);
         if let Some(path) = self.paths.get_mut(&number) {
             path.meets = Some(under);
         }
+        number
+    }
+
+    /// The service has answered on a circuit, and these are the keys of the leg: `peer` is whom the session is to be with.
+    ///
+    /// # Panics
+    /// When the circuit is not joined.
+    pub fn join(&mut self, now: Now, circuit: u32, keys: &RawKeys, peer: NodeId) {
+        if self.legs.is_empty() {
+            self.session = session(now, self.packet_bytes, peer, self.seed);
+        }
+        let Some(path) = self.paths.get_mut(&circuit) else { return };
+        if path.circuit.add_virtual_hop(keys, Side::Client).is_ok() {
+            self.link(now, circuit);
+        }
+    }
+
+    /// Begins a circuit to an introduction point and says this to whoever waits there under a name.
+    pub fn introduce_to(
+        &mut self,
+        now: Now,
+        document: &NetworkDocument,
+        relays: &[usize],
+        name: [u8; 32],
+        message: Vec<u8>,
+    ) -> u32 {
+        let number = self.open(now, document, relays, false);
+        if let Some(path) = self.paths.get_mut(&number) {
+            path.introduces = Some((ServiceKey(name), message));
+            path.is_introduction = true;
+        }
+        number
     }
 
     /// Begins a circuit to an introduction point and says this to the service there.
     pub fn introduce(&mut self, now: Now, document: &NetworkDocument, relays: &[usize], message: Vec<u8>) {
         let number = self.open(now, document, relays, false);
         if let Some(path) = self.paths.get_mut(&number) {
-            path.introduces = Some(message);
+            path.introduces = Some((service_key(), message));
         }
     }
 
@@ -319,9 +359,12 @@ impl Client {
 
     fn follow_circuit(&mut self, now: Now, document: &NetworkDocument, number: u32) {
         if let Some(path) = self.paths.get_mut(&number)
-            && let Some(CircuitMessage::Answer(_)) = path.circuit.poll_message()
+            && let Some(CircuitMessage::Answer(answer)) = path.circuit.poll_message()
             && let Some((_, secret)) = path.meets
         {
+            if self.seeks {
+                return self.answers.push((number, answer));
+            }
             path.circuit.add_virtual_hop(&keys_of(secret), Side::Client).expect("it is joined");
             self.link(now, number);
         }
@@ -340,8 +383,8 @@ impl Client {
                             if let Some((cookie, _)) = path.meets {
                                 let asked = path.circuit.establish_rendezvous(now.instant, cookie);
                                 asked.expect("a circuit to a middle");
-                            } else if let Some(message) = path.introduces.take() {
-                                let asked = path.circuit.introduce(now.instant, service_key(), &message);
+                            } else if let Some((name, message)) = path.introduces.take() {
+                                let asked = path.circuit.introduce(now.instant, name, &message);
                                 asked.expect("a circuit to a middle");
                             } else if path.links {
                                 self.link(now, number);
@@ -357,12 +400,20 @@ impl Client {
                 CircuitEvent::Done => {
                     let Some(path) = self.paths.get_mut(&number) else { return };
                     path.waits = path.meets.is_some();
+                    if path.is_introduction {
+                        self.introduced = Some(true);
+                    }
                     if !path.waits {
                         path.circuit.destroy(now.instant);
                     }
                 }
-                CircuitEvent::AskFailed { .. } | CircuitEvent::ExtendFailed { .. } | CircuitEvent::Truncated { .. } => {
+                CircuitEvent::AskFailed { .. } | CircuitEvent::ExtendFailed { .. } => {
+                    if self.paths.get(&number).is_some_and(|path| path.is_introduction) {
+                        self.introduced = Some(false);
+                        self.destroy(now, number);
+                    }
                 }
+                CircuitEvent::Truncated { .. } => {}
                 CircuitEvent::Severed { reason, .. } => {
                     self.severed.push(reason);
                     if let Some(leg) = self.legs.remove(&number) {
@@ -486,4 +537,15 @@ impl Client {
             self.destroy(now, released.carrier);
         }
     }
+}
+
+/// The client's end of a session.
+fn session(now: Now, packet_bytes: usize, expected: NodeId, seed: [u8; 32]) -> Session {
+    let throw_away = NodeSecret::from_seed(seed.map(|byte| byte ^ 0x55));
+    let config = SessionConfig {
+        wide_open: false,
+        paths: Paths::Several,
+        ..SessionConfig::new(packet_bytes, throw_away, expected, seed)
+    };
+    Session::client(config, now.instant).expect("a good configuration")
 }

@@ -260,7 +260,7 @@ impl Service {
     fn take_joined(&mut self, now: Now, number: u32, secret: [u8; 32]) {
         let Some(Path { mut circuit, guard, .. }) = self.paths.remove(&number) else { return };
         circuit.add_virtual_hop(&keys_of(secret), Side::Service).expect("it is joined");
-        self.joined.add(now, self.links[&guard], circuit).map_err(|(_, why)| why).expect("there is room");
+        self.joined.add(now, self.links[&guard], circuit, None).map_err(|(_, why)| why).expect("there is room");
     }
 
     fn pump_tunnels(&mut self, now: Now, document: &NetworkDocument, out: &mut Vec<Packet>) {

@@ -1,0 +1,256 @@
+//! Services that flows go to by their address: each has a tunnel of its own, whose legs meet the service's at rendezvous points.
+//!
+//! A tunnel is made when the first flow asks for it, and for one service and group. Its record is asked for inside an ordinary tunnel;
+//! introductions and rendezvous points are [errands](super::errands). What a service's tunnel lost it gets back by another introduction.
+
+mod attempt;
+mod legs;
+
+use super::errands::ErrandOwner;
+use super::pool::Holder;
+use super::{Circuits, Group};
+use crate::flow::Owner;
+use crate::near::Near;
+use crate::node::NodeEvent;
+use crate::queues::FlowQueues;
+use attempt::{Attempt, Outcome};
+use identity::AccessSecret;
+use link::Now;
+use onion_service::{
+    ADDRESS_SUFFIX, ClientConfig, ClientError, ClientIntroduction, Day, RENDEZVOUS_MAX, ServiceAddress,
+};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tunnel_plan::{HOPS_MAX, PathRules, Target};
+use wire::flow::{Destination, Host, ResetReason};
+
+/// Services that are sought or held at a time; one that two groups want counts twice. Flows to further ones are refused.
+pub const SOUGHT_MAX: usize = 16;
+/// How long a service's tunnel has no flow before it ends.
+pub const SERVICE_IDLE: Duration = Duration::from_secs(300);
+/// How often a tunnel gets legs anew that it lost. Whoever makes a client lose legs makes it draw relays; after that it goes on with
+/// what it has, and begins anew when that is gone.
+const REPAIRS_MAX: u32 = 3;
+/// How long after a loss, or after the last time, legs are made anew.
+const REPAIR_WAIT: Duration = Duration::from_secs(2);
+
+/// What an entry is told about services.
+#[derive(Debug, Clone, Default)]
+pub struct ServicesConfig {
+    /// The key for services that let in only those that they know. It opens their records here and is shown to nobody.
+    pub access: Option<AccessSecret>,
+}
+
+/// Why a service was not reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ServiceFailure {
+    /// What was said or not said on the way.
+    #[error("{0}")]
+    Introduction(ClientError),
+    /// There was nobody to ask for the record.
+    #[error(
+        "nobody could be asked for the service's record: no tunnel led to an exit that is a directory node too, or that one did not answer"
+    )]
+    NoDirectory,
+    /// It took longer than anybody waits.
+    #[error(
+        "the service was not reached within a minute: its network or this one is slow or losing much; try again later"
+    )]
+    TimedOut,
+}
+
+impl ServiceFailure {
+    /// What a flow is told.
+    fn reason(self) -> ResetReason {
+        match self {
+            Self::Introduction(ClientError::NoRecord | ClientError::Record(_)) => ResetReason::NoService,
+            Self::Introduction(ClientError::Authorisation) => ResetReason::NotAuthorised,
+            Self::Introduction(ClientError::Rendezvous) | Self::NoDirectory => ResetReason::Unreachable,
+            Self::Introduction(ClientError::Work | ClientError::Unanswered { .. }) | Self::TimedOut => {
+                ResetReason::ServiceSilent
+            }
+        }
+    }
+}
+
+/// A service that somebody wants.
+struct Sought {
+    /// Its tunnel.
+    tunnel: u64,
+    attempt: Option<Box<Attempt>>,
+    repairs: u32,
+    /// When legs that are missing are sought.
+    repair_at: Option<Instant>,
+}
+
+/// All services that are sought or held.
+#[derive(Default)]
+pub(super) struct Services {
+    /// None: flows to services are refused.
+    config: Option<ServicesConfig>,
+    sought: BTreeMap<(ServiceAddress, Group), Sought>,
+}
+
+impl Services {
+    pub(super) fn new(config: Option<ServicesConfig>) -> Self {
+        Self { config, sought: BTreeMap::new() }
+    }
+}
+
+/// The name of a service, if a flow goes to one.
+pub(super) fn service_name(destination: &Destination) -> Option<&str> {
+    match &destination.host {
+        // With a dot at its end it is no address, and no less private.
+        Host::Name(name) if name.as_str().trim_end_matches('.').ends_with(ADDRESS_SUFFIX) => Some(name.as_str()),
+        Host::Name(_) | Host::Ip(_) => None,
+    }
+}
+
+impl Circuits {
+    /// The tunnel of a service for a group. Without one it is sought from now on.
+    pub(super) fn seek(&mut self, now: Now, name: &str, group: Group) -> Result<u64, ResetReason> {
+        if self.services.config.is_none() || self.shared.virtual_packet().is_none() {
+            return Err(ResetReason::NotOffered);
+        }
+        let address: ServiceAddress = name.parse().map_err(|_| ResetReason::NameUnknown)?;
+        if let Some(sought) = self.services.sought.get(&(address, group)) {
+            let tunnel = self.tunnels.get(&sought.tunnel);
+            if tunnel.is_some_and(|tunnel| matches!(tunnel.holder, Holder::Service { .. }) && !tunnel.has_ended) {
+                return Ok(sought.tunnel);
+            }
+        }
+        if self.services.sought.len() >= SOUGHT_MAX {
+            return Err(ResetReason::TooManyFlows);
+        }
+        let rules = PathRules::new(HOPS_MAX, self.rules.legs().min(RENDEZVOUS_MAX as u8)).unwrap_or(self.rules);
+        let rules = rules.relaxed(self.rules.relaxation()).to(Target::Meeting);
+        let attempt = self.attempt(now, address, usize::from(rules.legs())).ok_or(ResetReason::NameUnknown)?;
+        let number = self.add(now.instant, rules).map_err(|_| ResetReason::TooManyFlows)?;
+        if let Some(tunnel) = self.tunnels.get_mut(&number) {
+            tunnel.holder = Holder::Service { idle_since: None };
+        }
+        let sought = Sought { tunnel: number, attempt: Some(attempt), repairs: 0, repair_at: None };
+        if let Some(Sought { attempt: Some(old), .. }) = self.services.sought.insert((address, group), sought) {
+            old.end(self, now.instant);
+        }
+        Ok(number)
+    }
+
+    /// One try to get so many legs to a service. None for an address whose key is none.
+    fn attempt(&mut self, now: Now, address: ServiceAddress, legs: usize) -> Option<Box<Attempt>> {
+        let network = self.shared.document.network_id();
+        let directory_ms = now.unix_s.saturating_mul(1_000);
+        let days = Day::sought_at(directory_ms).into_iter().map(|day| address.day_key(network, day).ok());
+        let days = days.collect::<Option<Vec<_>>>()?;
+        let access = self.services.config.as_ref().and_then(|config| config.access.clone());
+        let config = ClientConfig { network, legs, access, features: 0 };
+        let seed = self.shared.random();
+        let introduction = ClientIntroduction::new(now.instant, config, days, directory_ms, seed);
+        Some(Box::new(Attempt::new(now.instant, introduction)))
+    }
+
+    /// Goes on with all services.
+    pub(super) fn follow_services<Q: FlowQueues>(&mut self, now: Now, near: &mut Near<Q>) {
+        if self.services.sought.is_empty() {
+            return;
+        }
+        let mut services = std::mem::take(&mut self.services);
+        while let Some(news) = self.poll_errand_of(now.instant, ErrandOwner::Seeker) {
+            let mut attempts = services.sought.values_mut().filter_map(|sought| {
+                let number = sought.tunnel;
+                sought.attempt.as_mut().map(|attempt| (number, attempt))
+            });
+            match attempts.find(|(_, attempt)| attempt.has(news.id())) {
+                Some((number, attempt)) => attempt.handle_news(self, now, number, news),
+                None => self.end_errand(now.instant, news.id()),
+            }
+        }
+        let before = std::mem::take(&mut services.sought);
+        self.services = services;
+        for ((address, group), mut sought) in before {
+            if self.follow_service(now, (address, group), &mut sought, near) {
+                self.services.sought.insert((address, group), sought);
+            }
+        }
+    }
+
+    /// Goes on with one service. False when nobody wants it any more, or it was not found.
+    fn follow_service<Q: FlowQueues>(
+        &mut self,
+        now: Now,
+        (address, group): (ServiceAddress, Group),
+        sought: &mut Sought,
+        near: &mut Near<Q>,
+    ) -> bool {
+        let number = sought.tunnel;
+        let is_wanted = self.tunnels.get(&number).is_some_and(|tunnel| matches!(tunnel.holder, Holder::Service { .. }));
+        if !is_wanted {
+            if let Some(attempt) = sought.attempt.take() {
+                attempt.end(self, now.instant);
+            }
+            return false;
+        }
+        self.repair(now, address, sought);
+        if let Some(attempt) = &mut sought.attempt {
+            let outcome = attempt.follow(self, now, number, group);
+            if outcome != Outcome::Pending
+                && let Some(attempt) = sought.attempt.take()
+            {
+                attempt.end(self, now.instant);
+            }
+            let failure = match outcome {
+                Outcome::Pending => None,
+                // Answers came, and none of them made a leg.
+                Outcome::Done => Some(ServiceFailure::TimedOut),
+                Outcome::Failed(failure) => Some(failure),
+            };
+            let is_there = self.tunnels.get(&number).is_some_and(|tunnel| tunnel.joined.is_some());
+            if let Some(failure) = failure.filter(|_| !is_there) {
+                self.fail_service(number, failure, near);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Seeks legs that a tunnel with a session has lost.
+    fn repair(&mut self, now: Now, address: ServiceAddress, sought: &mut Sought) {
+        let Some(tunnel) = self.tunnels.get(&sought.tunnel).filter(|_| sought.attempt.is_none()) else { return };
+        let missing = tunnel.free_places();
+        let is_done = missing == 0 || !tunnel.is_up() || sought.repairs >= REPAIRS_MAX || self.shared.stopping;
+        sought.repair_at = match sought.repair_at {
+            _ if is_done => None,
+            None => Some(now.instant + REPAIR_WAIT),
+            Some(at) if at > now.instant => Some(at),
+            Some(_) => {
+                sought.repairs += 1;
+                sought.attempt = self.attempt(now, address, missing);
+                Some(now.instant + REPAIR_WAIT)
+            }
+        };
+    }
+
+    /// A service was not reached: its flows are told, and its tunnel goes.
+    fn fail_service<Q: FlowQueues>(&mut self, number: u64, failure: ServiceFailure, near: &mut Near<Q>) {
+        self.tunnels.remove(&number);
+        super::pool::reset_flows(number, failure.reason(), near);
+        self.shared.events.push(NodeEvent::ServiceFailed(failure));
+    }
+
+    /// Whether a flow's tunnel is a service's.
+    pub(crate) fn is_of_service(&self, owner: Owner) -> bool {
+        let Owner::Tunnel(number) = owner else { return false };
+        self.tunnels.get(&number).is_some_and(super::CircuitTunnel::is_of_service)
+    }
+
+    /// When [`Circuits::follow_services`] has something to do.
+    pub(super) fn services_timeout(&self) -> Option<Instant> {
+        let sought = self.services.sought.values();
+        let due = sought.flat_map(|sought| {
+            let attempt = sought.attempt.as_ref().map(|attempt| attempt.poll_timeout());
+            attempt.into_iter().chain(sought.repair_at.filter(|_| sought.attempt.is_none()))
+        });
+        due.min()
+    }
+}

@@ -1,0 +1,143 @@
+//! The tunnel of a service: its legs come out of meetings and end at the service.
+
+use crate::circuits::pool::Holder;
+use crate::circuits::{CircuitTunnel, Circuits, Group, OnionCircuit, Shared, Stage, TunnelId};
+use crate::tunnel::Tunnel;
+use conflux::{Asked, Building};
+use identity::NodeId;
+use link::{LinkId, Now};
+use network_document::NetworkDocument;
+use onion::Circuit;
+use relay_directory::ServiceRequest;
+use session::FlowId;
+use std::time::Instant;
+use tunnel_plan::{Path, Place};
+use wire::cell::CellHead;
+
+/// The client number of a node's own questions. Flows of applications have others.
+const OWN_CLIENT: u64 = u64::MAX;
+
+impl Circuits {
+    /// The session of a tunnel that is still the same one.
+    pub(super) fn session_of(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
+        self.tunnels.get_mut(&id.number).filter(|tunnel| tunnel.id() == id)?.session_mut()
+    }
+
+    /// Asks the directory behind a group's tunnel. A group without one takes one that is ready, as for a flow: what it looks up is
+    /// not to stand beside what another group does.
+    pub(super) fn ask_directory(
+        &mut self,
+        now: Instant,
+        request: &ServiceRequest,
+        group: Group,
+    ) -> Option<(TunnelId, FlowId)> {
+        let number = self.take(now, group)?;
+        let tunnel = self.tunnels.get(&number)?;
+        let exit = tunnel.joined.as_ref()?.exit;
+        let id = tunnel.id();
+        if !self.shared.relays.has(&exit, Place::Directory) {
+            return None;
+        }
+        let far = self.session_of(id)?.ask(request, OWN_CLIENT)?;
+        Some((id, far))
+    }
+
+    /// A circuit that is joined to one of a service's becomes a leg of its tunnel. `session`: whom the tunnel's session is with, if this
+    /// is its first leg.
+    pub(super) fn join_service(
+        &mut self,
+        now: Now,
+        number: u64,
+        (link, circuit, path): (LinkId, Circuit, Path),
+        session: NodeId,
+    ) {
+        self.give_back(link, circuit.id());
+        let Some(tunnel) = self.tunnels.get_mut(&number) else {
+            return self.shared.end_circuit(now.instant, link, circuit);
+        };
+        tunnel.join_meeting(&mut self.shared, now, (link, circuit, path), session);
+    }
+}
+
+impl CircuitTunnel {
+    /// Whether it leads to a service.
+    pub(in crate::circuits) fn is_of_service(&self) -> bool {
+        matches!(self.holder, Holder::Service { .. }) || self.rules.target() == tunnel_plan::Target::Meeting
+    }
+
+    /// Legs that are missing.
+    pub(super) fn free_places(&self) -> usize {
+        self.places.iter().filter(|place| matches!(place.stage, Stage::Waiting { .. })).count()
+    }
+
+    /// The next own cell of a leg's circuit, over this link if one is named.
+    pub(in crate::circuits) fn poll_own_cell(
+        &mut self,
+        now: Instant,
+        link: Option<LinkId>,
+        region: &mut [u8],
+    ) -> Option<(LinkId, CellHead)> {
+        let legs = &mut self.joined.as_mut()?.legs;
+        let of_link = self.routes.iter().filter(|((of, _), _)| link.is_none_or(|link| link == *of));
+        of_link.into_iter().find_map(|((of, _), leg)| Some((*of, legs.carrier_mut(*leg)?.poll_cell(now, region)?)))
+    }
+
+    /// A guard is silent: legs over it go if there is another one, and are made anew.
+    pub(in crate::circuits) fn leave_link(&mut self, shared: &mut Shared, now: Instant, link: LinkId) {
+        let of_link = |place: &crate::circuits::Place| place.stage.link() == Some(link);
+        let has_others = self.places.iter().any(|place| place.stage.link().is_some() && !of_link(place));
+        for number in 0..self.places.len() {
+            if has_others && of_link(&self.places[number]) {
+                self.vacate(shared, now, number, false);
+            }
+        }
+    }
+
+    /// Legs over relays that the document lacks bring what is on its way, and are made anew.
+    pub(in crate::circuits) fn leave_gone_relays(&mut self, shared: &mut Shared, now: Instant, old: &NetworkDocument) {
+        for number in 0..self.places.len() {
+            if self.places[number].stage.path().is_some_and(|path| !shared.keeps_path(old, path)) {
+                self.vacate(shared, now, number, true);
+            }
+        }
+    }
+
+    fn join_meeting(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        (link, circuit, path): (LinkId, Circuit, Path),
+        session: NodeId,
+    ) {
+        let free = self.places.iter().position(|place| matches!(place.stage, Stage::Waiting { .. }));
+        let Some(place) = free else { return shared.end_circuit(now.instant, link, circuit) };
+        let end = self.joined.as_ref().map_or(session, |joined| joined.exit);
+        let hops = path.hops().iter().copied().chain([end]).collect();
+        let id = circuit.id();
+        let built = match Building::new(OnionCircuit { circuit, link }).into_built(hops) {
+            Ok(built) => built,
+            Err((building, _)) => return shared.end_circuit(now.instant, link, building.into_circuit().circuit),
+        };
+        if self.joined.is_none() {
+            self.joined = Some(self.new_tunnel(shared, now, end));
+        }
+        let Some(joined) = &mut self.joined else { return };
+        let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);
+        match joined.legs.add_leg_asking(now.instant, built, asked) {
+            Ok(leg) => {
+                self.routes.insert((link, id), leg);
+                shared.carriers.insert((link, id), self.number);
+                let since = now.instant;
+                self.places[place].stage = Stage::Joined { path, link, leg, since, silent_since: None };
+            }
+            Err((built, _)) => shared.end_circuit(now.instant, link, built.into_circuit().circuit),
+        }
+    }
+}
+
+impl Shared {
+    /// Bytes of a session packet behind a virtual hop.
+    pub(in crate::circuits) fn virtual_packet(&self) -> Option<usize> {
+        self.document.charter().packet_size().session_packet_virtual()
+    }
+}

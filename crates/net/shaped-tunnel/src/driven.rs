@@ -1,0 +1,262 @@
+//! What the loops drive: a shaped node or a service node. Both are fed and drained alike; what they say and are told beside that is
+//! their own.
+
+use crate::order::{Ask, Direction, Order, PublishAsk};
+use crate::status::ServiceFigures;
+use flow_queue::QueueSide;
+use link::{Now, Route, SocketOrder, Via};
+use shaped_node::{
+    DocumentRefused, ExitEvent, HopFigures, NextDocument, NodeEvent, NodeStatus, PublicationOrder, ServiceNode,
+    ServiceNodeEvent, ShapedNode, SlotPlan,
+};
+use std::net::SocketAddr;
+use std::time::Instant;
+use tracing::{debug, info, warn};
+
+/// What a node wants its process to do, beside sending.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// An ephemeral key was accepted on this day: it is to be remembered across restarts.
+    Remember([u8; 32], u32),
+    /// Text for the next start.
+    Keep(String),
+    /// A sentence for the supervisor.
+    Fault(String),
+    /// Something that only the supervisor can do.
+    Ask(Ask),
+    /// It has been logged.
+    Nothing,
+}
+
+/// See the module.
+pub(crate) trait Driven {
+    fn handle_packet(&mut self, now: Now, route: Route, ce: bool, packet: &mut [u8]);
+    fn settle(&mut self, now: Now);
+    fn handle_timeout(&mut self, now: Now);
+    fn handle_timeout_if_due(&mut self, now: Now);
+    fn handle_queues(&mut self, now: Now);
+    fn handle_socket_opened(&mut self, now: Now, via: Via, local: SocketAddr);
+    fn handle_socket_failed(&mut self, now: Now, via: Via);
+    fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
+    fn attach_queues(&mut self, now: Now, queues: QueueSide);
+    fn set_document(&mut self, now: Now, next: NextDocument) -> Result<(), DocumentRefused>;
+    fn close(&mut self, now: Now);
+    fn queues(&mut self) -> Option<&mut QueueSide>;
+    fn queues_ref(&self) -> Option<&QueueSide>;
+    fn poll_socket_order(&mut self) -> Option<SocketOrder>;
+    fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
+    fn lanes(&self) -> usize;
+    fn next_busy_slot(&self, from: u64) -> Option<u64>;
+    fn prepare_slot(&mut self, now: Now, slot: u64, spare_used: bool, late: &dyn Fn(usize) -> u64, plan: &mut SlotPlan);
+    fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>>;
+
+    /// When `handle_timeout` has something to do.
+    fn next_wake(&mut self, now: Now) -> Option<Instant>;
+    /// Carries out an order that is about no document.
+    fn obey(&mut self, now: Now, order: Order);
+    /// The next thing that has happened. Neither peers nor sizes reach the log.
+    fn poll_note(&mut self, now: Now) -> Option<Note>;
+    /// The figures, and those that only a service node has.
+    fn figures(&self) -> (NodeStatus, Option<ServiceFigures>);
+}
+
+/// The methods that both nodes have under the same names.
+macro_rules! alike {
+    () => {
+        fn handle_packet(&mut self, now: Now, route: Route, ce: bool, packet: &mut [u8]) {
+            Self::handle_packet(self, now, route, ce, packet);
+        }
+        fn settle(&mut self, now: Now) {
+            Self::settle(self, now);
+        }
+        fn handle_timeout(&mut self, now: Now) {
+            Self::handle_timeout(self, now);
+        }
+        fn handle_timeout_if_due(&mut self, now: Now) {
+            Self::handle_timeout_if_due(self, now);
+        }
+        fn handle_queues(&mut self, now: Now) {
+            Self::handle_queues(self, now);
+        }
+        fn handle_socket_opened(&mut self, now: Now, via: Via, local: SocketAddr) {
+            Self::handle_socket_opened(self, now, via, local);
+        }
+        fn handle_socket_failed(&mut self, now: Now, via: Via) {
+            Self::handle_socket_failed(self, now, via);
+        }
+        fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
+            Self::handle_send_refused(self, now, route, packets);
+        }
+        fn attach_queues(&mut self, now: Now, queues: QueueSide) {
+            Self::attach_queues(self, now, queues);
+        }
+        fn set_document(&mut self, now: Now, next: NextDocument) -> Result<(), DocumentRefused> {
+            Self::set_document(self, now, next)
+        }
+        fn close(&mut self, now: Now) {
+            Self::close(self, now);
+        }
+        fn queues(&mut self) -> Option<&mut QueueSide> {
+            Self::queues(self)
+        }
+        fn queues_ref(&self) -> Option<&QueueSide> {
+            Self::queues_ref(self)
+        }
+        fn poll_socket_order(&mut self) -> Option<SocketOrder> {
+            Self::poll_socket_order(self)
+        }
+        fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
+            Self::poll_transmit(self, now, max, out)
+        }
+        fn lanes(&self) -> usize {
+            Self::lanes(self)
+        }
+        fn next_busy_slot(&self, from: u64) -> Option<u64> {
+            Self::next_busy_slot(self, from)
+        }
+        fn prepare_slot(
+            &mut self,
+            now: Now,
+            slot: u64,
+            spare_used: bool,
+            late: &dyn Fn(usize) -> u64,
+            plan: &mut SlotPlan,
+        ) {
+            Self::prepare_slot(self, now, slot, spare_used, late, plan);
+        }
+        fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>> {
+            Self::hop_figures(self, now)
+        }
+    };
+}
+
+impl Driven for ShapedNode<QueueSide> {
+    alike!();
+
+    fn next_wake(&mut self, _: Now) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn obey(&mut self, _: Now, order: Order) {
+        match order.grant_in() {
+            Some((Direction::Own, grant)) => self.grant_own(grant),
+            Some((Direction::Other, grant)) if !self.grant_other(grant) => {
+                debug!("no session takes leave for the other node; it stays spent");
+            }
+            Some((Direction::Other, _)) | None => {}
+        }
+    }
+
+    fn poll_note(&mut self, _: Now) -> Option<Note> {
+        Some(note(self.poll_event()?))
+    }
+
+    fn figures(&self) -> (NodeStatus, Option<ServiceFigures>) {
+        (self.status(), None)
+    }
+}
+
+impl Driven for ServiceNode<QueueSide> {
+    alike!();
+
+    fn next_wake(&mut self, now: Now) -> Option<Instant> {
+        self.poll_timeout(now)
+    }
+
+    fn obey(&mut self, now: Now, order: Order) {
+        match order {
+            Order::DirectoryTime { ms } => self.handle_directory_time(now, ms),
+            Order::Published { service, day, revision, taken } => {
+                self.handle_published(now, service, onion_service::Day(day), revision, taken);
+            }
+            Order::Grant { .. } | Order::Document { .. } => {}
+        }
+    }
+
+    fn poll_note(&mut self, now: Now) -> Option<Note> {
+        match self.poll_event() {
+            Some(ServiceNodeEvent::Node(event)) => return Some(note(event)),
+            Some(ServiceNodeEvent::Tunnels(event)) => return Some(note_of_tunnels(event)),
+            None => {}
+        }
+        let PublicationOrder { service, publication } = self.poll_publication(now)?;
+        let (day, record) = (publication.day.0, publication.record);
+        let (key, revision, expires_ms) = (record.key, record.revision, record.expires_ms);
+        Some(Note::Ask(Ask::Publish(PublishAsk { service, day, key, revision, expires_ms, content: record.content })))
+    }
+
+    fn figures(&self) -> (NodeStatus, Option<ServiceFigures>) {
+        let status = self.status();
+        let (joined, meetings) = (status.joined, status.meetings);
+        (status.node, Some(ServiceFigures { tunnels: status.tunnels, joined, meetings, services: status.services }))
+    }
+}
+
+fn note_of_tunnels(event: ExitEvent) -> Note {
+    match event {
+        ExitEvent::SessionUp(tunnel) => debug!(tunnel, "session up"),
+        ExitEvent::TunnelOver(tunnel, why) => debug!(tunnel, ?why, "tunnel over"),
+        ExitEvent::QueuesFailed(fault) => {
+            return Note::Fault(format!(
+                "the unshaped process broke the queue protocol ({fault}); its flows were reset"
+            ));
+        }
+    }
+    Note::Nothing
+}
+
+fn note(event: NodeEvent) -> Note {
+    match event {
+        NodeEvent::EphemeralAccepted(ephemeral, day) => return Note::Remember(ephemeral, day),
+        NodeEvent::LinkUp(link, rtt) => info!(?link, ?rtt, "link up"),
+        NodeEvent::LinkQuiet(link) => info!(?link, "nothing heard on the link"),
+        NodeEvent::LinkBack(link) => info!(?link, "the link is heard again"),
+        NodeEvent::LinkDown(link) => info!(?link, "link down"),
+        NodeEvent::Hopped(link, index, cause) => {
+            debug!(?link, index, ?cause, "the link is on another pair of ports");
+        }
+        NodeEvent::SessionUp(link) => info!(?link, "session up"),
+        NodeEvent::SessionLost(link, reason) => info!(?link, %reason, "session lost"),
+        NodeEvent::PeerRestarted(link) => info!(?link, "the other node was restarted"),
+        NodeEvent::ClassChanged(link, class) => warn!(?link, %class, "loss changed the link's rate class"),
+        NodeEvent::RateFollowed(link, class) => debug!(?link, %class, "the rate follows the releases"),
+        NodeEvent::Unanswered(link) => warn!(
+            ?link,
+            "several handshakes had no answer: check the peer string, the address, this machine's clock, a firewall for UDP, and that the path carries the packet size"
+        ),
+        NodeEvent::SameKeyElsewhere(link) => {
+            warn!(?link, "two processes use this node's keys and take the link from each other; stop one of them");
+        }
+        NodeEvent::PeerIncompatible(link) => {
+            warn!(?link, "the other node speaks another version; install the same release on both");
+        }
+        NodeEvent::QueuesFailed(fault) => {
+            return Note::Fault(format!(
+                "the unshaped process broke the queue protocol ({fault}); its flows were reset"
+            ));
+        }
+        event => return note_over_circuits(event),
+    }
+    Note::Nothing
+}
+
+/// The same for what only a node over circuits says. No relay is named.
+fn note_over_circuits(event: NodeEvent) -> Note {
+    match event {
+        NodeEvent::GuardsChanged(text) => return Note::Keep(text),
+        NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
+        NodeEvent::LegUp(leg) => info!(leg, "a leg is in use"),
+        NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
+        NodeEvent::UplinkFollowed(class) => debug!(%class, "the rate follows the releases"),
+        NodeEvent::TunnelUp => info!("session up"),
+        NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
+        // Which one is nobody's to read in a log.
+        NodeEvent::ServiceFailed(failure) => info!("a service was not reached: {failure}"),
+        NodeEvent::TunnelsFull => {
+            warn!("there are as many tunnels as there may be; clients wait until one has ended");
+        }
+        NodeEvent::TunnelEnded(why) => info!(%why, "the tunnel is over; another one is built"),
+        _ => {}
+    }
+    Note::Nothing
+}

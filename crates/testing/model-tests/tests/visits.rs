@@ -1,0 +1,208 @@
+//! An entry whose flows go to a service by its address: record, introduction, meetings and a session from end to end, all with the
+//! real cores on virtual time.
+
+use model_tests::apps::{MEGABYTE, Plan, port};
+use model_tests::circuits::{Health, ServiceHost, Setting, World, node_id, service_address};
+use shaped_node::{Isolation, NodeEvent, PoolConfig, SERVICE_IDLE, TunnelHolder, TunnelStatus};
+use std::time::Duration;
+use wire::flow::ResetReason;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn setting() -> Setting {
+    Setting { relays: 14, service: true, ..Setting::default() }
+}
+
+/// A world whose entry has a tunnel, and whose service is known.
+fn world(setting: Setting) -> World {
+    let mut world = World::new(setting);
+    let known =
+        world.run_while(ServiceHost::PATIENCE, |world| world.status().session_up && world.service().published > 1);
+    assert!(known, "{:?} {:?} {:?}", world.status(), world.service().published, world.service().node.status());
+    world
+}
+
+fn plan(port: u16, send: u64) -> Plan {
+    Plan { port, client: 7, send, read_per_step: usize::MAX }
+}
+
+fn open(world: &mut World, plan: Plan) -> usize {
+    world.entry.unshaped.open_name(plan, &service_address().to_string()).expect("a queue pair")
+}
+
+fn of_service(world: &World) -> Vec<TunnelStatus> {
+    world.tunnels().into_iter().filter(|tunnel| tunnel.holder == TunnelHolder::Service).collect()
+}
+
+fn linked(world: &World) -> usize {
+    of_service(world).iter().flat_map(|tunnel| &tunnel.legs).filter(|leg| leg.state == "linked").count()
+}
+
+fn failures(world: &World) -> Vec<String> {
+    let failures = world.entry.events.iter().filter_map(|(_, event)| match event {
+        NodeEvent::ServiceFailed(failure) => Some(failure.to_string()),
+        _ => None,
+    });
+    failures.collect()
+}
+
+fn reset(world: &World, flow: usize) -> Option<ResetReason> {
+    world.entry.unshaped.outcome(flow).reset
+}
+
+#[test]
+fn a_megabyte_goes_both_ways_over_two_meetings() {
+    for legs in [1, 2] {
+        let mut world = world(Setting { legs, ..setting() });
+        let begun = world.elapsed();
+        let echo = open(&mut world, plan(port::ECHO, MEGABYTE));
+        let load = open(&mut world, plan(port::MEGABYTE, 0));
+        let done = world.run_while(30 * SECOND, |world| {
+            [echo, load].iter().all(|flow| world.entry.unshaped.outcome(*flow).received == MEGABYTE)
+        });
+        assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+        println!("{legs} legs: {:?}", world.elapsed() - begun);
+        let [tunnel] = &of_service(&world)[..] else { panic!("one tunnel for one service: {:?}", world.tunnels()) };
+        assert!(tunnel.legs.iter().all(|leg| leg.received > 100), "{tunnel:?}");
+        assert_eq!(tunnel.legs.len(), usize::from(legs));
+        // No relay between them had flows to hand over, and the entry's other tunnel had none.
+        assert!((0..world.relays.len()).all(|relay| world.relays[relay].flows() == 0));
+        let relays: Vec<String> = (0..world.relays.len()).map(|relay| node_id(relay).to_string()).collect();
+        let path = || tunnel.legs.iter().flat_map(|leg| &leg.path);
+        assert!(path().all(|relay| relays.contains(relay)) && path().count() == 3 * usize::from(legs), "{tunnel:?}");
+        let mut names: Vec<&String> = path().collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 3 * usize::from(legs), "legs have no relay in common");
+    }
+}
+
+#[test]
+fn it_gets_through_loss() {
+    let mut world = world(setting());
+    let all = world.relays.len();
+    for one in 0..all {
+        (0..one).for_each(|other| world.set_loss(one, other, 0.01));
+    }
+    let echo = open(&mut world, plan(port::ECHO, MEGABYTE));
+    let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(echo).received == MEGABYTE);
+    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+}
+
+/// One rendezvous point dies while megabytes are under way: they come over the other one, and another is made.
+#[test]
+fn a_rendezvous_point_that_is_killed_stops_no_transfer_and_is_replaced() {
+    let mut world = world(setting());
+    let flow = open(&mut world, plan(port::ECHO, 6 * MEGABYTE));
+    let part = world.run_while(30 * SECOND, |world| {
+        world.entry.unshaped.outcome(flow).received > 2 * MEGABYTE && linked(world) == 2
+    });
+    assert!(part, "{:?} {:?}", world.tunnels(), failures(&world));
+    let met = of_service(&world)[0].legs[0].path[2].clone();
+    let relay = (0..world.relays.len()).find(|relay| node_id(*relay).to_string() == met).expect("a relay");
+    world.relays[relay].health = Health::Dead;
+    let done = world.run_while(120 * SECOND, |world| world.entry.unshaped.outcome(flow).ended);
+    assert!(done, "{:?}", world.entry.unshaped.outcome(flow));
+    assert_eq!((world.entry.unshaped.outcome(flow).received, reset(&world, flow)), (6 * MEGABYTE, None));
+    let again = world.run_while(60 * SECOND, |world| linked(world) == 2);
+    assert!(again, "{:?}", world.tunnels());
+    assert!(of_service(&world)[0].legs.iter().all(|leg| !leg.path.contains(&met)));
+}
+
+#[test]
+fn an_introduction_point_that_is_dead_is_passed_by() {
+    let mut world = world(setting());
+    let points: Vec<usize> =
+        (0..world.relays.len()).filter(|relay| world.relays[*relay].node.meetings().0 > 0).collect();
+    assert!(points.len() >= 3, "{points:?}");
+    // The entry's own guards may be among them; the others of its path are its choice.
+    let spared = world.status().legs.iter().flat_map(|leg| leg.path.clone()).collect::<Vec<_>>();
+    let point = points.into_iter().filter(|point| !spared.contains(&node_id(*point).to_string())).take(1);
+    point.for_each(|point| world.relays[point].health = Health::Dead);
+    let flow = open(&mut world, plan(port::MEGABYTE, 0));
+    let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(flow).received == MEGABYTE);
+    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+}
+
+#[test]
+fn clients_that_are_kept_apart_have_tunnels_of_their_own() {
+    let pool = PoolConfig { tunnels: 1, isolation: Isolation::Clients, ..PoolConfig::default() };
+    let mut world = world(Setting { pool, ..setting() });
+    let flows: Vec<usize> = (0..3).map(|client| open(&mut world, Plan { client, ..plan(port::MEGABYTE, 0) })).collect();
+    let done = world.run_while(60 * SECOND, |world| {
+        flows.iter().all(|flow| world.entry.unshaped.outcome(*flow).received == MEGABYTE)
+    });
+    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+    assert_eq!(of_service(&world).len(), 3);
+}
+
+#[test]
+fn an_idle_tunnel_ends_and_the_next_flow_makes_another() {
+    let mut world = world(setting());
+    for _ in 0..2 {
+        let flow = open(&mut world, plan(port::MEGABYTE, 0));
+        let done = world.run_while(30 * SECOND, |world| world.entry.unshaped.outcome(flow).released);
+        assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+        assert_eq!(of_service(&world).len(), 1);
+        world.run_for(SERVICE_IDLE - 20 * SECOND);
+        assert_eq!(of_service(&world).len(), 1, "not yet");
+        assert!(world.run_while(60 * SECOND, |world| world.tunnels().len() == 1), "{:?}", world.tunnels());
+        assert!(world.run_while(60 * SECOND, |world| world.service().node.status().services[0].tunnels == 0));
+    }
+}
+
+#[test]
+fn what_is_not_there_is_told_in_time_and_in_words() {
+    let mut world = world(setting());
+    let unknown = onion_service::ServiceAddress(identity::ServiceSecret::from_seed([1; 32]).public_key()).to_string();
+    let nobody = world.entry.unshaped.open_name(plan(port::ECHO, 1), &unknown).expect("a queue pair");
+    let mistake = world.entry.unshaped.open_name(plan(port::ECHO, 1), "abc.hush").expect("a queue pair");
+    let port = open(&mut world, plan(port::REFUSED, 1));
+    let told =
+        world.run_while(30 * SECOND, |world| [nobody, mistake, port].iter().all(|flow| reset(world, *flow).is_some()));
+    assert!(told, "{:?}", failures(&world));
+    assert_eq!(
+        [nobody, mistake, port].map(|flow| reset(&world, flow)),
+        [ResetReason::NoService, ResetReason::NameUnknown, ResetReason::Refused].map(Some)
+    );
+    assert!(failures(&world)[0].contains("no such service"), "{:?}", failures(&world));
+    // A service that is gone, whose record is still there.
+    world.service.as_mut().expect("it is there").is_dead = true;
+    assert!(world.run_while(400 * SECOND, |world| of_service(world).is_empty()), "{:?}", world.tunnels());
+    let gone = open(&mut world, plan(port::ECHO, 1));
+    assert!(world.run_while(70 * SECOND, |world| reset(world, gone).is_some()), "{:?}", failures(&world));
+    assert_eq!(reset(&world, gone), Some(ResetReason::ServiceSilent));
+}
+
+/// The service lets in who has a key that it knows, and tells others so.
+#[test]
+fn a_key_that_the_service_knows_opens_it() {
+    for has_key in [true, false] {
+        let access = has_key.then_some([9; 32]);
+        let mut world = world(Setting { access, authorised: true, ..setting() });
+        let flow = open(&mut world, plan(port::MEGABYTE, 0));
+        let done = world.run_while(30 * SECOND, |world| {
+            reset(world, flow).is_some() || world.entry.unshaped.outcome(flow).received == MEGABYTE
+        });
+        assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+        assert_eq!(reset(&world, flow), (!has_key).then_some(ResetReason::NotAuthorised));
+    }
+}
+
+/// All legs are lost at once: flows are told, and the next flow finds the service anew.
+#[test]
+fn a_tunnel_that_is_lost_is_made_anew_for_the_next_flow() {
+    let mut world = world(setting());
+    let flow = open(&mut world, plan(port::ENDLESS, 0));
+    assert!(world.run_while(30 * SECOND, |world| linked(world) == 2), "{:?} {:?}", world.tunnels(), failures(&world));
+    let met: Vec<String> = of_service(&world)[0].legs.iter().map(|leg| leg.path[2].clone()).collect();
+    for relay in 0..world.relays.len() {
+        if met.contains(&node_id(relay).to_string()) {
+            world.relays[relay].health = Health::Dead;
+        }
+    }
+    assert!(world.run_while(120 * SECOND, |world| reset(world, flow).is_some() || linked(world) == 2));
+    let again = open(&mut world, plan(port::MEGABYTE, 0));
+    let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(again).received == MEGABYTE);
+    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+}
