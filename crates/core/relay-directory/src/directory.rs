@@ -191,6 +191,11 @@ impl Directory {
         self.services.get(key)
     }
 
+    /// What a member has let in: records in this interval, and bytes that have not ended.
+    pub(crate) fn let_in(&self, member: &NodeId) -> (u32, usize) {
+        self.services.let_in(member)
+    }
+
     /// Whether a member would let a record in: what the log would refuse, and what the member keeps room or time for others from.
     /// Nobody looks at signatures here.
     ///

@@ -68,7 +68,7 @@ const SHARE_MAX: u8 = 64;
 impl Directory {
     /// How full of records a member is, without what it counts by itself.
     pub fn services_standing(&self, member: &NodeId) -> ServicesStanding {
-        let (records, bytes) = self.services.let_in(member);
+        let (records, bytes) = self.let_in(member);
         // A share is at most 64, for nobody lets in more than the bounds.
         let share = |part: usize, most: usize| (part * usize::from(SHARE_MAX)).div_ceil(most) as u8;
         ServicesStanding {

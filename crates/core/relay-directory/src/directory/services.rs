@@ -52,7 +52,7 @@ impl Services {
     }
 
     /// What a member has let in: records in this interval, and bytes that have not ended.
-    pub(crate) fn let_in(&self, member: &NodeId) -> (u32, usize) {
+    pub(super) fn let_in(&self, member: &NodeId) -> (u32, usize) {
         self.accounts.get(member).map_or((0, 0), |account| (account.records, account.bytes))
     }
 
