@@ -418,7 +418,7 @@ fn client_side(config: ServiceNodeConfig, [a, b, c, seed]: [[u8; 32]; 4]) -> Nod
         guards: config.guards,
         rules: config.rules,
         exit: None,
-        ipv4: config.ipv4,
+        near: crate::NearEnd::only(config.ipv4),
         pool: PoolConfig::NONE,
         services: None,
         up: config.base,

@@ -54,7 +54,8 @@ pub(crate) fn hop_key(path: &Path) -> Result<HopKey, Failure> {
 pub(crate) fn service_secret(path: &Path) -> Result<ServiceSecret, Failure> {
     config::read_service_secret(path).map_err(|error| match error {
         SecretFileError::System { ref source, .. } if source.kind() == ErrorKind::NotFound => {
-            Failure::io(&error, source).remedy("`hushwire service add` makes one; if it was lost, so is the service's address")
+            Failure::io(&error, source)
+                .remedy("`hushwire service add` makes one; if it was lost, so is the service's address")
         }
         error => secret(&error),
     })

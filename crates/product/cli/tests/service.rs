@@ -94,8 +94,12 @@ fn services_come_and_go_and_the_rest_of_the_file_stays() {
     let shell = shell["address"].as_str().expect("an address").to_owned();
     assert_ne!(web, shell);
     let listed = json(&folder, &["service", "list", "--json"]);
-    let found: Vec<(&str, &str)> = listed["services"].as_array().expect("a list").iter()
-        .filter_map(|one| Some((one["name"].as_str()?, one["address"].as_str()?))).collect();
+    let found: Vec<(&str, &str)> = listed["services"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| Some((one["name"].as_str()?, one["address"].as_str()?)))
+        .collect();
     assert_eq!(found, [("web", web.as_str()), ("shell", shell.as_str())]);
     let list = good(&folder, &["service", "list"]);
     assert!(list.contains(&web) && list.contains("everybody"), "{list}");
@@ -180,8 +184,10 @@ fn what_cannot_be_says_why_and_changes_nothing() {
         let lacking = match without {
             "[mirror]" => NODE.split("\n[entry]").nth(1).map(|rest| format!("[entry]{rest}")),
             "[entry]" => NODE.split("[entry]").next().map(|first| format!("{first}[log]\n")),
-            _ => Some(NODE.replace("[[entry.listen]]\nkind = \"directory\"\nunix = \"directory-stream.sock\"\n", "")
-                .replace("entry = \"directory-stream.sock\"\n", "")),
+            _ => Some(
+                NODE.replace("[[entry.listen]]\nkind = \"directory\"\nunix = \"directory-stream.sock\"\n", "")
+                    .replace("entry = \"directory-stream.sock\"\n", ""),
+            ),
         };
         write(&folder, "other.toml", &lacking.expect("a text"));
         let said = bad(&folder, &["service", "add", "x", "--to", "127.0.0.1:80", "-c", "other.toml"], 78);

@@ -188,9 +188,10 @@ mod tests {
             matches!(records.turn([0xff; 32], Instant::now()), Turn::Answered(Some(_))),
             "what is there stays longest"
         );
+        let records = &records;
         let questions = (0..=QUESTIONS_MAX).map(|number| {
             let key = [number as u8 + 1; 32];
-            Box::pin(async { (records.get(key, std::future::pending).await, Instant::now()) })
+            Box::pin(async move { (records.get(key, std::future::pending).await, Instant::now()) })
         });
         let begin = Instant::now();
         let mut at_once = 0;

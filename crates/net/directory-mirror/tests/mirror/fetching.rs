@@ -4,7 +4,7 @@ use crate::network::{
     Fixed, Folder, Harm, Hostile, INTERVAL_MS, KEY_INTERVALS, Members, Memory, START_MS, Switch, VALID_INTERVALS,
     index, profile, reach, relay, stands,
 };
-use directory_mirror::{Mirror, Publisher, PublisherConfig, Sources, StartError, fetch_edition};
+use directory_mirror::{Mirror, MirrorStream, Publisher, PublisherConfig, Sources, StartError, fetch_edition};
 use directory_stream::{Answers, Asker, Open};
 use network_document::SignedEdition;
 use relay_directory::{Answer, DirectoryClient, Request, ServiceAnswer, ServiceRequest};
@@ -66,7 +66,7 @@ async fn editions_are_asked_for_at_moments_that_nobody_moves() {
     for wanted in 2..14 {
         // Whoever asks the mirror moves nothing.
         for _ in 0..wanted {
-            service.answer(ServiceRequest::Fetch(Request::Full)).await;
+            service.answer(&mut MirrorStream::default(), ServiceRequest::Fetch(Request::Full)).await;
         }
         reach(&mirror, wanted).await;
     }

@@ -49,7 +49,11 @@ async fn what_is_published_through_one_mirror_is_found_through_another() {
     let first = record(&members, &owner, 1);
     publisher.publish(&first).await.expect("it is taken");
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(found(&*at_far, key).await, ServiceAnswer::Record(Some(first.clone())), "that there was none is forgotten");
+    assert_eq!(
+        found(&*at_far, key).await,
+        ServiceAnswer::Record(Some(first.clone())),
+        "that there was none is forgotten"
+    );
     // It is kept here, and not for long.
     let second = record(&members, &owner, 2);
     publisher.publish(&second).await.expect("it is taken");
@@ -60,8 +64,11 @@ async fn what_is_published_through_one_mirror_is_found_through_another() {
     assert_eq!(found(&*at_far, key).await, ServiceAnswer::Record(Some(second.clone())));
     // What the directory says comes back in words.
     let again = publisher.publish(&record(&members, &owner, 1)).await;
-    assert!(matches!(&again, Err(PublishError::Refused { code, sentence })
-        if *code == Refusal::Old.code() && sentence.contains("another machine")), "{again:?}");
+    assert!(
+        matches!(&again, Err(PublishError::Refused { code, sentence })
+        if *code == Refusal::Old.code() && sentence.contains("another machine")),
+        "{again:?}"
+    );
     let altered = publisher.publish(&ServiceRecord { revision: 9, ..second }).await;
     assert!(matches!(altered, Err(PublishError::Refused { code, .. }) if code == Refusal::Signature.code()));
     drop((near, far));
@@ -72,9 +79,8 @@ async fn a_flood_on_one_stream_stops_at_the_mirror_and_others_go_through() {
     let members = Members::start("flood");
     let (_folder, _mirror, way) = mirror(&members, "flood");
     let mut flood = Asker::open(&*way).await.expect("a stream");
-    let records: Vec<ServiceRecord> = (1..=50)
-        .map(|number| record(&members, &NodeSecret::from_seed([number; 32]), 1))
-        .collect();
+    let records: Vec<ServiceRecord> =
+        (1..=50).map(|number| record(&members, &NodeSecret::from_seed([number; 32]), 1)).collect();
     let (mut taken, mut put_off) = (0, 0);
     for number in 0..200 {
         let request = ServiceRequest::Publish(records[number % 50].clone());

@@ -4,7 +4,7 @@ use super::Service;
 use directory_stream::Bucket;
 use identity::{NodeId, NodeSecret};
 use relay_directory::{
-    CODE_TRY_AGAIN, Command, CommandOutcome, Directory, Refusal, ServiceRecord, ServicesStanding, SponsoredService,
+    CODE_TRY_AGAIN, Command, CommandOutcome, Directory, ServiceRecord, ServicesStanding, SponsoredService,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

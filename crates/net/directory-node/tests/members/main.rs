@@ -245,13 +245,8 @@ fn record(cluster: &Cluster, owner: u32, revision: u64) -> ServiceRecord {
     seed[..4].copy_from_slice(&owner.to_be_bytes());
     let secret = NodeSecret::from_seed(seed);
     let expires_ms = now_ms() + 300_000;
-    let mut record = ServiceRecord {
-        key: secret.node_id().0,
-        revision,
-        expires_ms,
-        content: vec![7; 2_681],
-        signature: [0; 64],
-    };
+    let mut record =
+        ServiceRecord { key: secret.node_id().0, revision, expires_ms, content: vec![7; 2_681], signature: [0; 64] };
     record.signature = secret.sign(&record.message(cluster.charter.network_id()));
     record
 }
@@ -269,7 +264,9 @@ async fn records_come_through_one_member_and_are_found_at_another() {
     };
     assert_eq!(ask(1).await, None);
     assert_eq!(cluster.publish(0, first.clone()).await.code, 0);
-    cluster.until("another member has it", |cluster| cluster.look(1, |directory| directory.service(&key).is_some())).await;
+    cluster
+        .until("another member has it", |cluster| cluster.look(1, |directory| directory.service(&key).is_some()))
+        .await;
     assert_eq!(ask(1).await, Some(first.clone()));
     assert_eq!(cluster.publish(2, first.clone()).await.code, Refusal::Old.code());
     assert_eq!(cluster.publish(2, record(&cluster, 1, 6)).await.code, 0);

@@ -41,6 +41,7 @@ async fn serve(file: MirrorFile, invitation: Invitation, is_leashed: bool) -> Ou
     let network = invitation.network_id();
     // Whom to ask depends on what the mirror knows, and the mirror on whom to ask.
     let (tell_known, known) = watch::channel(None);
+    let members = members(&file, invitation.clone(), known.clone());
     let sources = sources(&file, invitation, known);
     let files = MirrorFiles {
         cache: file.cache_file.clone(),
@@ -58,7 +59,7 @@ async fn serve(file: MirrorFile, invitation: Invitation, is_leashed: bool) -> Ou
         let listener = directory_stream::listen(socket).map_err(|error| {
             Failure::from_error(Code::CannotCreate, &error).remedy("choose another `socket`, in a folder that exists")
         })?;
-        tokio::spawn(directory_stream::serve(listener, Arc::new(mirror.service(sources))));
+        tokio::spawn(directory_stream::serve(listener, Arc::new(mirror.service(members))));
     }
     tokio::spawn(tell_of_mirror(mirror.status()));
     if let Some(publisher) = &publisher {
@@ -84,6 +85,14 @@ fn sources(file: &MirrorFile, invitation: Invitation, known: Network) -> Sources
         sources.push(Arc::new(Tunnels::new(invitation, known, file.entry.as_deref())));
     }
     Sources::new(sources)
+}
+
+/// To whom others' commands and records are passed on: the same sockets, else tunnels to members.
+fn members(file: &MirrorFile, invitation: Invitation, known: Network) -> Sources {
+    if file.sources.is_empty() {
+        return Sources::new([Arc::new(Tunnels::to_members(invitation, known)) as Arc<dyn Open>]);
+    }
+    sources(file, invitation, known)
 }
 
 fn publisher(

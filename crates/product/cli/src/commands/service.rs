@@ -35,7 +35,8 @@ pub(crate) fn run(command: ServiceCommand) -> Outcome {
 /// A key of a client: the secret stays, the public part is for the operators of services.
 fn new_client(path: &Path) -> Outcome {
     let secret = AccessSecret::from_bytes(settings::random()?);
-    let text = format!("# Opens services that have its public part on their lists. Keep it secret.\n{}\n", &*secret.reveal());
+    let text =
+        format!("# Opens services that have its public part on their lists. Keep it secret.\n{}\n", &*secret.reveal());
     config::create_secret_file(path, &text).map_err(|error| settings::secret(&error))?;
     terminal::say(&format!("{}\n", secret.access_key()));
     terminal::complain(&format!(

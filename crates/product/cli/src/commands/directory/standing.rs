@@ -152,7 +152,8 @@ fn screen(status: &Status) -> String {
 /// Floods stand here: what they come to, and what is left for others.
 fn services(services: &Services) -> String {
     let Services { records_percent, bytes_percent, refused, put_off } = services;
-    let mut text = format!("this member's quota is used by {records_percent} % (records) and {bytes_percent} % (bytes)");
+    let mut text =
+        format!("this member's quota is used by {records_percent} % (records) and {bytes_percent} % (bytes)");
     if refused + put_off > 0 {
         // Writing to a string does not fail.
         let _ = write!(text, "; {refused} records were refused and {put_off} came too fast");

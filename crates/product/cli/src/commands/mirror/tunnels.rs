@@ -2,11 +2,13 @@
 //! where there is an entry only through that.
 
 use directory_stream::{Open, OpenError, Opening, Stream, UnixSource};
+use identity::NodeId;
 use network_document::{Invitation, NetworkDocument};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
-use tunnel_manager::{DirParameters, TunnelMgr, TunnelMgrConfig};
+use tunnel_manager::{ClientDirTunnel, DirParameters, TunnelMgr, TunnelMgrConfig};
 
 /// The newest document, as far as there is one.
 pub(super) type Network = watch::Receiver<Option<Arc<NetworkDocument>>>;
@@ -15,11 +17,17 @@ pub(super) type Network = watch::Receiver<Option<Arc<NetworkDocument>>>;
 /// knows nothing yet; whoever is to stay hidden has an entry.
 const HOPS: u8 = 1;
 
+/// Tunnels that are built to come to a member, where one is wanted; then anybody who has the directory is good.
+const MEMBER_TRIES: usize = 6;
+
 /// See above.
 pub(super) struct Tunnels {
     invitation: Invitation,
     known: Network,
     entry: Option<UnixSource>,
+    /// Whether only directory nodes of members are wanted, as far as the document has any: two mirrors that passed something on to each
+    /// other would wait for each other.
+    to_members: bool,
     /// What it was made of, so that it is made anew when contacts are not needed any more.
     manager: Mutex<Option<(Made, TunnelMgr)>>,
 }
@@ -32,14 +40,26 @@ enum Made {
 
 impl Tunnels {
     pub(super) fn new(invitation: Invitation, known: Network, entry: Option<&Path>) -> Self {
-        Self { invitation, known, entry: entry.map(UnixSource::new), manager: Mutex::new(None) }
+        Self { invitation, known, entry: entry.map(UnixSource::new), to_members: false, manager: Mutex::new(None) }
+    }
+
+    /// Those of members, without the way through an entry, behind which there is a mirror again.
+    pub(super) fn to_members(invitation: Invitation, known: Network) -> Self {
+        Self { to_members: true, ..Self::new(invitation, known, None) }
     }
 
     async fn stream(&self) -> Result<Stream, String> {
         let known = self.known.borrow().clone();
         let manager = self.manager(known.as_deref()).await?;
         let parameters = DirParameters { hops: HOPS, ..DirParameters::default() };
-        let tunnel = manager.get_dir(parameters).await.map_err(|error| error.to_string())?;
+        let wanted = known.as_deref().filter(|_| self.to_members).map(of_members).unwrap_or_default();
+        let mut tunnel = manager.get_dir(parameters).await.map_err(|error| error.to_string())?;
+        for _ in 1..MEMBER_TRIES {
+            if wanted.is_empty() || ends_at(&tunnel, &wanted).await {
+                break;
+            }
+            tunnel = manager.get_dir(parameters).await.map_err(|error| error.to_string())?;
+        }
         let stream = tunnel.begin_dir_stream().await.map_err(|error| error.to_string())?;
         Ok(Box::new(stream))
     }
@@ -68,6 +88,19 @@ impl Tunnels {
         *kept = Some((wanted, manager.clone()));
         Ok(manager)
     }
+}
+
+/// The directory nodes of a document that are members themselves.
+fn of_members(document: &NetworkDocument) -> BTreeSet<NodeId> {
+    let electorate = document.as_edition().map(|signed| signed.edition().electorate());
+    let is_member = |node: &NodeId| electorate.is_some_and(|electorate| electorate.contains(node));
+    let nodes = document.relays().filter(|relay| relay.roles.directory).map(|relay| relay.node_id);
+    nodes.filter(is_member).collect()
+}
+
+async fn ends_at(tunnel: &ClientDirTunnel, wanted: &BTreeSet<NodeId>) -> bool {
+    let paths = tunnel.paths().await.unwrap_or_default();
+    paths.values().all(|hops| hops.last().is_some_and(|last| wanted.contains(last)))
 }
 
 impl Open for Tunnels {

@@ -141,8 +141,7 @@ pub(crate) fn replace_bytes(path: &Path, bytes: &[u8]) -> Outcome {
 pub(crate) fn replace_as_it_is(path: &Path, bytes: &[u8]) -> Outcome {
     // A link stays one.
     let found = std::fs::canonicalize(path).and_then(|path| path.metadata().map(|about| (path, about)));
-    let (path, about) =
-        found.map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
+    let (path, about) = found.map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
     replace_with(&path, bytes, about.mode() & 0o777)?;
     let kept = std::fs::set_permissions(&path, about.permissions())
         .and_then(|()| std::os::unix::fs::chown(&path, Some(about.uid()), Some(about.gid())));

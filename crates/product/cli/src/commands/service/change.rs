@@ -106,7 +106,11 @@ pub(super) fn remove(args: &RemoveArgs) -> Outcome {
         let Said::Several(_) = &file.said else {
             return Err(Failure::new(
                 Code::Configuration,
-                format!("`{}` is the last service of {}, and a service node has one at least", args.name, file.path.display()),
+                format!(
+                    "`{}` is the last service of {}, and a service node has one at least",
+                    args.name,
+                    file.path.display()
+                ),
             )
             .remedy("stop that node, and put the file away"));
         };
@@ -144,7 +148,12 @@ pub(super) fn add_client(args: &ClientOf) -> Outcome {
     clients.push(args.key);
     set_clients(&file, service, place, clients)?;
     let now = if was_open { " Until now everybody who knows its address was; the others are out." } else { "" };
-    terminal::complain(&format!("{}: `{}` lets this client in.{now}\nNext: {}.\n", file.path.display(), args.name, file.next()));
+    terminal::complain(&format!(
+        "{}: `{}` lets this client in.{now}\nNext: {}.\n",
+        file.path.display(),
+        args.name,
+        file.next()
+    ));
     Ok(())
 }
 
@@ -161,7 +170,10 @@ pub(super) fn remove_client(args: &ClientRemoveArgs) -> Outcome {
     if clients.is_empty() && !open {
         return Err(Failure::new(
             Code::Usage,
-            format!("it is the last client of `{}`; without a list everybody who knows the address is let in", args.name),
+            format!(
+                "it is the last client of `{}`; without a list everybody who knows the address is let in",
+                args.name
+            ),
         )
         .remedy("put another one on the list first, or add --open if that is meant"));
     }
@@ -201,7 +213,15 @@ fn read(text: &str, file: &ServicesFile) -> Result<Option<Service>, Diagnostics>
         Said::Several(before) => {
             let now = config::parse_node(text, file.folder())?;
             let rest = (&now.cluster, &now.mirror, &now.relay, &now.exit, &now.entry, &now.log, &now.admin_socket);
-            let was = (&before.cluster, &before.mirror, &before.relay, &before.exit, &before.entry, &before.log, &before.admin_socket);
+            let was = (
+                &before.cluster,
+                &before.mirror,
+                &before.relay,
+                &before.exit,
+                &before.entry,
+                &before.log,
+                &before.admin_socket,
+            );
             // Whoever compares sees that something else is there.
             Ok(if rest == was { now.service.map(|service| *service) } else { None })
         }
@@ -215,8 +235,11 @@ fn unusable(file: &ServicesFile, meant: &str, text: &str, error: Option<&Diagnos
         Some(error) => Failure::new(Code::Data, format!("{shown} cannot have this; it is as it was"))
             .detail(error.render(&shown, text, terminal::errors_have_colour()))
             .remedy("give another value"),
-        None => Failure::new(Code::Configuration, format!("{shown} is written in a way that is not changed here; it is as it was"))
-            .detail(format!("It should have:\n{meant}\n"))
-            .remedy("change it with an editor"),
+        None => Failure::new(
+            Code::Configuration,
+            format!("{shown} is written in a way that is not changed here; it is as it was"),
+        )
+        .detail(format!("It should have:\n{meant}\n"))
+        .remedy("change it with an editor"),
     }
 }

@@ -180,7 +180,10 @@ level = \"info\"
         assert_eq!(without_host(NODE, "service.", 2), None);
         assert_eq!(without_host(NODE, "", 0), None);
         let out = without_service(NODE);
-        assert!(!out.contains("service") && out.starts_with("# A node.\n[mirror]") && out.ends_with("level = \"info\"\n"), "{out}");
+        assert!(
+            !out.contains("service") && out.starts_with("# A node.\n[mirror]") && out.ends_with("level = \"info\"\n"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -193,6 +196,9 @@ level = \"info\"
         let out = with_clients(NODE, "service.", 1, &keys).expect("it is there");
         assert!(out.contains("name = \"b\"\nclients = [\"k1\", \"k2\"]\n\n# Logs."), "{out}");
         assert_eq!(with_clients("[[host]]\nclients = [\n", "", 0, &keys), None);
-        assert_eq!(with_clients("[[host]]\nx = 1", "", 0, &keys[..1]).as_deref(), Some("[[host]]\nx = 1\nclients = [\"k1\"]\n"));
+        assert_eq!(
+            with_clients("[[host]]\nx = 1", "", 0, &keys[..1]).as_deref(),
+            Some("[[host]]\nx = 1\nclients = [\"k1\"]\n")
+        );
     }
 }

@@ -62,7 +62,8 @@ impl ServicesFile {
     /// The services' part, and the place of one of them.
     pub(super) fn host(&self, name: &str) -> Result<(&Service, usize), Failure> {
         let service = self.service();
-        let found = service.and_then(|service| Some((service, service.hosts.iter().position(|host| host.name == name)?)));
+        let found =
+            service.and_then(|service| Some((service, service.hosts.iter().position(|host| host.name == name)?)));
         found.ok_or_else(|| {
             let known: Vec<&str> = self.hosts().iter().map(|host| host.name.as_str()).collect();
             let has = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
@@ -103,10 +104,14 @@ impl ServicesFile {
         }
         let shown = self.path.display();
         let lacks = |what: &str, remedy: &str| {
-            Failure::new(Code::Configuration, format!("{shown} has no {what}, which services need")).remedy(remedy.to_owned())
+            Failure::new(Code::Configuration, format!("{shown} has no {what}, which services need"))
+                .remedy(remedy.to_owned())
         };
         let mirror = node.mirror.as_ref().ok_or_else(|| {
-            lacks("[mirror], and so no document of a network", "`hushwire join INVITATION` writes a node's file that has one")
+            lacks(
+                "[mirror], and so no document of a network",
+                "`hushwire join INVITATION` writes a node's file that has one",
+            )
         })?;
         let entry = node.entry.as_deref().ok_or_else(|| {
             lacks("[entry]", "records of services are published through one; `hushwire join INVITATION` writes it")
@@ -121,7 +126,8 @@ impl ServicesFile {
             Mode::Off => "mode = \"off\"\n".to_owned(),
             _ => format!("mode = \"constant\"\nmax_rate = \"{} kbit/s\"\n", rate(entry) / 1_000),
         };
-        let mut text = String::from("# Services of this machine, made by `hushwire service add`. docs/services.md.\n[service]\n");
+        let mut text =
+            String::from("# Services of this machine, made by `hushwire service add`. docs/services.md.\n[service]\n");
         // Writing to a string does not fail.
         let _ = writeln!(text, "directory = {}", self.quoted(directory));
         let _ = writeln!(text, "\n[service.network]\nfile = {}", self.quoted(&mirror.network_file));
