@@ -25,10 +25,13 @@ impl Circuits {
             return;
         }
         let shared = &mut self.shared;
-        let usable = shared.guards.usable(now.unix_s).into_iter().filter(|guard| shared.address_of(guard).is_some());
+        let usable = shared.guards.usable(now.unix_s).into_iter().filter(|guard| shared.first_way_to(guard).is_some());
         let guards: Vec<NodeId> = usable.take(usize::from(self.rules.legs())).collect();
-        let links: Vec<LinkId> =
-            guards.iter().filter_map(|guard| shared.link_to(now, endpoint, *guard)).collect();
+        let dialled = guards.iter().filter_map(|guard| {
+            let way = shared.first_way_to(guard)?;
+            shared.link_to(now, endpoint, *guard, way)
+        });
+        let links: Vec<LinkId> = dialled.collect();
         if let Some(uplink) = &mut shared.uplink {
             for link in &links {
                 uplink.add_link(*link, |of| links.contains(&of));

@@ -530,7 +530,8 @@ impl Circuits {
                 errand.stage = refused;
                 continue;
             };
-            errand.stage = match self.shared.link_to(now, endpoint, path.first()) {
+            let way = self.shared.first_way_to(&path.first());
+            errand.stage = match way.and_then(|way| self.shared.link_to(now, endpoint, path.first(), way)) {
                 Some(link) => Stage::Dialling { path, link },
                 None => refused,
             };

@@ -149,7 +149,7 @@ impl Shared {
             let link = || self.links.iter().find(|(_, link)| link.node == *guard).map(|(link, _)| *link);
             self.uplink.as_ref().is_none_or(|uplink| link().is_some_and(|link| uplink.share_of(link).is_some()))
         };
-        let suits = |guard: &NodeId| self.address_of(guard).is_some() && has_slots(guard);
+        let suits = |guard: &NodeId| self.first_way_to(guard).is_some() && has_slots(guard);
         let guards: Vec<NodeId> = usable.into_iter().filter(suits).collect();
         let trusted = |relay: &NodeId| allows(relay) && !self.is_avoided(now.instant, relay);
         let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: beside };
