@@ -205,8 +205,8 @@ impl Directory {
         if !self.electorate.contains(sponsor) {
             return Err(Refusal::NotMember);
         }
-        let life_ms = self.founding.lifetime_max_ms().min(SPONSORED_LIFE_MAX_MS);
-        self.services.judge_sponsored(record, sponsor, self.time_ms, self.time_ms.saturating_add(life_ms))
+        let last_ms = self.time_ms.saturating_add(SPONSORED_LIFE_MAX_MS);
+        self.services.judge_sponsored(record, sponsor, self.time_ms, last_ms)
     }
 
     /// Applies the bytes of a command.
@@ -244,7 +244,9 @@ impl Directory {
         if !self.electorate.contains(&service.sponsor) {
             return Err(Refusal::NotMember);
         }
-        let last_ms = self.time_ms.saturating_add(self.founding.lifetime_max_ms());
+        // Intervals are the operators' choice, and how long a service's record is good is the service's.
+        let life_ms = self.founding.lifetime_max_ms().max(SPONSORED_LIFE_MAX_MS);
+        let last_ms = self.time_ms.saturating_add(life_ms);
         let key = service.record.key;
         self.services.store(service, self.time_ms, last_ms)?;
         events.push(Event::Stored(key));

@@ -136,7 +136,7 @@ impl MirrorService {
 }
 
 fn alone() -> CommandOutcome {
-    CommandOutcome::try_again("this node keeps editions and passes nothing on; ask a member")
+    CommandOutcome::try_again("this node keeps editions and passes no commands on; ask a member")
 }
 
 impl Answers for MirrorService {

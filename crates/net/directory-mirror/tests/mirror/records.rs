@@ -119,7 +119,8 @@ async fn whoever_is_asked_and_lies_or_stalls_has_no_say() {
     let members = Members::start("liars-of-records");
     let owner = relay(7);
     let good = record(&members, &owner, 1);
-    members.state().directory.apply(&sponsored(&members, good.clone()));
+    let command = sponsored(&members, good.clone());
+    members.state().directory.apply(&command);
     let folder = Folder::new("liars-of-records");
     // Somebody else's record, one with a wrong signature, silence, and one who has it.
     let forged = ServiceRecord { content: b"forged".to_vec(), ..good.clone() };

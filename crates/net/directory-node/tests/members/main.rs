@@ -273,11 +273,11 @@ async fn records_come_through_one_member_and_are_found_at_another() {
     // What a member does not sponsor does not come to the log.
     let altered = ServiceRecord { revision: 7, ..first.clone() };
     assert_eq!(cluster.publish(0, altered).await.code, Refusal::Signature.code());
-    let mut late = ServiceRecord { revision: 8, expires_ms: now_ms() + SPONSORED_LIFE_MAX_MS, ..first };
+    let mut late = ServiceRecord { revision: 8, expires_ms: now_ms() + SPONSORED_LIFE_MAX_MS + 600_000, ..first };
     let mut seed = [0x33; 32];
     seed[..4].copy_from_slice(&1u32.to_be_bytes());
     late.signature = NodeSecret::from_seed(seed).sign(&late.message(cluster.charter.network_id()));
-    assert_eq!(cluster.publish(0, late).await.code, Refusal::Lasting.code(), "beyond two key intervals");
+    assert_eq!(cluster.publish(0, late).await.code, Refusal::Lasting.code(), "beyond six hours");
     let ServiceAnswer::Services(standing) = cluster.ask(0, ServiceRequest::Services).await else { panic!("another") };
     assert_eq!((standing.refused, standing.put_off), (2, 0));
     assert_eq!(standing.bytes_64ths, 0, "its record was replaced by one that another member let in");
