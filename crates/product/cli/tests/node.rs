@@ -193,3 +193,13 @@ fn an_exit_and_an_entry_of_one_file_outlive_each_others_deaths_and_changes() {
     assert!(!folder.0.join("node.admin").exists());
     assert!(bad(&folder, &["drain", "node.toml"], 69).contains("no node is running"));
 }
+
+#[test]
+fn a_node_ends_gently_with_the_program_that_started_it() {
+    let folder = Folder::new("node-leash").expect("a folder");
+    make_files(&folder, SocketAddr::from(([127, 0, 0, 1], 9)));
+    // Its input is at its end, as when who started it is gone.
+    let ran = folder.run(&["node", "node.toml", "--leash"]).expect("the program can be run");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("ending") && !folder.0.join("node.admin").exists(), "{}", ran.err);
+}

@@ -74,6 +74,10 @@ async fn serve(args: &NodeRunArgs, file: NodeFile, beginning: Beginning) -> Outc
     }
     tracing::info!("ending; a second signal does not wait");
     let hurry = async {
+        // Whoever held the other end of the input is gone: nobody is to wait.
+        if let_go.is_terminated() {
+            return;
+        }
         tokio::select! {
             () = signals.wait() => {}
             Ok(()) = &mut let_go, if args.leash => {}

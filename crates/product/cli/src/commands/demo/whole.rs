@@ -36,7 +36,7 @@ const INTERVAL: &str = "1s";
 const KEY_INTERVALS: u16 = 600;
 const VALID_INTERVALS: u16 = 120;
 /// How long the entry may take until its tunnel is up.
-const TUNNEL_WITHIN: Duration = Duration::from_secs(30);
+const TUNNEL_WITHIN: Duration = Duration::from_secs(60);
 /// How often nodes that were killed are looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// The name of this program in the demo's folder.
@@ -227,7 +227,7 @@ impl Demo<'_> {
         let members = || nodes.iter().filter(|machine| machine.about.kind == Kind::Member);
         let mut line = |command: String, why: &str| {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "  {command:<39} {why}");
+            let _ = writeln!(text, "{}", format!("  {command:<39} {why}").trim_end());
         };
         if let Some(other) = members().find(|machine| Some(machine.about.name.as_str()) != leader) {
             let socket = directory_socket(&other.about.name);

@@ -6,14 +6,14 @@ use crate::commands::demo::circuits::{is_linked, leg_text};
 use crate::commands::demo::meter::Meter;
 use crate::terminal;
 use admin::render::decimal;
-use admin::status::{EntryTunnel, Leg, Link};
+use admin::status::EntryTunnel;
 use local_network::{Kind, Node};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Columns of what a node does, so that a row has 80.
-const DOES: usize = 52;
+const DOES: usize = 54;
 
 /// When it is shown, and what was counted.
 pub(super) struct Live {
@@ -106,7 +106,7 @@ impl Live {
     }
 
     fn table(&self, nodes: &Nodes, sight: &Sight) -> Vec<String> {
-        let mut rows = vec![format!("{:<3} {:<7} {:<DOES$} {:>8}", "", "IS", "DOES", "PROCESS")];
+        let mut rows = vec![row("", "IS", "DOES", "PROCESS")];
         let tunnel = tunnel(sight);
         for machine in nodes.iter() {
             let does = match machine.restart_at() {
@@ -114,8 +114,7 @@ impl Live {
                 None => self.does(machine, sight, tunnel.as_ref()),
             };
             let pid = machine.pid().map_or("none".to_owned(), |pid| pid.to_string());
-            let Node { name, kind, .. } = &machine.about;
-            rows.push(format!("{name:<3} {:<7} {does:<DOES$} {pid:>8}", word(*kind)));
+            rows.push(row(&machine.about.name, word(machine.about.kind), &does, &pid));
         }
         rows
     }
@@ -123,44 +122,46 @@ impl Live {
     /// What a node that runs does.
     fn does(&self, machine: &Machine, sight: &Sight, tunnel: Option<&Used<'_>>) -> String {
         let Node { kind, name, id, .. } = &machine.about;
-        let mut does = match kind {
-            Kind::Member => member(sight, name),
-            Kind::Relay => String::new(),
-            Kind::Exit => format!("{} out", rate(&self.exit_packets)),
-            Kind::Entry => format!(
-                "{} out, {} in and {} out for programs",
-                rate(&self.packets),
-                bytes(&self.received),
-                bytes(&self.sent)
-            ),
+        let does = match kind {
+            Kind::Member => Some(member(sight, name)),
+            Kind::Relay => None,
+            Kind::Exit => Some(format!("{} out", rate(&self.exit_packets))),
+            Kind::Entry => Some(format!("{} out | {}", rate(&self.packets), self.programs())),
         };
         let place = id.as_ref().and_then(|id| tunnel?.place(id));
-        match place {
-            Some(place) if does.is_empty() => does = place,
-            Some(place) => does = format!("{place}; {does}"),
-            None if does.is_empty() => does.push_str("ready"),
-            None => {}
+        match (does, place) {
+            (Some(does), Some(place)) => format!("{does}; {place}"),
+            (Some(does), None) => does,
+            (None, Some(place)) => place,
+            (None, None) => "ready".to_owned(),
         }
-        does
+    }
+
+    /// What applications send and receive.
+    fn programs(&self) -> String {
+        format!("apps: {} up, {} down", bytes(&self.sent), bytes(&self.received))
     }
 
     fn line(&self, nodes: &Nodes, sight: &Sight) -> String {
         let legs: Vec<String> = match tunnel(sight) {
-            Some(Used { tunnel, .. }) => tunnel.legs.iter().map(|leg| leg_text(leg, None, 0)).collect(),
+            Some(Used(tunnel)) => tunnel.legs.iter().map(|leg| leg_text(leg, None, 0)).collect(),
             None => vec!["no tunnel".to_owned()],
         };
         let gone = nodes.iter().filter(|machine| machine.pid().is_none()).map(|machine| machine.about.name.as_str());
         let gone: Vec<&str> = gone.collect();
         let gone = if gone.is_empty() { String::new() } else { format!(" | gone: {}", gone.join(", ")) };
         format!(
-            "wire: {} out | {} | apps: {} up, {} down | {}{gone}",
+            "wire: {} out | {} | {} | {}{gone}",
             rate(&self.packets),
             legs.join("; "),
-            bytes(&self.sent),
-            bytes(&self.received),
+            self.programs(),
             edition(sight)
         )
     }
+}
+
+fn row(name: &str, is: &str, does: &str, process: &str) -> String {
+    format!("{name:<3} {is:<7} {does:<DOES$.DOES$} {process:>8}")
 }
 
 fn rate(meter: &Meter) -> String {
@@ -188,8 +189,8 @@ pub(super) fn leader(sight: &Sight) -> Option<&str> {
 
 fn member(sight: &Sight, name: &str) -> String {
     match sight.clusters.get(name) {
-        Some(_) if leader(sight) == Some(name) => format!("leads; {}", edition(sight)),
-        Some(status) => format!("follows; {} entries in its log", status.next),
+        Some(_) if leader(sight) == Some(name) => format!("leads, {}", edition(sight)),
+        Some(status) => format!("follows, {} entries in its log", status.next),
         None => "starting".to_owned(),
     }
 }
@@ -201,45 +202,87 @@ fn edition(sight: &Sight) -> String {
     }
 }
 
-/// The entry's tunnel and its links.
-pub(super) struct Used<'a> {
-    tunnel: &'a EntryTunnel,
-    links: &'a [Link],
-}
+/// The entry's tunnel.
+pub(super) struct Used<'a>(&'a EntryTunnel);
 
 /// The tunnel of the first entry that has one.
 pub(super) fn tunnel(sight: &Sight) -> Option<Used<'_>> {
-    let mut used = sight.statuses.values();
-    used.find_map(|status| Some(Used { tunnel: status.circuits.as_ref()?, links: &status.links }))
+    sight.statuses.values().find_map(|status| status.circuits.as_ref()).map(Used)
 }
 
 impl Used<'_> {
     /// Where a node stands on the entry's tunnel.
     pub(super) fn place(&self, id: &str) -> Option<String> {
-        let legs: Vec<(usize, &Leg)> =
-            self.tunnel.legs.iter().filter_map(|leg| Some((leg.path.iter().position(|hop| hop == id)?, leg))).collect();
-        let (position, leg) = legs.first()?;
-        let of = match legs.len() {
-            1 => leg.number.map_or("a new leg".to_owned(), |number| format!("leg {number}")),
-            count => format!("{count} legs"),
+        let mut legs = self.0.legs.iter().filter_map(|leg| Some((leg.path.iter().position(|hop| hop == id)?, leg)));
+        let (position, leg) = legs.next()?;
+        let of = match (legs.count(), leg.number) {
+            (0, Some(number)) => format!("leg {number}"),
+            (0, None) => "a new leg".to_owned(),
+            (more, _) => format!("{} legs", more + 1),
         };
-        let rtt = leg.rtt_us.map_or(String::new(), |us| format!(", {:.1} ms to the exit", us as f64 / 1_000.0));
+        let rtt = leg.rtt_us.map_or(String::new(), |us| format!(", {:.1} ms", us as f64 / 1_000.0));
         Some(match position {
-            0 => format!("guard of {of}{rtt}{}", self.port(id)),
+            0 => format!("guard of {of}{rtt}"),
             _ if position + 1 == leg.path.len() => format!("exit of {of}"),
             _ => format!("middle of {of}"),
         })
-    }
-
-    /// At which port of the guard the entry's link is.
-    fn port(&self, guard: &str) -> String {
-        let link = self.links.iter().find(|link| guard.starts_with(link.peer.trim_end_matches('…')));
-        link.and_then(|link| link.hops.as_ref())
-            .map_or(String::new(), |hops| format!("; port {}, hop {}", hops.remote_port, hops.hops))
     }
 }
 
 /// Whether the tunnel is up with so many legs.
 pub(super) fn is_whole(sight: &Sight, legs: usize) -> bool {
     sight.statuses.values().any(|status| is_linked(status, legs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use admin::cluster::ClusterStatus;
+    use admin::status::{Leg, Status};
+
+    fn sight() -> Sight {
+        let leg = |number, path: [&str; 3]| Leg {
+            number: Some(number),
+            path: path.map(str::to_owned).to_vec(),
+            rtt_us: Some(2_345),
+            ..Leg::default()
+        };
+        let legs = vec![leg(0, ["g", "m", "x"]), leg(1, ["h", "n", "x"])];
+        let tunnel = EntryTunnel { legs, session_up: true, ..EntryTunnel::default() };
+        let mut sight = Sight::default();
+        sight.statuses.insert("x0".into(), Status::default());
+        sight.statuses.insert("e0".into(), Status { circuits: Some(tunnel), ..Status::default() });
+        let member = |term, leads, next| ClusterStatus { term, leads, next, ..ClusterStatus::default() };
+        sight.clusters.insert("d0".into(), member(1, true, 30));
+        sight.clusters.insert("d1".into(), member(2, true, 41));
+        sight.clusters.insert("d2".into(), member(2, false, 40));
+        sight
+    }
+
+    #[test]
+    fn a_row_says_where_a_node_stands() {
+        let sight = sight();
+        let tunnel = tunnel(&sight).expect("the entry has one");
+        let place = |id| tunnel.place(id);
+        assert_eq!(place("g").as_deref(), Some("guard of leg 0, 2.3 ms"));
+        assert_eq!(place("n").as_deref(), Some("middle of leg 1"));
+        assert_eq!(place("x").as_deref(), Some("exit of 2 legs"));
+        assert_eq!(place("other"), None);
+    }
+
+    #[test]
+    fn of_two_who_believe_that_they_lead_the_one_of_the_later_term_does() {
+        let sight = sight();
+        assert_eq!(leader(&sight), Some("d1"));
+        assert_eq!(member(&sight, "d0"), "follows, 30 entries in its log");
+        assert_eq!(member(&sight, "d1"), "leads, no edition is known");
+        assert_eq!(member(&sight, "d9"), "starting");
+    }
+
+    #[test]
+    fn rows_have_the_width_of_a_terminal() {
+        let long = row("d10", "member", &"what it does ".repeat(9), "1234567");
+        assert_eq!(long.chars().count(), row("", "IS", "DOES", "PROCESS").chars().count());
+        assert!(long.len() <= 79 && long.ends_with(" 1234567"), "{long}");
+    }
 }
