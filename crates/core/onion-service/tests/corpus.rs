@@ -1,39 +1,21 @@
 //! The fuzz bodies over the committed corpora, and over their own variations.
 
-use std::fs;
-use std::path::Path;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
-#[expect(clippy::disallowed_methods, reason = "the corpus in the source tree")]
-fn replay(target: &str, step: usize, body: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus").join(target);
-    let mut files = 0;
-    for entry in fs::read_dir(folder).expect("the corpus is committed") {
-        let mut input = fs::read(entry.expect("a file").path()).expect("a readable file");
-        body(&input);
-        for place in (0..input.len()).step_by(step) {
-            body(&input[..place]);
-            for change in [0x01, 0x12] {
-                input[place] ^= change;
-                body(&input);
-                input[place] ^= change;
-            }
-        }
-        files += 1;
-    }
-    assert!(files >= 4, "{files} files");
-}
+use replay::Variations;
 
 #[test]
 fn service_address_corpus() {
-    replay("service_address", 1, onion_service::fuzz::service_address);
+    Variations::every(1).replay("service_address", 4, onion_service::fuzz::service_address);
 }
 
 #[test]
 fn service_record_corpus() {
-    replay("service_record", 17, onion_service::fuzz::service_record);
+    Variations::every(17).replay("service_record", 4, onion_service::fuzz::service_record);
 }
 
 #[test]
 fn service_introduction_corpus() {
-    replay("service_introduction", 11, onion_service::fuzz::service_introduction);
+    Variations::every(11).replay("service_introduction", 4, onion_service::fuzz::service_introduction);
 }

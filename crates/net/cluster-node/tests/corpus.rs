@@ -4,22 +4,16 @@
 mod cluster_certificate;
 #[path = "bodies/cluster_frames.rs"]
 mod cluster_frames;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
 use cluster_node::frame::MessageParser;
 use cluster_node::pki::{CertificateInfo, Request};
-use std::fs;
-use std::path::Path;
-
-fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus").join(name);
-    let entries = fs::read_dir(&folder).expect("the corpus is committed");
-    entries.map(|entry| fs::read(entry.expect("a readable folder").path()).expect("a readable file")).collect()
-}
 
 #[test]
 fn cluster_frames_corpus() {
     let (mut good, mut refused) = (0, 0);
-    for bytes in corpus("cluster_frames") {
+    for bytes in replay::inputs("cluster_frames", 5) {
         cluster_frames::run(&bytes);
         let mut parser = MessageParser::new();
         parser.append(bytes.get(1..).unwrap_or_default());
@@ -34,7 +28,7 @@ fn cluster_frames_corpus() {
 #[test]
 fn cluster_certificate_corpus() {
     let (mut certificates, mut requests) = (0, 0);
-    for mut bytes in corpus("cluster_certificate") {
+    for mut bytes in replay::inputs("cluster_certificate", 3) {
         cluster_certificate::run(&bytes);
         certificates += u32::from(CertificateInfo::from_der(&bytes).is_ok());
         requests += u32::from(Request::from_der(&bytes).is_ok());

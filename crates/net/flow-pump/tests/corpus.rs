@@ -1,19 +1,11 @@
-//! Runs the fuzz target's body over the committed corpus.
-
-use std::fs;
-use std::path::Path;
+//! The fuzz bodies over the committed corpora.
 
 #[path = "bodies/datagram_ring.rs"]
 mod datagram_ring;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
 #[test]
 fn datagram_ring_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/datagram_ring");
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
-        let path = entry.expect("a readable folder").path();
-        datagram_ring::run(&fs::read(path).expect("a readable file"));
-        count += 1;
-    }
-    assert!(count >= 5, "{count} inputs");
+    replay::inputs("datagram_ring", 5).iter().for_each(|input| datagram_ring::run(input));
 }

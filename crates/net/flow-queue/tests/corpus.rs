@@ -1,19 +1,11 @@
-//! Runs the fuzz target's body over the committed corpus.
-
-use std::fs;
-use std::path::Path;
+//! The fuzz bodies over the committed corpora.
 
 #[path = "bodies/queue_segment.rs"]
 mod queue_segment;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
 #[test]
 fn queue_segment_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/queue_segment");
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
-        let path = entry.expect("a readable folder").path();
-        queue_segment::run(&fs::read(path).expect("a readable file"));
-        count += 1;
-    }
-    assert!(count >= 5, "{count} inputs");
+    replay::inputs("queue_segment", 5).iter().for_each(|input| queue_segment::run(input));
 }

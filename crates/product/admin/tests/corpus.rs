@@ -1,19 +1,11 @@
-//! Runs the fuzz target's body over the committed corpus.
-
-use std::fs;
-use std::path::Path;
+//! The fuzz bodies over the committed corpora.
 
 #[path = "bodies/admin_message.rs"]
 mod admin_message;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
 #[test]
 fn admin_message_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/admin_message");
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
-        let path = entry.expect("a readable folder").path();
-        admin_message::run(&fs::read(path).expect("a readable file"));
-        count += 1;
-    }
-    assert!(count >= 5, "{count} inputs");
+    replay::inputs("admin_message", 5).iter().for_each(|input| admin_message::run(input));
 }

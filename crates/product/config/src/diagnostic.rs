@@ -424,6 +424,18 @@ impl Problem {
         }
     }
 
+    /// What to do about a path or an address.
+    fn place_remedy(&self) -> &'static str {
+        match self {
+            Self::EmptyPath => "write a path; a relative one starts at this file's folder",
+            Self::SocketPathTooLong => "choose a shorter path, such as one under /run",
+            Self::SocketAddress => "write such as \"127.0.0.1:1080\" or \"[::1]:1080\"; names are not looked up",
+            Self::IpAddress => "write such as \"192.0.2.7\" or \"2001:db8::7\", without a port",
+            Self::PortZero => "write the number of a free port",
+            _ => "write the address under which this node is reached from outside",
+        }
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -446,12 +458,8 @@ impl Problem {
             Self::Bytes => "write a number and B, kB, KiB, MB, MiB, GB or GiB, such as \"256 KiB\"".into(),
             Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
             Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
-            Self::EmptyPath => "write a path; a relative one starts at this file's folder".into(),
-            Self::SocketPathTooLong => "choose a shorter path, such as one under /run".into(),
-            Self::SocketAddress => "write such as \"127.0.0.1:1080\" or \"[::1]:1080\"; names are not looked up".into(),
-            Self::IpAddress => "write such as \"192.0.2.7\" or \"2001:db8::7\", without a port".into(),
-            Self::PortZero => "write the number of a free port".into(),
-            Self::Unspecified => "write the address under which this node is reached from outside".into(),
+            Self::EmptyPath | Self::SocketPathTooLong | Self::SocketAddress => self.place_remedy().into(),
+            Self::IpAddress | Self::PortZero | Self::Unspecified => self.place_remedy().into(),
             Self::Destination(_) => "write a host name or address and a port, such as \"example.org:443\"".into(),
             Self::Peer(_) => "copy the whole line that the other node's `hushwire keys show` prints".into(),
             Self::PeerWithoutAddress => {

@@ -8,13 +8,13 @@ use std::path::Path;
 mod config_file;
 #[path = "bodies/px_file.rs"]
 mod px_file;
+#[path = "../../../../fuzz/replay.rs"]
+mod replay;
 
 #[test]
 fn px_file_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/px_file");
     let mut good = 0;
-    for entry in fs::read_dir(&folder).expect("the corpus is committed") {
-        let input = fs::read(entry.expect("a readable folder").path()).expect("a readable file");
+    for input in replay::inputs("px_file", 3) {
         good += u32::from(std::str::from_utf8(&input).is_ok_and(|text| config::parse_px(text, Path::new("")).is_ok()));
         for place in 0..=input.len() {
             px_file::run(&input[..place]);
@@ -25,16 +25,12 @@ fn px_file_corpus() {
 
 #[test]
 fn config_file_corpus() {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [own.join("../../../fuzz/corpus/config_file"), own.join("tests/invalid")];
+    let mut inputs = replay::inputs("config_file", 5);
     let examples = [config::EXAMPLE_ENTRY, config::EXAMPLE_EXIT, config::EXAMPLE_SERVICE];
-    let mut inputs: Vec<Vec<u8>> = examples.map(|example| example.as_bytes().to_vec()).into();
-    for folder in folders {
-        let before = inputs.len();
-        for entry in fs::read_dir(&folder).expect("the corpus is committed") {
-            inputs.push(fs::read(entry.expect("a readable folder").path()).expect("a readable file"));
-        }
-        assert!(inputs.len() >= before + 5, "{} has few inputs", folder.display());
+    inputs.extend(examples.map(|example| example.as_bytes().to_vec()));
+    let refused = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/invalid");
+    for file in fs::read_dir(refused).expect("the files are committed") {
+        inputs.push(fs::read(file.expect("a readable folder").path()).expect("a readable file"));
     }
     for input in &inputs {
         config_file::run(input);

@@ -202,9 +202,21 @@ impl Node {
 /// Two nodes that are connected: the lower one, the higher one, and their session.
 pub(crate) async fn pair(cluster: &Cluster) -> (Node, Node, Session) {
     let (mut low, mut high) = (cluster.start(0), cluster.start(1));
-    let session = low.connected(cluster.id(1)).await;
-    assert_eq!(high.connected(cluster.id(0)).await, session);
+    let session = agree(cluster, &mut low, &mut high).await;
     (low, high, session)
+}
+
+/// The next session that the higher node, which dials, knows of: the lower one begins it too. On a busy machine the
+/// lower one may have begun others before, which the higher one had given up.
+pub(crate) async fn agree(cluster: &Cluster, low: &mut Node, high: &mut Node) -> Session {
+    let session = high.connected(cluster.id(0)).await;
+    loop {
+        let begun = low.connected(cluster.id(1)).await;
+        if begun == session {
+            return session;
+        }
+        assert!(begun < session, "{begun:?} is after {session:?}");
+    }
 }
 
 async fn free(address: SocketAddr) {
