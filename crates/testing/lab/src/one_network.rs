@@ -14,6 +14,13 @@ use crate::pair::hushwire;
 use crate::process::{self, Running};
 use crate::scratch::{Scratch, free_tcp_address};
 
+mod dialogue;
+pub mod lines;
+pub mod loads;
+pub mod report;
+pub mod situations;
+pub mod trouble;
+
 /// How long a command may take on a busy machine.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How often a waiting loop looks.
@@ -23,6 +30,10 @@ const DOOR: u16 = 4433;
 /// Where members reach each other, and in which part of the loopback.
 const CLUSTER: u16 = 4500;
 const CLUSTER_NET: u8 = 9;
+/// In which part of it entries send from, if they are told to.
+const ENTRY_NET: u8 = 4;
+/// Ports that links to relays hop over.
+const HOP_PORTS: &str = "20000-29999";
 
 /// How large it is to be.
 #[derive(Debug, Clone)]
@@ -250,6 +261,16 @@ impl OneNetwork {
         Ok(())
     }
 
+    /// Starts an entry again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_entry(&mut self, number: usize) -> anyhow::Result<()> {
+        let running = self.spawn(&self.entries[number].name, &[])?;
+        self.entries[number].running = Some(running);
+        Ok(())
+    }
+
     /// Operators let a node in.
     ///
     /// # Errors
@@ -296,7 +317,8 @@ impl OneNetwork {
         let id = self.invite(&name)?;
         self.admit(&id, &["guard", "middle"], &name)?;
         let (file, at) = (format!("{name}.invitation"), address.to_string());
-        self.join(&name, &[&file, "--operator", &name, "--rate", "50 Mbit/s", "--address", &at])?;
+        let words = [&file, "--operator", &name, "--rate", "50 Mbit/s", "--address", &at, "--hop-ports", HOP_PORTS];
+        self.join(&name, &words)?;
         let running = Some(self.spawn(&name, &[])?);
         self.relays.push(Machine { name, id: Some(id), address, running });
         Ok(())
@@ -381,6 +403,11 @@ impl OneNetwork {
 }
 
 impl Machine {
+    /// Whether its node was started and not killed.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Kills it, and with it all of its programs.
     ///
     /// # Errors

@@ -1,0 +1,176 @@
+//! What happens to the network while it carries loads: the directory's leader dies every ten seconds, relays die and come back, one
+//! moves, one comes, one is put out.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::OneNetwork;
+use super::loads::Loads;
+
+/// From the death of one leader to that of the next one.
+pub const EVERY: Duration = Duration::from_secs(10);
+/// How long a dead leader stays away.
+const AWAY: Duration = Duration::from_secs(4);
+/// How often a waiting loop looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the directory may be without a leader.
+const LEADER_WITHIN: Duration = Duration::from_secs(20);
+/// Added to the last byte of a relay's address when it moves.
+const MOVED_BY: u8 = 1;
+
+/// What happened.
+#[derive(Debug, Clone, Default)]
+pub struct Happened {
+    /// Leaders killed.
+    pub leaders: u32,
+    /// Relays killed.
+    pub relays: u32,
+    /// The longest that nobody led.
+    pub without_leader: Duration,
+    /// Downloads ended.
+    pub downloads: u64,
+    dead: Option<usize>,
+}
+
+/// Which relays it falls on, by their places in [`OneNetwork::relays`].
+#[derive(Debug, Clone)]
+pub struct Cast {
+    /// Killed and started again, in turns.
+    pub mortal: Vec<usize>,
+    /// Put out.
+    pub expelled: usize,
+    /// Moves to another address.
+    pub moved: usize,
+    /// The number of the one that comes.
+    pub added: u8,
+}
+
+/// Kills leaders for so many rounds at least, and until so many downloads have ended.
+///
+/// # Errors
+/// When a load fails, a command does, or nobody leads for too long.
+pub fn make(
+    net: &mut OneNetwork,
+    loads: &mut Loads,
+    cast: &Cast,
+    rounds: u32,
+    downloads: u64,
+) -> anyhow::Result<Happened> {
+    let mut happened = Happened::default();
+    while happened.leaders < rounds || loads.downloads() < downloads {
+        let begun = Instant::now();
+        let leader = wait_for_leader(net)?;
+        happened.without_leader = happened.without_leader.max(begun.elapsed());
+        net.members[leader].kill()?;
+        beside(net, cast, &mut happened)?;
+        happened.leaders += 1;
+        wait(loads, begun + AWAY)?;
+        net.start_member(leader, &[])?;
+        wait(loads, begun + EVERY)?;
+    }
+    if let Some(dead) = happened.dead.take() {
+        net.start_relay(dead)?;
+    }
+    happened.downloads = loads.downloads();
+    Ok(happened)
+}
+
+/// What happens to relays in a round, while the leader is dead.
+fn beside(net: &mut OneNetwork, cast: &Cast, happened: &mut Happened) -> anyhow::Result<()> {
+    if let Some(dead) = happened.dead.take() {
+        net.start_relay(dead)?;
+    }
+    match happened.leaders {
+        1 => net.add_relay(cast.added),
+        2 => {
+            let id = net.relays[cast.expelled].id.clone().context("relays have ids")?;
+            net.expel(&id)
+        }
+        3 => net.move_relay(cast.moved).map(drop),
+        round => {
+            let next = cast.mortal[round as usize % cast.mortal.len()];
+            net.relays[next].kill()?;
+            (happened.relays, happened.dead) = (happened.relays + 1, Some(next));
+            Ok(())
+        }
+    }
+}
+
+fn wait(loads: &mut Loads, until: Instant) -> anyhow::Result<()> {
+    while Instant::now() < until {
+        loads.check()?;
+        std::thread::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}
+
+fn wait_for_leader(net: &OneNetwork) -> anyhow::Result<usize> {
+    let begun = Instant::now();
+    loop {
+        match net.leader() {
+            // One that is dead may still be believed to lead.
+            Ok(leader) if net.members[leader].is_running() => return Ok(leader),
+            other if begun.elapsed() > LEADER_WITHIN => anyhow::bail!("nobody leads: {other:?}"),
+            _ => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}
+
+impl OneNetwork {
+    /// A relay moves to another address and port: its file says so, and it is started again.
+    ///
+    /// # Errors
+    /// When it did not run, or its file cannot be changed.
+    pub fn move_relay(&mut self, number: usize) -> anyhow::Result<SocketAddr> {
+        let relay = &mut self.relays[number];
+        let (old, mut new) = (relay.address, relay.address);
+        if let SocketAddr::V4(new) = &mut new {
+            let [a, b, c, d] = new.ip().octets();
+            new.set_ip([a, b, c, d + MOVED_BY].into());
+            new.set_port(new.port() + 1);
+        }
+        relay.kill()?;
+        relay.address = new;
+        self.change(&self.relays[number].name, &[(&old.to_string(), &new.to_string())])?;
+        self.start_relay(number)?;
+        Ok(new)
+    }
+
+    /// An entry sends from an address of its own, so that its lines are told from others', and hops as often as it may: its file says
+    /// so, and it is told to read that again.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn settle_entry(&mut self, number: u8) -> anyhow::Result<()> {
+        let name = self.entries[usize::from(number)].name.clone();
+        let bind = format!("[entry.network]\nbind = \"{}:0\"", super::lines::entry_address(number));
+        let hops = "[entry.hops]\ninterval = \"5s..9s\"\n\n[entry.shaping]";
+        self.change(&name, &[("[entry.network]", &bind), ("[entry.shaping]", hops)])?;
+        self.run(&["reload", &format!("{name}/node.toml")]).map(drop)
+    }
+
+    /// Changes words of a machine's file.
+    ///
+    /// # Errors
+    /// When it does not have them, or cannot be written.
+    pub fn change(&self, name: &str, words: &[(&str, &str)]) -> anyhow::Result<()> {
+        let path = self.home(name).join("node.toml");
+        let mut text = std::fs::read_to_string(&path)?;
+        for (old, new) in words {
+            anyhow::ensure!(text.contains(old), "{name} has no {old}: {text}");
+            text = text.replace(old, new);
+        }
+        Ok(std::fs::write(&path, text)?)
+    }
+
+    /// Whether the document that an entry goes by has this address.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn sees(&self, entry: usize, address: SocketAddr) -> anyhow::Result<bool> {
+        let document = format!("{}/network.document", self.entries[entry].name);
+        Ok(self.run(&["network", "show", &document])?.contains(&address.to_string()))
+    }
+}
