@@ -32,8 +32,8 @@ const CLUSTER: u16 = 4500;
 const CLUSTER_NET: u8 = 9;
 /// In which part of it entries send from, if they are told to.
 const ENTRY_NET: u8 = 4;
-/// Ports that links to relays hop over.
-const HOP_PORTS: &str = "20000-29999";
+/// Ports that links to relays hop over, within those that networks allow by default.
+const HOP_PORTS: &str = "40000-49999";
 
 /// How large it is to be.
 #[derive(Debug, Clone)]

@@ -71,7 +71,7 @@ struct Form {
 fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
     run(&Form {
         rate: "4 Mbit/s",
-        rounds: 4,
+        rounds: 3,
         download: 2_000_000,
         downloads: 3,
         moves: 1,
@@ -119,14 +119,19 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
     let ports = [servers.ports(), stage.ports().to_vec()].concat();
     let size = Size { members: 3, relays: 6, exits: 2, interval: INTERVAL, rate: form.rate, servers: ports };
     let mut net = OneNetwork::start(size)?;
+    net.settle_exits()?;
     report.add("first key to an edition with 11 relays", format!("{:.1?}", begun.elapsed()));
     enter(&mut net, servers.source, form, report)?;
+    println!("entered after {:.1?}", begun.elapsed());
     carry(&mut net, &servers, form, report)?;
+    println!("carried after {:.1?}", begun.elapsed());
     moves(&mut net, form, report)?;
+    println!("moved after {:.1?}", begun.elapsed());
     let witness = Witness::start()?;
     let seen = watch::play(&net, stage, form, report)?;
     let stalls = witness.stalls();
     drop(witness);
+    println!("watched after {:.1?}", begun.elapsed());
     if form.budget {
         budget::play(&mut net, servers.source, report)?;
     }
@@ -134,8 +139,11 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
         ensure!(!net.log(&entry.name)?.contains("hwn1"), "the log of {} names a relay", entry.name);
     }
     drop(net);
+    println!("ended after {:.1?}", begun.elapsed());
     let lines = Lines::read(tap)?;
-    watch::check(&lines, &seen, &stalls, report)
+    let checked = watch::check(&lines, &seen, &stalls, report);
+    println!("judged after {:.1?}", begun.elapsed());
+    checked
 }
 
 /// Two entries come, each by its invitation.

@@ -162,9 +162,9 @@ impl Loads {
     ///
     /// # Errors
     /// When one of them was not served, was reset, or got other bytes than were sent.
-    pub fn stop(self) -> anyhow::Result<Vec<Carried>> {
+    pub fn stop(mut self) -> anyhow::Result<Vec<Carried>> {
         self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().map(|(what, thread)| joined(what, thread)).collect()
+        std::mem::take(&mut self.threads).into_iter().map(|(what, thread)| joined(what, thread)).collect()
     }
 
     fn spawn<F>(&mut self, program: &str, name: &str, work: F)

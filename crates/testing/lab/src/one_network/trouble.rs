@@ -82,19 +82,17 @@ fn beside(net: &mut OneNetwork, cast: &Cast, happened: &mut Happened) -> anyhow:
     if let Some(dead) = happened.dead.take() {
         net.start_relay(dead)?;
     }
+    let next = cast.mortal[happened.leaders as usize % cast.mortal.len()];
+    net.relays[next].kill()?;
+    (happened.relays, happened.dead) = (happened.relays + 1, Some(next));
     match happened.leaders {
-        1 => net.add_relay(cast.added),
-        2 => {
+        0 => net.add_relay(cast.added),
+        1 => {
             let id = net.relays[cast.expelled].id.clone().context("relays have ids")?;
             net.expel(&id)
         }
-        3 => net.move_relay(cast.moved).map(drop),
-        round => {
-            let next = cast.mortal[round as usize % cast.mortal.len()];
-            net.relays[next].kill()?;
-            (happened.relays, happened.dead) = (happened.relays + 1, Some(next));
-            Ok(())
-        }
+        2 => net.move_relay(cast.moved).map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -138,17 +136,30 @@ impl OneNetwork {
         Ok(new)
     }
 
-    /// An entry sends from an address of its own, so that its lines are told from others', and hops as often as it may: its file says
-    /// so, and it is told to read that again.
+    /// An entry sends from an address of its own, so that its lines are told from others', hops as often as it may, and has priority for
+    /// its schedule: its file says so, and it is told to read that again.
     ///
     /// # Errors
     /// When a command fails.
     pub fn settle_entry(&mut self, number: u8) -> anyhow::Result<()> {
         let name = self.entries[usize::from(number)].name.clone();
         let bind = format!("[entry.network]\nbind = \"{}:0\"", super::lines::entry_address(number));
-        let hops = "[entry.hops]\ninterval = \"5s..9s\"\n\n[entry.shaping]";
-        self.change(&name, &[("[entry.network]", &bind), ("[entry.shaping]", hops)])?;
+        let more = "[entry.hops]\ninterval = \"5s..9s\"\n\n[entry.process]\nrealtime = true\n\n[entry.shaping]";
+        self.change(&name, &[("[entry.network]", &bind), ("[entry.shaping]", more)])?;
         self.run(&["reload", &format!("{name}/node.toml")]).map(drop)
+    }
+
+    /// All exits have priority for their schedules.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn settle_exits(&self) -> anyhow::Result<()> {
+        for exit in &self.exits {
+            let more = "[exit.process]\nrealtime = true\n\n[exit.shaping]";
+            self.change(&exit.name, &[("[exit.shaping]", more)])?;
+            self.run(&["reload", &format!("{}/node.toml", exit.name)])?;
+        }
+        Ok(())
     }
 
     /// Changes words of a machine's file.

@@ -55,7 +55,8 @@ pub(crate) fn play(net: &mut OneNetwork, source: SocketAddr, report: &mut Report
     ensure!(after.ledger == before.ledger && after.reservations >= before.reservations, "{before:?} {after:?}");
     ensure!(after.epsilon >= before.epsilon, "{before:?} {after:?}");
     let again = spent(net, |spent| spent.released >= 1)?;
-    ensure!(again.epsilon > before.epsilon && again.reservations > before.reservations, "{before:?} {again:?}");
+    // What was paid a minute ahead may be used up first.
+    ensure!(again.epsilon >= before.epsilon && again.reservations >= before.reservations, "{before:?} {again:?}");
     socks::download(proxy, source, BYTES, SILENCE, |_| {})?;
     let found = format!(
         "{} releases paid by {} reservations, epsilon {:.2}; after kill -9 {:.2}, then {:.2}; {:.2} Mbit/s",
