@@ -36,7 +36,7 @@ pub(crate) struct CommandLine {
 
 const AFTER_HELP: &str = "\
 Examples:
-  hushwire demo                                   both nodes on this machine, with a page to fetch
+  hushwire demo                                   a whole network on this machine, with a page to fetch
   hushwire plan --clients 16                      which mode, what it costs, what it tells
   hushwire init --role exit --rate '10 Mbit/s'    on the server
   hushwire init --role entry --peer 'hushwire:…'  at home, with the line that the exit printed
@@ -59,7 +59,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run both nodes on this machine with a page to fetch, and show what the wire carries
+    /// Run a whole network on this machine with a page to fetch, and show what each part of it does
     Demo(DemoArgs),
     /// Measure a pair on this machine: throughput, delay, processor time, memory
     Bench(BenchArgs),
@@ -123,23 +123,33 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  hushwire demo\n  hushwire demo --rate '50 Mbit/s' --for 60\n  hushwire demo --mode off\n  hushwire demo --relays 6 --legs 2 --rate '4 Mbit/s'"
-)]
+#[command(after_help = "\
+Without --pair and --relays: 3 members of a directory, 6 relays, an exit and an entry, each a node of its own, made by the commands
+that make a real network. It prints what to try: what to fetch, what to ask, and whom to kill.
+
+Examples:
+  hushwire demo
+  hushwire demo --keep net
+  hushwire demo --pair --rate '50 Mbit/s' --for 60
+  hushwire demo --pair --mode off
+  hushwire demo --relays 6 --legs 2 --rate '4 Mbit/s'")]
 pub(crate) struct DemoArgs {
-    /// End after so many seconds instead of at Ctrl-C
+    /// End after so many seconds instead of at Ctrl-C; they begin when everything is there
     #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: Option<u64>,
     /// Whether a schedule hides the traffic
     #[arg(long, value_enum, default_value_t = ModeArg::Constant)]
     pub(crate) mode: ModeArg,
-    /// Rate in each direction
-    #[arg(long, value_name = "RATE", default_value = "10 Mbit/s")]
-    pub(crate) rate: String,
+    /// Rate in each direction [default: 4 Mbit/s, with --pair or --relays 10 Mbit/s]
+    #[arg(long, value_name = "RATE")]
+    pub(crate) rate: Option<String>,
     /// Port of the proxy on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub(crate) port: u16,
-    /// Put circuits between the nodes: a network of so many relays on this machine, the exit among them
+    /// Only an entry and an exit, with nothing between them
+    #[arg(long, conflicts_with_all = ["relays", "keep"])]
+    pub(crate) pair: bool,
+    /// No directory: a network of so many relays that stand in a document, the exit among them
     #[arg(long, value_name = "COUNT")]
     pub(crate) relays: Option<usize>,
     /// Circuits that carry one tunnel together
@@ -149,7 +159,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "relays")]
     pub(crate) hops: u8,
     /// Leave all files in this folder, which is made, and say how to run the parts by hand
-    #[arg(long, value_name = "FOLDER", requires = "relays")]
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
 }
 

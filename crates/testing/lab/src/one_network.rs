@@ -1,12 +1,13 @@
-//! A whole network with a directory, made by the documented commands and nothing else: members, relays, exits and entries, each a
-//! node with a folder of its own, on the addresses of one loopback.
+//! A whole network with a directory, made by the documented commands and nothing else, as `local_network::Recipe` says it: members,
+//! relays, exits and entries, each a node with a folder of its own, on the addresses of one loopback.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use local_network::{Addresses, Kind, Node, Recipe, Runner, directory_socket};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -25,15 +26,8 @@ pub mod trouble;
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Where every relay's door is.
-const DOOR: u16 = 4433;
-/// Where members reach each other, and in which part of the loopback.
-const CLUSTER: u16 = 4500;
-const CLUSTER_NET: u8 = 9;
-/// In which part of it entries send from, if they are told to.
+/// In which part of the loopback entries send from, if they are told to.
 const ENTRY_NET: u8 = 4;
-/// Ports that links to relays hop over, within those that networks allow by default.
-const HOP_PORTS: &str = "40000-49999";
 
 /// How large it is to be.
 #[derive(Debug, Clone)]
@@ -75,7 +69,7 @@ pub struct OneNetwork {
     pub exits: Vec<Machine>,
     /// Entries.
     pub entries: Vec<Machine>,
-    size: Size,
+    recipe: Recipe,
     /// Last, so that it goes after the processes.
     folder: Scratch,
 }
@@ -88,24 +82,9 @@ impl OneNetwork {
     pub fn start(size: Size) -> anyhow::Result<Self> {
         let nothing = || Vec::new();
         let (members, relays, exits, entries) = (nothing(), nothing(), nothing(), nothing());
-        let mut net = Self { members, relays, exits, entries, size, folder: Scratch::new()? };
-        net.found()?;
-        for number in 0..net.size.members {
-            net.start_member(usize::from(number), &["--found"])?;
-        }
-        net.until("an edition is published", |net| Ok(net.standing(0)?["published"].as_u64() > Some(0)))?;
-        for member in 0..net.members.len() {
-            let id = net.members[member].id.clone().context("members have ids")?;
-            net.admit(&id, &["guard", "directory"], &format!("d{member}"))?;
-        }
-        for number in 0..net.size.relays {
-            net.add_relay(number)?;
-        }
-        for number in 0..net.size.exits {
-            net.add_exit(number)?;
-        }
-        let all = usize::from(net.size.members) + usize::from(net.size.relays) + usize::from(net.size.exits);
-        net.until("all relays are in an edition", |net| Ok(net.listed()? == all))?;
+        let recipe = recipe(&size);
+        let mut net = Self { members, relays, exits, entries, recipe: recipe.clone(), folder: Scratch::new()? };
+        recipe.bring_up(&mut net)?;
         Ok(net)
     }
 
@@ -138,7 +117,7 @@ impl OneNetwork {
     /// # Errors
     /// When it does not answer.
     pub fn standing(&self, member: usize) -> anyhow::Result<Value> {
-        let socket = format!("{}/directory.socket", self.members[member].name);
+        let socket = directory_socket(&self.members[member].name);
         Ok(serde_json::from_str(&self.run(&["directory", "status", "--socket", &socket, "--json"])?)?)
     }
 
@@ -156,7 +135,7 @@ impl OneNetwork {
     /// When no member answers.
     pub fn edition(&self) -> anyhow::Result<Value> {
         let show = |member: &Machine| {
-            let socket = format!("{}/directory.socket", member.name);
+            let socket = directory_socket(&member.name);
             anyhow::Ok(serde_json::from_str(&self.run(&["directory", "show", "--socket", &socket, "--json"])?)?)
         };
         let alive = self.members.iter().filter(|member| member.running.is_some());
@@ -183,56 +162,6 @@ impl OneNetwork {
             .filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())))
             .collect();
         bail!("not in time: {what} ({last:?})\n{}", logs.join("\n"))
-    }
-
-    fn found(&mut self) -> anyhow::Result<()> {
-        let operator = self.run(&["network", "operator", "alice.operator-key"])?;
-        let domain = ["pki", "init", "--dir", "ca", "--name", "lab", "--domain", "lab.example"];
-        let said = self.run(&domain)?;
-        let cluster = said.lines().find(|line| line.contains("cluster = ")).context("the cluster's name")?.trim();
-        let members: Vec<u8> = (0..self.size.members).collect();
-        let mut ids = Vec::new();
-        for number in &members {
-            let name = format!("d{number}");
-            std::fs::create_dir(self.folder.join(&name))?;
-            let id = self.run(&["keys", "new", &format!("{name}/node.keys")])?.trim().to_owned();
-            let (host, out) = (format!("{name}.lab.example"), format!("{name}/node.crt"));
-            self.run(&["pki", "issue", "--dir", "ca", &id, "--name", &host, "--out", &out])?;
-            ids.push(id);
-        }
-        let mut new = vec!["network", "new", "--name", "lab", "--operator-key", operator.trim(), "--directory"];
-        new.extend(["--interval", self.size.interval, "--key-intervals", "30", "--valid-intervals", "20"]);
-        ids.iter().for_each(|id| new.extend(["--member", id.as_str()]));
-        new.push("network.charter");
-        self.run(&new)?;
-        let mut tables = String::new();
-        for (number, id) in members.iter().zip(&ids) {
-            tables += &format!(
-                "[[cluster.members]]\nnode_id = \"{id}\"\nname = \"d{number}.lab.example\"\naddress = \"{}\"\n",
-                cluster_address(*number)
-            );
-        }
-        let mut and = Vec::new();
-        for number in &members {
-            let (name, door) = (format!("d{number}"), door(1, *number));
-            let file = |file: &str| format!("{name}/{file}");
-            let (keys, onion, own, door) =
-                (file("node.keys"), file("node.onion-keys"), file("invitation"), door.to_string());
-            let charter = ["--charter", "network.charter", "--keys", &keys, "--onion-keys", &onion];
-            self.run(&[&["invite"], &charter[..], &["--address", &door, &own]].concat())?;
-            std::fs::copy(self.folder.join("network.charter"), self.folder.join(&file("network.charter")))?;
-            std::fs::copy(self.folder.join("ca/root.crt"), self.folder.join(&file("root.crt")))?;
-            let text = member_text(cluster, *number, &door, &tables);
-            std::fs::write(self.folder.join(&file("node.toml")), text)?;
-            and.push(own);
-        }
-        let and: Vec<&str> = and.iter().flat_map(|file| ["--and", file.as_str()]).collect();
-        self.run(&[&["invite"], &and[..], &["invitation"]].concat())?;
-        for (number, id) in members.into_iter().zip(ids) {
-            let (name, address) = (format!("d{number}"), door(1, number));
-            self.members.push(Machine { name, id: Some(id), address, running: None });
-        }
-        Ok(())
     }
 
     fn spawn(&self, name: &str, more: &[&str]) -> anyhow::Result<Running> {
@@ -276,9 +205,7 @@ impl OneNetwork {
     /// # Errors
     /// When the command fails.
     pub fn admit(&self, id: &str, roles: &[&str], operator: &str) -> anyhow::Result<()> {
-        let roles: Vec<&str> = roles.iter().flat_map(|role| ["--role", role]).collect();
-        let rate = ["--operator", operator, "--rate", "100 Mbit/s"];
-        self.order(&[&["admit", id], &roles[..], &rate].concat())
+        self.recipe.admit(self, id, roles, operator)
     }
 
     /// Operators put a node out.
@@ -286,26 +213,7 @@ impl OneNetwork {
     /// # Errors
     /// When the command fails.
     pub fn expel(&self, id: &str) -> anyhow::Result<()> {
-        self.order(&["expel", id])
-    }
-
-    fn order(&self, words: &[&str]) -> anyhow::Result<()> {
-        let signed = ["--charter", "network.charter", "--key", "alice.operator-key"];
-        let alive: Vec<&Machine> = self.members.iter().filter(|member| member.running.is_some()).collect();
-        let mut last = None;
-        for member in alive {
-            let socket = format!("{}/directory.socket", member.name);
-            match self.run(&[&["directory"], words, &signed, &["--socket", &socket]].concat()) {
-                Ok(_) => return Ok(()),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no member runs")?)
-    }
-
-    fn join(&self, name: &str, words: &[&str]) -> anyhow::Result<()> {
-        self.run(&[&["join"], words, &["--dir", name]].concat())?;
-        Ok(())
+        self.recipe.expel(self, id)
     }
 
     /// Another relay: its invitation, its admission, its node.
@@ -313,33 +221,9 @@ impl OneNetwork {
     /// # Errors
     /// When a command fails.
     pub fn add_relay(&mut self, number: u8) -> anyhow::Result<()> {
-        let (name, address) = (format!("r{number}"), door(2, number));
-        let id = self.invite(&name)?;
-        self.admit(&id, &["guard", "middle"], &name)?;
-        let (file, at) = (format!("{name}.invitation"), address.to_string());
-        let words = [&file, "--operator", &name, "--rate", "50 Mbit/s", "--address", &at, "--hop-ports", HOP_PORTS];
-        self.join(&name, &words)?;
-        let running = Some(self.spawn(&name, &[])?);
-        self.relays.push(Machine { name, id: Some(id), address, running });
-        Ok(())
-    }
-
-    fn add_exit(&mut self, number: u8) -> anyhow::Result<()> {
-        let (name, address) = (format!("x{number}"), door(3, number));
-        let id = self.invite(&name)?;
-        self.admit(&id, &["exit", "directory"], &name)?;
-        let (file, at) = (format!("{name}.invitation"), address.to_string());
-        let roles = ["--role", "exit", "--role", "directory", "--exit-ports", "1-65535"];
-        let words = [&file, "--operator", &name, "--rate", "50 Mbit/s", "--address", &at];
-        self.join(&name, &[&words[..], &roles].concat())?;
-        // Servers of this test are on this machine, which no exit reaches unless it is told to.
-        let rules: Vec<String> = self.size.servers.iter().map(|port| format!("\"allow 127.0.0.1:{port}\"")).collect();
-        let path = self.home(&name).join("node.toml");
-        let text = std::fs::read_to_string(&path)?;
-        std::fs::write(&path, format!("{text}\n[exit.exit_policy]\nrules = [{}]\n", rules.join(", ")))?;
-        let running = Some(self.spawn(&name, &[])?);
-        self.exits.push(Machine { name, id: Some(id), address, running });
-        Ok(())
+        let node = self.recipe.relay(self, number)?;
+        self.recipe.let_in(self, &node)?;
+        self.start(node, &[])
     }
 
     /// An entry, from the invitation for everybody.
@@ -347,16 +231,8 @@ impl OneNetwork {
     /// # Errors
     /// When a command fails.
     pub fn add_entry(&mut self, number: u8) -> anyhow::Result<()> {
-        let (name, proxy) = (format!("e{number}"), free_tcp_address()?);
-        self.join(&name, &["invitation", "--proxy", &proxy.to_string(), "--rate", self.size.rate])?;
-        let running = Some(self.spawn(&name, &[])?);
-        self.entries.push(Machine { name, id: None, address: proxy, running });
-        Ok(())
-    }
-
-    fn invite(&self, name: &str) -> anyhow::Result<String> {
-        let said = self.run(&["invite", "--and", "invitation", "--relay", &format!("{name}.invitation")])?;
-        Ok(said.trim().to_owned())
+        let node = self.recipe.entry(self, number, free_tcp_address()?)?;
+        self.start(node, &[])
     }
 
     /// The number of the member that leads the log, as one that runs says.
@@ -408,6 +284,13 @@ impl Machine {
         self.running.is_some()
     }
 
+    /// Tells it to end, and does not wait.
+    fn ask_to_end(&self) {
+        if let Some(running) = &self.running {
+            running.signal(Signal::TERM);
+        }
+    }
+
     /// Kills it, and with it all of its programs.
     ///
     /// # Errors
@@ -430,31 +313,55 @@ impl Machine {
     }
 }
 
-/// The door of a node: kinds of nodes and nodes have subnets of their own.
-fn door(kind: u8, number: u8) -> SocketAddr {
-    SocketAddrV4::new(Ipv4Addr::new(127, kind, number + 1, 1), DOOR).into()
+impl Runner for OneNetwork {
+    type Error = anyhow::Error;
+
+    fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        Self::run(self, arguments)
+    }
+
+    fn start(&mut self, node: Node, more: &[&str]) -> anyhow::Result<()> {
+        let running = Some(self.spawn(&node.name, more)?);
+        let machines = match node.kind {
+            Kind::Member => &mut self.members,
+            Kind::Relay => &mut self.relays,
+            Kind::Exit => &mut self.exits,
+            Kind::Entry => &mut self.entries,
+        };
+        let Node { name, id, address, .. } = node;
+        machines.push(Machine { name, id, address, running });
+        Ok(())
+    }
+
+    fn members(&self) -> Vec<String> {
+        self.members.iter().filter(|member| member.running.is_some()).map(|member| member.name.clone()).collect()
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        Self::until(self, what, is_so)
+    }
+}
+
+/// Each test has a namespace of its own, so addresses are fixed. A test's day is short: what happens at changes of keys happens in it.
+fn recipe(size: &Size) -> Recipe {
+    Recipe {
+        members: size.members,
+        relays: size.relays,
+        exits: size.exits,
+        interval: size.interval.to_owned(),
+        key_intervals: 30,
+        valid_intervals: 20,
+        rate: Some(size.rate.to_owned()),
+        servers: size.servers.iter().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).collect(),
+        addresses: Addresses::fixed(),
+    }
 }
 
 /// Whether an address is one at which members reach each other.
 pub fn is_cluster(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.octets()[1] == CLUSTER_NET)
-}
-
-fn cluster_address(number: u8) -> SocketAddr {
-    SocketAddrV4::new(Ipv4Addr::new(127, CLUSTER_NET, number + 1, 1), CLUSTER).into()
-}
-
-/// A member's file, as docs/directory.md says.
-fn member_text(cluster: &str, number: u8, door: &str, tables: &str) -> String {
-    format!(
-        "[cluster]\n{cluster}\nkey_file = \"node.keys\"\ncertificate_file = \"node.crt\"\nroot_file = \"root.crt\"\n\
-         listen = \"{}\"\n\n[cluster.directory]\ncharter_file = \"network.charter\"\nsocket = \"directory.socket\"\n\n{tables}\n\
-         [mirror]\ninvitation_file = \"invitation\"\nsources = [\"directory.socket\"]\n\n\
-         [mirror.announce]\nkey_file = \"node.keys\"\nonion_key_file = \"node.onion-keys\"\naddresses = [\"{door}\"]\n\
-         roles = \"guard directory\"\noperator = \"d{number}\"\nrate = \"50 Mbit/s\"\n\n\
-         [exit]\nkey_file = \"node.keys\"\n\n[exit.network]\nbind = \"{door}\"\nfile = \"network.document\"\n\
-         onion_key_file = \"node.onion-keys\"\n\n[exit.directory]\nsocket = \"directory.socket\"\n\n\
-         [exit.exit_policy]\nrules = [\"deny *\"]\n\n[exit.shaping]\nmode = \"off\"\n",
-        cluster_address(number)
-    )
+    Addresses::is_cluster(address)
 }

@@ -37,10 +37,11 @@ mod watch;
 
 type Outcome = anyhow::Result<()>;
 
-/// Length of an interval of the directory.
-const INTERVAL: &str = "2s";
+/// Length of an interval of the directory. Mirrors of all relays ask from one address here, of which directory nodes take sixteen
+/// links at a time: with shorter intervals they would refuse some.
+const INTERVAL: &str = "4s";
 /// A changed descriptor is in the next edition, asked for in the first quarter of its interval; and a second more.
-const VISIBLE_WITHIN: Duration = Duration::from_millis(2 * 1250 + 1000);
+const VISIBLE_WITHIN: Duration = Duration::from_millis(4 * 1250 + 1000);
 /// From an invitation to the first byte, on a machine with nothing else to do.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);
 /// The longest that any flow may stand still, whatever dies.
@@ -138,7 +139,7 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
     for entry in &net.entries {
         ensure!(!net.log(&entry.name)?.contains("hwn1"), "the log of {} names a relay", entry.name);
     }
-    drop(net);
+    net.end();
     println!("ended after {:.1?}", begun.elapsed());
     let lines = Lines::read(tap)?;
     let checked = watch::check(&lines, &seen, &stalls, report);
@@ -204,7 +205,7 @@ fn carry(net: &mut OneNetwork, servers: &Servers, form: &Form, report: &mut Repo
         ensure!(one.answers > 0 && one.longest <= PAUSE_MAX, "{one:?}");
     }
     // Each death costs a leader, not editions.
-    ensure!(editions >= u64::from(happened.leaders), "{editions} editions while {happened:?}");
+    ensure!(editions > u64::from(happened.leaders), "{editions} editions while {happened:?}");
     Ok(())
 }
 

@@ -32,8 +32,8 @@ pub(crate) const PAGE: &str = "<!doctype html>
 <meta charset=\"utf-8\">
 <title>It works</title>
 <h1>It works</h1>
-<p>This page came through a Hushwire pair: your program talked to the entry, the entry to the exit in packets of one
-size at a public rate, and the exit to this small server.</p>
+<p>This page came through Hushwire: your program talked to the entry, the entry to the exit in packets of one size at a
+public rate, over relays if there are any, and the exit to this small server.</p>
 <p>While you fetch <a href=\"/100mb\">/100mb</a>, look at the demo's terminal: the wire carries what it always carries.</p>
 </html>
 ";

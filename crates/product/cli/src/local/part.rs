@@ -1,6 +1,7 @@
 //! A process that runs another command of this program, and ends with it.
 
 use crate::failure::{Code, Failure, Outcome};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
@@ -70,6 +71,15 @@ impl Part {
     /// Tells it to end, now.
     pub(crate) fn let_go(&mut self) {
         self.leash = None;
+    }
+
+    /// Asks it to end gently; a second time, not to wait any longer.
+    pub(crate) fn ask_to_end(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.is_running()) {
+            // It has not been waited for, so the process is this one, whether it still runs or not.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// The end of its log.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::OneNetwork;
 use super::loads::Loads;
+use super::{Machine, OneNetwork};
 
 /// From the death of one leader to that of the next one.
 pub const EVERY: Duration = Duration::from_secs(10);
@@ -117,6 +117,12 @@ fn wait_for_leader(net: &OneNetwork) -> anyhow::Result<usize> {
 }
 
 impl OneNetwork {
+    /// Ends all nodes, told at the same time, so that none waits for another one.
+    pub fn end(self) {
+        let machines = [&self.members, &self.relays, &self.exits, &self.entries].into_iter().flatten();
+        machines.for_each(Machine::ask_to_end);
+    }
+
     /// A relay moves to another address and port: its file says so, and it is started again.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::local::stop::{StopSignals, input_end};
 use crate::terminal;
 use home::Home;
 use live::Live;
+pub(super) use live::{is_whole as is_linked, leg_text};
 use local_network::Shape;
 use parts::Parts;
 use shaping::RateClass;

@@ -1,16 +1,13 @@
 //! Where the files of a demo are.
 
+use crate::commands::demo::place::Place;
 use crate::failure::{Code, Failure};
-use crate::local::folder::Folder;
 use crate::local::pair::free_tcp_port;
 use crate::settings;
 use local_network::{LocalNetwork, Plan, Shape, ShapeError, WriteError};
 use shaping::RateClass;
 use std::fmt::Write;
-use std::fs::DirBuilder;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// A folder with the files of a network.
@@ -20,8 +17,8 @@ pub(super) struct Home {
     shape: Shape,
     proxy: SocketAddr,
     is_shaped: bool,
-    /// Goes away with the value.
-    _temporary: Option<Folder>,
+    /// Last, because it may go away with the value.
+    _place: Place,
 }
 
 impl Home {
@@ -36,14 +33,10 @@ impl Home {
         // Before anything is made.
         shape.rules().map_err(|error| refused(error.into()))?;
         let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port(port)?));
-        let temporary = if keep.is_none() { Some(Folder::new()?) } else { None };
-        let folder = match (keep, &temporary) {
-            (Some(path), _) => make_folder(path)?,
-            (None, Some(folder)) => folder.path().to_owned(),
-            (None, None) => return Err(Failure::new(Code::Software, "no folder was made")),
-        };
-        let network = LocalNetwork::write(&folder, &Plan { constant, ..Plan::new(shape, proxy) }).map_err(refused)?;
-        Ok(Self { network, shape, proxy, is_shaped: constant.is_some(), _temporary: temporary })
+        let place = Place::make(keep)?;
+        let plan = Plan { constant, ..Plan::new(shape, proxy) };
+        let network = LocalNetwork::write(place.path(), &plan).map_err(refused)?;
+        Ok(Self { network, shape, proxy, is_shaped: constant.is_some(), _place: place })
     }
 
     pub(super) fn network(&self) -> &LocalNetwork {
@@ -87,23 +80,6 @@ impl Home {
     }
 }
 
-/// Makes the folder, or takes an empty one. Processes of this program are started in it, so its path is made absolute.
-fn make_folder(path: &Path) -> Result<PathBuf, Failure> {
-    let failed = |error| Failure::io(format!("cannot make {}", path.display()), &error);
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let is_empty = std::fs::read_dir(path).map_err(failed)?.next().is_none();
-            if !is_empty {
-                return Err(Failure::new(Code::CannotCreate, format!("{} is not empty", path.display()))
-                    .remedy("name another folder; what a demo left there can be run by hand, as it said at its end"));
-            }
-        }
-        Err(error) => return Err(failed(error)),
-    }
-    path.canonicalize().map_err(failed)
-}
-
 fn refused(error: WriteError) -> Failure {
     match error {
         WriteError::Shape(ShapeError::Few { relays, legs, hops, least }) => {
@@ -125,6 +101,7 @@ fn refused(error: WriteError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::folder::Folder;
 
     #[test]
     fn too_few_relays_are_refused_with_what_is_enough() {

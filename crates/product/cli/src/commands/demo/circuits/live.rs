@@ -75,7 +75,7 @@ impl Live {
 }
 
 /// Whether the session is up and all its legs carry cells.
-pub(super) fn is_whole(entry: &Status, legs: usize) -> bool {
+pub(in crate::commands::demo) fn is_whole(entry: &Status, legs: usize) -> bool {
     let linked = |tunnel: &EntryTunnel| tunnel.legs.iter().filter(|leg| leg.state == LINKED).count();
     entry.circuits.as_ref().is_some_and(|tunnel| tunnel.session_up && linked(tunnel) >= legs)
 }
@@ -109,7 +109,7 @@ fn line(entry: &Status, before: &Cells, sent: Option<f64>, received: Option<f64>
 }
 
 /// One leg; `cells` of `all` since the last line were its own.
-fn leg_text(leg: &Leg, cells: Option<u64>, all: u64) -> String {
+pub(in crate::commands::demo) fn leg_text(leg: &Leg, cells: Option<u64>, all: u64) -> String {
     let Some(number) = leg.number else { return format!("a leg is {}", leg.state) };
     let rtt = leg.rtt_us.map_or("...".to_owned(), |us| format!("{:.1} ms", us as f64 / 1000.0));
     let share = cells.filter(|_| all > 0).map_or(String::new(), |cells| format!(", {} %", cells * 100 / all));

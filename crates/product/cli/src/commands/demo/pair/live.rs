@@ -1,6 +1,6 @@
 //! What the wire carries beside what applications send: one line that changes, or one line every two seconds.
 
-use super::meter::Meter;
+use crate::commands::demo::meter::Meter;
 use crate::terminal;
 use admin::render::decimal;
 use admin::status::Status;
