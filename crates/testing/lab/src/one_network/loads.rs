@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -236,7 +236,9 @@ impl Forward {
         let mut command = Command::new(programs::find("socat")?);
         command.arg(format!("TCP-LISTEN:{},bind={},reuseaddr,fork", address.port(), address.ip()));
         command.arg(format!("PROXY:{}:{}:{},proxyport={}", proxy.ip(), to.ip(), to.port(), proxy.port()));
-        let running = Running::start("socat", &mut command, log)?;
+        let mut running = Running::start("socat", &mut command, log)?;
+        // Its first connection is this question.
+        running.wait_until("listening", SILENCE, || TcpStream::connect(address).is_ok())?;
         Ok((Self { address }, running))
     }
 }
@@ -244,16 +246,9 @@ impl Forward {
 fn redis_session(at: SocketAddr, errors: &Path, stop: &AtomicBool, carried: &mut Carried) -> anyhow::Result<()> {
     let mut command = Command::new(programs::find("redis-cli")?);
     command.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]);
-    let begun = Instant::now();
-    // The forward may not listen yet; nothing was sent then.
-    let (mut session, connection) = loop {
-        let mut session = Dialogue::start(&mut command, errors, SILENCE)?;
-        match session.ask("CLIENT ID") {
-            Ok((id, _)) if id.parse::<u64>().is_ok() => break (session, id),
-            answer if begun.elapsed() > SILENCE => anyhow::bail!("redis is not reached: {answer:?}"),
-            _ => std::thread::sleep(PAUSE),
-        }
-    };
+    let mut session = Dialogue::start(&mut command, errors, SILENCE)?;
+    let (connection, _) = session.ask("CLIENT ID")?;
+    ensure!(connection.parse::<u64>().is_ok(), "redis says {connection}");
     while !stop.load(Ordering::Relaxed) {
         let (key, value) = (format!("key:{}", carried.answers % 50), letters(carried.bytes));
         let (stored, waited) = session.ask(&format!("SET {}:{key} {value}", at.port()))?;
