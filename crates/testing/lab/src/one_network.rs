@@ -284,10 +284,10 @@ impl Machine {
         self.running.is_some()
     }
 
-    /// Tells it to end, and does not wait.
-    fn ask_to_end(&self) {
+    /// Kills it if it runs, and does not wait.
+    fn cut(&self) {
         if let Some(running) = &self.running {
-            running.signal(Signal::TERM);
+            running.signal(Signal::KILL);
         }
     }
 

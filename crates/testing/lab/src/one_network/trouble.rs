@@ -1,5 +1,5 @@
-//! What happens to the network while it carries loads: the directory's leader dies every ten seconds, relays die and come back, one
-//! moves, one comes, one is put out.
+//! What happens to the network while it carries loads: the directory's leader dies every ten seconds and a relay five seconds later, both
+//! come back, one relay moves, one comes, one is put out.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -64,10 +64,12 @@ pub fn make(
         let leader = wait_for_leader(net)?;
         happened.without_leader = happened.without_leader.max(begun.elapsed());
         net.members[leader].kill()?;
-        beside(net, cast, &mut happened)?;
+        change(net, cast, happened.leaders)?;
         happened.leaders += 1;
         wait(loads, begun + AWAY)?;
         net.start_member(leader, &[])?;
+        wait(loads, begun + EVERY / 2)?;
+        next_dies(net, cast, &mut happened)?;
         wait(loads, begun + EVERY)?;
     }
     if let Some(dead) = happened.dead.take() {
@@ -77,15 +79,9 @@ pub fn make(
     Ok(happened)
 }
 
-/// What happens to relays in a round, while the leader is dead.
-fn beside(net: &mut OneNetwork, cast: &Cast, happened: &mut Happened) -> anyhow::Result<()> {
-    if let Some(dead) = happened.dead.take() {
-        net.start_relay(dead)?;
-    }
-    let next = cast.mortal[happened.leaders as usize % cast.mortal.len()];
-    net.relays[next].kill()?;
-    (happened.relays, happened.dead) = (happened.relays + 1, Some(next));
-    match happened.leaders {
+/// Who comes, goes and moves, while the leader is dead.
+fn change(net: &mut OneNetwork, cast: &Cast, round: u32) -> anyhow::Result<()> {
+    match round {
         0 => net.add_relay(cast.added),
         1 => {
             let id = net.relays[cast.expelled].id.clone().context("relays have ids")?;
@@ -94,6 +90,17 @@ fn beside(net: &mut OneNetwork, cast: &Cast, happened: &mut Happened) -> anyhow:
         2 => net.move_relay(cast.moved).map(drop),
         _ => Ok(()),
     }
+}
+
+/// A relay dies, and the one before comes back.
+fn next_dies(net: &mut OneNetwork, cast: &Cast, happened: &mut Happened) -> anyhow::Result<()> {
+    if let Some(dead) = happened.dead.take() {
+        net.start_relay(dead)?;
+    }
+    let next = cast.mortal[happened.relays as usize % cast.mortal.len()];
+    net.relays[next].kill()?;
+    (happened.relays, happened.dead) = (happened.relays + 1, Some(next));
+    Ok(())
 }
 
 fn wait(loads: &mut Loads, until: Instant) -> anyhow::Result<()> {
@@ -117,10 +124,10 @@ fn wait_for_leader(net: &OneNetwork) -> anyhow::Result<usize> {
 }
 
 impl OneNetwork {
-    /// Ends all nodes, told at the same time, so that none waits for another one.
+    /// Ends all nodes at once, as a power cut does: none waits for another one.
     pub fn end(self) {
         let machines = [&self.members, &self.relays, &self.exits, &self.entries].into_iter().flatten();
-        machines.for_each(Machine::ask_to_end);
+        machines.for_each(Machine::cut);
     }
 
     /// A relay moves to another address and port: its file says so, and it is started again.
