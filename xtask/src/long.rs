@@ -55,6 +55,22 @@ const RUNS: [Long; 27] = [
         environment: &[],
     },
     Long {
+        name: "one-network",
+        about: "a whole network of processes carries 100 MB, ssh, redis and curl while leaders and relays die, tapped (root, about 6 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=lab",
+            "--test=one_network",
+            "--",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ],
+        environment: &[],
+    },
+    Long {
         name: "network-day",
         about: "a simulated day of 1,000 relays and 20,000 clients: load, guards, the directory's traffic (about 2 minutes)",
         program: "cargo",

@@ -25,8 +25,15 @@ impl Bulk {
     /// # Errors
     /// When one of them cannot be reached.
     pub fn start(source: SocketAddr, sink: SocketAddr) -> std::io::Result<Self> {
+        Self::over(TcpStream::connect(source)?, TcpStream::connect(sink)?)
+    }
+
+    /// The same over connections that are there.
+    ///
+    /// # Errors
+    /// When they are not any more.
+    pub fn over(mut down: TcpStream, mut up: TcpStream) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut down, mut up) = (TcpStream::connect(source)?, TcpStream::connect(sink)?);
         for stream in [&down, &up] {
             stream.set_read_timeout(Some(Duration::from_millis(50)))?;
             stream.set_write_timeout(Some(Duration::from_millis(50)))?;
@@ -44,6 +51,49 @@ impl Bulk {
             }
         });
         Ok(Self { stop, threads: vec![reader, writer] })
+    }
+}
+
+/// Time between two writes of a trickle.
+const TRICKLE: Duration = Duration::from_micros(300);
+
+/// Writes one byte every [`TRICKLE`] to an echo server, until it is dropped: some three thousand writes a second into the rings of
+/// both nodes, for next to no bytes.
+#[derive(Debug)]
+pub struct Trickle {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickle {
+    /// Over a connection to the server.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn over(mut stream: TcpStream) -> std::io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_micros(1)))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while !stopped.load(Ordering::Relaxed) && stream.write_all(b"x").is_ok() {
+                // What came back is taken away; nothing may be there yet.
+                let _ = stream.read(&mut buffer);
+                std::thread::sleep(TRICKLE);
+            }
+        });
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panicked load thread has shown its message already.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod recording;
 pub mod relay;
 pub mod scratch;
 pub mod servers;
+pub mod slots;
 pub mod socks;
 pub mod strangers;
 pub mod udp_load;

@@ -15,10 +15,19 @@ use crate::pair::hushwire;
 use crate::process::{self, Running};
 use crate::scratch::{Scratch, free_tcp_address};
 
+mod dialogue;
+pub mod lines;
+pub mod loads;
+pub mod report;
+pub mod situations;
+pub mod trouble;
+
 /// How long a command may take on a busy machine.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// In which part of the loopback entries send from, if they are told to.
+const ENTRY_NET: u8 = 4;
 
 /// How large it is to be.
 #[derive(Debug, Clone)]
@@ -181,6 +190,16 @@ impl OneNetwork {
         Ok(())
     }
 
+    /// Starts an entry again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_entry(&mut self, number: usize) -> anyhow::Result<()> {
+        let running = self.spawn(&self.entries[number].name, &[])?;
+        self.entries[number].running = Some(running);
+        Ok(())
+    }
+
     /// Operators let a node in.
     ///
     /// # Errors
@@ -260,6 +279,18 @@ impl OneNetwork {
 }
 
 impl Machine {
+    /// Whether its node was started and not killed.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Kills it if it runs, and does not wait.
+    fn cut(&self) {
+        if let Some(running) = &self.running {
+            running.signal(Signal::KILL);
+        }
+    }
+
     /// Kills it, and with it all of its programs.
     ///
     /// # Errors

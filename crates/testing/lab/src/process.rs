@@ -177,6 +177,20 @@ pub fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// How often all threads of a process went to sleep since it started. Each time was followed by a wake-up.
+///
+/// # Errors
+/// When there is no such process.
+pub fn sleeps(pid: u32) -> io::Result<u64> {
+    let mut sleeps = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sleeps += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(sleeps)
+}
+
 /// Reads a pipe in a thread, so that a child never waits for its reader.
 fn read_all(pipe: Option<impl io::Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use adversary::Sighting;
-use adversary::capture::{self, Transport};
+use adversary::capture::{self, Packet, Transport};
 use anyhow::{Context, ensure};
 use os_net::clock::monotonic_ns;
 use rustix::process::Signal;
@@ -67,23 +67,33 @@ impl Wiretap {
     /// # Errors
     /// When packets were missed, or the recording cannot be read.
     pub fn finish(self) -> anyhow::Result<Tapped> {
+        let mut tapped = Tapped::default();
+        self.finish_each(|packet| {
+            // The direction is the line's.
+            let direction = adversary::Direction::Outward;
+            let sighting = Sighting { at: packet.at, direction, length: packet.payload_length };
+            let line = (packet.source.ip(), packet.destination.ip());
+            tapped.lines.entry(line).or_default().push((sighting, packet.payload.to_vec()));
+        })?;
+        Ok(tapped)
+    }
+
+    /// Ends it and shows every packet, for recordings that are too long to be kept whole. Times are those of `CLOCK_MONOTONIC`.
+    ///
+    /// # Errors
+    /// When packets were missed, or the recording cannot be read.
+    pub fn finish_each(self, mut each: impl FnMut(&Packet<'_>)) -> anyhow::Result<()> {
         self.recorder.signal(Signal::INT);
         self.recorder.stop()?;
         let said = std::fs::read_to_string(&self.log)?;
         ensure!(said.contains("\n0 packets dropped by kernel"), "the recorder missed packets: {said}");
         let bytes = std::fs::read(&self.file)?;
-        let mut tapped = Tapped::default();
         for packet in capture::packets(&bytes)? {
             let packet = packet?;
             ensure!(packet.transport == Transport::Udp, "only UDP was asked for");
-            let line = (packet.source.ip(), packet.destination.ip());
-            let at = packet.at.saturating_sub(self.ahead);
-            // The direction is the line's.
-            let direction = adversary::Direction::Outward;
-            let sighting = Sighting { at, direction, length: packet.payload_length };
-            tapped.lines.entry(line).or_default().push((sighting, packet.payload.to_vec()));
+            each(&Packet { at: packet.at.saturating_sub(self.ahead), ..packet });
         }
-        Ok(tapped)
+        Ok(())
     }
 }
 

@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use adversary::{Direction, Grid, SlotCounts, judge_randomness, one_size, slot_starts};
+use adversary::{judge_randomness, one_size};
 use anyhow::{Context, ensure};
 use lab::bulk::{Window, alternate};
 use lab::circuits::{CircuitNet, NetConfig};
 use lab::load::{self, Service};
 use lab::network::Namespace;
 use lab::scratch::Scratch;
+use lab::slots::SlotTally;
 use lab::wiretap::{Line, Tapped, Wiretap};
 use lab::witness::{Stalls, Witness};
 use shaping::RateClass;
@@ -29,12 +31,10 @@ const SLOT: Duration = Duration::from_millis(5);
 /// Of both directions of the tunnel.
 const RATE: u64 = 4_000_000;
 /// Packets of one of two legs in a slot: the tunnel's are two or three.
-const PER_SLOT: [u32; 2] = [1, 2];
+const PER_SLOT: RangeInclusive<u32> = 1..=2;
 /// Length of a phase, and phases of each kind.
 const PHASE: Duration = Duration::from_millis(1500);
 const PHASES: usize = 5;
-/// Slots that a busy test machine may serve otherwise, of a thousand.
-const ODD_SLOTS_PER_MILLE: u64 = 30;
 /// How far the packets of a second may be apart, idle and loaded, in thousandths.
 const RATE_APART_PER_MILLE: f64 = 15.0;
 /// Lines with fewer packets a second carry no leg: a relay says a word to another from time to time.
@@ -104,22 +104,7 @@ fn rate(tapped: &Tapped, line: Line, windows: &[Window]) -> f64 {
 /// have stood still.
 fn check_slots(tapped: &Tapped, line: Line, windows: &[Window], stalls: &Stalls) -> Outcome {
     let seen: Vec<_> = windows.iter().map(|it| tapped.between(line, it.from, it.to)).collect();
-    let starts: Vec<Duration> = seen.iter().flat_map(|sightings| slot_starts(SLOT, sightings)).collect();
-    let grid = Grid::fit(SLOT, &starts).context("nothing was seen")?;
-    let (mut odd, mut slots) = (0, 0);
-    let mut histogram = BTreeMap::<u32, u64>::new();
-    for sightings in &seen {
-        let (Some(first), Some(last)) = (sightings.first(), sightings.last()) else { continue };
-        let counts = SlotCounts::new(grid, Direction::Outward, sightings);
-        let dues = std::iter::successors(Some(grid.due(first.at) + SLOT), |due| Some(*due + SLOT));
-        for due in dues.take_while(|due| grid.slot(*due) < grid.slot(last.at)) {
-            let count = counts.count(grid.slot(due));
-            *histogram.entry(count).or_default() += 1;
-            slots += 1;
-            odd += u64::from(!PER_SLOT.contains(&count) && !stalls.are_near(due, SLOT));
-        }
-    }
-    println!("{} > {}: slots by packets {histogram:?}, {odd} odd of {slots}", line.0, line.1);
-    ensure!(odd * 1000 <= slots * ODD_SLOTS_PER_MILLE, "{line:?}: {odd} odd slots of {slots}: {histogram:?}");
-    Ok(())
+    let tally = SlotTally::new(&seen, SLOT, &PER_SLOT, stalls)?;
+    println!("{} > {}: {tally}", line.0, line.1);
+    tally.check().with_context(|| format!("{line:?}"))
 }

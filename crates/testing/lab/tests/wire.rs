@@ -1,20 +1,19 @@
 //! Invariants I1 and I2 between real processes, as somebody on the line sees them: one size, random bytes, equal
 //! counts per slot and equal send times, whatever applications do, and through kills, restarts and loss.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use adversary::{
     Decision, Direction, Grid, Lateness, ShiftBounds, Sighting, SlotCounts, Trial, judge_randomness, one_size,
     slot_starts,
 };
-use lab::bulk::{Bulk, SETTLE, alternate};
+use lab::bulk::{Bulk, SETTLE, Trickle, alternate};
 use lab::load::{self, Service};
 use lab::pair::{Mode, Pair, PairConfig, Role};
+use lab::process::sleeps;
 use lab::recording::{Limits, Recording};
 use lab::relay::RelayConfig;
 use lab::witness::{Stalls, Witness};
@@ -116,56 +115,6 @@ fn check_counts(grid: Grid, stalls: &Stalls, direction: Direction, sightings: &[
     assert!(odd * 1000 <= counts.slots() * ODD_SLOTS_PER_MILLE, "{direction}: {odd} of {:?}", counts.histogram());
 }
 
-/// How often all threads of a process went to sleep since it started. Each was followed by a wake-up.
-fn sleeps(pid: u32) -> std::io::Result<u64> {
-    let mut sleeps = 0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = std::fs::read_to_string(thread?.path().join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        sleeps += line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(sleeps)
-}
-
-/// Writes one byte every [`TRICKLE`] to an echo server through the pair: some three thousand writes a second into
-/// the rings of both nodes, for next to no bytes.
-struct Trickle {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Time between two writes of a trickle.
-const TRICKLE: Duration = Duration::from_micros(300);
-
-impl Trickle {
-    fn start(echo: SocketAddr) -> std::io::Result<Self> {
-        let mut stream = TcpStream::connect(echo)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_micros(1)))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while !stopped.load(Ordering::Relaxed) && stream.write_all(b"x").is_ok() {
-                // What came back is taken away; nothing may be there yet.
-                let _ = stream.read(&mut buffer);
-                std::thread::sleep(TRICKLE);
-            }
-        });
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Trickle {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A panicked load thread has shown its message already.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Invariant I10: the process wakes for its slots and for packets from the network, which are the same whether
 /// applications have anything to say or not. A doorbell would wake it for every write of the trickle, several times
 /// as often as all slots and packets do.
@@ -178,7 +127,7 @@ fn data_does_not_wake_the_shaped_process() -> Outcome {
     let mut woken = [[0, 0], [0, 0]];
     for _ in 0..PHASES {
         for loaded in [false, true] {
-            let trickle = if loaded { Some(Trickle::start(pair.forward(0))?) } else { None };
+            let trickle = if loaded { Some(Trickle::over(TcpStream::connect(pair.forward(0))?)?) } else { None };
             std::thread::sleep(SETTLE);
             let before = [sleeps(entry)?, sleeps(exit)?];
             std::thread::sleep(SLOT * 100);

@@ -1,0 +1,203 @@
+//! What applications of one entry do while its lines are watched, in turns, so that a slow change of the machine falls on all alike.
+
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use os_net::clock::monotonic_ns;
+
+use crate::bulk::{Bulk, SETTLE, Trickle, Window};
+use crate::load::{self, Service, read_pattern};
+use crate::process::sleeps;
+use crate::socks;
+
+/// Bytes that a slow reader takes when it reads at last.
+const LATE_BYTES: u64 = 1_000_000;
+/// How long it takes at the slowest rate here until the queues on its way are full.
+const FILLS_WITHIN: Duration = Duration::from_millis(2500);
+/// How long a connection may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Situation {
+    /// No flow at all.
+    Idle,
+    /// Bytes in both directions as fast as they are taken, and a trickle of single bytes.
+    Loaded,
+    /// One flow brings what it can and its reader takes nothing; beside it another one is read.
+    SlowReader,
+}
+
+/// What was seen of one situation beside the lines.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// When it was.
+    pub windows: Vec<Window>,
+    /// How often the process with the schedule went to sleep meanwhile.
+    pub sleeps: u64,
+    /// Bytes that came to whoever read, in the windows.
+    pub read: u64,
+}
+
+impl Watched {
+    /// All windows together.
+    pub fn lasting(&self) -> Duration {
+        self.windows.iter().map(|window| window.to - window.from).sum()
+    }
+}
+
+/// The servers for it, and the entry's proxy.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    proxy: SocketAddr,
+    source: SocketAddr,
+    sink: SocketAddr,
+    echo: SocketAddr,
+}
+
+impl Stage {
+    /// Starts servers; `source` is there already.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn new(source: SocketAddr) -> std::io::Result<Self> {
+        let (sink, echo) = (load::start(Service::Sink)?, load::start(Service::Echo)?);
+        Ok(Self { proxy: source, source, sink, echo })
+    }
+
+    /// The same for the applications of an entry.
+    #[must_use]
+    pub fn through(self, proxy: SocketAddr) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// The ports that exits have to allow.
+    pub fn ports(&self) -> [u16; 2] {
+        [self.sink.port(), self.echo.port()]
+    }
+
+    /// Plays silence and load in turns, then as long as one of them the slow reader, who needs a while until all queues on his way
+    /// are full. `pid` is the process with the schedule.
+    ///
+    /// # Errors
+    /// When a flow is not served.
+    pub fn play(&self, turns: u32, lasting: Duration, pid: u32) -> anyhow::Result<[Watched; 3]> {
+        let [mut idle, mut loaded, mut slow]: [Watched; 3] = Default::default();
+        for _ in 0..turns {
+            for (situation, watched) in [(Situation::Idle, &mut idle), (Situation::Loaded, &mut loaded)] {
+                let running = self.begin(situation)?;
+                running.watch(watched, lasting, pid)?;
+                running.end()?;
+            }
+        }
+        let running = self.begin(Situation::SlowReader)?;
+        for _ in 0..turns {
+            running.watch(&mut slow, lasting, pid)?;
+        }
+        running.end()?;
+        Ok([idle, loaded, slow])
+    }
+
+    fn connect(&self, to: SocketAddr) -> anyhow::Result<TcpStream> {
+        socks::connect(self.proxy, to, SILENCE)
+    }
+
+    fn begin(&self, situation: Situation) -> anyhow::Result<Running> {
+        Ok(match situation {
+            Situation::Idle => Running::Idle,
+            Situation::Loaded => {
+                let bulk = Bulk::over(self.connect(self.source)?, self.connect(self.sink)?)?;
+                Running::Loaded(bulk, Trickle::over(self.connect(self.echo)?)?)
+            }
+            Situation::SlowReader => {
+                let slow = self.connect(self.source)?;
+                std::thread::sleep(FILLS_WITHIN);
+                Running::Slow(slow, Reader::start(self.connect(self.source)?)?)
+            }
+        })
+    }
+}
+
+enum Running {
+    Idle,
+    Loaded(Bulk, Trickle),
+    Slow(TcpStream, Reader),
+}
+
+impl Running {
+    fn watch(&self, watched: &mut Watched, lasting: Duration, pid: u32) -> anyhow::Result<()> {
+        let now = || Duration::from_nanos(monotonic_ns());
+        std::thread::sleep(SETTLE);
+        let (from, slept, read) = (now(), sleeps(pid)?, self.read());
+        std::thread::sleep(lasting);
+        watched.windows.push(Window { from, to: now() });
+        watched.sleeps += sleeps(pid)? - slept;
+        watched.read += self.read() - read;
+        Ok(())
+    }
+
+    fn read(&self) -> u64 {
+        match self {
+            Self::Slow(_, reader) => reader.read.load(Ordering::Relaxed),
+            Self::Idle | Self::Loaded(..) => 0,
+        }
+    }
+
+    /// What the slow reader takes at last is what was sent.
+    fn end(self) -> anyhow::Result<()> {
+        match self {
+            Self::Idle => {}
+            Self::Loaded(bulk, trickle) => drop((bulk, trickle)),
+            Self::Slow(slow, reader) => {
+                reader.end()?;
+                let late = read_pattern(&mut slow.take(LATE_BYTES)).context("a slow reader")?;
+                anyhow::ensure!(late == LATE_BYTES, "a slow reader got {late} bytes");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the pattern and counts.
+struct Reader {
+    stream: TcpStream,
+    read: Arc<AtomicU64>,
+    thread: JoinHandle<std::io::Result<u64>>,
+}
+
+impl Reader {
+    fn start(stream: TcpStream) -> std::io::Result<Self> {
+        let read = Arc::new(AtomicU64::new(0));
+        let mut from = Counted { stream: stream.try_clone()?, counted: Arc::clone(&read) };
+        let thread = std::thread::spawn(move || read_pattern(&mut from));
+        Ok(Self { stream, read, thread })
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        // Its reader sees the end of the stream.
+        self.stream.shutdown(Shutdown::Both)?;
+        let read = self.thread.join().map_err(|_| anyhow::anyhow!("a reader panicked"))?;
+        match read {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Counted {
+    stream: TcpStream,
+    counted: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        self.counted.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}
