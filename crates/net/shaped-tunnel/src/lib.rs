@@ -19,5 +19,5 @@ pub use noise::NoiseRing;
 pub use order::{Direction, Order};
 pub use process::{RunError, run};
 pub use shaped::aligned_grid;
-pub use shaped_node::{CircuitsStatus, HopFigures, TunnelHolder, TunnelStatus};
-pub use status::{ExitFigures, ShapedStatus};
+pub use shaped_node::{CircuitsStatus, HopFigures, LinkStatus, TunnelHolder, TunnelStatus};
+pub use status::{ExitFigures, ExitNeighbour, ShapedStatus};
