@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 27] = [
+const RUNS: [Long; 28] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -75,6 +75,22 @@ const RUNS: [Long; 27] = [
         about: "a simulated day of 1,000 relays and 20,000 clients: load, guards, the directory's traffic (about 2 minutes)",
         program: "cargo",
         arguments: &["run", "--release", "--package=network-sim", "--example=day"],
+        environment: &[],
+    },
+    Long {
+        name: "directory-5000",
+        about: "5,000 relays through the sockets of four members: admitted, described, signed, fetched, verified (about 2 minutes)",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=directory-node",
+            "--test=members",
+            "of_5000_relays",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
         environment: &[],
     },
     Long {

@@ -83,12 +83,14 @@ pub struct Signer {
     promise: Promise,
     /// By relay, the oldest first.
     held: BTreeMap<NodeId, Vec<Held>>,
+    /// How often that changed.
+    changes: u64,
 }
 
 impl Signer {
     /// With what it promised in earlier runs.
     pub fn new(network: NetworkId, secret: NodeSecret, promise: Promise) -> Self {
-        Self { network, secret, promise, held: BTreeMap::new() }
+        Self { network, secret, promise, held: BTreeMap::new(), changes: 0 }
     }
 
     /// Who it is.
@@ -104,6 +106,11 @@ impl Signer {
     /// Of how many relays it holds descriptors that no edition has shown yet.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// A number that is another one whenever what is held has changed: when to write [`Signer::encode_held`].
+    pub fn held_changes(&self) -> u64 {
+        self.changes
     }
 
     /// What this member says the time is: `utc_ms` by its own clock, in milliseconds since 1970.
@@ -138,7 +145,38 @@ impl Signer {
             held.pop();
         }
         held.push(Held { announcement, since_ms: now_ms });
+        self.changes = self.changes.wrapping_add(1);
         Ok(())
+    }
+
+    /// Holds a descriptor no more: the log has refused it, for every member alike, so nobody left it out.
+    ///
+    /// Without this a relay that says more than counts in an interval could keep honest members from signing.
+    pub fn forget(&mut self, node: &NodeId, published_ms: u64) {
+        let Some(held) = self.held.get_mut(node) else { return };
+        let before = held.len();
+        held.retain(|held| held.announcement.announcement().published_ms != published_ms);
+        if held.len() != before {
+            self.changes = self.changes.wrapping_add(1);
+        }
+        if held.is_empty() {
+            self.held.remove(node);
+        }
+    }
+
+    /// Descriptors that this member has held since `until_ms` or longer, that count, and that the directory has never had: of each
+    /// relay the newest, at most `most`. They were handed over while the log stood, or a leader who lies kept them out. The member
+    /// takes them there, since their relay may be gone and no edition without them is signed.
+    pub fn unordered(&self, directory: &Directory, until_ms: u64, most: usize) -> Vec<Arc<SignedAnnouncement>> {
+        let newest = self.held.iter().filter_map(|(node, held)| {
+            let held = held.iter().rfind(|held| held.since_ms <= until_ms)?;
+            let known_ms = directory.relay(node).map_or(0, |known| known.announcement().published_ms);
+            let is_wanted = published_ms(held) > known_ms
+                && !directory.is_over_quota(node)
+                && directory.judge(held.announcement.announcement()).is_ok();
+            is_wanted.then(|| Arc::clone(&held.announcement))
+        });
+        newest.take(most).collect()
     }
 
     /// Signs the newest edition, or says why not. `now_ms` is by the clock of [`Signer::hold`].
@@ -189,6 +227,8 @@ impl Signer {
         let shown_ms: BTreeMap<NodeId, u64> =
             edition.relays().iter().map(|relay| (relay.node_id(), relay.announcement().published_ms)).collect();
         let mut missing = None;
+        let count = |held: &BTreeMap<NodeId, Vec<Held>>| held.values().map(Vec::len).sum::<usize>();
+        let before = count(&self.held);
         self.held.retain(|node, held| {
             let shown_ms = shown_ms.get(node).copied().unwrap_or(0);
             held.retain(|held| published_ms(held) > shown_ms && still_counts(directory, held));
@@ -201,6 +241,9 @@ impl Signer {
             }
             !held.is_empty()
         });
+        if count(&self.held) != before {
+            self.changes = self.changes.wrapping_add(1);
+        }
         missing.map_or(Ok(()), |node| Err(SignRefusal::LeavesOut(node)))
     }
 

@@ -12,5 +12,6 @@ pub use config::{ConfigError, Limits, RelayNodeConfig};
 pub use counters::Counters;
 pub use event::{Came, NodeEvent};
 pub use node::{
-    ADDRESS_TRY, DESTROYED_A_STEP_MAX, DIAL_TIME, DIALS_MAX, DRAIN_LINGER, EVENTS_MAX, RelayNode, WAITING_PER_DIAL_MAX,
+    ADDRESS_TRY, DESTROYED_A_STEP_MAX, DIAL_TIME, DIALS_MAX, DRAIN_LINGER, EVENTS_MAX, NeighbourFigures, RelayNode,
+    WAITING_PER_DIAL_MAX,
 };

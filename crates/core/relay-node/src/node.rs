@@ -7,6 +7,7 @@ mod packets;
 mod slots;
 
 pub use drain::{DESTROYED_A_STEP_MAX, DRAIN_LINGER};
+pub use links::NeighbourFigures;
 pub use orders::{ADDRESS_TRY, DIAL_TIME, DIALS_MAX, WAITING_PER_DIAL_MAX};
 
 use crate::bucket::Bucket;

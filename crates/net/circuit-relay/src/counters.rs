@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Snapshot {
     /// Links, half-open ones included.
     pub links: usize,
+    /// Links of clients, and of nodes that the document does not have.
+    pub clients: usize,
     /// Circuits.
     pub circuits: u32,
     /// Cells that wait for the rate.
@@ -40,6 +42,7 @@ impl Snapshot {
             + counters.dropped_link_down;
         Self {
             links: node.link_count(),
+            clients: node.client_links(),
             circuits: node.circuits(),
             waiting: node.waiting(),
             sent: counters.sent,

@@ -2,12 +2,16 @@
 
 use crate::counters::Snapshot;
 use network_document::{NetworkDocument, OnionKeyFile};
+use relay_node::NeighbourFigures;
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Neighbours that a relay tells of at most.
+pub const NEIGHBOURS_SHOWN_MAX: usize = 256;
 
 /// Reaches a running relay. Clones reach the same one.
 #[derive(Debug, Clone)]
@@ -18,6 +22,7 @@ struct Shared {
     stop: AtomicBool,
     now: AtomicBool,
     snapshot: Mutex<Snapshot>,
+    neighbours: Mutex<Vec<NeighbourFigures>>,
     /// What is to be gone by next. A newer one takes its place.
     document: Mutex<Option<(NetworkDocument, OnionKeyFile)>>,
 }
@@ -26,8 +31,8 @@ impl Handle {
     pub(crate) fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (stop, now) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (snapshot, document) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Shared { bell, stop, now, snapshot, document })))
+        let (snapshot, neighbours, document) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Shared { bell, stop, now, snapshot, neighbours, document })))
     }
 
     /// Stops the relay gently: new circuits are refused, those that are left after its time for that are ended. Called
@@ -60,7 +65,13 @@ impl Handle {
         *self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn publish(&self, snapshot: Snapshot) {
+    /// The relays at the other ends of its links, a second old at most and [`NEIGHBOURS_SHOWN_MAX`] of them.
+    pub fn neighbours(&self) -> Vec<NeighbourFigures> {
+        self.0.neighbours.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Snapshot, neighbours: Vec<NeighbourFigures>) {
+        *self.0.neighbours.lock().unwrap_or_else(PoisonError::into_inner) = neighbours;
         *self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 

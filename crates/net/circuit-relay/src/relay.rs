@@ -1,7 +1,7 @@
 //! One loop: packets in, packets out, time, files.
 
 use crate::counters::Snapshot;
-use crate::handle::Handle;
+use crate::handle::{Handle, NEIGHBOURS_SHOWN_MAX};
 use crate::join::JoinPoint;
 use crate::outbox::Outbox;
 use crate::replay::ReplayFile;
@@ -205,13 +205,13 @@ impl<J: JoinPoint> CircuitRelay<J> {
                 self.next_publication = now.instant + PUBLISH;
                 let snapshot = Snapshot::of(&self.node, self.packets_sent, self.send_failed);
                 self.join.handle_snapshot(&snapshot, &self.node);
-                self.handle.publish(snapshot);
+                self.handle.publish(snapshot, self.node.neighbours(now, NEIGHBOURS_SHOWN_MAX));
             }
             if self.join.is_over(now) {
                 return Ok(());
             }
             if self.is_draining && self.node.is_drained() && self.outbox.is_empty() {
-                self.handle.publish(Snapshot::of(&self.node, self.packets_sent, self.send_failed));
+                self.handle.publish(Snapshot::of(&self.node, self.packets_sent, self.send_failed), Vec::new());
                 return Ok(());
             }
             if received == 0 && !sent {

@@ -24,6 +24,8 @@ pub struct MirrorStatus {
     /// The directory's time less this machine's, in milliseconds, as whoever was asked last says. The directory's time stands still
     /// between the words of its members, so it may lag.
     pub skew_ms: Option<i64>,
+    /// Whether that is more than a clock may be off: it was warned of.
+    pub clock_is_wrong: bool,
     /// What happened since the start.
     pub counts: Counts,
 }

@@ -2,6 +2,7 @@
 
 mod beginning;
 mod client;
+mod counts;
 mod grid;
 mod member;
 mod node;
@@ -12,6 +13,7 @@ mod state_files;
 
 pub use beginning::{BeginningError, begin, cluster_of};
 pub use client::{AskError, ServiceClient};
+pub use counts::{Counts, ServiceCounts};
 pub use grid::{Grid, TICK_EVERY_MAX_MS, TICKS_AN_INTERVAL_MIN};
 pub use node::{DirectoryNode, Settings, StartError, Stopped};
 pub use orders::{ORDER_PATIENCE, WAITING_MAX};

@@ -1,13 +1,14 @@
-//! What a member does by itself: it says the time, signs what it may, and keeps what it has promised.
+//! What a member does by itself: it says the time, signs what it may, keeps what it has promised, and takes to the log what the log
+//! should have had.
 
 use crate::grid::Grid;
 use crate::node::Stopped;
-use crate::orders::Orders;
+use crate::orders::{ORDER_PATIENCE, Orders};
 use crate::shared::SharedDirectory;
 use crate::state_files::{StateFiles, StateFilesError};
 use identity::NodeId;
-use network_document::EditionName;
-use relay_directory::{CommandOutcome, Refusal, SignRefusal, Signer, Vow};
+use network_document::{EditionName, SignedAnnouncement};
+use relay_directory::{CODE_TRY_AGAIN, Command, CommandOutcome, Refusal, SignRefusal, Signer, Vow};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -21,6 +22,13 @@ const RECONSIDER_AFTER: Duration = Duration::from_millis(250);
 /// The clock may be put right at any time, so nobody sleeps for longer towards a time of day.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// Descriptors that the log never had are looked for so often.
+const LOOK_FOR_UNORDERED: Duration = Duration::from_secs(1);
+/// Of these, as many as are taken there at once; others wait for the next look.
+const UNORDERED_MAX: usize = 16;
+/// What is held is written so often at most.
+const KEEP_HELD_EVERY: Duration = Duration::from_secs(1);
+
 /// This member's part: what it holds and what it promised. The service hands it descriptors.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedSigner(Arc<Mutex<Signer>>);
@@ -32,6 +40,14 @@ impl SharedSigner {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Signer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what the log made of a descriptor that is held. What it refused it refused for every member alike, so no edition has to
+    /// have it.
+    pub(crate) fn note_outcome(&self, node: &NodeId, published_ms: u64, outcome: &CommandOutcome) {
+        if !outcome.is_done() && outcome.code != CODE_TRY_AGAIN {
+            self.lock().forget(node, published_ms);
+        }
     }
 }
 
@@ -60,6 +76,12 @@ struct Going {
     /// The published edition whose state is kept.
     kept: EditionName,
     keep: Option<JoinHandle<Result<(), StateFilesError>>>,
+    /// What is held as of this change is on the disk, or on its way there; and since when.
+    kept_held: (u64, Instant),
+    keep_held: Option<JoinHandle<Result<(), StateFilesError>>>,
+    /// Descriptors on their way to the log.
+    unordered: Option<JoinHandle<()>>,
+    looked: Instant,
 }
 
 /// Waits for a task; for ever without one.
@@ -93,12 +115,18 @@ impl Member {
             refused: None,
             kept: EditionName { index: 0, hash: [0; 32] },
             keep: None,
+            kept_held: (self.signer.lock().held_changes(), Instant::now()),
+            keep_held: None,
+            unordered: None,
+            looked: Instant::now(),
         };
         loop {
             if let Err(error) = self.consider(&mut going).await {
                 return Stopped::Files(error);
             }
             self.keep_state(&mut going);
+            self.keep_held(&mut going);
+            self.order_unordered(&mut going);
             self.wait(&mut going, &mut changed).await;
         }
     }
@@ -117,6 +145,10 @@ impl Member {
             kept = done(&mut going.keep) => if let Some(Err(error)) = kept {
                 tracing::warn!(%error, "the newest state cannot be kept for operators");
             },
+            kept = done(&mut going.keep_held) => if let Some(Err(error)) = kept {
+                tracing::warn!(%error, "what relays handed to this member cannot be kept over a start");
+            },
+            _ = done(&mut going.unordered) => {}
         }
     }
 
@@ -187,6 +219,47 @@ impl Member {
             let files = self.files.clone();
             going.keep = Some(spawn_blocking(move || files.store_state(&state)));
         }
+    }
+}
+
+impl Member {
+    /// Keeps what relays have handed to this member, so that it is as strict after a start.
+    fn keep_held(&self, going: &mut Going) {
+        let changes = self.signer.lock().held_changes();
+        let (kept, at) = going.kept_held;
+        if going.keep_held.is_some() || kept == changes || at.elapsed() < KEEP_HELD_EVERY {
+            return;
+        }
+        going.kept_held = (changes, Instant::now());
+        let (files, held) = (self.files.clone(), self.signer.lock().encode_held());
+        going.keep_held = Some(spawn_blocking(move || files.store_held(&held)));
+    }
+
+    /// Takes descriptors to the log that it should have had by now.
+    fn order_unordered(&self, going: &mut Going) {
+        if going.unordered.is_some() || going.looked.elapsed() < LOOK_FOR_UNORDERED {
+            return;
+        }
+        going.looked = Instant::now();
+        let unordered = self.directory.look(|directory| {
+            let interval_ms = directory.charter().founding().map_or(u64::MAX, |founding| founding.interval_ms);
+            // Whoever handed it over is still told what becomes of it for so long.
+            let wait_ms = (ORDER_PATIENCE.as_millis() as u64).min(interval_ms / 4);
+            self.signer.lock().unordered(directory, utc_ms().saturating_sub(wait_ms), UNORDERED_MAX)
+        });
+        if unordered.is_empty() {
+            return;
+        }
+        let (orders, signer) = (self.orders.clone(), self.signer.clone());
+        going.unordered = Some(tokio::spawn(order_all(orders, signer, unordered)));
+    }
+}
+
+async fn order_all(orders: Orders, signer: SharedSigner, unordered: Vec<Arc<SignedAnnouncement>>) {
+    for announcement in unordered {
+        let (node, published_ms) = (announcement.node_id(), announcement.announcement().published_ms);
+        let outcome = orders.order(Command::Describe(announcement).encode()).await;
+        signer.note_outcome(&node, published_ms, &outcome);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A member that runs: everything around a running node of the cluster.
 
+use crate::counts::Counts;
 use crate::member::{Member, SharedSigner};
 use crate::orders::Orders;
 use crate::service::Service;
@@ -50,6 +51,7 @@ pub enum Stopped {
 pub struct DirectoryNode {
     member: JoinHandle<Stopped>,
     rest: [JoinHandle<()>; 2],
+    counts: Counts,
 }
 
 impl DirectoryNode {
@@ -60,12 +62,22 @@ impl DirectoryNode {
     pub fn start(log: Running, settings: Settings) -> Result<Self, StartError> {
         let Settings { directory, secret, files: (files, promise), socket } = settings;
         let network = directory.look(relay_directory::Directory::network_id);
-        let signer = SharedSigner::new(Signer::new(network, secret.clone(), promise));
+        let mut signer = Signer::new(network, secret.clone(), promise);
+        if let Some(Err(error)) = files.held().map(|held| signer.restore_held(&held)) {
+            tracing::warn!(%error, "what relays had handed to this member cannot be read; until they say it again it is less strict");
+        }
+        let signer = SharedSigner::new(signer);
         let (orders, ordering) = Orders::new(log);
         let (listener, service) = Service::listen(&socket, directory.clone(), secret, signer.clone(), orders.clone())?;
+        let counts = service.counts();
         let member = Member { directory, signer, orders, files };
         let rest = [tokio::spawn(ordering), tokio::spawn(Service::serve(listener, service))];
-        Ok(Self { member: tokio::spawn(member.run()), rest })
+        Ok(Self { member: tokio::spawn(member.run()), rest, counts })
+    }
+
+    /// What its service has done since it started, for the operator alone: it tells how many ask, and when.
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     /// Waits until it ends by itself, and says why. Cancel-safe.

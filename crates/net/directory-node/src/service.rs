@@ -1,5 +1,6 @@
 //! The service: local programs, the node's own relay among them, at a unix socket (docs/spec/relay-directory.md, section 10).
 
+use crate::counts::Counts;
 use crate::member::SharedSigner;
 use crate::orders::Orders;
 use crate::shared::SharedDirectory;
@@ -7,6 +8,7 @@ use directory_stream::{Answers, Bucket, Limits, ListenError, listen, serve};
 use identity::NodeSecret;
 use records::{Records, StreamRecords};
 use relay_directory::{Answer, Directory, ServiceAnswer, ServiceRequest};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,6 +38,7 @@ pub(crate) struct Service {
     directory: SharedDirectory,
     signer: SharedSigner,
     orders: Orders,
+    counts: Counts,
     commands: Mutex<Bucket>,
     records: Records,
 }
@@ -62,7 +65,12 @@ impl Service {
         orders: Orders,
     ) -> Result<(UnixListener, Self), ListenError> {
         let (commands, records) = (Mutex::new(Bucket::a_second(ALL_COMMANDS_A_SECOND)), Records::new(secret));
-        Ok((listen(path)?, Self { directory, signer, orders, commands, records }))
+        Ok((listen(path)?, Self { directory, signer, orders, counts: Counts::default(), commands, records }))
+    }
+
+    /// What it has done.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     /// Until the future is dropped, and all connections with it.
@@ -81,6 +89,14 @@ impl Answers for Service {
         requests: usize::MAX,
         answers_kib: ANSWERS_KIB_MAX,
     };
+
+    fn begun(&self) {
+        self.counts.begun();
+    }
+
+    fn ended(&self, how: &io::Result<()>) {
+        self.counts.ended(how);
+    }
 
     async fn answer(&self, connection: &mut Connection, request: ServiceRequest) -> ServiceAnswer {
         match request {

@@ -1,4 +1,5 @@
-//! What a member keeps on its own disk: its promise, and the newest state for operators who need one outside the log.
+//! What a member keeps on its own disk: its promise, what relays handed to it, and the newest state for operators who need one outside
+//! the log.
 
 use relay_directory::Promise;
 use std::fs::File;
@@ -11,6 +12,10 @@ use thiserror::Error;
 const PROMISE: &str = "promise";
 /// Name of the state's file.
 const STATE: &str = "directory.state";
+/// Name of the file of what relays handed over.
+const HELD: &str = "held";
+/// Its bytes at most; a longer one is none. That is far more than a member may hold.
+const HELD_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a promise's file at most; a longer one is none.
 const PROMISE_BYTES_MAX: u64 = 1_024;
 /// Mode of the files.
@@ -89,6 +94,23 @@ impl StateFiles {
     /// When it may not be; the signature must not leave then.
     pub fn store_promise(&self, promise: &Promise) -> Result<(), StateFilesError> {
         self.replace(PROMISE, &promise.encode())
+    }
+
+    /// Keeps what relays have handed over.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was written before is still there.
+    pub fn store_held(&self, held: &[u8]) -> Result<(), StateFilesError> {
+        self.replace(HELD, held)
+    }
+
+    /// What relays had handed over in an earlier run; `None` when there is nothing, or nothing that can be read. A member that forgets
+    /// it is only less strict.
+    pub fn held(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.folder.join(HELD)).ok()?;
+        file.take(HELD_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 
     /// Keeps the newest state: when the log cannot go on, operators begin a term with that of the member who is farthest.

@@ -55,6 +55,13 @@ pub trait Answers: Send + Sync + 'static {
     /// What those who ask may have.
     const LIMITS: Limits = Limits::STRANGERS;
 
+    /// A stream is served from now on, by [`serve`].
+    fn begun(&self) {}
+
+    /// Such a stream is over. `TimedOut`: nothing was asked, or nothing of an answer was taken, for too long. `InvalidData`: what came
+    /// was no request.
+    fn ended(&self, _how: &io::Result<()>) {}
+
     /// The answer. Where there is none of the kind, `Answer::Unknown` of `relay_directory` says so.
     fn answer(&self, stream: &mut Self::Stream, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
 }
@@ -73,7 +80,10 @@ pub async fn serve<A: Answers>(listener: UnixListener, answers: Arc<A>) {
                 let (answers, room) = (Arc::clone(&answers), Arc::clone(&room));
                 streams.spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = serve_in(stream, &*answers, &room).await {
+                    answers.begun();
+                    let served = serve_in(stream, &*answers, &room).await;
+                    answers.ended(&served);
+                    if let Err(error) = served {
                         tracing::debug!(%error, "a directory stream");
                     }
                 });

@@ -22,5 +22,5 @@ pub use order::{Ask, Direction, Order, PublishAsk};
 pub use process::{RunError, run};
 pub use service::{BootHost, ServiceBoot, run_service};
 pub use shaped::aligned_grid;
-pub use shaped_node::{CircuitsStatus, HopFigures, HostedStatus, TunnelHolder, TunnelStatus};
-pub use status::{ExitFigures, ServiceFigures, ShapedStatus};
+pub use shaped_node::{CircuitsStatus, HopFigures, HostedStatus, LinkStatus, TunnelHolder, TunnelStatus};
+pub use status::{ExitFigures, ExitNeighbour, ServiceFigures, ShapedStatus};

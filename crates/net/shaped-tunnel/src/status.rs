@@ -56,12 +56,35 @@ pub struct ServiceFigures {
 pub struct ExitFigures {
     /// Links, half-open ones included.
     pub links: usize,
+    /// Links of clients, and of nodes that the document does not have.
+    #[serde(default)]
+    pub clients: usize,
+    /// The relays at the other ends of links, at most 128 of them.
+    #[serde(default)]
+    pub neighbours: Vec<ExitNeighbour>,
     /// Circuits, those that go on to others included.
     pub circuits: u32,
     /// Cells that wait for the relay's rate.
     pub waiting: usize,
     /// Tunnels that end here.
     pub tunnels: ExitStatus,
+}
+
+/// A relay at the other end of a link of an exit. What goes over it is not said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitNeighbour {
+    /// Its node id.
+    pub node: String,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Whether the exit dialled it.
+    pub dialled: bool,
+    /// Smoothed round trip in microseconds, once there is one.
+    pub rtt_us: Option<u64>,
+    /// Lost of a thousand packets sent to it in the last ten seconds.
+    pub loss_per_mille: u16,
+    /// How often the link went to another pair of ports.
+    pub hops: u64,
 }
 
 /// Collects what a report needs.

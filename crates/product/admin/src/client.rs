@@ -2,8 +2,10 @@
 
 use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
+use crate::mirror::MirrorStatus;
 use crate::parts::{PartsAnswer, PartsRequest};
 use crate::protocol::{RESPONSE_LINE_MAX, Request, Response};
+use crate::relay::RelayStatus;
 use crate::status::Status;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,22 @@ pub async fn status(socket: &Path) -> Result<Status, AskError> {
 pub async fn hop_status(socket: &Path) -> Result<HopStatus, AskError> {
     match ask(socket, Request::HopStatus).await? {
         Response::HopStatus { status } => Ok(*status),
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
+    }
+}
+
+/// The state of a mirror.
+pub async fn mirror(socket: &Path) -> Result<MirrorStatus, AskError> {
+    match ask(socket, Request::Mirror).await? {
+        Response::Mirror { status } => Ok(*status),
+        _ => Err(AskError::NotUnderstood(socket.to_owned())),
+    }
+}
+
+/// The state of a relay.
+pub async fn relay(socket: &Path) -> Result<RelayStatus, AskError> {
+    match ask(socket, Request::Relay).await? {
+        Response::Relay { status } => Ok(*status),
         _ => Err(AskError::NotUnderstood(socket.to_owned())),
     }
 }

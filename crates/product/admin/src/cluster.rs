@@ -1,5 +1,6 @@
 //! A node of a cluster: what it is asked, what `hushwire cluster status --json` prints, and the screen for people.
 
+use crate::directory::DirectoryService;
 use crate::render::{UNKNOWN, duration, printable};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -98,6 +99,9 @@ pub struct ClusterStatus {
     pub members: Vec<ClusterMember>,
     /// Handshakes that failed or were refused: strangers, or members with a bad certificate.
     pub refused_handshakes: u64,
+    /// As a member of a directory: what its service has done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<DirectoryService>,
 }
 
 /// A member as a node sees it.

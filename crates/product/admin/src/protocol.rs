@@ -2,7 +2,9 @@
 
 use crate::cluster::{ClusterAnswer, ClusterRequest};
 use crate::hop_proxy::HopStatus;
+use crate::mirror::MirrorStatus;
 use crate::parts::{PartsAnswer, PartsRequest};
+use crate::relay::RelayStatus;
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,10 @@ pub enum Request {
     Cluster(ClusterRequest),
     /// Something that only a node of several parts knows.
     Parts(PartsRequest),
+    /// The state of a mirror.
+    Mirror,
+    /// The state of a relay.
+    Relay,
     /// End the node: processes get a deadline, then are killed.
     Stop,
     /// Which program answers.
@@ -53,6 +59,16 @@ pub enum Response {
     Parts {
         /// What became of it.
         answer: PartsAnswer,
+    },
+    /// To [`Request::Mirror`].
+    Mirror {
+        /// The mirror's state.
+        status: Box<MirrorStatus>,
+    },
+    /// To [`Request::Relay`].
+    Relay {
+        /// The relay's state.
+        status: Box<RelayStatus>,
     },
     /// To [`Request::Stop`]: the node is on its way down.
     Stopping,

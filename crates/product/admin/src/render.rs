@@ -7,6 +7,13 @@ mod services;
 
 pub use circuits::{list as circuit_list, show as circuit_show};
 
+/// What a rate that follows the load has told, in a few rows.
+pub fn privacy_rows(privacy: &crate::status::Privacy) -> String {
+    let mut out = String::new();
+    privacy::rows(&mut out, privacy);
+    out
+}
+
 use crate::status::{
     Counters, ExitTunnels, Flows, LastMinute, Link, LinkState, Mode, Process, Rate, Role, Schedule, Severity, Status,
 };
@@ -23,7 +30,8 @@ pub(crate) const UNKNOWN: &str = "unknown";
 pub fn screen(status: &Status, colour: bool) -> String {
     let mut out = String::new();
     heading(&mut out, status, colour);
-    for link in &status.links {
+    // Guards come and go; on the screen they are parts of legs.
+    for link in status.links.iter().filter(|_| status.circuits.is_none()) {
         row(&mut out, "link", &link_text(link));
         if let Some(hops) = &link.hops {
             row(&mut out, "hops", &hops::text(hops));
@@ -259,6 +267,7 @@ pub(crate) mod tests {
             uptime_s: 7384,
             links: vec![Link {
                 peer: "k3mz7q".into(),
+                node_id: None,
                 state: Some(LinkState::Up),
                 since_s: Some(7380),
                 rtt_us: Some(40_210),
@@ -288,6 +297,8 @@ pub(crate) mod tests {
                 drops: [("replayed".into(), 3), ("stranger".into(), 0)].into(),
             },
             exit: None,
+            neighbours: Vec::new(),
+            clients: None,
             circuits: None,
             services: None,
             flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },

@@ -1,5 +1,6 @@
 //! The schema of `hushwire status --json`.
 
+use crate::peers::Neighbour;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,8 +24,14 @@ pub struct Status {
     pub mode: Option<Mode>,
     /// Seconds since the supervisor started.
     pub uptime_s: u64,
-    /// One per peer.
+    /// One per peer; at an entry over circuits one per guard.
     pub links: Vec<Link>,
+    /// At an exit over circuits: the relays at the other ends of its links, at most 128 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<Neighbour>,
+    /// At an exit over circuits: links of clients, or of nodes that are not in the document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<u64>,
     /// What is sent, per direction; none in mode `off`.
     pub schedule: Schedule,
     /// What the schedule cost in this node's own direction over the last minute; none in mode `off`.
@@ -219,6 +226,9 @@ pub enum LinkState {
 pub struct Link {
     /// The first letters of the peer's node id.
     pub peer: String,
+    /// The whole of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
     /// State, if the shaped process has said one.
     pub state: Option<LinkState>,
     /// Seconds since it came into that state.

@@ -39,7 +39,7 @@ fn answer(request: Request) -> Response {
         Request::Cluster(_) => Response::Refused { reason: "a node of a link is in no cluster".into() },
         Request::Stop => Response::Stopping,
         Request::Version => Response::Version { version: "1".into(), status_schema: SCHEMA_VERSION },
-        Request::Parts(_) => Response::Refused { reason: "none".into() },
+        Request::Parts(_) | Request::Mirror | Request::Relay => Response::Refused { reason: "none".into() },
     }
 }
 

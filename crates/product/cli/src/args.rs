@@ -62,6 +62,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "drain",
             "status",
             "circuit",
+            "peers",
             "service",
             "cluster",
             "directory",
@@ -117,6 +118,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show the legs of an entry's tunnel over circuits
     Circuit(circuit::CircuitArgs),
+    /// Show the neighbours of a running node: who is at the other ends of its links
+    Peers(PeersArgs),
     /// Servers of this machine under addresses that end in .hush, without anyone learning where they are
     Service(Box<service::ServiceArgs>),
     /// A replicated log: what local programs say, in one order on every node
@@ -390,12 +393,17 @@ pub(crate) enum LedgerCommand {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Show what is spent; the node must stand
-    #[command(after_help = "Example:\n  hushwire ledger show -c entry.toml")]
+    /// Show what is spent, and what may be
+    #[command(
+        after_help = "Examples:\n  hushwire ledger show -c entry.toml\n  hushwire ledger show -c node.toml --json"
+    )]
     Show {
-        /// Configuration file of the entry
+        /// Configuration file of the entry, or of a node with one
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -422,7 +430,8 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without -c and --socket: every node whose entry.toml or exit.toml is in this folder, else in /etc/hushwire.
+Without -c and --socket: every node whose entry.toml or exit.toml is in this folder, else in /etc/hushwire. Of a node of several
+parts the JSON is one object with all of them: docs/operations.md.
 
 Examples:
   hushwire status
@@ -434,7 +443,24 @@ pub(crate) struct StatusArgs {
     /// Admin socket of the node
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
-    /// Print JSON: an array with one object for each node
+    /// Print JSON: an array with one object for each entry and exit, or one object for the file of anything else
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Of each neighbour: which part of the node has the link, the state of that, its round trip, its loss, its hops. Clients are counted
+and not named, and what goes over a link, or on to whom, is not shown.
+
+Examples:
+  hushwire peers -c node.toml
+  hushwire peers -c node.toml#relay --json")]
+pub(crate) struct PeersArgs {
+    /// Configuration file of the node, or of a role
+    #[arg(short, long, value_name = "FILE", default_value = "node.toml")]
+    pub(crate) config: PathBuf,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

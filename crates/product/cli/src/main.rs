@@ -2,6 +2,7 @@
 
 mod args;
 mod budget;
+mod clock;
 mod commands;
 mod cost;
 mod failure;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Outcome {
         Command::Reload(args) => commands::node::reload(&args),
         Command::Drain(args) => commands::node::drain(&args),
         Command::Circuit(args) => commands::circuit::run(&args),
+        Command::Peers(args) => commands::peers::run(&args),
         Command::Status(args) => commands::status::run(&args),
         Command::Service(args) => commands::service::run(args.command),
         Command::Cluster(args) => commands::cluster::run(args.command),

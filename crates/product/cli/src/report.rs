@@ -2,6 +2,8 @@
 
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
+use admin::mirror::nobody_answers;
+use admin::peers::Neighbour;
 use admin::status::{
     Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, HostedService, LastMinute, Leg, Link, LinkState, Memory,
     Mode, Privacy, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
@@ -10,8 +12,11 @@ use config::{Config, Role, Service};
 use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{CircuitsStatus, ExitFigures, HopFigures, HostedStatus, ShapedStatus, TunnelHolder, TunnelStatus};
+use shaped_tunnel::{
+    CircuitsStatus, ExitFigures, ExitNeighbour, HopFigures, HostedStatus, LinkStatus, ShapedStatus, TunnelHolder, TunnelStatus,
+};
 use shaping::{CellRate, RateClass, SlotLength};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wire::packet::PacketSize;
@@ -26,10 +31,14 @@ const TUNNELS_SHOWN: usize = 8;
 const LEGS_SHOWN: usize = 16;
 /// Relays of a leg that are shown.
 const HOPS_OF_LEG: usize = 3;
+/// Neighbours of an exit that are shown.
+const NEIGHBOURS_SHOWN: usize = 128;
 /// Header bytes before a packet on IPv4.
 const IPV4_AND_UDP: usize = 28;
 /// Header bytes before a packet on IPv6.
 const IPV6_AND_UDP: usize = 48;
+/// An entry that nobody has answered for so long after its start is told what the cause may be.
+const SILENCE_WARNED: Duration = Duration::from_secs(15);
 /// Missed slots in a thousand that are worth a warning.
 const MISSED_PER_MILLE: u64 = 10;
 
@@ -41,6 +50,8 @@ pub(crate) struct Reporter {
     links: Mutex<Vec<Seen>>,
     log: Mutex<Log>,
     spent: Shared,
+    /// Somebody at the other end of a link has answered since the start.
+    answered: AtomicBool,
 }
 
 /// What the log has been told.
@@ -48,6 +59,7 @@ pub(crate) struct Reporter {
 struct Log {
     refusals: RefusalLog,
     narrow: bool,
+    silent: bool,
 }
 
 /// What the configuration says.
@@ -117,7 +129,14 @@ impl Reporter {
     }
 
     fn of(facts: Facts, spent: Shared) -> Self {
-        Self { facts, started: Instant::now(), links: Mutex::new(Vec::new()), log: Mutex::default(), spent }
+        Self {
+            facts,
+            started: Instant::now(),
+            links: Mutex::new(Vec::new()),
+            log: Mutex::default(),
+            spent,
+            answered: AtomicBool::new(false),
+        }
     }
 
     /// The services of a service node.
@@ -150,7 +169,12 @@ impl Reporter {
         if let Some(shaped) = shaped.as_ref().filter(|shaped| shaped.node.circuits.is_none()) {
             self.update_links(shaped);
         }
+        let silence = self.silence(shaped.as_ref());
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sentence) = silence.filter(|_| !log.silent) {
+            tracing::warn!("{sentence}");
+            log.silent = true;
+        }
         if let Some(line) = log.refusals.poll_line(Instant::now(), refusals(node, shaped.as_ref())) {
             tracing::info!("refused or dropped since the last such line: {line}");
         }
@@ -160,6 +184,18 @@ impl Reporter {
         }
         log.narrow = narrow.is_some();
         shaped.is_some_and(|shaped| shaped.node.links.iter().any(|link| link.session_up))
+    }
+
+    /// The sentence for an entry that nobody has answered since it started. An exit waits to be dialled.
+    fn silence(&self, shaped: Option<&ShapedStatus>) -> Option<String> {
+        let shaped = shaped?;
+        self.facts.down?;
+        if shaped.node.links.iter().any(|link| link.up) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        let is_silent = !self.answered.load(Ordering::Relaxed) && self.started.elapsed() >= SILENCE_WARNED;
+        let whom = if shaped.node.circuits.is_some() { "no guard" } else { "no exit" };
+        is_silent.then(|| nobody_answers(whom, self.facts.packet_size.packet()))
     }
 
     /// The sentence about a path on which no packet can leave.
@@ -203,6 +239,12 @@ impl Reporter {
             privacy: self.privacy(shaped.as_ref()),
             counters: self.counters(node, shaped.as_ref()),
             exit: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(exit_tunnels),
+            neighbours: shaped
+                .as_ref()
+                .and_then(|shaped| shaped.exit.as_ref())
+                .map(exit_neighbours)
+                .unwrap_or_default(),
+            clients: shaped.as_ref().and_then(|shaped| shaped.exit.as_ref()).map(|exit| exit.clients as u64),
             circuits: shaped.as_ref().and_then(|shaped| shaped.node.circuits.as_ref()).and_then(entry_tunnels),
             services: shaped.as_ref().and_then(|shaped| self.services(shaped)),
             flows: self.flows(node),
@@ -268,15 +310,14 @@ impl Reporter {
 
     fn links(&self, shaped: &ShapedStatus) -> Vec<Link> {
         if shaped.node.circuits.is_some() {
-            // Guards come and go; they are shown as parts of legs.
-            return Vec::new();
+            return shaped.node.links.iter().zip(hops_of(shaped)).map(|(link, hops)| guard(link, hops)).collect();
         }
         let seen = self.update_links(shaped);
-        let hops = shaped.hops.iter().map(|hops| hops.as_ref().map(hop_row)).chain(std::iter::repeat(None));
-        let links = shaped.node.links.iter().zip(seen).zip(hops);
+        let links = shaped.node.links.iter().zip(seen).zip(hops_of(shaped));
         links
             .map(|((link, seen), hops)| Link {
                 peer: short_name(&link.peer),
+                node_id: Some(link.peer.clone()),
                 state: Some(seen.state),
                 since_s: Some(seen.since.elapsed().as_secs()),
                 rtt_us: (link.rtt_us > 0).then_some(link.rtt_us),
@@ -383,16 +424,23 @@ impl Reporter {
                 warn(Severity::Warning, sentence.to_owned());
             }
         }
-        for link in links {
+        let is_over_circuits = shaped.is_some_and(|shaped| shaped.node.circuits.is_some());
+        if let Some(sentence) = self.silence(shaped).filter(|_| is_over_circuits) {
+            warn(Severity::Alarm, sentence);
+        }
+        for link in links.iter().filter(|_| !is_over_circuits) {
             match link.state {
                 Some(LinkState::Lost) => {
                     warn(Severity::Alarm, format!("the link to {} is lost; is the other node running?", link.peer));
                 }
                 Some(LinkState::Connecting) => {
-                    let sentence = "has not answered yet: it does not run, its line or address here is wrong, it does \
-                                    not have this node's line, a clock is more than a day off, or the path does not \
-                                    carry UDP packets of this size";
-                    warn(Severity::Warning, format!("{} {sentence}", link.peer));
+                    let packet = self.facts.packet_size.packet();
+                    let sentence = format!(
+                        "{} has not answered yet: it does not run, its line or address here is wrong, it does not have this node's \
+                         line, a clock is more than a day off, or the path does not carry UDP packets of {packet} bytes",
+                        link.peer
+                    );
+                    warn(Severity::Warning, sentence);
                 }
                 Some(LinkState::Up) | None => {}
             }
@@ -406,6 +454,24 @@ impl Reporter {
             warn(Severity::Alarm, sentence);
         }
         warnings
+    }
+}
+
+/// What a process says about the hops of its links, in their order.
+fn hops_of(shaped: &ShapedStatus) -> impl Iterator<Item = Option<Hops>> + '_ {
+    shaped.hops.iter().map(|hops| hops.as_ref().map(hop_row)).chain(std::iter::repeat(None))
+}
+
+/// A guard of an entry over circuits. Guards come and go with legs, so nobody counts for how long they are as they are.
+fn guard(link: &LinkStatus, hops: Option<Hops>) -> Link {
+    Link {
+        peer: short_name(&link.peer),
+        node_id: Some(link.peer.clone()),
+        state: Some(if link.up { LinkState::Up } else { LinkState::Connecting }),
+        since_s: None,
+        rtt_us: (link.rtt_us > 0).then_some(link.rtt_us),
+        loss_per_mille: link.up.then_some(u32::from(link.loss_per_mille)),
+        hops,
     }
 }
 
@@ -463,6 +529,19 @@ fn exit_tunnels(exit: &ExitFigures) -> ExitTunnels {
         sessions: exit.tunnels.sessions as u64,
         legs: exit.tunnels.legs as u64,
     }
+}
+
+/// The relays at the other ends of an exit's links.
+fn exit_neighbours(exit: &ExitFigures) -> Vec<Neighbour> {
+    let row = |neighbour: &ExitNeighbour| Neighbour {
+        node_id: neighbour.node.clone(),
+        answers: neighbour.answers,
+        dialled: neighbour.dialled,
+        rtt_us: neighbour.rtt_us,
+        loss_per_mille: Some(neighbour.loss_per_mille.into()),
+        hops: neighbour.hops,
+    };
+    exit.neighbours.iter().take(NEIGHBOURS_SHOWN).map(row).collect()
 }
 
 fn short_name(node_id: &str) -> String {
@@ -594,6 +673,43 @@ mod tests {
         assert_eq!(state(&node(false)), Some(LinkState::Lost));
         let alarms = reporter.status(&node(false)).warnings;
         assert!(alarms.iter().any(|warning| warning.severity == Severity::Alarm), "{alarms:?}");
+    }
+
+    #[test]
+    fn an_entry_that_nobody_answers_is_told_four_causes_and_never_again_once_somebody_has() {
+        let circuits = |up| {
+            let mut found = node(up);
+            found.shaped.body.as_mut().expect("figures")["node"]["circuits"] =
+                json!({ "tunnels": [], "made": 1, "refusal": null });
+            found
+        };
+        let told = |reporter: &Reporter, node: &NodeStatus| {
+            let warnings = reporter.status(node).warnings;
+            warnings.into_iter().find(|warning| warning.sentence.contains("no guard has answered since the start"))
+        };
+        let aged = || {
+            let mut reporter = Reporter::new(&entry(), Shared::default());
+            reporter.started = reporter.started.checked_sub(SILENCE_WARNED).expect("the machine has run for longer");
+            reporter
+        };
+        assert_eq!(told(&Reporter::new(&entry(), Shared::default()), &circuits(false)), None, "it has just begun");
+        let reporter = aged();
+        let alarm = told(&reporter, &circuits(false)).expect("it is told");
+        for cause in ["clock is wrong by more than a day", "door key", "no UDP", "1350 bytes"] {
+            assert!(alarm.sentence.contains(cause), "{}", alarm.sentence);
+        }
+        reporter.observe(&circuits(false));
+        assert!(reporter.log.lock().expect("no panic").silent, "the log was told");
+        let peers = reporter.status(&circuits(true)).links;
+        assert_eq!(peers.first().and_then(|link| link.node_id.as_deref()), Some("hwn1abcdefghijk"));
+        assert_eq!(told(&reporter, &circuits(false)), None, "somebody has answered");
+        assert!(
+            aged()
+                .status(&node(false))
+                .warnings
+                .iter()
+                .any(|warning| warning.sentence.contains("packets of 1350 bytes"))
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Configuration and secrets for commands: loaded, checked, and every refusal turned into a [`Failure`].
 
+use crate::commands::check;
 use crate::failure::{Code, Failure};
 use crate::terminal;
-use config::{Config, LoadError, SecretFileError};
+use config::{Config, LoadError, PartPath, SecretFileError};
 use identity::{HopKey, KeyFile, ServiceSecret};
 use shaping::RateClass;
 use std::io::ErrorKind;
@@ -11,6 +12,18 @@ use std::path::Path;
 /// Loads a configuration file.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     loaded(config::load(path))
+}
+
+/// Loads the configuration of an entry: a file of its own, or the part of a node's file.
+pub(crate) fn entry_of(path: &Path) -> Result<Config, Failure> {
+    if !check::is_file_of_several(path) || PartPath::of(path).part.is_some() {
+        return load(path);
+    }
+    let node = loaded(config::load_node(path))?;
+    node.entry.map(|entry| *entry).ok_or_else(|| {
+        let sentence = format!("{} has no part [entry]", path.display());
+        Failure::new(Code::Configuration, sentence).remedy("name the file of a node with an entry")
+    })
 }
 
 /// What a file says, or why it cannot be used.

@@ -60,6 +60,35 @@ fn guards(tunnel: &serde_json::Value) -> std::collections::BTreeSet<String> {
     legs.iter().filter_map(|leg| leg["path"][0].as_str().map(str::to_owned)).collect()
 }
 
+/// What all nodes say of the links of a tunnel: the entry names its guards, relays and the exit name relays and count clients.
+fn neighbours_are_named_and_clients_counted(folder: &Folder, tunnel: &serde_json::Value, ids: &[String]) {
+    let peers = |file: &str| -> serde_json::Value {
+        serde_json::from_str(&good(folder, &["peers", "-c", file, "--json"])).expect("it answers in JSON")
+    };
+    let names = |peers: &serde_json::Value| -> Vec<String> {
+        let all = peers["peers"].as_array().cloned().unwrap_or_default();
+        all.iter().filter_map(|peer| peer["node_id"].as_str().map(str::to_owned)).collect()
+    };
+    let guards: Vec<String> = guards(tunnel).into_iter().collect();
+    let of_entry = names(&peers("entry.toml"));
+    assert!(guards.iter().all(|guard| of_entry.contains(guard)), "{of_entry:?}");
+    let guard = ids.iter().position(|id| *id == guards[0]).expect("one of the relays");
+    let end = Instant::now() + SOON;
+    loop {
+        let (of_guard, of_exit) = (peers(&format!("{guard}.toml")), peers("exit.toml"));
+        let counted = of_guard["clients"]["relay"].as_u64() >= Some(1) && of_exit["clients"]["exit"].as_u64() == Some(0);
+        let named = [&of_guard, &of_exit].into_iter().all(|peers| !names(peers).is_empty());
+        if counted && named {
+            assert!(names(&of_guard).iter().chain(&names(&of_exit)).all(|name| ids.contains(name)));
+            break;
+        }
+        assert!(Instant::now() < end, "{of_guard} {of_exit}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let status = good(folder, &["status", "-c", &format!("{guard}.toml")]);
+    assert!(status.contains(&format!("relay {}", guards[0])) && status.contains("circuits"), "{status}");
+}
+
 #[test]
 fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
     let folder = &Folder::new("circuits").expect("a folder");
@@ -70,6 +99,10 @@ fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
         "{checked}"
     );
     let files: Vec<String> = (0..RELAYS).map(|number| format!("{number}.toml")).collect();
+    for file in &files {
+        let text = std::fs::read_to_string(folder.0.join(file)).expect("it was written");
+        std::fs::write(folder.0.join(file), format!("{text}admin_socket = \"{file}.admin\"\n")).expect("a file");
+    }
     let mut relays: Vec<Process> = files.iter().map(|file| Process::start(folder, &["relay", file], file)).collect();
     let _exit = Process::start(folder, &["exit", "-c", "exit.toml"], "exit");
     let mut entry = Process::start(folder, &["entry", "-c", "entry.toml"], "entry");
@@ -83,6 +116,8 @@ fn a_page_comes_over_circuits_and_a_guard_that_is_killed_is_replaced() {
     assert!(shown.contains("tunnel") && shown.contains("linked"), "{shown}");
     assert!(good(folder, &["circuit", "show", "0"]).contains("guard"));
     assert!(bad(folder, &["circuit", "show", "9"], 64).contains("there is no leg 9"));
+
+    neighbours_are_named_and_clients_counted(folder, &before, &ids);
 
     // The entry comes back through the guards that it had.
     entry.end();

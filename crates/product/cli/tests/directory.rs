@@ -224,6 +224,16 @@ fn described_and_shown(members: &Members, node: &str) -> TestResult {
         members.ids.iter().all(|id| screen.out.contains(id)) && screen.out.contains("1 described, 1 admitted"),
         "{screen:?}"
     );
+    // The operator sees what the service has done, too; whoever has only the socket does not.
+    let own = good(members.folder.run(&["directory", "status", "-c", "n1.toml", "--json"])?)?;
+    let own: serde_json::Value = serde_json::from_str(&own.out)?;
+    assert!(own["service"]["commands"].as_u64() >= Some(1) && own["service"]["streams"].as_u64() > Some(1), "{own}");
+    assert_eq!(members.status(1)?["service"], serde_json::Value::Null);
+    let whole = good(members.folder.run(&["status", "-c", "n1.toml", "--json"])?)?;
+    let whole: serde_json::Value = serde_json::from_str(&whole.out)?;
+    assert_eq!((&whole["directory"]["described"], &whole["cluster"]["term"]), (&1.into(), &1.into()), "{whole}");
+    let peers = good(members.folder.run(&["peers", "-c", "n1.toml"])?)?;
+    assert!(peers.out.matches("up for").count() == 2 && peers.out.contains(&members.ids[0]), "{peers:?}");
     let log = good(members.folder.run(&["directory", "log", "--socket", "s0", "--count", "2", "--json"])?)?;
     let log: serde_json::Value = serde_json::from_str(&log.out)?;
     let editions = log["editions"].as_array().ok_or("no editions")?;
@@ -272,6 +282,30 @@ fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResu
     std::fs::remove_file(members.folder.0.join("state-2/promise"))?;
     let refused = members.folder.run(&["cluster", "run", "n2.toml"])?;
     assert!(refused.code == Some(65) && refused.err.contains("may have promised anything"), "{refused:?}");
+    Ok(())
+}
+
+/// Nobody answers at the address of the invitation: the command line names what it may be.
+#[test]
+fn join_warns_of_a_clock_and_names_what_may_be_wrong_when_nobody_answers() -> TestResult {
+    let folder = Folder::new("directory-join")?;
+    let operator = good(folder.run(&["network", "operator", "alice.operator-key"])?)?.out.trim().to_owned();
+    let ids: Vec<String> = (1..=3).map(|seed| NodeSecret::from_seed([seed; 32]).node_id().to_string()).collect();
+    let mut new = vec!["network", "new", "--name", "example", "--operator-key", &operator, "--directory"];
+    ids.iter().for_each(|id| new.extend(["--member", id]));
+    new.push("network.charter");
+    good(folder.run(&new)?)?;
+    good(folder.run(&["keys", "new", "d.keys"])?)?;
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let address = silent.local_addr()?.to_string();
+    let invite = ["invite", "--charter", "network.charter", "--keys", "d.keys", "--onion-keys", "d.onion-keys"];
+    good(folder.run(&[&invite[..], &["--address", &address, "invitation"]].concat())?)?;
+    let quiet = good(folder.run(&["join", "invitation", "--dir", "quiet", "--offline"])?)?;
+    assert!(!quiet.err.contains("warning"), "{quiet:?}");
+    let told = good(folder.run(&["join", "invitation", "--dir", "told"])?)?;
+    for cause in ["no directory node of the invitation", "clock", "door key", "no UDP", "packets of 1350 bytes"] {
+        assert!(told.err.contains(cause), "{cause}: {told:?}");
+    }
     Ok(())
 }
 

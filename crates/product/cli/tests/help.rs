@@ -50,6 +50,7 @@ const COMMANDS: &[&[&str]] = &[
     &["circuit"],
     &["circuit", "list"],
     &["circuit", "show"],
+    &["peers"],
     &["service"],
     &["service", "add"],
     &["service", "list"],

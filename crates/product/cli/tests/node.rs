@@ -157,6 +157,20 @@ fn an_exit_and_an_entry_of_one_file_outlive_each_others_deaths_and_changes() {
     assert!(shown.contains("node of 2 parts") && shown.contains("exit") && shown.contains("runs, process"), "{shown}");
     assert!(good(&folder, &["status", "-c", "node.toml#entry"]).contains("entry"), "a part can be asked alone");
 
+    // The whole of it in one answer, and its neighbours by name.
+    let whole = node.status().expect("it answers");
+    let role = |part: &str| whole[part]["role"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((whole["schema"].as_u64(), role("exit"), role("entry")), (Some(1), "exit".into(), "entry".into()));
+    assert_eq!(whole["silent"], serde_json::json!([]));
+    let peers: Value =
+        serde_json::from_str(&good(&folder, &["peers", "-c", "node.toml", "--json"])).expect("it answers in JSON");
+    let peers = peers["peers"].as_array().expect("a list").clone();
+    assert_eq!(peers.len(), 2, "each part is the other one's peer: {peers:?}");
+    assert!(peers.iter().all(|peer| peer["state"] == "up" && peer["node_id"].as_str().is_some_and(|id| id.len() > 50)));
+    let screen = good(&folder, &["peers", "-c", "node.toml#entry"]);
+    assert!(screen.contains("entry") && screen.contains("up for") && !screen.contains("exit "), "{screen}");
+    assert!(bad(&folder, &["circuit", "list", "-c", "node.toml"], 69).contains("no tunnel over circuits"));
+
     // A part dies: it comes back, and the other one has not noticed.
     let (exit, entry) = (node.pid("exit"), node.pid("entry"));
     assert!(Command::new("kill").args(["-9", &exit.to_string()]).status().expect("kill runs").success());

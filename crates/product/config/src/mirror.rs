@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
+/// Where commands ask a mirror that is a part of a node, beside the node's file.
+const ADMIN: &str = "mirror.admin";
+
 /// What a mirror is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
@@ -30,6 +33,8 @@ pub struct Mirror {
     pub entry: Option<PathBuf>,
     /// What is said of this machine's relay.
     pub announce: Option<Announce>,
+    /// The unix socket at which commands ask it; a mirror that is a part of a node always has one.
+    pub admin_socket: Option<PathBuf>,
 }
 
 /// What a relay says of itself.
@@ -80,6 +85,8 @@ pub(crate) fn read_mirror(mut root: Section<'_>, folder: &Path, report: &mut Rep
     let announces = root.has("announce");
     let section = root.section(report, "announce");
     let announce = if announces { read_announce(section, folder, report) } else { None };
+    let admin_socket = root.optional(report, "admin_socket", value::socket_path(folder));
+    let admin_socket = admin_socket.or_else(|| root.is_part().then(|| folder.join(ADMIN)));
     root.finish(report);
     Some(Mirror {
         invitation_file: invitation_file?,
@@ -90,6 +97,7 @@ pub(crate) fn read_mirror(mut root: Section<'_>, folder: &Path, report: &mut Rep
         sources,
         entry,
         announce,
+        admin_socket,
     })
 }
 
@@ -151,7 +159,11 @@ mod tests {
         let text = everything().replace("\"guard middle\"", "\"guard middle exit\"");
         let all = parse_mirror(&text, Path::new("/etc")).expect("the example is good");
         assert!(all.announce.is_some() && all.socket.is_some() && all.entry.is_some() && !all.sources.is_empty());
-        assert_eq!(Mirror { announce: None, socket: None, entry: None, sources: Vec::new(), ..all }, plain);
+        assert_eq!(all.admin_socket.as_deref(), Some(Path::new("/etc/mirror.admin")));
+        assert_eq!(
+            Mirror { announce: None, socket: None, entry: None, sources: Vec::new(), admin_socket: None, ..all },
+            plain
+        );
     }
 
     #[test]

@@ -136,6 +136,10 @@ mod tests {
         let (exit, entry) = (node.exit.expect("an exit"), node.entry.expect("an entry"));
         assert!(matches!((&exit.role, &entry.role), (Role::Exit(_), Role::Entry(_))));
         assert_eq!(exit.admin.socket, Path::new("/etc/exit.admin"), "as in a file of its own");
+        let text = "[mirror]\ninvitation_file = \"i\"\n[relay]\nkey_file = \"k\"\nonion_key_file = \"o\"\nnetwork_file = \"n\"\nlisten = \"0.0.0.0:1\"\n";
+        let node = parsed(text);
+        assert_eq!(node.relay.and_then(|relay| relay.admin_socket), Some("/etc/relay.admin".into()));
+        assert_eq!(node.mirror.and_then(|mirror| mirror.admin_socket), Some("/etc/mirror.admin".into()));
     }
 
     #[test]

@@ -117,6 +117,11 @@ pub(crate) struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
+    /// Whether it is a table of a larger file, such as a part of a node's.
+    pub(crate) fn is_part(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// The key's value, if it is there and `read` accepts it.
     pub(crate) fn optional<T>(
         &mut self,

@@ -16,6 +16,9 @@ const COUNTERS_MAX_S: u64 = 86_400;
 /// How long circuits may go on, unless the file says something else.
 const DRAIN_S: u64 = 30;
 
+/// Where commands ask a relay that is a part of a node, beside the node's file.
+const ADMIN: &str = "relay.admin";
+
 /// What a relay is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
@@ -35,6 +38,8 @@ pub struct Relay {
     pub drain: Duration,
     /// Time between two lines of counters in the log.
     pub counters: Option<Duration>,
+    /// The unix socket at which commands ask it; a relay that is a part of a node always has one.
+    pub admin_socket: Option<PathBuf>,
     /// Links.
     pub links: u32,
     /// Of these, links of clients.
@@ -87,6 +92,8 @@ pub(crate) fn read_relay(mut root: Section<'_>, folder: &Path, report: &mut Repo
     let circuits_per_client = number("circuits_per_client", 64, 65_536, "circuits");
     let cells = number("cells", 16_384, 1_048_576, "cells");
     let cells_per_circuit = number("cells_per_circuit", 64, 4_096, "cells");
+    let admin_socket = root.optional(report, "admin_socket", value::socket_path(folder));
+    let admin_socket = admin_socket.or_else(|| root.is_part().then(|| folder.join(ADMIN)));
     root.finish(report);
     Some(Relay {
         key_file: key_file?,
@@ -97,6 +104,7 @@ pub(crate) fn read_relay(mut root: Section<'_>, folder: &Path, report: &mut Repo
         max_rate,
         drain,
         counters,
+        admin_socket,
         links,
         clients,
         links_per_source,
@@ -126,7 +134,8 @@ mod tests {
         assert_eq!(plain.key_file, PathBuf::from("/etc/relay.keys"));
         assert_eq!(spelled_out.counters, Some(Duration::from_secs(60)));
         assert_eq!(spelled_out.max_rate, RateClass::at_least(20_000_000).ok());
-        assert_eq!(Relay { counters: None, max_rate: None, ..spelled_out }, plain);
+        assert_eq!(spelled_out.admin_socket.as_deref(), Some(Path::new("/etc/relay.admin")));
+        assert_eq!(Relay { counters: None, max_rate: None, admin_socket: None, ..spelled_out }, plain);
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Directory {
         self.claims.check(said)
     }
 
+    /// Whether a relay has said as much as counts in this interval, so that one more word of it is refused until the next one begins.
+    pub fn is_over_quota(&self, node: &NodeId) -> bool {
+        self.admitted.get(node).is_some_and(|admitted| admitted.described >= DESCRIBES_MAX)
+    }
+
     pub(super) fn describe(&mut self, signed: Arc<SignedAnnouncement>, events: &mut Vec<Event>) -> Result<(), Refusal> {
         let node = signed.node_id();
         self.judge(signed.announcement())?;

@@ -279,6 +279,41 @@ fn clients_follow_members_from_term_to_term() {
     assert_eq!(again.electorate(), client.electorate());
 }
 
+/// Offline for a month, in which the members changed more often than one answer tells.
+#[test]
+fn a_client_that_was_offline_for_a_month_follows_forty_changes_of_members() {
+    const CHANGES: u64 = 40;
+    let mut network = network();
+    let id = network.charter.network_id();
+    let mut client = client(&network);
+    client.handle_full(now_ms(&network), &published(&network).encode()).expect("a good edition");
+    for change in 1..=CHANGES {
+        let (old, new) = if change % 2 == 1 { (4, 5) } else { (5, 4) };
+        let mut order =
+            SignedOrder::new(network.directory.next_order(), Order::Members(electorate(1 + change, new, 1)));
+        [1, 3].iter().for_each(|by| order.sign(id, &operator(*by)));
+        (1..=network.directory.electorate().quorum() as u32).for_each(|by| order.consent(id, &member(by)));
+        network.apply(&Command::Govern(Box::new(order)));
+        assert_eq!((network.directory.electorate().term(), network.members), (1 + change, old));
+        network.members = new;
+        network.time(START_MS + change * 1_080 * INTERVAL_MS);
+        network.publish();
+    }
+    let mut keeper = Keeper::default();
+    keeper.keep(published(&network));
+    network.directory.successions().cloned().for_each(|succession| keeper.keep_succession(succession));
+    assert!(client.document(now_ms(&network)).is_none(), "what it had has long ended");
+    let mut asked = Vec::new();
+    while client.document(now_ms(&network)).is_none() {
+        asked.push(client.poll_request());
+        // That the members are others is told by the first edition that comes.
+        let _ = client.handle_answer(now_ms(&network), &keeper.answer(&client.poll_request()).encode());
+        assert!(asked.len() <= 5, "{asked:?}");
+    }
+    assert_eq!((client.index(), client.electorate().map(|members| members.term())), (43_200, Some(1 + CHANGES)));
+    assert!(asked.contains(&Request::Successions { after: 33 }) && client.evidence().is_empty(), "{asked:?}");
+}
+
 #[test]
 fn members_do_not_follow_without_those_who_must_agree() {
     let network = network();

@@ -2,7 +2,7 @@
 
 use crate::network::{INTERVAL_MS, Network, START_MS, announcement, member, relay};
 use network_document::EditionName;
-use relay_directory::{Command, Directory, Event, Promise, Refusal, SignRefusal, Signer};
+use relay_directory::{Command, DESCRIBES_MAX, Directory, Event, Promise, Refusal, SignRefusal, Signer};
 use std::sync::Arc;
 
 fn signer(network: &Network, number: u32, promise: Promise) -> Signer {
@@ -134,6 +134,46 @@ fn a_relay_that_changes_often_is_not_left_out_for_ever() {
     network.turn();
     let left_out = || Err(SignRefusal::LeavesOut(relay(1).node_id()));
     assert_eq!(one.consider(NOW_MS + 2 * INTERVAL_MS, &network.directory), left_out());
+}
+
+/// A relay that says more than counts keeps nobody from signing: what the log refused is not held, and what it never had is taken
+/// there by whoever holds it.
+#[test]
+fn a_relay_that_floods_keeps_no_member_from_signing() {
+    let mut network = Network::new(4, 1);
+    network.time(START_MS + 1);
+    network.admit(1);
+    let (mut one, mut strict) = (signer(&network, 1, Promise::default()), signer(&network, 2, Promise::default()));
+    let node = relay(1).node_id();
+    let mut refused = 0;
+    for published in 0..12 {
+        let said = network.sign(announcement(1, 0, START_MS + 2 + published), 1);
+        for signer in [&mut one, &mut strict] {
+            signer.hold(NOW_MS, &network.directory, Arc::clone(&said)).expect("it would count but for the quota");
+        }
+        if network.describe(announcement(1, 0, START_MS + 2 + published), 1) == [Event::Refused(Refusal::Quota)] {
+            one.forget(&node, START_MS + 2 + published);
+            refused += 1;
+        }
+    }
+    assert!(refused == 12 - u64::from(DESCRIBES_MAX) && network.directory.is_over_quota(&node));
+    let due_ms = NOW_MS + INTERVAL_MS;
+    assert!(strict.unordered(&network.directory, due_ms, 9).is_empty(), "not in this interval");
+    network.turn();
+    assert!(!network.directory.is_over_quota(&node));
+    assert!(one.consider(due_ms, &network.directory).is_ok());
+    assert_eq!((one.held(), one.unordered(&network.directory, due_ms, 9).len()), (0, 0));
+    // Whoever does not know that the log refused it takes it there once more, and then signs too.
+    assert_eq!(strict.consider(due_ms, &network.directory), Err(SignRefusal::LeavesOut(node)));
+    assert!(strict.unordered(&network.directory, NOW_MS - 1, 9).is_empty(), "not held for so long");
+    assert!(strict.unordered(&network.directory, due_ms, 0).is_empty());
+    let [said] = &strict.unordered(&network.directory, due_ms, 9)[..] else { panic!("one relay") };
+    assert_eq!(said.announcement().published_ms, START_MS + 2 + 11, "the newest");
+    apply(&mut network.directory, &Command::Describe(Arc::clone(said)));
+    network.turn();
+    let before = strict.held_changes();
+    assert!(strict.consider(due_ms, &network.directory).is_ok());
+    assert!(strict.held() == 0 && strict.held_changes() != before);
 }
 
 fn apply(directory: &mut Directory, command: &Command) {

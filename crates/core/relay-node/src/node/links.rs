@@ -6,7 +6,7 @@ use identity::{LinkKey, NodeId};
 use link::{LinkEvent, LinkId, Now};
 use onion::{Dialled, Neighbour};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// All links that are up. As many as the endpoint may have.
 #[derive(Default)]
@@ -86,7 +86,46 @@ impl Links {
     }
 }
 
+/// A relay at the other end of a link. What goes over the link, and to whom, it does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourFigures {
+    /// Which relay.
+    pub node: NodeId,
+    /// Whether this relay dialled it.
+    pub dialled: bool,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Smoothed round trip, once there is one.
+    pub rtt: Option<Duration>,
+    /// Lost of a thousand packets sent to it in the last ten seconds, by its own reports.
+    pub loss_per_mille: u16,
+    /// How often the link went to another pair of ports.
+    pub hops: u64,
+}
+
 impl RelayNode {
+    /// Relays at the other ends of links, by name, the first `most` of them.
+    pub fn neighbours(&self, now: Now, most: usize) -> Vec<NeighbourFigures> {
+        let figures = |(node, neighbour): (&NodeId, &Neighbour)| {
+            let up = self.links.places.get(neighbour.0 as usize)?.as_ref()?;
+            let rtt = self.endpoint.figures(up.link).map(|figures| figures.rtt).filter(|rtt| !rtt.is_zero());
+            Some(NeighbourFigures {
+                node: *node,
+                dialled: up.dialled == Dialled::ByUs,
+                answers: up.quiet.is_none(),
+                rtt,
+                loss_per_mille: up.loss_per_mille,
+                hops: self.endpoint.hop_status(now.instant, up.link).map_or(0, |hops| hops.index),
+            })
+        };
+        self.links.relays.iter().filter_map(figures).take(most).collect()
+    }
+
+    /// Links of clients, and of nodes that the document does not have.
+    pub fn client_links(&self) -> usize {
+        self.links.places.iter().flatten().filter(|up| up.relay.is_none()).count()
+    }
+
     /// What the links say.
     #[inline]
     pub(super) fn follow_links(&mut self, now: Now) {

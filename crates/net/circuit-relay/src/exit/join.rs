@@ -13,7 +13,7 @@ use os_net::process_channel::{Channel, FromProcess, ReceiveError, ToProcess};
 use relay_node::{NodeEvent, RelayNode};
 use rustix::event::{PollFd, PollFlags};
 use shaped_node::{CircuitExit, ExitEvent, NodeStatus};
-use shaped_tunnel::{DocumentReader, ExitFigures, Order, ShapedStatus};
+use shaped_tunnel::{DocumentReader, ExitFigures, ExitNeighbour, Order, ShapedStatus};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ const MESSAGES_A_TURN: usize = 8;
 const BEFORE_DEADLINE: Duration = Duration::from_millis(100);
 /// Share of the time until then that circuits which go on to others may use.
 const DRAIN_SHARE: u32 = 4;
+
+/// Relays that the status names at most: a message between processes has its bound too.
+const NEIGHBOURS_SHOWN_MAX: usize = 128;
 
 /// What an exit joins to its circuits.
 pub(super) struct ExitJoin {
@@ -206,6 +209,8 @@ impl ExitJoin {
             service: None,
             exit: Some(ExitFigures {
                 links: snapshot.links,
+                clients: snapshot.clients,
+                neighbours: neighbours(node),
                 circuits: snapshot.circuits,
                 waiting: snapshot.waiting,
                 tunnels,
@@ -290,4 +295,18 @@ impl JoinPoint for ExitJoin {
             queues.awake();
         }
     }
+}
+
+/// The relays at the other ends of links. Clients have no name.
+fn neighbours(node: &RelayNode) -> Vec<ExitNeighbour> {
+    let found = node.neighbours(crate::relay::now(), NEIGHBOURS_SHOWN_MAX);
+    let row = |neighbour: relay_node::NeighbourFigures| ExitNeighbour {
+        node: neighbour.node.to_string(),
+        answers: neighbour.answers,
+        dialled: neighbour.dialled,
+        rtt_us: neighbour.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        loss_per_mille: neighbour.loss_per_mille,
+        hops: neighbour.hops,
+    };
+    found.into_iter().map(row).collect()
 }

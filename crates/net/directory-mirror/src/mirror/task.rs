@@ -24,8 +24,6 @@ pub(super) struct Task {
     status: watch::Sender<MirrorStatus>,
     retries: Retries,
     kept_term: u64,
-    /// The operator was told that the clock is wrong.
-    warned: bool,
 }
 
 /// Why a round brought nothing; of several the gravest is told.
@@ -51,7 +49,7 @@ impl Task {
         status: watch::Sender<MirrorStatus>,
     ) -> Self {
         let (now, believed, retries) = (status.borrow().clone(), Some(believed), Retries::default());
-        Self { believed, sources, clock, shared, documents, now, status, retries, kept_term: 0, warned: false }
+        Self { believed, sources, clock, shared, documents, now, status, retries, kept_term: 0 }
     }
 
     pub(super) async fn run(mut self) {
@@ -145,8 +143,12 @@ impl Task {
         let (now_ms, founding) = (self.clock.now_ms(), self.founding());
         self.now.next_ms = now_ms.saturating_add(self.retries.handle_failure(founding.as_ref(), random()));
         let Some((grave, mut error)) = worst else { return };
-        if let Some(founding) = &founding {
-            self.warn_of_clock(founding);
+        match &founding {
+            Some(founding) => self.warn_of_clock(founding),
+            // Without an edition nobody knows how long intervals are; the sentence below says it.
+            None => {
+                self.now.clock_is_wrong = self.now.skew_ms.is_some_and(|skew| skew.unsigned_abs() >= SKEW_WARNED_MS)
+            }
         }
         if let Some(skew_ms) = self.now.skew_ms.filter(|skew_ms| skew_ms.unsigned_abs() >= SKEW_WARNED_MS) {
             error.push_str(&format!("; {}: set it right", of_clock(skew_ms)));
@@ -170,10 +172,10 @@ impl Task {
         // The directory's time stands still between its members' words: it may be behind by an interval on a good clock.
         let is_wrong = skew_ms >= SKEW_WARNED_MS.cast_signed()
             || skew_ms <= -(SKEW_WARNED_MS + founding.interval_ms).cast_signed();
-        if is_wrong && !self.warned {
+        if is_wrong && !self.now.clock_is_wrong {
             tracing::warn!("{}; relays answer nobody whose clock is wrong by a day", of_clock(skew_ms));
         }
-        self.warned = is_wrong;
+        self.now.clock_is_wrong = is_wrong;
     }
 
     /// Tells everybody how it stands now, and what to go by.

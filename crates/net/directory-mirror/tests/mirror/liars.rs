@@ -138,11 +138,13 @@ async fn a_wrong_clock_is_named_as_the_cause() {
         assert!(words.iter().all(|words| error.contains(words)), "{error}");
         let skew_ms = mirror.status().borrow().skew_ms.expect("the time");
         assert!((skew_ms + by_ms).abs() <= 10_000, "{skew_ms}");
+        assert!(mirror.status().borrow().clock_is_wrong);
     }
     // By an hour behind: it works, and the status says so.
     let mut config = folder.config(&members, vec![source]);
     config.clock = members.wrong_clock(-3_600_000);
     let mirror = Mirror::start(config).expect("a mirror");
     reach(&mirror, 1).await;
-    assert!(mirror.status().borrow().skew_ms.is_some_and(|skew_ms| skew_ms > 3_500_000));
+    let status = stands(&mirror, |status| status.clock_is_wrong).await;
+    assert!(status.skew_ms.is_some_and(|skew_ms| skew_ms > 3_500_000) && status.error.is_none(), "{status:?}");
 }

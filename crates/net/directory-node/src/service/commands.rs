@@ -11,12 +11,20 @@ use tokio::time::Instant;
 const TOO_FAST: &str = "more commands in a second than this member takes; try again";
 
 impl Service {
+    /// Takes a command, or puts it off, and counts what becomes of it.
     pub(super) async fn submit(&self, own: &mut Bucket, bytes: Vec<u8>) -> CommandOutcome {
         let now = Instant::now();
         let fits = own.take(now) && self.commands.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         if !fits {
+            self.counts.put_off();
             return CommandOutcome::try_again(TOO_FAST);
         }
+        let outcome = self.order(bytes).await;
+        self.counts.command(&outcome);
+        outcome
+    }
+
+    async fn order(&self, bytes: Vec<u8>) -> CommandOutcome {
         let Ok(command) = Command::decode(&bytes) else { return Refusal::Malformed.into() };
         if let Err(refusal) = self.directory.look(|directory| judge(directory, &command)) {
             return refusal.into();
@@ -33,11 +41,17 @@ impl Service {
             Ok(Err(refusal)) => return refusal.into(),
             Err(_) => return CommandOutcome::try_again("the member could not look at it; try again"),
         }
-        if let Some(announcement) = described {
+        let held = described.map(|announcement| {
             // Whoever takes it to the log: an edition without it is not signed here. What does not count is refused by the log too.
+            let name = (announcement.node_id(), announcement.announcement().published_ms);
             let _ = self.directory.look(|directory| self.signer.lock().hold(utc_ms(), directory, announcement));
+            name
+        });
+        let outcome = self.orders.order(bytes).await;
+        if let Some((node, published_ms)) = held {
+            self.signer.note_outcome(&node, published_ms, &outcome);
         }
-        self.orders.order(bytes).await
+        outcome
     }
 }
 
@@ -45,7 +59,10 @@ impl Service {
 fn judge(directory: &Directory, command: &Command) -> Result<(), Refusal> {
     let members_only = |member| if directory.electorate().contains(member) { Ok(()) } else { Err(Refusal::NotMember) };
     match command {
-        Command::Describe(announcement) => directory.judge(announcement.announcement()),
+        Command::Describe(announcement) => {
+            directory.judge(announcement.announcement())?;
+            if directory.is_over_quota(&announcement.node_id()) { Err(Refusal::Quota) } else { Ok(()) }
+        }
         Command::Withdraw(said) => directory.admission(&said.node).map(|_| ()).ok_or(Refusal::NotAdmitted),
         // A greater number may be the next one, by what this member has not heard yet.
         Command::Govern(order) if order.number < directory.next_order() => {

@@ -5,7 +5,10 @@ use cluster_node::member::{Member, Proof};
 use cluster_node::node::{Beginning, Node, Settings, StartError};
 use cluster_node::pki::Root;
 use cluster_node::transport;
-use directory_node::{DirectoryNode, ServiceClient, SharedDirectory, StateFiles, StateFilesError, begin, cluster_of};
+use directory_node::{
+    DirectoryNode, ServiceClient, ServiceCounts, SharedDirectory, StateFiles, StateFilesError, Stopped, begin,
+    cluster_of,
+};
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OnionKey, OperatorSecret};
 use network_document::{
     Announcement, Charter, Descriptor, Electorate, Founding, Label, Roles, SignedEdition, TermFile,
@@ -31,20 +34,28 @@ pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as u64
 }
 
-pub(crate) fn relay(seed: u8) -> NodeSecret {
-    NodeSecret::from_seed([0x80 | seed; 32])
+/// 32 bytes of a number, of one kind.
+fn seed(kind: u8, number: u32) -> [u8; 32] {
+    let mut seed = [kind; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    seed
 }
 
-/// What a relay says of itself.
-pub(crate) fn announcement(seed: u8, published_ms: u64) -> Announcement {
+pub(crate) fn relay(number: u32) -> NodeSecret {
+    NodeSecret::from_seed(seed(0x80, number))
+}
+
+/// What a relay says of itself, with all that makes such words long.
+pub(crate) fn announcement(number: u32, published_ms: u64) -> Announcement {
+    let [_, b, c, d] = number.to_be_bytes();
     Announcement {
         descriptor: Descriptor {
-            node_id: relay(seed).node_id(),
-            link_key: LinkSecret::from_bytes([seed; 32]).link_key(),
-            door_key: DoorKey::from_bytes([seed; 32]),
-            onion_keys: vec![(Interval(0), OnionKey([seed; 32])), (Interval(1), OnionKey([0x40 | seed; 32]))],
-            addresses: vec![SocketAddr::from((Ipv4Addr::new(100, 0, 0, seed), 4433))],
-            hop_ports: None,
+            node_id: relay(number).node_id(),
+            link_key: LinkSecret::from_bytes(seed(0x81, number)).link_key(),
+            door_key: DoorKey::from_bytes(seed(0x82, number)),
+            onion_keys: vec![(Interval(0), OnionKey(seed(0x83, number))), (Interval(1), OnionKey(seed(0x84, number)))],
+            addresses: vec![SocketAddr::from((Ipv4Addr::new(100, b, c, d), 4433))],
+            hop_ports: "40000-49999".parse().ok(),
             roles: Roles { guard: true, middle: true, ..Roles::default() },
             operator: Label::new("alice", "operator").expect("a label"),
             bandwidth: RateClass::at_least(20_000_000).expect("a class"),
@@ -78,6 +89,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Keys, names and ports for so many members, of whom so many may lie; none runs.
     pub(crate) fn new(name: &str, count: u8, liars: u8) -> Self {
+        Self::with_interval(name, count, liars, INTERVAL_MS)
+    }
+
+    /// The same, with intervals of another length.
+    pub(crate) fn with_interval(name: &str, count: u8, liars: u8, interval_ms: u64) -> Self {
         let folder = std::env::temp_dir().join(format!("hushwire-members-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
@@ -95,7 +111,7 @@ impl Cluster {
         let operator = OperatorSecret::from_seed([0x77; 32]);
         let electorate = Electorate::new(1, secrets.iter().map(NodeSecret::node_id).collect(), liars).expect("enough");
         let mut founding = Founding::new(now_ms(), electorate);
-        (founding.interval_ms, founding.key_intervals) = (INTERVAL_MS, 600);
+        (founding.interval_ms, founding.key_intervals) = (interval_ms, 600);
         let label = Label::new("example", "name").expect("a label");
         let charter = Charter::new(label, Default::default(), vec![operator.operator_key()], 1).expect("a charter");
         let charter = Arc::new(charter.with_directory(founding).expect("a founding"));
@@ -196,6 +212,25 @@ impl Cluster {
         let Runs { node, member, .. } = self.running.remove(&node).expect("it runs");
         drop(member);
         node.stop().await.expect("it stops when it is told to");
+    }
+
+    /// Waits until a member ends by itself, and takes it and its node away.
+    pub(crate) async fn ended(&mut self, node: usize) -> Stopped {
+        let Runs { node, mut member, .. } = self.running.remove(&node).expect("it runs");
+        let why = tokio::time::timeout(PATIENCE, member.ended()).await.expect("it ends");
+        drop(member);
+        node.stop().await.expect("it stops when it is told to");
+        why
+    }
+
+    /// Commands and all else that took effect at this node since it started.
+    pub(crate) fn applied(&self, node: usize) -> u64 {
+        self.running[&node].node.handle().log.view.borrow().applied
+    }
+
+    /// What the service of a member has done.
+    pub(crate) fn counts(&self, node: usize) -> ServiceCounts {
+        self.running[&node].member.counts().now()
     }
 
     pub(crate) async fn leader(&self) -> usize {

@@ -1,11 +1,14 @@
 //! Real members on loopback, in one process: with certificates, connections, logs, promises and sockets.
 
+mod faults;
+mod floods;
 mod harness;
+mod large;
 
 use directory_node::{RECORD_EVERY, RECORDS_AT_ONCE_MAX, ServiceClient};
 use harness::{Cluster, INTERVAL_MS, PATIENCE, announcement, now_ms, relay};
 use identity::NodeSecret;
-use network_document::EditionName;
+use network_document::{Announcement, EditionName};
 use relay_directory::{
     Admission, CODE_TRY_AGAIN, ClientRefusal, Command, DirectoryClient, Order, Promise, Refusal, Request,
     SPONSORED_LIFE_MAX_MS, ServiceAnswer, ServiceRecord, ServiceRequest, SignedOrder, Taken,
@@ -21,18 +24,23 @@ fn order(cluster: &Cluster, number: u64, order: Order) -> Vec<u8> {
     Command::Govern(Box::new(signed)).encode()
 }
 
-fn admit(cluster: &Cluster, number: u64, seed: u8) -> Vec<u8> {
-    let said = announcement(seed, now_ms());
+fn admit(cluster: &Cluster, number: u64, of: u32) -> Vec<u8> {
+    let said = announcement(of, now_ms());
     let admission = Admission {
         roles: said.descriptor.roles,
         bandwidth: said.descriptor.bandwidth,
         operator: said.descriptor.operator,
     };
-    order(cluster, number, Order::Admit { node: relay(seed).node_id(), admission })
+    order(cluster, number, Order::Admit { node: relay(of).node_id(), admission })
 }
 
-fn describe(cluster: &Cluster, seed: u8) -> Vec<u8> {
-    let said = announcement(seed, now_ms()).sign(cluster.charter.network_id(), &relay(seed));
+fn describe(cluster: &Cluster, of: u32) -> Vec<u8> {
+    say(cluster, of, announcement(of, now_ms()))
+}
+
+/// What a relay says, signed.
+fn say(cluster: &Cluster, of: u32, said: Announcement) -> Vec<u8> {
+    let said = said.sign(cluster.charter.network_id(), &relay(of));
     Command::Describe(std::sync::Arc::new(said.expect("a good announcement"))).encode()
 }
 

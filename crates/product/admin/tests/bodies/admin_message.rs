@@ -16,6 +16,12 @@ pub(crate) fn run(data: &[u8]) {
         let shown = admin::hop_proxy::screen(status);
         assert!(shown.chars().all(|letter| letter == '\n' || !letter.is_control()), "{shown:?}");
     }
+    let other = match &response {
+        Response::Mirror { status } => Some(admin::mirror::screen(status, 0)),
+        Response::Relay { status } => Some(admin::relay::screen(status)),
+        _ => None,
+    };
+    assert!(other.is_none_or(|shown| shown.chars().all(|letter| letter == '\n' || !letter.is_control())));
     if let Response::Status { status } = response {
         let plain = render::screen(&status, false);
         assert!(plain.ends_with('\n'));

@@ -31,7 +31,7 @@ pub(crate) struct CircuitShow {
 /// Which entry.
 #[derive(Debug, Args)]
 pub(crate) struct CircuitNode {
-    /// Configuration file of the entry
+    /// Configuration file of the entry, or of a node with one
     #[arg(short, long, value_name = "FILE", default_value = "entry.toml", conflicts_with = "socket")]
     pub(crate) config: PathBuf,
     /// Admin socket of the entry

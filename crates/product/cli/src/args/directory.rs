@@ -48,9 +48,12 @@ pub(crate) enum DirectoryCommand {
 /// Which member.
 #[derive(Debug, Args)]
 pub(crate) struct SocketArgs {
-    /// The socket of a member's service, as `socket` of its configuration says
-    #[arg(long = "socket", value_name = "PATH", default_value = "directory.socket")]
-    pub(crate) path: PathBuf,
+    /// The socket of a member's service, as `socket` of its configuration says [default: directory.socket]
+    #[arg(long = "socket", value_name = "PATH", conflicts_with = "config")]
+    pub(crate) path: Option<PathBuf>,
+    /// Or the configuration file of the node
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

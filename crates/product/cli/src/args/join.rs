@@ -89,4 +89,7 @@ pub(crate) struct JoinArgs {
     /// No schedule: packets come and go with the traffic
     #[arg(long)]
     pub(crate) unshaped: bool,
+    /// Do not ask a directory node what time it is, to warn of a wrong clock
+    #[arg(long)]
+    pub(crate) offline: bool,
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome {
 }
 
 /// Whose file it is.
-enum Kind {
+pub(crate) enum Kind {
     Several,
     Cluster,
     Mirror,
@@ -34,7 +34,8 @@ enum Kind {
     OfPair,
 }
 
-fn kind(path: &Path) -> Kind {
+/// By its part, or by its keys.
+pub(crate) fn kind(path: &Path) -> Kind {
     match PartPath::of(path).part {
         Some(NodePart::Cluster) => Kind::Cluster,
         Some(NodePart::Mirror) => Kind::Mirror,
@@ -51,7 +52,7 @@ fn kind(path: &Path) -> Kind {
 }
 
 /// Whether a table of the file is a part. Looks at lines, for a file with a slip of the pen is no document.
-pub(super) fn is_file_of_several(path: &Path) -> bool {
+pub(crate) fn is_file_of_several(path: &Path) -> bool {
     let is_part = |line: &str| {
         let name = line.trim().strip_prefix('[').and_then(|rest| rest.split([']', '.']).next());
         name.is_some_and(|name| NodePart::named(name).is_some())

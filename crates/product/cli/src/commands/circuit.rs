@@ -32,7 +32,7 @@ pub(crate) fn run(args: &CircuitArgs) -> Outcome {
 fn tunnel(node: &CircuitNode) -> Result<EntryTunnel, Failure> {
     let socket = match &node.socket {
         Some(socket) => socket.clone(),
-        None => settings::load(&node.config)?.admin.socket,
+        None => settings::entry_of(&node.config)?.admin.socket,
     };
     let answer = status::runtime()?.block_on(admin::client::status(&socket));
     let answer = answer.map_err(|error| status::not_answered(&error))?;

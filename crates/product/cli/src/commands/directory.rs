@@ -4,12 +4,14 @@ mod ask;
 mod editions;
 mod files;
 mod orders;
+mod place;
 mod standing;
 
 use crate::args::directory::DirectoryCommand;
 use crate::failure::Outcome;
 
 pub(crate) use files::electorate;
+pub(crate) use standing::of_member;
 
 pub(crate) fn run(command: DirectoryCommand) -> Outcome {
     match command {

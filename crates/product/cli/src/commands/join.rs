@@ -2,6 +2,8 @@
 
 use crate::args::join::JoinArgs;
 use crate::args::network::RoleArg;
+use crate::clock;
+use crate::commands::status::runtime;
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
@@ -45,6 +47,18 @@ pub(crate) fn run(args: &JoinArgs) -> Outcome {
         None => format!("an entry into `{}`, with a proxy at {}", invitation.charter().name(), args.proxy),
     };
     terminal::complain(&format!("Wrote {}: {what}. The line above runs it.\n", args.dir.display()));
+    warn_of_clock(args, &invitation)
+}
+
+/// Nobody answers a node whose clock is wrong by a day, so this is the moment to say it.
+fn warn_of_clock(args: &JoinArgs, invitation: &Invitation) -> Outcome {
+    let mut warning = clock::against_charter(invitation.charter(), settings::now_ms()?);
+    if warning.is_none() && !args.offline {
+        warning = runtime()?.block_on(clock::against_directory(invitation));
+    }
+    if let Some(warning) = warning {
+        terminal::complain(&format!("warning: {warning}.\n"));
+    }
     Ok(())
 }
 

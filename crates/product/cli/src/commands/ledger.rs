@@ -2,11 +2,14 @@
 
 use crate::args::LedgerCommand;
 use crate::budget;
+use crate::commands::status::{runtime, to_json};
 use crate::failure::{Code, Failure, Outcome};
 use crate::settings;
 use crate::terminal;
+use admin::ledger::{LEDGER_SCHEMA_VERSION, LedgerStatus};
+use admin::status::{LedgerMark, Privacy};
 use config::{Allowance, Config, Entry, Role};
-use ledger::{Mark, Store};
+use ledger::{Mark, OpenError, Store};
 use shaping::accountant::{Composition, Epsilon, FailureProbability};
 use shaping::ledger::{Cost, Direction, Spent};
 use std::fmt::Write;
@@ -24,18 +27,66 @@ pub(crate) fn run(command: &LedgerCommand) -> Outcome {
             ));
             Ok(())
         }
-        LedgerCommand::Show { config } => {
+        LedgerCommand::Show { config, json } => {
             let (config, entry) = entry_of(config)?;
-            let store =
-                Store::open(&entry.budget.ledger_file, node_id(&config)?).map_err(|error| budget::failure(&error))?;
-            terminal::say(&report(&store, &config, &entry));
+            let text = match Store::open(&entry.budget.ledger_file, node_id(&config)?) {
+                Ok(store) if *json => to_json(&of_file(&store, &config, &entry))?,
+                Ok(store) => report(&store, &config, &entry),
+                // Its entry has it open, and says the same.
+                Err(error @ OpenError::InUse(_)) => {
+                    let status = of_running(&config, &entry).ok_or_else(|| budget::failure(&error))?;
+                    if *json { to_json(&status)? } else { status.screen() }
+                }
+                Err(error) => return Err(budget::failure(&error)),
+            };
+            terminal::say(&text);
             Ok(())
         }
     }
 }
 
+/// What the file has.
+fn of_file(store: &Store, config: &Config, entry: &Entry) -> LedgerStatus {
+    let (delta, budget, now, mark) = (config.shaping.pacing.delta(), &entry.budget, budget::unix_s(), store.mark());
+    let shown = |spent: Spent, allowance: &Allowance| {
+        let epsilon = |spent: Composition| Some(spent.epsilon(delta).value());
+        let bits = |cost: Cost| Some(cost.bits.to_bits().value());
+        let limit = |epsilon: Option<Epsilon>, bits: Option<u32>| epsilon.map(Epsilon::value).or(bits.map(f64::from));
+        admin::status::Spent {
+            window_epsilon: epsilon(spent.composition_in_window()),
+            lifetime_epsilon: epsilon(spent.composition_in_all()),
+            window_bits: bits(spent.in_window),
+            lifetime_bits: bits(spent.in_all),
+            window_limit: limit(allowance.window_epsilon, allowance.window_bits),
+            lifetime_limit: limit(allowance.lifetime_epsilon, allowance.lifetime_bits),
+        }
+    };
+    let of = |direction, allowance| Some(shown(store.spent(now, direction, budget.window), allowance));
+    let privacy = Privacy {
+        delta: Some(delta.value()),
+        window_s: Some(budget.window.as_secs()),
+        up: of(Direction::Up, &budget.up),
+        down: of(Direction::Down, &budget.down),
+        together: Some(shown(store.spent_together(now, budget.window), &budget.together)),
+        ledger: Some(LedgerMark { id: mark.id.to_string(), reservations: mark.reservations }),
+        ..Privacy::default()
+    };
+    status(entry, false, privacy)
+}
+
+/// What the entry says that has the file open; nothing if it says nothing.
+fn of_running(config: &Config, entry: &Entry) -> Option<LedgerStatus> {
+    let asked = runtime().ok()?.block_on(admin::client::status(&config.admin.socket)).ok()?;
+    asked.privacy.map(|privacy| status(entry, true, privacy))
+}
+
+fn status(entry: &Entry, running: bool, privacy: Privacy) -> LedgerStatus {
+    let (version, file) = (env!("CARGO_PKG_VERSION").to_owned(), entry.budget.ledger_file.display().to_string());
+    LedgerStatus { schema: LEDGER_SCHEMA_VERSION, version, file, running, privacy }
+}
+
 fn entry_of(path: &Path) -> Result<(Config, Entry), Failure> {
-    let config = settings::load(path)?;
+    let config = settings::entry_of(path)?;
     match &config.role {
         Role::Entry(entry) => {
             let entry = entry.clone();

@@ -1,5 +1,6 @@
 //! `hushwire mirror`: keeps a network's newest document on this machine, answers for it, and announces this machine's relay.
 
+mod control;
 mod tunnels;
 
 use crate::args::node::MirrorArgs;
@@ -9,7 +10,9 @@ use crate::local::stop::{StopSignals, input_end};
 use crate::logging;
 use crate::settings;
 use crate::terminal;
+use admin::server::Server;
 use config::{Announce, Log, LogFormat, LogLevel, Mirror as MirrorFile};
+use control::Control;
 use directory_mirror::{
     Clock, Mirror, MirrorConfig, MirrorFiles, MirrorStatus, Outcome as Said, Profile, Publisher, PublisherConfig,
     PublisherStatus, Sources, StartError,
@@ -19,6 +22,7 @@ use network_document::Invitation;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 use tunnels::{Network, Tunnels};
 
@@ -38,7 +42,9 @@ pub(crate) fn run(args: &MirrorArgs) -> Outcome {
 async fn serve(file: MirrorFile, invitation: Invitation, is_leashed: bool) -> Outcome {
     let mut signals = StopSignals::new()?;
     let mut let_go = input_end(is_leashed);
-    let network = invitation.network_id();
+    let admin = file.admin_socket.as_deref().map(Server::bind).transpose();
+    let admin = admin.map_err(|error| super::run::admin_socket(&error))?;
+    let (network, charter) = (invitation.network_id(), invitation.charter().clone());
     // Whom to ask depends on what the mirror knows, and the mirror on whom to ask.
     let (tell_known, known) = watch::channel(None);
     let members = members(&file, invitation.clone(), known.clone());
@@ -65,6 +71,14 @@ async fn serve(file: MirrorFile, invitation: Invitation, is_leashed: bool) -> Ou
     if let Some(publisher) = &publisher {
         tokio::spawn(tell_of_publisher(publisher.status()));
     }
+    let control = Control {
+        charter,
+        tunnels: file.sources.is_empty(),
+        begun: Instant::now(),
+        mirror: mirror.status(),
+        publisher: publisher.as_ref().map(Publisher::status),
+    };
+    tokio::spawn(control::serve(admin, control));
     loop {
         tokio::select! {
             () = signals.wait() => return Ok(()),

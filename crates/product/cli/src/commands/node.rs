@@ -143,7 +143,7 @@ async fn answer(request: Request, requests: mpsc::Sender<Asked>) -> Response {
             let version = env!("CARGO_PKG_VERSION").to_owned();
             return Response::Version { version, status_schema: SCHEMA_VERSION };
         }
-        Request::Status | Request::HopStatus | Request::Cluster(_) => {
+        Request::Status | Request::HopStatus | Request::Cluster(_) | Request::Mirror | Request::Relay => {
             return refused("this is a node of several parts; each part has an admin socket of its own");
         }
     };

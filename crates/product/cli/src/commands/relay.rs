@@ -8,14 +8,20 @@ use crate::local::stop::{StopSignals, hangup, input_end};
 use crate::logging;
 use crate::settings;
 use crate::terminal;
-use circuit_relay::{CircuitRelay, Door, Handle, NothingJoined, RelaySettings, StartError};
+use admin::peers::Neighbour;
+use admin::protocol::{Request, Response};
+use admin::relay::{RELAY_SCHEMA_VERSION, RelayStatus};
+use admin::server::Server;
+use admin::status::SCHEMA_VERSION;
+use circuit_relay::{CircuitRelay, Door, Handle, NeighbourFigures, NothingJoined, RelaySettings, StartError};
 use config::{Log, LogFormat, LogLevel, Relay};
+use identity::NodeId;
 use network_document::{NetworkDocument, OnionKeyFile};
 use node::{DOCUMENT_LOOK, DocumentWatch, Found};
 use relay_node::{Limits, RelayNodeConfig};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What `check` looks for to know a relay's file.
 const OWN_KEY: &str = "network_file";
@@ -41,8 +47,15 @@ pub(crate) fn run(args: &RelayArgs) -> Outcome {
         );
     }
     let handle = relay.handle();
-    attend(&handle, &file, followed, args.leash)?;
-    relay.run().map_err(|error| Failure::new(Code::System, format!("the relay's sockets failed: {error}")))?;
+    let admin = file.admin_socket.as_deref().map(Server::bind).transpose();
+    let admin = admin.map_err(|error| super::run::admin_socket(&error))?;
+    attend(&handle, &file, followed, admin, args.leash)?;
+    let ran = relay.run();
+    if let Some(socket) = &file.admin_socket {
+        // The thread that serves it ends with the process; if it stays, the next start takes its place.
+        let _ = std::fs::remove_file(socket);
+    }
+    ran.map_err(|error| Failure::new(Code::System, format!("the relay's sockets failed: {error}")))?;
     tracing::info!("{}", handle.snapshot());
     Ok(())
 }
@@ -82,15 +95,22 @@ fn relay_settings(file: &Relay) -> Result<RelaySettings, Failure> {
 
 /// Waits for signals, and for the end of the input if there is a leash, in a thread of its own, writes counters, and looks at the
 /// network's file.
-fn attend(handle: &Handle, file: &Relay, mut followed: Followed, leash: bool) -> Outcome {
+fn attend(handle: &Handle, file: &Relay, mut followed: Followed, admin: Option<Server>, leash: bool) -> Outcome {
     let (handle, counters) = (handle.clone(), file.counters);
     let runtime = runtime()?;
     let (mut signals, mut hangup) = {
         let _inside = runtime.enter();
         (StopSignals::without_hangup()?, hangup()?)
     };
+    let (node_id, begun) = (followed.node.node_id, Instant::now());
     let waiting = std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
+            if let Some(admin) = admin {
+                let asked = handle.clone();
+                let answer = move |request| answer(request, &asked, node_id, begun);
+                // It ends with the runtime.
+                tokio::spawn(async move { admin.serve(answer).await });
+            }
             let every = counters.unwrap_or(NEVER);
             let mut next = tokio::time::Instant::now() + every;
             let mut let_go = input_end(leash);
@@ -115,6 +135,55 @@ fn attend(handle: &Handle, file: &Relay, mut followed: Followed, leash: bool) ->
     });
     // It ends with the process.
     waiting.map(|_| ()).map_err(|error| Failure::new(Code::System, format!("no thread for signals: {error}")))
+}
+
+/// What a running relay answers at its admin socket.
+fn answer(request: Request, handle: &Handle, node_id: NodeId, begun: Instant) -> Response {
+    match request {
+        Request::Relay => Response::Relay { status: Box::new(status(handle, node_id, begun)) },
+        Request::Stop => {
+            handle.stop();
+            Response::Stopping
+        }
+        Request::Version => {
+            Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
+        }
+        _ => {
+            Response::Refused { reason: "this is a relay; it has a status of its own and ends when told to".to_owned() }
+        }
+    }
+}
+
+fn status(handle: &Handle, node_id: NodeId, begun: Instant) -> RelayStatus {
+    let counts = handle.snapshot();
+    let neighbour = |neighbour: NeighbourFigures| Neighbour {
+        node_id: neighbour.node.to_string(),
+        answers: neighbour.answers,
+        dialled: neighbour.dialled,
+        rtt_us: neighbour.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        loss_per_mille: Some(neighbour.loss_per_mille.into()),
+        hops: neighbour.hops,
+    };
+    RelayStatus {
+        schema: RELAY_SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node_id: node_id.to_string(),
+        pid: std::process::id(),
+        uptime_s: begun.elapsed().as_secs(),
+        links: counts.links as u64,
+        clients: counts.clients as u64,
+        circuits: counts.circuits.into(),
+        waiting: counts.waiting as u64,
+        sent: counts.sent,
+        dropped: counts.dropped,
+        handshakes: counts.handshakes,
+        hops: counts.hops,
+        refused: counts.refused,
+        packets_sent: counts.packets_sent,
+        send_failed: counts.send_failed,
+        packets_received: counts.received,
+        neighbours: handle.neighbours().into_iter().map(neighbour).collect(),
+    }
 }
 
 /// The network's document while the relay runs.

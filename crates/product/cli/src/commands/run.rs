@@ -2,6 +2,7 @@
 
 use crate::args::{NodeArgs, ProcessArgs, RoleArg};
 use crate::budget::{Budget, Payer, Shared};
+use crate::clock;
 use crate::commands::network;
 use crate::failure::{Code, Failure, Outcome};
 use crate::logging;
@@ -44,12 +45,18 @@ fn document(config: &Config) -> Option<&Path> {
 fn run(args: &NodeArgs, role: RoleArg) -> Outcome {
     let mut config = load(args, role)?;
     let mut plan = node_plan(&config)?;
+    let mut warning = None;
     if let Some(document) = document(&config) {
+        let document = network::document(document)?;
         // The network says it, not the file.
-        config.network.packet_size = network::document(document)?.charter().packet_size();
+        config.network.packet_size = document.charter().packet_size();
+        warning = clock::against_document(&document, settings::now_ms()?);
     }
     logging::pass_on(&config.log, &mut plan.launch.environment);
     logging::start(&config.log);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let server = Server::bind(&config.admin.socket).map_err(|error| admin_socket(&error))?;
     let spent = Shared::default();
     let node_id = settings::keys(&config.key_file)?.node_secret.node_id().0;
@@ -80,6 +87,9 @@ pub(super) fn answer(request: Request, reporter: &Reporter, source: &StatusSourc
         Request::Status => Response::Status { status: Box::new(reporter.status(&source.snapshot())) },
         Request::HopStatus => Response::Refused { reason: "this is a node, not a hop proxy".to_owned() },
         Request::Parts(_) => Response::Refused { reason: "this is a part, not a node of several parts".to_owned() },
+        Request::Mirror | Request::Relay => {
+            Response::Refused { reason: "this is a node of a link; ask its `status`".to_owned() }
+        }
         Request::Cluster(_) => Response::Refused { reason: "this is a node of a link, not of a cluster".to_owned() },
         Request::Stop => {
             stop.stop();

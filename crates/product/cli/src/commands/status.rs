@@ -1,9 +1,10 @@
 //! `hushwire status`: asks running nodes over their admin sockets.
 
 use crate::args::StatusArgs;
-use crate::commands::{check, node, service};
+use crate::commands::check::{Kind, kind};
+use crate::commands::{service, whole};
 use crate::failure::{Code, Failure, Outcome};
-use crate::settings;
+use crate::settings::{self, now_ms};
 use crate::terminal;
 use admin::client::AskError;
 use admin::status::Status;
@@ -15,8 +16,11 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 2] = [".", "/etc/hushwire"];
 
 pub(crate) fn run(args: &StatusArgs) -> Outcome {
-    if let Some(file) = args.config.as_deref().filter(|file| check::is_file_of_several(file)) {
-        return several(file, args.json);
+    let of_pair = |file: &Path| matches!(kind(file), Kind::OfPair);
+    if let Some(file) = args.config.as_deref().filter(|file| !of_pair(file)) {
+        let status = whole::ask(file)?;
+        terminal::say(&if args.json { to_json(&status)? } else { status.screen(now_ms()?, terminal::has_colour()) });
+        return Ok(());
     }
     let sockets = sockets(args)?;
     let runtime = runtime()?;
@@ -25,24 +29,6 @@ pub(crate) fn run(args: &StatusArgs) -> Outcome {
         answers.push(runtime.block_on(admin::client::status(socket)).map_err(|error| not_answered(&error))?);
     }
     terminal::say(&if args.json { to_json(&answers)? } else { screens(&answers) });
-    Ok(())
-}
-
-/// A node of several parts, and those of its parts that have a status of this kind.
-fn several(path: &Path, as_json: bool) -> Outcome {
-    let file = settings::loaded(config::load_node(path))?;
-    let parts = node::status(&file)?;
-    let runtime = runtime()?;
-    let services = file.service.iter().map(|part| part.admin.socket.clone());
-    let sockets = [&file.exit, &file.entry].into_iter().flatten().map(|part| part.admin.socket.clone()).chain(services);
-    // One that has just died is shown as such among the parts.
-    let ask = |socket: PathBuf| runtime.block_on(admin::client::status(&socket)).ok();
-    let answers: Vec<Status> = sockets.filter_map(ask).collect();
-    terminal::say(&if as_json {
-        to_json(&serde_json::json!({ "node": parts, "parts": answers }))?
-    } else {
-        format!("{}\n{}", parts.screen(), screens(&answers))
-    });
     Ok(())
 }
 

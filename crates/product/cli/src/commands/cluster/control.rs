@@ -2,6 +2,7 @@
 
 use crate::budget::unix_s;
 use admin::cluster::{CLUSTER_SCHEMA_VERSION, ClusterAnswer, ClusterMember, ClusterRequest, ClusterStatus};
+use admin::directory::DirectoryService;
 use admin::protocol::{Request, Response};
 use admin::status::SCHEMA_VERSION;
 use cluster_node::clients::Answer;
@@ -11,6 +12,7 @@ use cluster_node::member::Member;
 use cluster_node::node::Handle;
 use cluster_node::pki::CertificateInfo;
 use cluster_node::transport::{Fault, PeerStatus};
+use directory_node::{Counts, ServiceCounts};
 use identity::NodeId;
 use replicated_log::Change;
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub(super) struct Control {
     begun: Instant,
     names: Names,
     stop: mpsc::Sender<()>,
+    /// As a member of a directory.
+    counts: Option<Counts>,
 }
 
 /// The names of members, as the newest list has them.
@@ -69,7 +73,12 @@ impl Control {
         names: Names,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        Self { handle, own, credentials, pipe, begun: Instant::now(), names, stop }
+        Self { handle, own, credentials, pipe, begun: Instant::now(), names, stop, counts: None }
+    }
+
+    /// It is a member of a directory, whose service counts what it does.
+    pub(super) fn with_counts(self, counts: Option<Counts>) -> Self {
+        Self { counts, ..self }
     }
 
     pub(super) async fn answer(self, request: Request) -> Response {
@@ -83,7 +92,7 @@ impl Control {
             Request::Version => {
                 Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
             }
-            Request::Status | Request::HopStatus | Request::Parts(_) => {
+            Request::Status | Request::HopStatus | Request::Parts(_) | Request::Mirror | Request::Relay => {
                 Response::Refused { reason: "this is a node of a cluster; ask `hushwire cluster status`".to_owned() }
             }
         }
@@ -171,8 +180,15 @@ impl Control {
             leaves: shown(view.plan.and_then(|plan| plan.remove)),
             members: all.into_iter().map(member).collect(),
             refused_handshakes: connections.refused_handshakes,
+            service: self.counts.as_ref().map(|counts| service(counts.now())),
         }
     }
+}
+
+fn service(counts: ServiceCounts) -> DirectoryService {
+    let ServiceCounts { streams, open, stalled, invalid, commands, put_off, strangers, over_quota, refused, unordered } =
+        counts;
+    DirectoryService { streams, open, stalled, invalid, commands, put_off, strangers, over_quota, refused, unordered }
 }
 
 fn microseconds(time: Duration) -> u64 {

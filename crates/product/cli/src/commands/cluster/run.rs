@@ -16,7 +16,7 @@ use cluster_node::folder::FolderError;
 use cluster_node::node::{Beginning, Node, Settings, StartError};
 use cluster_node::transport::BindError;
 use config::{Log, LogFormat, LogLevel};
-use directory_node::SharedDirectory;
+use directory_node::{DirectoryNode, SharedDirectory};
 use replicated_log::Tuning;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +69,7 @@ async fn serve(path: &Path, file: NodeFile, beginning: Beginning, is_leashed: bo
     let mut member = member::start(node.handle().log.clone(), member)?;
     tracing::info!(%pipe, "a node of a cluster runs");
     let control = Control::new(node.handle().clone(), own, credentials.clone(), pipe, names.clone(), stop);
+    let control = control.with_counts(member.as_ref().map(DirectoryNode::counts));
     let fresh = keep_members_fresh(path.to_owned(), file.revoked, node.handle().clone(), names);
     let ended = tokio::select! {
         why = node.ended() => Some(ended_by_itself(&why)),

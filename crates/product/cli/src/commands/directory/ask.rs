@@ -1,5 +1,6 @@
 //! Asking a member's service.
 
+use super::place::member;
 use crate::args::directory::SocketArgs;
 use crate::failure::{Code, Failure};
 use directory_node::{AskError, ServiceClient};
@@ -8,6 +9,7 @@ use relay_directory::{
     Answer, CommandOutcome, MembersStanding, Request, ServiceAnswer, ServiceRequest, ServicesStanding, Standing,
 };
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A connection to a member.
@@ -20,7 +22,10 @@ fn unexpected() -> Failure {
 
 impl Asked {
     pub(super) fn connect(socket: &SocketArgs) -> Result<Self, Failure> {
-        let path = &socket.path;
+        Self::at(&member(socket)?)
+    }
+
+    pub(super) fn at(path: &Path) -> Result<Self, Failure> {
         ServiceClient::connect(path).map(Self).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 Failure::new(Code::Unavailable, format!("no member serves {}", path.display()))

@@ -60,7 +60,7 @@ pub(crate) fn answer(request: Request, handle: &Handle, client: bool) -> Respons
         Request::Version => {
             Response::Version { version: env!("CARGO_PKG_VERSION").to_owned(), status_schema: SCHEMA_VERSION }
         }
-        Request::Status | Request::Cluster(_) | Request::Parts(_) => {
+        Request::Status | Request::Cluster(_) | Request::Parts(_) | Request::Mirror | Request::Relay => {
             Response::Refused { reason: "this is a hop proxy, not a node".to_owned() }
         }
     }

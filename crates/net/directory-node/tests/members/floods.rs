@@ -1,0 +1,155 @@
+//! Floods at the members' sockets: each is bounded, counted and explained, and others are served meanwhile.
+
+use crate::harness::{Cluster, INTERVAL_MS, announcement, now_ms};
+use crate::{admit, describe, say};
+use directory_node::{ALL_COMMANDS_A_SECOND, COMMANDS_A_SECOND, CONNECTIONS_MAX, ServiceClient};
+use relay_directory::{CODE_TRY_AGAIN, DESCRIBES_MAX, Refusal, Request, ServiceAnswer, ServiceRequest, frame};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Others wait no longer than this, on a busy machine too.
+const SOON: Duration = Duration::from_secs(5);
+
+/// One client begins to say all of these; then the codes of what became of them.
+fn say_all(cluster: &Cluster, node: usize, commands: Vec<Vec<u8>>) -> JoinHandle<Vec<u8>> {
+    let socket = cluster.socket(node);
+    let say = move || {
+        let mut client = ServiceClient::connect(&socket).expect("it is served");
+        let ask = |command| match client.ask(&ServiceRequest::Submit(command)).expect("an answer") {
+            ServiceAnswer::Submit(outcome) => outcome.code,
+            other => panic!("{other:?}"),
+        };
+        commands.into_iter().map(ask).collect()
+    };
+    tokio::task::spawn_blocking(say)
+}
+
+/// What became of all that several clients said at a time.
+async fn codes(clients: Vec<JoinHandle<Vec<u8>>>) -> Vec<u8> {
+    let mut codes = Vec::new();
+    for client in clients {
+        codes.extend(client.await.expect("it was said"));
+    }
+    codes
+}
+
+async fn is_served(cluster: &Cluster, node: usize) {
+    let begun = Instant::now();
+    assert!(matches!(cluster.ask(node, ServiceRequest::Standing).await, ServiceAnswer::Standing(_)));
+    let fetched = cluster.ask(node, ServiceRequest::Fetch(Request::Full)).await;
+    assert!(matches!(fetched, ServiceAnswer::Fetch(_)));
+    assert!(begun.elapsed() < SOON, "others wait for {:?}", begun.elapsed());
+}
+
+/// An admitted relay says more than counts, to every member at once, and then nothing more: what the log refused binds nobody.
+#[tokio::test]
+async fn a_relay_that_says_more_than_counts_keeps_no_member_from_signing() {
+    const WORDS: u64 = 24;
+    let mut cluster = Cluster::new("quota", 4, 1);
+    cluster.start_all().await;
+    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    cluster.until_published(&[0, 1, 2, 3], cluster.highest() + 1).await;
+    let begun_ms = now_ms();
+    let words = |node: u64| -> Vec<Vec<u8>> {
+        (0..WORDS).map(|word| say(&cluster, 1, announcement(1, begun_ms + 4 * word + node))).collect()
+    };
+    let said = (0..4).map(|node| say_all(&cluster, node, words(node as u64))).collect();
+    let codes = codes(said).await;
+    let intervals = (now_ms() - begun_ms) / INTERVAL_MS + 2;
+    let with = |code: u8| codes.iter().filter(|found| **found == code).count() as u64;
+    assert!(with(0) >= 1 && with(0) <= intervals * u64::from(DESCRIBES_MAX), "{codes:?}");
+    assert!(with(Refusal::Quota.code()) > 0, "{codes:?}");
+    let mut over_quota = 0;
+    for node in 0..4 {
+        is_served(&cluster, node).await;
+        let counts = cluster.counts(node);
+        assert!(counts.commands >= WORDS && counts.streams > 1, "{counts:?}");
+        over_quota += counts.over_quota;
+    }
+    assert_eq!(over_quota, with(Refusal::Quota.code()));
+    // Every edition of the next intervals is signed, those in which the last words would be due among them.
+    let index = cluster.due();
+    cluster.until_published(&[0, 1, 2, 3], index + 4).await;
+}
+
+/// Whoever makes identities gets nowhere with them: not to the log, and not in the way of others.
+#[tokio::test]
+async fn identities_that_nobody_admitted_do_not_get_to_the_log() {
+    const STRANGERS: u32 = 240;
+    const STREAMS: u32 = 12;
+    let mut cluster = Cluster::new("strangers", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0, 1, 2], 1).await;
+    let (before, begun) = (cluster.applied(0), Instant::now());
+    let of_stream = |stream: u32| {
+        let each = STRANGERS / STREAMS;
+        say_all(&cluster, 0, (0..each).map(|number| describe(&cluster, 100 + stream * each + number)).collect())
+    };
+    let said = codes((0..STREAMS).map(of_stream).collect()).await;
+    assert!(said.iter().all(|code| *code == Refusal::NotAdmitted.code()), "{said:?}");
+    is_served(&cluster, 0).await;
+    let counts = cluster.counts(0);
+    assert_eq!((counts.strangers, counts.commands, counts.refused), (STRANGERS.into(), STRANGERS.into(), 0));
+    // Ticks and signatures of three members: a dozen and more in each interval.
+    let own = 40 * (begun.elapsed().as_millis() as u64 / INTERVAL_MS + 1);
+    let applied = cluster.applied(0) - before;
+    assert!(applied < own, "{applied} entries, and the members' own are {own} at most");
+    // One stream that hurries is put off and told so; there are as many more as the member bears.
+    let words = (0..10 * COMMANDS_A_SECOND).map(|number| describe(&cluster, 900 + number)).collect();
+    let hurried = codes(vec![say_all(&cluster, 1, words)]).await;
+    let put_off = hurried.iter().filter(|code| **code == CODE_TRY_AGAIN).count() as u64;
+    assert!(put_off > 0 && put_off < u64::from(ALL_COMMANDS_A_SECOND));
+    assert_eq!(cluster.counts(1).put_off, put_off);
+}
+
+/// Streams that say nothing, half a thing, or ask a lot and read none of it.
+#[tokio::test]
+async fn streams_that_stand_still_cost_others_nothing() {
+    let mut cluster = Cluster::new("still", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0], 1).await;
+    let connect = || UnixStream::connect(cluster.socket(0)).expect("it is served");
+    let mut silent: Vec<UnixStream> = (0..CONNECTIONS_MAX - 40).map(|_| connect()).collect();
+    silent.iter().step_by(2).for_each(|mut stream| stream.write_all(&[0, 0]).expect("it is served"));
+    // Requests for the members until the member reads no more, and none of the answers is read.
+    let asked = frame(&ServiceRequest::Members.encode()).repeat(1_000);
+    for _ in 0..8 {
+        let mut stream = connect();
+        stream.set_nonblocking(true).expect("a socket");
+        let mut taken = 0;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(150) {
+            match stream.write(&asked) {
+                Ok(count) => taken += count,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        assert!(taken > 0);
+        silent.push(stream);
+    }
+    for node in 0..3 {
+        is_served(&cluster, node).await;
+    }
+    let counts = cluster.counts(0);
+    assert!(counts.open >= silent.len() as u64 && counts.open <= CONNECTIONS_MAX as u64, "{counts:?}");
+    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
+    assert!(done.is_done(), "{done:?}");
+    cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
+    drop(silent);
+    let begun = Instant::now();
+    while cluster.counts(0).open > 0 {
+        assert!(begun.elapsed() < SOON, "their places are free again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What is no request is counted too.
+    let mut wrong = UnixStream::connect(cluster.socket(0)).expect("it is served");
+    wrong.write_all(&[0xff; 8]).expect("it is served");
+    let begun = Instant::now();
+    while cluster.counts(0).invalid == 0 {
+        assert!(begun.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
