@@ -173,6 +173,7 @@ mod tests {
                 },
             ],
             limits: Limits { flows_per_client: Some(3), ..Limits::default() },
+            services: true,
         };
         let json = serde_json::to_value(&boot).expect("plain data");
         assert_eq!(serde_json::from_value::<Boot>(json).ok(), Some(boot.clone()));

@@ -35,6 +35,8 @@ pub struct WholeStatus {
     pub exit: Option<Box<Status>>,
     /// `[entry]`.
     pub entry: Option<Box<Status>>,
+    /// `[service]`.
+    pub service: Option<Box<Status>>,
     /// Parts of the file that gave no answer: they start, wait for a document, or do not run.
     pub silent: Vec<String>,
 }
@@ -53,7 +55,7 @@ impl WholeStatus {
         screens.extend(self.directory.as_ref().map(directory::screen));
         screens.extend(self.mirror.as_ref().map(|status| mirror::screen(status, now_ms)));
         screens.extend(self.relay.as_ref().map(relay::screen));
-        screens.extend([&self.exit, &self.entry].into_iter().flatten().map(|status| render::screen(status, colour)));
+        screens.extend([&self.exit, &self.entry, &self.service].into_iter().flatten().map(|status| render::screen(status, colour)));
         let mut text = screens.join("\n");
         if !self.silent.is_empty() {
             // Writing to a string does not fail.

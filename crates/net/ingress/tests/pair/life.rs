@@ -84,7 +84,7 @@ fn a_neighbour_that_breaks_the_protocol_ends_the_process_with_a_sentence() {
     fds.push(listener.into());
     let service = Service::Proxy { logins: Vec::new(), login_required: false };
     let listeners = vec![Listener { socket: SocketKind::Tcp, service }];
-    let boot = Boot { queues: geometry, listeners, limits: Limits::default() };
+    let boot = Boot { queues: geometry, listeners, limits: Limits::default(), services: false };
     let entry = process(move |channel| ingress::run(boot, channel, fds));
     entry.wait_for("ready", |message| (message == FromProcess::Ready).then_some(()));
     // Only the other side opens flows here.
@@ -110,7 +110,7 @@ fn a_wrong_number_of_descriptors_is_said() {
     assert!(matches!(exit.end(), Err(RunError::Policy(_))));
     let (mut fds, _shaped) = queues(&geometry, false);
     fds.truncate(3);
-    let boot = Boot { queues: geometry, listeners: Vec::new(), limits: Limits::default() };
+    let boot = Boot { queues: geometry, listeners: Vec::new(), limits: Limits::default(), services: false };
     let entry = process(move |channel| ingress::run(boot, channel, fds));
     assert!(matches!(entry.end(), Err(RunError::Queues(_))));
 }

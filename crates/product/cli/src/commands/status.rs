@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 2] = [".", "/etc/hushwire"];
 
 pub(crate) fn run(args: &StatusArgs) -> Outcome {
-    let of_pair = |file: &Path| matches!(kind(file), Kind::OfPair);
-    if let Some(file) = args.config.as_deref().filter(|file| !of_pair(file)) {
+    let is_screen = |file: &Path| matches!(kind(file), Kind::OfPair | Kind::Service);
+    if let Some(file) = args.config.as_deref().filter(|file| !is_screen(file)) {
         let status = whole::ask(file)?;
         terminal::say(&if args.json { to_json(&status)? } else { status.screen(now_ms()?, terminal::has_colour()) });
         return Ok(());

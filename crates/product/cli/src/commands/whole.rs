@@ -27,13 +27,10 @@ pub(crate) fn ask(path: &Path) -> Result<WholeStatus, Failure> {
         Kind::Mirror => asked.mirror(&settings::loaded(config::load_mirror(path))?),
         Kind::Relay => asked.relay(&settings::loaded(config::load_relay(path))?),
         Kind::OfPair => asked.node(&settings::load(path)?),
-        Kind::Service => {
-            return Err(Failure::new(Code::Unavailable, "services have no links and no status of this kind")
-                .remedy("`hushwire service list` shows them; name the file of the whole node for its parts"));
-        }
+        Kind::Service => asked.service(&settings::loaded(config::load_service(path))?),
     }
-    let WholeStatus { node, cluster, mirror, relay, exit, entry, .. } = &asked.whole;
-    let is_there = node.is_some() || cluster.is_some() || mirror.is_some() || relay.is_some();
+    let WholeStatus { node, cluster, mirror, relay, exit, entry, service, .. } = &asked.whole;
+    let is_there = node.is_some() || cluster.is_some() || mirror.is_some() || relay.is_some() || service.is_some();
     // Of several parts some may be silent; a role alone may not.
     match asked.error {
         _ if is_there || exit.is_some() || entry.is_some() => Ok(asked.whole),
@@ -64,6 +61,9 @@ impl Asked {
             self.relay(relay);
         }
         [&file.exit, &file.entry].into_iter().flatten().for_each(|part| self.node(part));
+        if let Some(service) = &file.service {
+            self.service(service);
+        }
         Ok(())
     }
 
@@ -103,6 +103,11 @@ impl Asked {
         let Some(socket) = &file.admin_socket else { return self.whole.silent.push("relay".to_owned()) };
         let asked = self.runtime.block_on(client::relay(socket));
         self.whole.relay = self.noted("relay", asked);
+    }
+
+    fn service(&mut self, file: &config::Service) {
+        let asked = self.runtime.block_on(client::status(&file.admin.socket));
+        self.whole.service = self.noted("service", asked).map(Box::new);
     }
 
     fn node(&mut self, config: &Config) {

@@ -46,7 +46,7 @@ pub(crate) fn plan(directory: &Directory, shaped: Behaviour, unshaped: Behaviour
             core: None,
         })
     };
-    let any_port = "127.0.0.1:0".parse()?;
+    let any_port: std::net::SocketAddr = "127.0.0.1:0".parse()?;
     let unix = ListenerPlan::Unix { path: directory.0.join("socks"), mode: 0o600 };
     Ok(NodePlan {
         role: NodeRole::Entry,

@@ -138,7 +138,7 @@ impl World {
             document: document.clone(),
             rules: PathRules::new(3, 2).expect("a tunnel"),
             exit: None,
-            ipv4: true,
+            near: crate::NearEnd::only(true),
             pool: PoolConfig::default(),
             services: None,
             up: RateClass::SLOWEST,
