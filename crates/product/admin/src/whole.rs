@@ -214,6 +214,7 @@ mod tests {
             relay: Some(relay),
             exit: Some(Box::new(exit)),
             entry: Some(Box::new(entry)),
+            service: None,
             silent: Vec::new(),
         }
     }

@@ -57,7 +57,7 @@ struct Form {
     rounds: u32,
     /// Bytes of one download.
     download: u64,
-    /// Downloads to wait for.
+    /// How many there are.
     downloads: u64,
     /// Relays that move while nothing else happens.
     moves: usize,
@@ -74,7 +74,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
         rate: "4 Mbit/s",
         rounds: 3,
         download: 2_000_000,
-        downloads: 3,
+        downloads: 5,
         moves: 1,
         turns: 4,
         phase: Duration::from_millis(1200),
@@ -86,7 +86,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
 #[ignore = "takes minutes; `cargo xtask long one-network` runs it"]
 fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
     run(&Form {
-        rate: "20 Mbit/s",
+        rate: "10 Mbit/s",
         rounds: 6,
         download: 100_000_000,
         downloads: 1,
@@ -189,7 +189,7 @@ fn carry(net: &mut OneNetwork, servers: &Servers, form: &Form, report: &mut Repo
     let mut loads = Loads::new();
     loads.start_programs(servers, "e0", net.entries[0].address)?;
     loads.start_programs(servers, "e1", net.entries[1].address)?;
-    loads.start_downloads(servers, "e0", net.entries[0].address, form.download);
+    loads.start_downloads(servers, "e0", net.entries[0].address, form.download, form.downloads);
     let index = |net: &OneNetwork| anyhow::Ok(net.edition()?["edition"]["index"].as_u64().unwrap_or(0));
     let (before, begun) = (index(net)?, Instant::now());
     let cast = Cast { mortal: vec![0, 3, 4], expelled: 1, moved: 2, added: 6 };

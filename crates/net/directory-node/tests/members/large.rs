@@ -14,6 +14,7 @@ const SPEAKERS: usize = 32;
 
 /// What was found.
 #[derive(Debug)]
+#[expect(dead_code, reason = "shown as a whole")]
 struct Found {
     /// From the first admission to the last, in turn.
     admitted: Duration,

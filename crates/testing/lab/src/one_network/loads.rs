@@ -125,14 +125,18 @@ impl Loads {
         Ok(())
     }
 
-    /// Starts downloads of so many bytes, one after another, each over one connection.
-    pub fn start_downloads(&mut self, servers: &Servers, name: &str, proxy: SocketAddr, bytes: u64) {
+    /// Starts downloads of so many bytes, one after another, each over one connection; not more than `most`.
+    pub fn start_downloads(&mut self, servers: &Servers, name: &str, proxy: SocketAddr, bytes: u64, most: u64) {
         let (source, count) = (servers.source, Arc::clone(&self.downloads));
         self.spawn("download", name, move |stop, carried| {
             while !stop.load(Ordering::Relaxed) {
-                let transfer = socks::download(proxy, source, bytes, SILENCE, |_| {})?;
-                carried.note(usize::try_from(bytes)?, transfer.longest_stall.max(transfer.first_byte));
-                count.fetch_add(1, Ordering::Relaxed);
+                if carried.answers < most {
+                    let transfer = socks::download(proxy, source, bytes, SILENCE, |_| {})?;
+                    carried.note(usize::try_from(bytes)?, transfer.longest_stall.max(transfer.first_byte));
+                    count.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    std::thread::sleep(PAUSE);
+                }
             }
             Ok(())
         });
