@@ -17,11 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-<<<<<<< .merge_file_sfJNTc
 const RUNS: [Long; 29] = [
-=======
-const RUNS: [Long; 28] = [
->>>>>>> .merge_file_5CyVsW
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",

@@ -20,9 +20,9 @@ mod status;
 mod tunnel;
 
 pub use circuits::{
-    CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NearEnd, NextDocument, POOL_LOOK,
-    PoolConfig, RETIRED_LINGER, SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig, TUNNEL_LIFE, TUNNELS_MAX,
-    TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+    CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NearEnd, NextDocument,
+    POOL_LOOK, PoolConfig, RETIRED_LINGER, SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig, TUNNEL_LIFE,
+    TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
 };
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,

@@ -10,7 +10,9 @@ use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 use port_hopping::interval::Interval;
 use serde::{Deserialize, Serialize};
 use session::CongestionControl;
-use shaped_node::{CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, PacingConfig, PoolConfig, ServicesConfig, Side};
+use shaped_node::{
+    CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, PacingConfig, PoolConfig, ServicesConfig, Side,
+};
 use shaping::accountant::MuSquared;
 use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,

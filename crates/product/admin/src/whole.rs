@@ -55,7 +55,9 @@ impl WholeStatus {
         screens.extend(self.directory.as_ref().map(directory::screen));
         screens.extend(self.mirror.as_ref().map(|status| mirror::screen(status, now_ms)));
         screens.extend(self.relay.as_ref().map(relay::screen));
-        screens.extend([&self.exit, &self.entry, &self.service].into_iter().flatten().map(|status| render::screen(status, colour)));
+        screens.extend(
+            [&self.exit, &self.entry, &self.service].into_iter().flatten().map(|status| render::screen(status, colour)),
+        );
         let mut text = screens.join("\n");
         if !self.silent.is_empty() {
             // Writing to a string does not fail.

@@ -13,7 +13,8 @@ use node::{NodeRole, NodeStatus, ProcessStatus};
 use os_net::confine::PartState;
 use serde::Deserialize;
 use shaped_tunnel::{
-    CircuitsStatus, ExitFigures, ExitNeighbour, HopFigures, HostedStatus, LinkStatus, ShapedStatus, TunnelHolder, TunnelStatus,
+    CircuitsStatus, ExitFigures, ExitNeighbour, HopFigures, HostedStatus, LinkStatus, ShapedStatus, TunnelHolder,
+    TunnelStatus,
 };
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::atomic::{AtomicBool, Ordering};

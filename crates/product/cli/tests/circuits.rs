@@ -76,7 +76,8 @@ fn neighbours_are_named_and_clients_counted(folder: &Folder, tunnel: &serde_json
     let end = Instant::now() + SOON;
     loop {
         let (of_guard, of_exit) = (peers(&format!("{guard}.toml")), peers("exit.toml"));
-        let counted = of_guard["clients"]["relay"].as_u64() >= Some(1) && of_exit["clients"]["exit"].as_u64() == Some(0);
+        let counted =
+            of_guard["clients"]["relay"].as_u64() >= Some(1) && of_exit["clients"]["exit"].as_u64() == Some(0);
         let named = [&of_guard, &of_exit].into_iter().all(|peers| !names(peers).is_empty());
         if counted && named {
             assert!(names(&of_guard).iter().chain(&names(&of_exit)).all(|name| ids.contains(name)));
