@@ -80,7 +80,8 @@ fn services_come_and_go_and_the_rest_of_the_file_stays() {
     let with_web = text(&folder, "node.toml");
     assert!(with_web.starts_with(NODE), "{with_web}");
     for line in [
-        "[service]\ndirectory = \"directory-stream.sock\"",
+        "[service]\n# Made by",
+        "directory = \"directory-stream.sock\"",
         "[service.network]\nfile = \"network.document\"",
         "[service.shaping]\nmode = \"constant\"",
         "[[service.host]]\nname = \"web\"\nkey_file = \"web.service-key\"\nports = [{ port = 80, to = \"127.0.0.1:8080\" }]",

@@ -418,7 +418,7 @@ impl Problem {
             Self::TooManyHosts(_) => "start another service node",
             Self::HostName => "write such as \"web\"",
             Self::HostTwice => "remove one of the two, or correct it",
-            Self::AccessKey(_) => "copy the line that the client's `hushwire service access` prints",
+            Self::AccessKey(_) => "copy the line that the client's `hushwire service client new` prints",
             Self::ServiceMode => "write \"constant\" or \"off\"",
             _ => "write such as ports = [{ port = 80, to = \"127.0.0.1:8080\" }]",
         }

@@ -73,10 +73,8 @@ impl ServicesFile {
 
     /// Where relative paths of the file begin.
     pub(super) fn folder(&self) -> &Path {
-        match self.path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        }
+        // The same one that the file was read with, or paths would not compare.
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// What stands before `host` in the names of tables.
@@ -126,8 +124,8 @@ impl ServicesFile {
             Mode::Off => "mode = \"off\"\n".to_owned(),
             _ => format!("mode = \"constant\"\nmax_rate = \"{} kbit/s\"\n", rate(entry) / 1_000),
         };
-        let mut text =
-            String::from("# Services of this machine, made by `hushwire service add`. docs/services.md.\n[service]\n");
+        // The comment is below the name, so that it goes with the table.
+        let mut text = String::from("[service]\n# Made by `hushwire service add`; all keys: docs/services.md.\n");
         // Writing to a string does not fail.
         let _ = writeln!(text, "directory = {}", self.quoted(directory));
         let _ = writeln!(text, "\n[service.network]\nfile = {}", self.quoted(&mirror.network_file));
