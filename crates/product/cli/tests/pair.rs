@@ -129,7 +129,7 @@ fn ctrl_c_ends_the_demo_cleanly_and_its_proxy_works_until_then() -> TestResult {
 #[test]
 fn nodes_end_with_a_demo_that_is_killed() -> TestResult {
     let folder = Folder::new("kill")?;
-    let mut demo = folder.command(&["demo"]).spawn()?;
+    let mut demo = folder.command(&["demo", "--pair"]).spawn()?;
     let mut lines = BufReader::new(demo.stdout.take().ok_or("stdout")?);
     line_with(&mut lines, "wire:")?;
     assert!(folder.processes().len() >= 7, "the demo, two supervisors, four processes: {:?}", folder.processes());
