@@ -69,7 +69,7 @@ fn a_whole_network_does_what_one_should_try_survives_a_death_and_leaves_nothing(
     let mut count = 0;
     for words in asked.iter().filter(|words| !words.starts_with("drain")) {
         let answer = works(&at, &format!("./hushwire {}", words.split("  ").next().unwrap_or_default()));
-        assert!(answer.lines().count() > 2, "`{words}`: {answer}");
+        assert!(answer.lines().count() >= 2, "`{words}`: {answer}");
         count += 1;
     }
     assert!(count >= 3, "status, circuits, directory:\n{said_all}");

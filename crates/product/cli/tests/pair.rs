@@ -86,7 +86,7 @@ fn signal(child: &Child, name: &str) -> TestResult {
 #[test]
 fn the_demo_serves_a_page_counts_packets_and_leaves_nothing() -> TestResult {
     let folder = Folder::new("demo")?;
-    let ran = folder.command(&["demo", "--for", "5", "--rate", "2 Mbit/s"]).output()?;
+    let ran = folder.command(&["demo", "--pair", "--for", "5", "--rate", "2 Mbit/s"]).output()?;
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{out}\n{err}");
     assert!(out.contains("Fetched the page through the pair:") && out.contains("identical"), "{out}");
@@ -102,7 +102,7 @@ fn the_demo_serves_a_page_counts_packets_and_leaves_nothing() -> TestResult {
 #[test]
 fn ctrl_c_ends_the_demo_cleanly_and_its_proxy_works_until_then() -> TestResult {
     let folder = Folder::new("ctrlc")?;
-    let mut demo = folder.command(&["demo", "--mode", "off"]).spawn()?;
+    let mut demo = folder.command(&["demo", "--pair", "--mode", "off"]).spawn()?;
     let mut lines = BufReader::new(demo.stdout.take().ok_or("stdout")?);
     let curl = line_with(&mut lines, "curl --proxy")?;
     let (_, rest) = curl.split_once("socks5h://").ok_or("a proxy")?;
@@ -129,7 +129,7 @@ fn ctrl_c_ends_the_demo_cleanly_and_its_proxy_works_until_then() -> TestResult {
 #[test]
 fn nodes_end_with_a_demo_that_is_killed() -> TestResult {
     let folder = Folder::new("kill")?;
-    let mut demo = folder.command(&["demo"]).spawn()?;
+    let mut demo = folder.command(&["demo", "--pair"]).spawn()?;
     let mut lines = BufReader::new(demo.stdout.take().ok_or("stdout")?);
     line_with(&mut lines, "wire:")?;
     assert!(folder.processes().len() >= 7, "the demo, two supervisors, four processes: {:?}", folder.processes());
