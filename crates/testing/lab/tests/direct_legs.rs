@@ -20,7 +20,7 @@ const TOOL_WITHIN: Duration = Duration::from_secs(30);
 /// How long a transfer may stand still.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Bytes of each transfer.
-const BYTES: u64 = 12_000_000;
+const BYTES: u64 = 8_000_000;
 /// The rate of each cable.
 const RATE: &str = "20mbit";
 const PROXY: &str = "127.0.0.1:1080";
