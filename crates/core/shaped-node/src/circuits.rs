@@ -21,8 +21,8 @@ mod timing;
 mod transmit;
 mod uplink;
 
-pub(crate) use errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
 pub use document::{DocumentRefused, NextDocument};
+pub(crate) use errands::{ErrandId, ErrandNews, ErrandOwner, KeepApart, Last};
 pub use pool::{
     DIRTY_AFTER, Group, Isolation, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder,
     TunnelId, TunnelsFull,
@@ -307,8 +307,7 @@ impl Circuits {
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
         let (errands, beside, services) = (Errands::default(), Beside::default(), Services::new(services));
-        let mut circuits =
-            Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
+        let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits
     }

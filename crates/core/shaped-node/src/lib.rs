@@ -35,7 +35,7 @@ pub use parameters::{Mode, Parameters};
 pub use plan::{Run, SlotPlan};
 pub use service::{CELLS_PER_CIRCUIT_MAX, JOINED_MAX, NotJoined, ServiceCame, ServiceCircuits, ServiceLinks};
 pub use service_node::{
-    HostedStatus, MEETINGS_MAX, NODE_POINTS_MAX, PUBLICATIONS_MAX, PublicationOrder, SERVICES_MAX, ServiceNode, ServiceNodeConfig,
-    ServiceNodeError, ServiceNodeEvent, ServiceNodeStatus, ServiceSetting,
+    HostedStatus, MEETINGS_MAX, NODE_POINTS_MAX, PUBLICATIONS_MAX, PublicationOrder, SERVICES_MAX, ServiceNode,
+    ServiceNodeConfig, ServiceNodeError, ServiceNodeEvent, ServiceNodeStatus, ServiceSetting,
 };
 pub use status::{HopFigures, LinkStatus, NodeStatus, ReleaseStatus};

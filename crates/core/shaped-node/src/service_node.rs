@@ -96,7 +96,9 @@ pub enum ServiceNodeError {
     #[error("a node has 1 to {SERVICES_MAX} services, not {0}")]
     Services(usize),
     /// Circuits of all of them would be too many.
-    #[error("the services of a node have at most {NODE_POINTS_MAX} introduction points together, not {0}: lower `points`, or start another node")]
+    #[error(
+        "the services of a node have at most {NODE_POINTS_MAX} introduction points together, not {0}: lower `points`, or start another node"
+    )]
     Points(usize),
     /// A service cannot be as it is asked to be.
     #[error(transparent)]

@@ -396,9 +396,9 @@ impl<N: Driven> Shell<N> {
     /// The same for what is asked of it.
     fn hand_over_asks(&mut self) {
         while let Some(ask) = self.unasked.pop_front() {
-            let sent = serde_json::to_value(&ask).map_err(|error| error.to_string()).and_then(|body| {
-                self.channel.send(&FromProcess::Ask { body }, &[]).map_err(|error| error.to_string())
-            });
+            let sent = serde_json::to_value(&ask)
+                .map_err(|error| error.to_string())
+                .and_then(|body| self.channel.send(&FromProcess::Ask { body }, &[]).map_err(|error| error.to_string()));
             if let Err(error) = sent {
                 debug!(%error, "the supervisor does not take a question; it is asked again");
                 return self.unasked.push_front(ask);

@@ -34,7 +34,9 @@ pub fn screen(status: &Status, colour: bool) -> String {
     }
     match &status.exit {
         Some(exit) => exit_rows(&mut out, exit),
-        None if status.links.is_empty() && status.circuits.is_none() && status.services.is_none() => row(&mut out, "link", "none"),
+        None if status.links.is_empty() && status.circuits.is_none() && status.services.is_none() => {
+            row(&mut out, "link", "none")
+        }
         None => {}
     }
     if let Some(services) = &status.services {

@@ -3,8 +3,8 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::status::{
-    Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, LastMinute, Leg, Link, LinkState, Memory, Mode, Privacy,
-    HostedService, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
+    Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, HostedService, LastMinute, Leg, Link, LinkState, Memory,
+    Mode, Privacy, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
 };
 use config::{Config, Role, Service};
 use node::{NodeRole, NodeStatus, ProcessStatus};

@@ -23,8 +23,7 @@ pub enum NodePart {
 
 impl NodePart {
     /// All of them, in the order in which they are started: others are reached through those before.
-    pub const ALL: [Self; 6] =
-        [Self::Cluster, Self::Mirror, Self::Relay, Self::Exit, Self::Entry, Self::Service];
+    pub const ALL: [Self; 6] = [Self::Cluster, Self::Mirror, Self::Relay, Self::Exit, Self::Entry, Self::Service];
 
     /// The name of its table.
     pub fn name(self) -> &'static str {

@@ -226,7 +226,8 @@ impl World {
         let arrival = self.under_way.keys().next().map(|(at, _)| *at);
         let slot = self.slots.as_ref().and_then(|slots| slots.next_time(now.instant, &self.exit));
         let host = self.host.as_mut().and_then(|host| host.next_time(now));
-        let next = [relays, clients, arrival, self.exit.poll_timeout(), slot, service, host].into_iter().flatten().min();
+        let next =
+            [relays, clients, arrival, self.exit.poll_timeout(), slot, service, host].into_iter().flatten().min();
         next.map_or(self.servers_at, |at| at.min(self.servers_at))
     }
 

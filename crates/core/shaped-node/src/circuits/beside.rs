@@ -27,8 +27,7 @@ impl Circuits {
         let shared = &mut self.shared;
         let usable = shared.guards.usable(now.unix_s).into_iter().filter(|guard| shared.address_of(guard).is_some());
         let guards: Vec<NodeId> = usable.take(usize::from(self.rules.legs())).collect();
-        let links: Vec<LinkId> =
-            guards.iter().filter_map(|guard| shared.link_to(now, endpoint, *guard)).collect();
+        let links: Vec<LinkId> = guards.iter().filter_map(|guard| shared.link_to(now, endpoint, *guard)).collect();
         if let Some(uplink) = &mut shared.uplink {
             for link in &links {
                 uplink.add_link(*link, |of| links.contains(&of));

@@ -92,9 +92,9 @@ impl<Q: FlowQueues> ServiceNode<Q> {
                 false
             }
             PointOrder::Open { point, secret, avoid } => {
-                let opened = self
-                    .circuits()
-                    .and_then(|circuits| circuits.open_errand(now.instant, Last::Drawn { avoid }, now.instant + POINT_PATIENCE).ok());
+                let opened = self.circuits().and_then(|circuits| {
+                    circuits.open_errand(now.instant, Last::Drawn { avoid }, now.instant + POINT_PATIENCE).ok()
+                });
                 let Some(errand) = opened else {
                     self.counters.points_lost += 1;
                     self.services[service].core.handle_point_lost(now.instant, point);

@@ -13,7 +13,8 @@ pub(super) fn rows(out: &mut String, services: &Services) {
 }
 
 fn text(service: &HostedService) -> String {
-    let HostedService { name, points, points_wanted, published_for_s, tunnels, flows, work_bits, introductions } = service;
+    let HostedService { name, points, points_wanted, published_for_s, tunnels, flows, work_bits, introductions } =
+        service;
     let published = match published_for_s {
         Some(seconds) => format!("published for {}", duration(*seconds)),
         None => "NOT PUBLISHED".to_owned(),
@@ -35,7 +36,8 @@ mod tests {
 
     #[test]
     fn a_service_says_how_it_is_reached_and_names_nobody() {
-        let introductions = [("accepted", 7), ("forged", 2), ("too_fast", 3)].map(|(name, count)| (name.to_owned(), count));
+        let introductions =
+            [("accepted", 7), ("forged", 2), ("too_fast", 3)].map(|(name, count)| (name.to_owned(), count));
         let service = HostedService {
             name: "we\u{1b}b".into(),
             points: 2,

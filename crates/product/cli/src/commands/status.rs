@@ -55,9 +55,10 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Why a node gave no answer.
 pub(crate) fn not_answered(error: &AskError) -> Failure {
     let (code, remedy) = match error {
-        AskError::NotRunning(_) => {
-            (Code::Unavailable, "start it with `hushwire entry -c FILE`, `hushwire exit -c FILE` or `hushwire service run -c FILE`")
-        }
+        AskError::NotRunning(_) => (
+            Code::Unavailable,
+            "start it with `hushwire entry -c FILE`, `hushwire exit -c FILE` or `hushwire service run -c FILE`",
+        ),
         AskError::NotAllowed(_) => (Code::Permission, "run this command as the user of the node"),
         AskError::Connection { .. } => (Code::InputOutput, "look at the node's log"),
         AskError::Silent(_) => (Code::Unavailable, "look at the node's log; it may be overloaded"),
@@ -75,8 +76,11 @@ fn sockets(args: &StatusArgs) -> Result<Vec<PathBuf>, Failure> {
         None => found_files(),
     };
     if files.is_empty() {
-        return Err(Failure::new(Code::NoInput, "no entry.toml, exit.toml or service.toml is in this folder or in /etc/hushwire")
-            .remedy("name the node with -c FILE"));
+        return Err(Failure::new(
+            Code::NoInput,
+            "no entry.toml, exit.toml or service.toml is in this folder or in /etc/hushwire",
+        )
+        .remedy("name the node with -c FILE"));
     }
     files.iter().map(|file| admin_socket(file)).collect()
 }

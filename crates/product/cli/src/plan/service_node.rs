@@ -68,8 +68,12 @@ fn check_paths(file: &Service, document: &NetworkDocument, stored: Option<&Guard
     let usable = guards.usable(unix_s);
     let choice = Choice { relays: &relays, rules, guards: &usable, allows: &|_| true, legs: &[] };
     choice.paths(rng).map(|_| ()).map_err(|refusal| {
-        failed(format!("{} has no paths for services over {used} guards: {}", file.network.file.display(), refusal.cause))
-            .remedy(format!("{} (`network.relax`, `network.guards`)", refusal.remedy))
+        failed(format!(
+            "{} has no paths for services over {used} guards: {}",
+            file.network.file.display(),
+            refusal.cause
+        ))
+        .remedy(format!("{} (`network.relax`, `network.guards`)", refusal.remedy))
     })
 }
 

@@ -58,7 +58,9 @@ fn what_is_wrong_is_said_at_its_key() {
 #[test]
 fn too_many_of_anything_are_refused() {
     let host = |number: usize| {
-        format!("[[host]]\nname = \"h{number}\"\nkey_file = \"k{number}\"\nports = [{{ port = 1, to = \"[::1]:1\" }}]\n")
+        format!(
+            "[[host]]\nname = \"h{number}\"\nkey_file = \"k{number}\"\nports = [{{ port = 1, to = \"[::1]:1\" }}]\n"
+        )
     };
     let node = |hosts: usize| {
         let head = "role = \"service\"\ndirectory = \"d\"\n[network]\nfile = \"n\"\n";

@@ -85,12 +85,7 @@ impl World {
         Ok(client)
     }
 
-    fn seeker(
-        &mut self,
-        service: usize,
-        legs: usize,
-        access: Option<AccessSecret>,
-    ) -> (usize, ClientIntroduction) {
+    fn seeker(&mut self, service: usize, legs: usize, access: Option<AccessSecret>) -> (usize, ClientIntroduction) {
         let network = self.document.network_id();
         let directory_ms = self.host().directory_ms(self.now);
         let address = super::service_address(service);

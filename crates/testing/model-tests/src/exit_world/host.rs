@@ -94,7 +94,9 @@ pub fn service_address(service: usize) -> ServiceAddress {
 fn ports(service: usize) -> ServicePorts {
     let server = |number: u16| SocketAddr::from(([127, 0, 0, 1], number));
     match service {
-        0 => ServicePorts::new([port::ECHO, port::SINK, port::MEGABYTE, port::ENDLESS].map(|port| (port, server(port)))),
+        0 => {
+            ServicePorts::new([port::ECHO, port::SINK, port::MEGABYTE, port::ENDLESS].map(|port| (port, server(port))))
+        }
         _ => ServicePorts::new([(80, server(port::ECHO))]),
     }
 }
