@@ -20,6 +20,7 @@ const OPTIONAL: &[&str] = &[
     "file",
     "onion_key_file",
     "exit",
+    "access_key_file",
     "shaped_core",
     "unshaped_core",
     "window_epsilon",

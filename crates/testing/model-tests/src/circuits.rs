@@ -499,7 +499,7 @@ impl World {
     fn deadlines(&mut self) -> Vec<Option<Instant>> {
         let now = self.now();
         let relays: Vec<_> = self.relays.iter().map(|host| host.poll_timeout(now)).collect();
-        let service = self.service.as_mut().map(|service| service.poll_timeout(now));
+        let service = self.service.as_mut().map(|service| service.poll_timeout(now, &self.grid));
         [vec![self.entry.poll_timeout(now, &self.grid)], relays, service.into_iter().collect()].concat()
     }
 
@@ -519,7 +519,7 @@ impl World {
             host.act(now, &mut self.network);
         }
         if let Some(service) = &mut self.service {
-            service.act(now, &mut self.network);
+            service.act(now, &self.grid, &mut self.network);
         }
     }
 }

@@ -123,7 +123,15 @@ pub(super) fn side(network: &EntryNetwork, entry: &Entry) -> Result<(BootSide, D
         up_class: entry.up.number(),
         down_class: entry.down.number(),
     });
-    Ok((side, DocumentPlan { file: network.file.clone(), beside: None, document, role: Arc::new(TakesAll::at(DOCUMENT_BYTES)) }))
+    Ok((
+        side,
+        DocumentPlan {
+            file: network.file.clone(),
+            beside: None,
+            document,
+            role: Arc::new(TakesAll::at(DOCUMENT_BYTES)),
+        },
+    ))
 }
 
 /// An entry takes each later document of its network: what the network lacks is in the log and in `status`, as at any other time.

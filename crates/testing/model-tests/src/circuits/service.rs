@@ -7,8 +7,8 @@ use identity::{AccessKey, ServiceSecret};
 use link::Now;
 use network_document::NetworkDocument;
 use onion_service::{DaySecret, ServiceAddress, ServiceConfig};
-use shaped_node::{Mode, ServiceNode, ServiceNodeConfig, ServicePorts, ServiceSetting};
-use shaping::{RateClass, SlotLength};
+use shaped_node::{Mode, ServiceNode, ServiceNodeConfig, ServicePorts, ServiceSetting, SlotPlan};
+use shaping::{Grid, SlotLength};
 use simnet::Network;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub struct ServiceHost {
     records: Records,
     /// Records that were published.
     pub published: usize,
+    /// The last slot that was made, in shaped modes.
+    made: u64,
 }
 
 /// The address of the service.
@@ -60,9 +62,9 @@ impl ServiceHost {
             guards: Guards::new(network, 2).expect("two"),
             rules: PathRules::new(3, 2).expect("a tunnel").relaxed(setting.relaxation),
             ipv4: true,
-            mode: Mode::Off,
+            mode: setting.mode,
             slot: SlotLength::DEFAULT,
-            base: RateClass::SLOWEST,
+            base: setting.class,
             fastest: setting.class,
             session_timeout: setting.session_timeout,
             tunnels_max: 16,
@@ -83,11 +85,21 @@ impl ServiceHost {
             secret: ServiceSecret::from_seed(SEED),
             records,
             published: 0,
+            made: 0,
         }
     }
 
-    pub(super) fn poll_timeout(&mut self, now: Now) -> Option<Instant> {
-        self.node.poll_timeout(now).filter(|_| !self.is_dead)
+    pub(super) fn poll_timeout(&mut self, now: Now, grid: &Grid) -> Option<Instant> {
+        let next = match self.node.mode() {
+            Mode::Off => self.node.poll_timeout(now),
+            // Its own times are those of slots.
+            _ => self.next_slot(now.instant, grid).map(|slot| grid.instant_of(slot)),
+        };
+        next.filter(|_| !self.is_dead)
+    }
+
+    fn next_slot(&self, now: Instant, grid: &Grid) -> Option<u64> {
+        self.node.next_busy_slot(grid.next_slot(now).max(self.made + 1))
     }
 
     pub(super) fn handle_packet(&mut self, now: Now, from: SocketAddr, packet: &mut [u8]) {
@@ -97,12 +109,27 @@ impl ServiceHost {
         }
     }
 
-    pub(super) fn act(&mut self, now: Now, network: &mut Network) {
+    pub(super) fn act(&mut self, now: Now, grid: &Grid, network: &mut Network) {
         if self.is_dead {
             return;
         }
-        self.node.handle_timeout_if_due(now);
-        self.node.handle_queues(now);
+        if self.node.mode() == Mode::Off {
+            self.node.handle_timeout_if_due(now);
+            self.node.handle_queues(now);
+        } else if let Some(slot) = self.next_slot(now.instant, grid)
+            && grid.instant_of(slot) <= now.instant
+        {
+            self.made = slot;
+            self.node.handle_timeout(now);
+            self.node.handle_queues(now);
+            let mut plan = SlotPlan::default();
+            self.node.prepare_slot(now, slot, false, &|_| 0, &mut plan);
+            for run in plan.runs {
+                for packet in run.packets.chunks(PacketSize::DEFAULT.packet()) {
+                    network.send(self.address, run.to.to, packet);
+                }
+            }
+        }
         while let Some(order) = self.node.poll_publication(now) {
             let (day, mut record) = (order.publication.day, order.publication.record);
             let network = self.node.document().expect("it has one").network_id();
@@ -113,6 +140,9 @@ impl ServiceHost {
             self.node.handle_published(now, order.service, day, revision, true);
         }
         while self.node.poll_event().is_some() {}
+        if self.node.mode() != Mode::Off {
+            return;
+        }
         let mut out = Vec::new();
         while let Some(to) = self.node.poll_transmit(now, super::BATCH, &mut out) {
             for packet in out.chunks(PacketSize::DEFAULT.packet()) {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, PathRules, Relaxation};
 
 /// Queue pairs.
-pub const QUEUES: u16 = 32;
+pub(super) const QUEUES: u16 = 32;
 /// Bytes of a ring.
 const RING: usize = 64 * 1024;
 const SEED: [u8; 32] = [0x6e; 32];

@@ -1,7 +1,7 @@
 //! One try to reach a service: what [`ClientIntroduction`] wants done is done with questions and errands.
 
 use super::ServiceFailure;
-use crate::circuits::errands::{KeepApart, ErrandId, ErrandNews, ErrandOwner, Last};
+use crate::circuits::errands::{ErrandId, ErrandNews, ErrandOwner, KeepApart, Last};
 use crate::circuits::{Circuits, Group, TunnelId};
 use identity::NodeId;
 use link::Now;
