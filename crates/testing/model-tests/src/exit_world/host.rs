@@ -44,7 +44,13 @@ pub struct HostSettings {
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { services: 1, mode: Mode::Off, tunnels_max: 16, introductions_per_second: 10, record_life: Duration::from_secs(3 * 3_600) }
+        Self {
+            services: 1,
+            mode: Mode::Off,
+            tunnels_max: 16,
+            introductions_per_second: 10,
+            record_life: Duration::from_secs(3 * 3_600),
+        }
     }
 }
 
