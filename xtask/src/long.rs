@@ -271,6 +271,13 @@ const RUNS: [Long; 29] = [
         environment: &[],
     },
     Long {
+        name: "service-day",
+        about: "a service node over 26 hours of virtual time: points and keys change, and it is found in each hour (some minutes)",
+        program: "cargo",
+        arguments: &["test", "--package=model-tests", "--test=service_node", "--", "--ignored", "a_day_brings"],
+        environment: &[],
+    },
+    Long {
         name: "link-hops",
         about: "what hops of a real link cost a flow, save it from and show, behind the emulated provider (root, about 55 minutes)",
         program: "cargo",

@@ -38,11 +38,19 @@ pub struct HostSettings {
     pub tunnels_max: usize,
     /// Introductions a second of each point.
     pub introductions_per_second: u32,
+    /// How long a record is good.
+    pub record_life: Duration,
 }
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { services: 1, mode: Mode::Off, tunnels_max: 16, introductions_per_second: 10 }
+        Self {
+            services: 1,
+            mode: Mode::Off,
+            tunnels_max: 16,
+            introductions_per_second: 10,
+            record_life: Duration::from_secs(3 * 3_600),
+        }
     }
 }
 
@@ -108,6 +116,7 @@ impl Host {
             address: service_address(service),
             config: ServiceConfig {
                 introductions_per_second: settings.introductions_per_second,
+                record_life: settings.record_life,
                 ..ServiceConfig::new(network)
             },
             ports: ports(service),
