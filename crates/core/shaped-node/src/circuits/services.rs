@@ -8,7 +8,7 @@ mod legs;
 
 use super::errands::ErrandOwner;
 use super::pool::Holder;
-use super::{Circuits, Group};
+use super::{CircuitTunnel, Circuits, Group};
 use crate::flow::Owner;
 use crate::near::Near;
 use crate::node::NodeEvent;
@@ -115,8 +115,13 @@ impl Circuits {
         }
         let address: ServiceAddress = name.parse().map_err(|_| ResetReason::NameUnknown)?;
         if let Some(sought) = self.services.sought.get(&(address, group)) {
-            let tunnel = self.tunnels.get(&sought.tunnel);
-            if tunnel.is_some_and(|tunnel| matches!(tunnel.holder, Holder::Service { .. }) && !tunnel.has_ended) {
+            // One whose session is lost finishes by itself, and takes no flow any more.
+            let is_over =
+                |tunnel: &CircuitTunnel| tunnel.joined.as_ref().is_some_and(|joined| joined.over_at.is_some());
+            let takes_flows = |tunnel: &CircuitTunnel| {
+                matches!(tunnel.holder, Holder::Service { .. }) && !tunnel.has_ended && !is_over(tunnel)
+            };
+            if self.tunnels.get(&sought.tunnel).is_some_and(takes_flows) {
                 return Ok(sought.tunnel);
             }
         }
@@ -241,7 +246,7 @@ impl Circuits {
     /// Whether a flow's tunnel is a service's.
     pub(crate) fn is_of_service(&self, owner: Owner) -> bool {
         let Owner::Tunnel(number) = owner else { return false };
-        self.tunnels.get(&number).is_some_and(super::CircuitTunnel::is_of_service)
+        self.tunnels.get(&number).is_some_and(CircuitTunnel::is_of_service)
     }
 
     /// When [`Circuits::follow_services`] has something to do.
