@@ -12,13 +12,16 @@ use shm_ring::{OtherSegment, OwnSegment, Readable, Writable};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
-/// Bytes that a ring holds, a power of two. Less than a socket's default buffer, so that what is unread always fits there
-/// when a connection goes back. The models fill a small one.
+/// Unread bytes that a ring holds. Less than a socket's default buffer, so that what is unread always fits there when a connection
+/// goes back. The models fill a small one.
 pub(crate) const CAPACITY: u64 = if cfg!(loom) { 4 } else { 128 * 1024 };
+/// Bytes after which positions begin again, a power of two. With as few as the capacity, a writer who is as far ahead as he may be writes into
+/// the cache lines that the reader is just taking, which halves what goes through (docs/measurements/swap.md).
+const RING_BYTES: u64 = 2 * CAPACITY;
 /// Where the ring's bytes begin.
 const BYTES_AT: usize = 4096;
 /// Size of a segment.
-pub(crate) const SEGMENT_BYTES: usize = BYTES_AT + CAPACITY as usize;
+pub(crate) const SEGMENT_BYTES: usize = BYTES_AT + RING_BYTES as usize;
 
 /// Words of a segment, by their offset.
 #[derive(Clone, Copy)]
@@ -78,6 +81,8 @@ pub(crate) enum Word {
     AskedAt = 1208,
     /// Not 0: the reset of a peer that left bytes unread was reported.
     ResetTold = 1192,
+    /// Calls that received little, since this side sent last or received more, as far as it matters.
+    Trickle = 1216,
 }
 
 /// Bits of [`Word::Stance`].
@@ -160,6 +165,12 @@ impl Link {
         Ok(unread as usize)
     }
 
+    /// Unread bytes that are known of, without a look at the other side's words: at most what there is. Under the receive lock.
+    pub(crate) fn known_unread(&self) -> usize {
+        let known = self.get(Word::SeenWritten).wrapping_sub(self.get(Word::Read));
+        if known > CAPACITY { 0 } else { known as usize }
+    }
+
     /// As `unread`, and refuses a position that went back. Under the receive lock.
     pub(crate) fn checked_unread(&self) -> Result<usize, Broken> {
         let unread = self.unread()?;
@@ -190,8 +201,8 @@ impl Link {
 
     /// Copies a piece behind the written bytes, `skip` bytes further on. There is room for it. Under the send lock.
     pub(crate) fn put(&self, skip: usize, piece: &[u8]) {
-        let at = self.get(Word::Written).wrapping_add(skip as u64) % CAPACITY;
-        let first = piece.len().min((CAPACITY - at) as usize);
+        let at = self.get(Word::Written).wrapping_add(skip as u64) % RING_BYTES;
+        let first = piece.len().min((RING_BYTES - at) as usize);
         self.own.copy_in(BYTES_AT + at as usize, &piece[..first]);
         if first < piece.len() {
             self.own.copy_in(BYTES_AT, &piece[first..]);
@@ -200,8 +211,8 @@ impl Link {
 
     /// Copies unread bytes out, `skip` bytes further on. There are as many. Under the receive lock.
     pub(crate) fn take(&self, skip: usize, piece: &mut [MaybeUninit<u8>]) {
-        let at = self.get(Word::Read).wrapping_add(skip as u64) % CAPACITY;
-        let first = piece.len().min((CAPACITY - at) as usize);
+        let at = self.get(Word::Read).wrapping_add(skip as u64) % RING_BYTES;
+        let first = piece.len().min((RING_BYTES - at) as usize);
         let (head, tail) = piece.split_at_mut(first);
         self.other.copy_out(BYTES_AT + at as usize, head);
         if !tail.is_empty() {
@@ -212,7 +223,7 @@ impl Link {
     /// A run of our own ring's bytes from `position` on, at most `length`, for the kernel to read.
     pub(crate) fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
         let at = position % CAPACITY;
-        let run = length.min(CAPACITY - at) as usize;
+        let run = length.min(RING_BYTES - at) as usize;
         (self.own.address(BYTES_AT + at as usize, run), run)
     }
 

@@ -46,7 +46,7 @@ pub(crate) mod relay {
 /// Bytes of the first page: words. Behind them stands the ring.
 const BYTES_AT: usize = 4096;
 /// Words of ours that the other side may see, and those that it may not.
-const WORDS: [std::ops::Range<usize>; 2] = [128..416, 1024..1216];
+const WORDS: [std::ops::Range<usize>; 2] = [128..416, 1024..1224];
 
 /// A segment: words that loom interleaves, bytes whose races it reports.
 struct Memory {

@@ -25,7 +25,7 @@ const READS_BEFORE_READY: u32 = 2;
 /// Datagrams that are looked at in one attempt. Strangers can send some; more than that wait for the next attempt.
 const OFFERS_MAX: u32 = 4;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"HWSWAP01");
+const MAGIC: u64 = u64::from_le_bytes(*b"HWSWAP02");
 
 /// What an offer says, with the segment beside it.
 #[repr(C)]

@@ -13,6 +13,9 @@ use std::sync::atomic::Ordering;
 /// Blocking sends through the socket between two attempts to get the stream back to its ring.
 const SENDS_PER_ATTEMPT: u64 = 16;
 
+/// A long message is published in pieces, so that the other side reads the first while the next is copied.
+const PIECE_BYTES: usize = if cfg!(loom) { 2 } else { 16 * 1024 };
+
 /// A socket that the kernel calls writable has three quarters of its buffer free: in the smallest one there is, room for so
 /// many single bytes.
 const BELLS_PER_LOOK: u64 = 4;
@@ -90,7 +93,7 @@ fn by_ring(
             }
         };
         if room > 0 {
-            done += into_ring(link, call, done, room);
+            done += into_ring(link, call, done, room.min(PIECE_BYTES));
             if !ring(link, call.fd) {
                 // The kernel says that nobody is there, and says it to the program in its own way.
                 return spill(connection, link, held, kernel);
@@ -106,6 +109,9 @@ fn by_ring(
         }
         if done == total {
             return Ok(total);
+        }
+        if room > PIECE_BYTES {
+            continue;
         }
         if done == 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
             return spill(connection, link, held, kernel);
@@ -234,7 +240,9 @@ fn into_ring(link: &Link, call: &Sending<'_>, done: usize, room: usize) -> usize
         link.put(put, unsafe { std::slice::from_raw_parts(at, length) });
         put += length;
     }
-    link.set(Word::Processor, governor::own_processor());
+    if link.get(Word::Trickle) != 0 {
+        link.set(Word::Trickle, 0);
+    }
     link.set(Word::Written, link.get(Word::Written).wrapping_add(put as u64));
     statistics::add(Count::RingSends);
     put
@@ -282,7 +290,7 @@ pub(crate) fn ring(link: &Link, fd: i32) -> bool {
 }
 
 /// Whether the other side said that it left, or the kernel says so: it is asked once per tick of the coarse clock (4 ms at
-/// most), which notices a peer that was killed.
+/// most), which notices a peer that was killed. As often the other side is told on which processor this one is.
 fn is_gone(link: &Link, fd: i32) -> bool {
     if link.they(stance::GONE) {
         link.set(Word::Stay, 1);
@@ -293,6 +301,7 @@ fn is_gone(link: &Link, fd: i32) -> bool {
         return false;
     }
     link.set(Word::LookedAt, tick);
+    link.set(Word::Processor, governor::own_processor());
     if readiness::kernel_events(fd, 0) & libc::POLLHUP != 0 {
         link.set(Word::Stay, 1);
         return true;

@@ -57,7 +57,7 @@ impl Side {
 
 /// Both sides of a linked connection, each ready for the other's ring.
 fn sides(first_mode: u64) -> (Side, Side) {
-    let ((own_a, other_a), (own_b, other_b)) = (segment(CAPACITY), segment(CAPACITY));
+    let ((own_a, other_a), (own_b, other_b)) = (segment(2 * CAPACITY), segment(2 * CAPACITY));
     let side = |fd, own, other| {
         let link = Link::new(own, other);
         link.set(Word::Mode, first_mode);

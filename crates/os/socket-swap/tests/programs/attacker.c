@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define CAPACITY (128 * 1024)
-#define SEGMENT (4096 + CAPACITY)
+#define SEGMENT (4096 + 2 * CAPACITY)
 enum { WRITTEN = 128, MODE = 136, RINGS = 144, READ = 256, STANCE = 384, INSIDE = 392, SLEEP = 408 };
 
 static unsigned char *own;
@@ -56,7 +56,7 @@ static socklen_t door(struct sockaddr_un *address, uint32_t inode) {
 
 static void offer(int through, uint32_t from, uint32_t to, int segment) {
     uint64_t words[4] = {0, from, to, CAPACITY};
-    memcpy(words, "HWSWAP01", 8);
+    memcpy(words, "HWSWAP02", 8);
     char space[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec part = {words, sizeof words};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
