@@ -6,9 +6,12 @@ use network_document::NetworkId;
 use relay_directory::{CODE_TRY_AGAIN, CommandOutcome, Refusal, ServiceAnswer, ServiceRecord, ServiceRequest};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Sources of a node at most; further ones are not asked.
 pub const SOURCES_MAX: usize = 16;
+/// How long one source may take to say what record there is; then the next one is asked.
+const RECORD_SOURCE_PATIENCE: Duration = Duration::from_secs(6);
 /// Sources that are asked for one thing before it has failed.
 pub const SOURCES_TRIED_MAX: usize = 3;
 
@@ -60,7 +63,8 @@ impl Sources {
     pub(crate) async fn record(&self, network: NetworkId, key: [u8; 32]) -> Option<Option<ServiceRecord>> {
         let mut answered = None;
         for source in self.draw() {
-            match record_from(&*source, key).await {
+            let asked = tokio::time::timeout(RECORD_SOURCE_PATIENCE, record_from(&*source, key)).await;
+            match asked.unwrap_or(Err(AskError::Stalled)) {
                 Ok(Some(record)) if record.verify(network).is_ok() => return Some(Some(record)),
                 Ok(Some(_)) => tracing::debug!("a record with a wrong signature"),
                 Ok(None) => answered = Some(None),

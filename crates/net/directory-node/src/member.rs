@@ -145,8 +145,12 @@ impl Member {
             kept = done(&mut going.keep) => if let Some(Err(error)) = kept {
                 tracing::warn!(%error, "the newest state cannot be kept for operators");
             },
-            kept = done(&mut going.keep_held) => if let Some(Err(error)) = kept {
-                tracing::warn!(%error, "what relays handed to this member cannot be kept over a start");
+            kept = done(&mut going.keep_held) => if !matches!(kept, Some(Ok(()))) {
+                // Another number than the present one: it is written again in a second.
+                going.kept_held.0 = going.kept_held.0.wrapping_sub(1);
+                if let Some(Err(error)) = kept {
+                    tracing::warn!(%error, "what relays handed to this member cannot be kept over a start");
+                }
             },
             _ = done(&mut going.unordered) => {}
         }

@@ -18,6 +18,7 @@ use shaping::{
     DpSettings, Per1024, QueueParameters, QueueSettings, RateClass, SendingStrategy, Sigma, SlotLength,
     SteppedParameters,
 };
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub enum BootSide {
 }
 
 /// Settings of an entry over circuits.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootCircuits {
     /// Bytes of the network's document. It comes in sealed memory, the last descriptor.
@@ -353,6 +354,13 @@ impl BootHops {
             Timers::new(interval, budget).map_err(|_| BootError::Range("interval of hops"))?
         };
         Ok(HopConfig { offer, door_port, timers })
+    }
+}
+
+impl fmt::Debug for BootCircuits {
+    /// There is a secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BootCircuits(..)")
     }
 }
 

@@ -77,7 +77,7 @@ impl Peers {
             peers.extend(relay.neighbours.iter().map(|neighbour| of_neighbour("relay", neighbour)));
             clients.insert("relay".to_owned(), relay.clients);
         }
-        for (part, status) in [("exit", &status.exit), ("entry", &status.entry)] {
+        for (part, status) in [("exit", &status.exit), ("entry", &status.entry), ("service", &status.service)] {
             let Some(status) = status else { continue };
             peers.extend(links(part, status));
             clients.extend(status.clients.map(|count| (part.to_owned(), count)));

@@ -190,7 +190,10 @@ impl Reporter {
     /// The sentence for an entry that nobody has answered since it started. An exit waits to be dialled.
     fn silence(&self, shaped: Option<&ShapedStatus>) -> Option<String> {
         let shaped = shaped?;
-        self.facts.down?;
+        // An exit waits to be dialled.
+        if self.facts.down.is_none() && self.facts.hosts.is_empty() {
+            return None;
+        }
         if shaped.node.links.iter().any(|link| link.up) {
             self.answered.store(true, Ordering::Relaxed);
         }

@@ -141,6 +141,21 @@ fn start(folder: &Folder) -> Node<'_> {
     Node { folder, child }
 }
 
+/// Both parts' peers, once their links are up.
+fn until_peers(folder: &Folder) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let said: Value =
+            serde_json::from_str(&good(folder, &["peers", "-c", "node.toml", "--json"])).expect("it answers in JSON");
+        let peers = said["peers"].as_array().expect("a list").clone();
+        if peers.len() == 2 && peers.iter().all(|peer| peer["state"] == "up") {
+            return peers;
+        }
+        assert!(begun.elapsed() < SOON, "links do not come up: {peers:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn an_exit_and_an_entry_of_one_file_outlive_each_others_deaths_and_changes() {
     let folder = Folder::new("node").expect("a folder");
@@ -162,11 +177,9 @@ fn an_exit_and_an_entry_of_one_file_outlive_each_others_deaths_and_changes() {
     let role = |part: &str| whole[part]["role"].as_str().unwrap_or_default().to_owned();
     assert_eq!((whole["schema"].as_u64(), role("exit"), role("entry")), (Some(1), "exit".into(), "entry".into()));
     assert_eq!(whole["silent"], serde_json::json!([]));
-    let peers: Value =
-        serde_json::from_str(&good(&folder, &["peers", "-c", "node.toml", "--json"])).expect("it answers in JSON");
-    let peers = peers["peers"].as_array().expect("a list").clone();
-    assert_eq!(peers.len(), 2, "each part is the other one's peer: {peers:?}");
-    assert!(peers.iter().all(|peer| peer["state"] == "up" && peer["node_id"].as_str().is_some_and(|id| id.len() > 50)));
+    // Each part is the other one's peer. What they say of links is a second old.
+    let peers = until_peers(&folder);
+    assert!(peers.iter().all(|peer| peer["node_id"].as_str().is_some_and(|id| id.len() > 50)), "{peers:?}");
     let screen = good(&folder, &["peers", "-c", "node.toml#entry"]);
     assert!(screen.contains("entry") && screen.contains("up for") && !screen.contains("exit "), "{screen}");
     assert!(bad(&folder, &["circuit", "list", "-c", "node.toml"], 69).contains("no tunnel over circuits"));

@@ -27,7 +27,7 @@ pub(crate) fn with_document<T>(
     }
     // A missing key of the top level is shown at the first line.
     let first_line = 0..text.find('\n').unwrap_or(text.len());
-    let root = Section { table: Some(document.get_ref()), name: String::new(), span: first_line, known: Vec::new() };
+    let root = Section { table: Some(document.get_ref()), name: String::new(), span: first_line, known: Vec::new(), is_part: false };
     match read(root, &mut report) {
         Some(value) if report.is_empty() => Ok(value),
         _ => Err(report.into_diagnostics()),
@@ -114,12 +114,13 @@ pub(crate) struct Section<'d> {
     name: String,
     span: Range<usize>,
     known: Vec<&'static str>,
+    is_part: bool,
 }
 
 impl<'d> Section<'d> {
-    /// Whether it is a table of a larger file, such as a part of a node's.
+    /// Whether it is a part of a node's file, which is read as a file of its own would be.
     pub(crate) fn is_part(&self) -> bool {
-        !self.name.is_empty()
+        self.is_part
     }
 
     /// The key's value, if it is there and `read` accepts it.
@@ -194,13 +195,13 @@ impl<'d> Section<'d> {
         let name = self.path_of(key);
         let found = self.table.and_then(|table| table.get_key_value(key));
         let Some((place, value)) = found else {
-            return Section { table: None, name, span: self.span.clone(), known: Vec::new() };
+            return Section { table: None, name, span: self.span.clone(), known: Vec::new(), is_part: false };
         };
         let table = value.get_ref().as_table();
         if table.is_none() {
             report.add(name.clone(), value.span(), crate::value::wrong_type("a table", value.get_ref()));
         }
-        Section { table, name, span: place.span(), known: Vec::new() }
+        Section { table, name, span: place.span(), known: Vec::new(), is_part: false }
     }
 
     /// A part of a node's file: its keys are called as in the file of its role. One that is not there is reported.
@@ -211,7 +212,7 @@ impl<'d> Section<'d> {
         }
         report.role = [NodePart::Entry, NodePart::Exit].contains(&part).then_some(part.name());
         let section = self.section(report, part.name());
-        Some(Section { name: String::new(), ..section })
+        Some(Section { name: String::new(), is_part: true, ..section })
     }
 
     /// The tables of an array of tables, in order.
@@ -228,7 +229,7 @@ impl<'d> Section<'d> {
             let name = format!("{name}[{index}]");
             match element.get_ref().as_table() {
                 Some(table) => {
-                    sections.push(Section { table: Some(table), name, span: element.span(), known: Vec::new() });
+                    sections.push(Section { table: Some(table), name, span: element.span(), known: Vec::new(), is_part: false });
                 }
                 None => report.add(name, element.span(), crate::value::wrong_type("a table", element.get_ref())),
             }

@@ -26,8 +26,8 @@ pub const HOST_CLIENTS_MAX: usize = 16;
 const NAME_MAX: usize = 32;
 /// Most introduction points of one service.
 const POINTS_MAX: u64 = 6;
-/// Tunnels of clients, most.
-const TUNNELS_MAX: u64 = 4_096;
+/// Tunnels of clients, most: each has one share of the schedule at least, of which there are 256.
+const TUNNELS_MAX: u64 = 256;
 
 /// What a service node is told.
 #[derive(Debug, Clone, PartialEq)]

@@ -19,6 +19,8 @@ pub use addresses::Addresses;
 const OPERATOR_KEY: &str = "alice.operator-key";
 const CHARTER: &str = "network.charter";
 const INVITATION: &str = "invitation";
+/// What a service is called on its machine.
+const SERVICE: &str = "web";
 /// What relays forward at most, and what operators admit.
 const RELAY_RATE: &str = "50 Mbit/s";
 const ADMITTED_RATE: &str = "100 Mbit/s";
@@ -59,6 +61,8 @@ pub enum Kind {
     Exit,
     /// An entry.
     Entry,
+    /// A service behind an entry of its own.
+    Service,
 }
 
 /// A node whose files are there.
@@ -68,9 +72,9 @@ pub struct Node {
     pub kind: Kind,
     /// Its name, which is that of its folder: a letter for the kind, and a number from 0 on.
     pub name: String,
-    /// Its node id, as it is printed; none for an entry.
+    /// Its node id, as it is printed; none for an entry or a service.
     pub id: Option<String>,
-    /// Where it is reached or, for an entry, where its proxy is.
+    /// Where it is reached or, for an entry or a service, where its proxy is.
     pub address: SocketAddr,
 }
 
@@ -195,13 +199,35 @@ impl Recipe {
     /// # Errors
     /// When a command fails.
     pub fn entry<R: Runner>(&self, runner: &R, number: u8, proxy: SocketAddr) -> Result<Node, R::Error> {
-        let (name, at) = (format!("e{number}"), proxy.to_string());
+        self.joined(runner, Kind::Entry, format!("e{number}"), proxy)
+    }
+
+    fn joined<R: Runner>(&self, runner: &R, kind: Kind, name: String, proxy: SocketAddr) -> Result<Node, R::Error> {
+        let at = proxy.to_string();
         let shaping = match &self.rate {
             Some(rate) => vec!["--rate", rate],
             None => vec!["--unshaped"],
         };
         runner.run(&[&["join", INVITATION, "--dir", &name, "--proxy", &at], &shaping[..]].concat())?;
-        Ok(Node { kind: Kind::Entry, name, id: None, address: proxy })
+        Ok(Node { kind, name, id: None, address: proxy })
+    }
+
+    /// A service's files: an entry, through which its records are published, and the service, which leads from port 80 to a server. The
+    /// other value is its address.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn service<R: Runner>(
+        &self,
+        runner: &R,
+        number: u8,
+        proxy: SocketAddr,
+        server: SocketAddr,
+    ) -> Result<(Node, String), R::Error> {
+        let node = self.joined(runner, Kind::Service, format!("s{number}"), proxy)?;
+        let (file, to) = (node.file(), server.to_string());
+        let said = runner.run(&["service", "add", SERVICE, "--to", &to, "-c", &file])?;
+        Ok((node, said.trim().to_owned()))
     }
 
     fn guest<R: Runner>(
@@ -229,7 +255,7 @@ impl Recipe {
             Kind::Relay => &["guard", "middle"],
             Kind::Exit => &["exit", "directory"],
             // Entries are nobody's concern.
-            Kind::Entry => return Ok(()),
+            Kind::Entry | Kind::Service => return Ok(()),
         };
         self.admit(runner, node.id.as_deref().unwrap_or_default(), roles, &node.name)
     }

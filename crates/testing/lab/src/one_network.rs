@@ -51,7 +51,7 @@ pub struct Size {
 pub struct Machine {
     /// Its name, which is that of its folder.
     pub name: String,
-    /// Its node id; none for an entry.
+    /// Its node id; none for an entry or a service.
     pub id: Option<String>,
     /// Where it is reached or, for an entry, where its proxy is.
     pub address: SocketAddr,
@@ -69,6 +69,8 @@ pub struct OneNetwork {
     pub exits: Vec<Machine>,
     /// Entries.
     pub entries: Vec<Machine>,
+    /// Services.
+    pub services: Vec<Machine>,
     recipe: Recipe,
     /// Last, so that it goes after the processes.
     folder: Scratch,
@@ -81,9 +83,9 @@ impl OneNetwork {
     /// When a command fails, or the network does not come about in time.
     pub fn start(size: Size) -> anyhow::Result<Self> {
         let nothing = || Vec::new();
-        let (members, relays, exits, entries) = (nothing(), nothing(), nothing(), nothing());
+        let (members, relays, exits, entries, services) = (nothing(), nothing(), nothing(), nothing(), nothing());
         let recipe = recipe(&size);
-        let mut net = Self { members, relays, exits, entries, recipe: recipe.clone(), folder: Scratch::new()? };
+        let mut net = Self { members, relays, exits, entries, services, recipe: recipe.clone(), folder: Scratch::new()? };
         recipe.bring_up(&mut net)?;
         Ok(net)
     }
@@ -157,7 +159,7 @@ impl OneNetwork {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        let machines = [&self.members, &self.relays, &self.exits, &self.entries].into_iter().flatten();
+        let machines = [&self.members, &self.relays, &self.exits, &self.entries, &self.services].into_iter().flatten();
         let logs: Vec<String> = machines
             .filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())))
             .collect();
@@ -331,6 +333,7 @@ impl Runner for OneNetwork {
             Kind::Relay => &mut self.relays,
             Kind::Exit => &mut self.exits,
             Kind::Entry => &mut self.entries,
+            Kind::Service => &mut self.services,
         };
         let Node { name, id, address, .. } = node;
         machines.push(Machine { name, id, address, running });

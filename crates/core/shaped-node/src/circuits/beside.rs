@@ -26,7 +26,12 @@ impl Circuits {
         }
         let shared = &mut self.shared;
         let usable = shared.guards.usable(now.unix_s).into_iter().filter(|guard| shared.first_way_to(guard).is_some());
-        let guards: Vec<NodeId> = usable.take(usize::from(self.rules.legs())).collect();
+        // A link that carries circuits keeps its slots: who is only due to be tried again waits until one fails.
+        let is_held = |guard: &NodeId| {
+            self.beside.guards.contains(guard) && shared.links.values().any(|link| link.node == *guard && link.up)
+        };
+        let (held, others): (Vec<NodeId>, Vec<NodeId>) = usable.partition(is_held);
+        let guards: Vec<NodeId> = held.into_iter().chain(others).take(usize::from(self.rules.legs())).collect();
         let dialled = guards.iter().filter_map(|guard| {
             let way = shared.first_way_to(guard)?;
             shared.link_to(now, endpoint, *guard, way)
@@ -36,6 +41,12 @@ impl Circuits {
             for link in &links {
                 uplink.add_link(*link, |of| links.contains(&of));
             }
+        }
+        // What is over a link that lost its slots all the same begins anew over one that has some.
+        let has_slots = |link: &LinkId| shared.uplink.as_ref().is_none_or(|uplink| uplink.share_of(*link).is_some());
+        let slotless: Vec<LinkId> = shared.links.keys().copied().filter(|link| !has_slots(link)).collect();
+        for link in slotless {
+            self.errands.leave_guard(shared, now.instant, link);
         }
         self.beside.cells.retain(|link, _| shared.links.contains_key(link));
         self.beside.guards = guards;

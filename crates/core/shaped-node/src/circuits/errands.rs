@@ -11,7 +11,7 @@ use super::{Circuits, Shared};
 use identity::NodeId;
 use link::{Endpoint, LinkId, Now};
 use network_document::NetworkDocument;
-use onion::{Circuit, CircuitEvent, CircuitMessage, Features, Position, Received, RelaySpec};
+use onion::{Cause, Circuit, CircuitEvent, CircuitMessage, Features, Position, Reason, Received, RelaySpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -28,9 +28,11 @@ const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(4);
 /// How long after a refusal a path is looked for again, if no guard answers meanwhile.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// Refusals after which a relay that was named is given up, if a guard is heard: what there is will not change soon.
+const REFUSALS_MAX: u32 = 3;
 
 /// Names an errand. Never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ErrandId(u64);
 
 /// Where an errand leads.
@@ -102,8 +104,9 @@ enum Stage {
     Waiting { until: Instant, refused: bool },
     /// The guard's link is not up.
     Dialling { path: Path, link: LinkId },
-    /// The circuit is being built with these keys of its relays; since when its present hop is asked for.
-    Building { path: Path, link: LinkId, specs: Vec<RelaySpec>, circuit: Box<Circuit>, since: Instant },
+    /// The circuit is being built with these keys of its relays; since when its present hop is asked for, once a cell has left for it: a
+    /// hop has its time from then, not from when a slot was wished for.
+    Building { path: Path, link: LinkId, specs: Vec<RelaySpec>, circuit: Box<Circuit>, since: Option<Instant> },
     /// It is there. When a cell is due if none leaves before; whether its owner knows.
     Ready { path: Path, link: LinkId, circuit: Box<Circuit>, cover_at: Instant, told: bool },
     /// It is over, and its owner does not know.
@@ -136,6 +139,8 @@ struct Errand {
     deadline: Instant,
     stage: Stage,
     failures: u32,
+    /// How often there was no path to it.
+    refusals: u32,
 }
 
 /// All errands, and the circuits that came of them.
@@ -143,6 +148,8 @@ struct Errand {
 pub(super) struct Errands {
     last: u64,
     all: BTreeMap<ErrandId, Errand>,
+    /// Whose cell left last: the next one begins.
+    turn: ErrandId,
     /// Circuits that others have now.
     lent: BTreeSet<(LinkId, CircuitId)>,
 }
@@ -166,6 +173,8 @@ impl Errand {
     /// Its last hop is not to be had, or its circuit is lost.
     fn end(&mut self, shared: &mut Shared, now: Instant, relay: Option<NodeId>) {
         let ready = matches!(self.stage, Stage::Ready { .. });
+        // Its owner is told at once.
+        self.deadline = self.deadline.min(now);
         self.leave(shared, now, Stage::Over { ready, relay });
     }
 
@@ -178,7 +187,7 @@ impl Errand {
         }
         self.stage = match shared.begin_circuit(now, &path) {
             Some((circuit, specs)) => {
-                Stage::Building { path, link, specs, circuit: Box::new(circuit), since: now.instant }
+                Stage::Building { path, link, specs, circuit: Box::new(circuit), since: None }
             }
             None => Stage::Waiting { until: now.instant + WAIT_MAX, refused: false },
         };
@@ -190,9 +199,16 @@ impl Errand {
         while let Stage::Building { specs, circuit, since, path, .. } = &mut self.stage {
             let built = circuit.path().count();
             match circuit.poll_event() {
-                Some(CircuitEvent::Extended { .. }) => *since = now.instant,
+                Some(CircuitEvent::Extended { .. }) => *since = None,
+                // A guard without room for one more circuit has not failed: it answers, and room comes.
+                Some(CircuitEvent::Closed { cause: Cause::Told(Reason::Full), .. }) if built == 0 => {
+                    let until = now.instant + shared.draw(WAIT_MAX);
+                    return self.restart(shared, now.instant, until);
+                }
                 Some(_) => return self.fail(shared, now, built),
-                None if *since + HOP_PATIENCE <= now.instant => return self.fail(shared, now, built),
+                None if since.is_some_and(|since| since + HOP_PATIENCE <= now.instant) => {
+                    return self.fail(shared, now, built);
+                }
                 None => return,
             }
             if let Some(next) = specs.get(built) {
@@ -249,12 +265,13 @@ impl Errand {
             Stage::Waiting { until, .. } if !shared.stopping => *until,
             Stage::Waiting { .. } | Stage::Dialling { .. } => self.deadline,
             Stage::Building { circuit, since, .. } => {
-                circuit.poll_timeout().into_iter().chain([*since + HOP_PATIENCE]).min()?
+                let own = circuit.poll_timeout().into_iter();
+                own.chain(since.map(|since| since + HOP_PATIENCE)).min().unwrap_or(self.deadline)
             }
             Stage::Ready { circuit, cover_at, .. } => {
                 return circuit.poll_timeout().into_iter().chain([*cover_at]).min();
             }
-            Stage::Over { .. } => return None,
+            Stage::Over { .. } => self.deadline,
         };
         Some(stage.min(self.deadline))
     }
@@ -263,7 +280,13 @@ impl Errand {
 /// The circuit's next own cell, or what keeps it from being forgotten.
 fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellHead> {
     match stage {
-        Stage::Building { circuit, .. } => circuit.poll_cell(now, region),
+        Stage::Building { circuit, since, .. } => {
+            let head = circuit.poll_cell(now, region);
+            if head.is_some() {
+                since.get_or_insert(now);
+            }
+            head
+        }
         Stage::Ready { circuit, cover_at, .. } => {
             if *cover_at <= now {
                 *cover_at = now + KEEP_ALIVE;
@@ -288,8 +311,13 @@ fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellH
 impl Errands {
     /// The next own cell of an errand's circuit over a link.
     pub(super) fn poll_cell(&mut self, now: Instant, link: LinkId, region: &mut [u8]) -> Option<CellHead> {
-        let of_link = self.all.values_mut().filter(|errand| errand.stage.way().is_some_and(|(_, of)| of == link));
-        of_link.into_iter().find_map(|errand| poll_cell(now, &mut errand.stage, region))
+        let turn = self.turn;
+        let (before, behind): (Vec<_>, Vec<_>) = self.all.iter_mut().partition(|(id, _)| **id <= turn);
+        let in_turn = behind.into_iter().chain(before);
+        let mut of_link = in_turn.filter(|(_, errand)| errand.stage.way().is_some_and(|(_, of)| of == link));
+        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, poll_cell(now, &mut errand.stage, region)?)))?;
+        self.turn = id;
+        Some(head)
     }
 
     /// Whether anything goes over a link, or is to.
@@ -461,7 +489,7 @@ impl Circuits {
         errands.last += 1;
         let id = ErrandId(errands.last);
         let stage = Stage::Waiting { until: now, refused: false };
-        errands.all.insert(id, Errand { owner, last, beside, deadline, stage, failures: 0 });
+        errands.all.insert(id, Errand { owner, last, beside, deadline, stage, failures: 0, refusals: 0 });
         Ok(id)
     }
 
@@ -491,9 +519,15 @@ impl Circuits {
         if !is_ready || errands.lent.len() >= LENT_MAX {
             return None;
         }
-        let Some(Errand { stage: Stage::Ready { path, link, circuit, .. }, .. }) = errands.all.remove(&id) else {
+        let Some(Errand { stage: Stage::Ready { path, link, circuit, .. }, owner, beside, .. }) = errands.all.remove(&id)
+        else {
             return None;
         };
+        // A node has no tunnel that names this path: those on their way as legs of the same one keep apart from it from now on.
+        if owner == ErrandOwner::Node && beside.kin.is_some() {
+            let kin = errands.all.values_mut().filter(|other| other.beside.kin == beside.kin);
+            kin.for_each(|other| other.beside.paths.push(path.clone()));
+        }
         errands.lent.insert((link, circuit.id()));
         Some((link, *circuit, path))
     }
@@ -522,12 +556,17 @@ impl Circuits {
     pub(super) fn plan_errands(&mut self, now: Now, endpoint: &mut Endpoint) {
         let is_due = |errand: &Errand| matches!(errand.stage, Stage::Waiting { until, .. } if until <= now.instant);
         let due = self.errands.all.iter().filter(|(_, errand)| is_due(errand)).map(|(id, _)| *id);
+        let is_heard = self.shared.links.values().any(|link| link.up && link.silent_since.is_none());
         for id in due.collect::<Vec<_>>() {
             let chosen = self.choose_way(now, id);
             let Some(errand) = self.errands.all.get_mut(&id) else { continue };
             let refused = Stage::Waiting { until: now.instant + REFUSED_WAIT, refused: true };
             let Some(path) = chosen else {
+                errand.refusals += 1;
                 errand.stage = refused;
+                if matches!(errand.last, Last::Relay(_)) && is_heard && errand.refusals > REFUSALS_MAX {
+                    errand.end(&mut self.shared, now.instant, None);
+                }
                 continue;
             };
             let way = self.shared.first_way_to(&path.first());

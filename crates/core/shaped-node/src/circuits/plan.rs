@@ -110,9 +110,10 @@ impl CircuitTunnel {
             let chosen = choice.direct_paths(&ways, &mut rng);
             return chosen.or_else(|_| Choice { allows: &suits, ..choice }.direct_paths(&ways, &mut rng));
         }
-        let chosen = shared.draw_paths(now, &choice, &mut rng);
+        let is_avoided = |relay: &NodeId| shared.is_avoided(now.instant, relay);
+        let chosen = draw_paths(&choice, &is_avoided, &mut rng);
         let any = Choice { allows: &suits, ..choice };
-        chosen.or_else(|_| shared.draw_paths(now, &any, &mut rng))
+        chosen.or_else(|_| draw_paths(&any, &is_avoided, &mut rng))
     }
 }
 
@@ -140,6 +141,8 @@ impl Shared {
         beside: &[Path],
         allows: &dyn Fn(&NodeId) -> bool,
     ) -> Option<Path> {
+        // A guard that stands behind another one is no guard for a further leg, and legs are chosen one by one here.
+        let wanted = usize::from(rules.legs());
         let legs = u8::try_from(beside.len() + 1).ok()?;
         let rules = PathRules::new(tunnel_plan::HOPS_MAX, legs).ok()?.relaxed(rules.relaxation()).to(Target::Meeting);
         let mut rng = ChaCha20Rng::from_seed(self.random());
@@ -151,23 +154,29 @@ impl Shared {
         };
         let suits = |guard: &NodeId| self.first_way_to(guard).is_some() && has_slots(guard);
         let guards: Vec<NodeId> = usable.into_iter().filter(suits).collect();
-        let trusted = |relay: &NodeId| allows(relay) && !self.is_avoided(now.instant, relay);
+        let is_kept = |relay: &NodeId| guards.iter().take(wanted).any(|guard| guard == relay);
+        let is_spared = |relay: &NodeId| self.is_avoided(now.instant, relay) || is_kept(relay);
+        let trusted = |relay: &NodeId| allows(relay) && !is_spared(relay);
         let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: beside };
-        let chosen = self.draw_paths(now, &choice, &mut rng);
+        let chosen = draw_paths(&choice, &is_spared, &mut rng);
         let any = Choice { allows, ..choice };
-        chosen.or_else(|_| self.draw_paths(now, &any, &mut rng)).ok()?.pop()
+        chosen.or_else(|_| draw_paths(&any, &is_spared, &mut rng)).ok()?.pop()
     }
+}
 
-    /// Draws until no relay behind a guard is one that is avoided.
-    fn draw_paths(&self, now: Now, choice: &Choice<'_>, rng: &mut ChaCha20Rng) -> Result<Vec<Path>, Refusal> {
-        let mut paths = choice.paths(rng)?;
-        for _ in 1..DRAWS_MAX {
-            let middles = || paths.iter().filter_map(Path::middle);
-            if !middles().any(|middle| self.is_avoided(now.instant, &middle)) {
-                break;
-            }
-            paths = choice.paths(rng)?;
+/// Draws until no relay behind a guard is one that had better not be there.
+fn draw_paths(
+    choice: &Choice<'_>,
+    is_spared: &dyn Fn(&NodeId) -> bool,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<Path>, Refusal> {
+    let mut paths = choice.paths(rng)?;
+    for _ in 1..DRAWS_MAX {
+        let mut middles = paths.iter().filter_map(Path::middle);
+        if !middles.any(|middle| is_spared(&middle)) {
+            break;
         }
-        Ok(paths)
+        paths = choice.paths(rng)?;
     }
+    Ok(paths)
 }

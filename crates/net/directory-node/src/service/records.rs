@@ -21,6 +21,11 @@ pub const RECORD_EVERY: Duration = Duration::from_secs(2);
 pub const ALL_RECORDS_AT_ONCE_MAX: u32 = 64;
 /// After so many, this many in a second.
 pub const ALL_RECORDS_A_SECOND: u32 = 16;
+/// The same of records under keys that the directory has: those who renew have a bucket of their own, since new keys cost nothing to
+/// make.
+pub const RENEWALS_AT_ONCE_MAX: u32 = 256;
+/// After so many, this many in a second.
+pub const RENEWALS_A_SECOND: u32 = 64;
 /// Records on their way to the log; a further one is answered with "try again". So most places there are left to others.
 pub const SPONSORED_AT_ONCE_MAX: usize = 8;
 
@@ -41,6 +46,7 @@ pub(super) struct Records {
     secret: NodeSecret,
     member: NodeId,
     all: Mutex<Bucket>,
+    renewals: Mutex<Bucket>,
     room: Semaphore,
     refused: AtomicU64,
     put_off: AtomicU64,
@@ -53,6 +59,7 @@ impl Records {
             member: secret.node_id(),
             secret,
             all: Mutex::new(Bucket::new(every, ALL_RECORDS_AT_ONCE_MAX)),
+            renewals: Mutex::new(Bucket::new(Duration::from_secs(1) / RENEWALS_A_SECOND, RENEWALS_AT_ONCE_MAX)),
             room: Semaphore::new(SPONSORED_AT_ONCE_MAX),
             refused: AtomicU64::new(0),
             put_off: AtomicU64::new(0),
@@ -76,8 +83,11 @@ impl Service {
     async fn bring(&self, own: &mut StreamRecords, record: ServiceRecord) -> CommandOutcome {
         let records = &self.records;
         let now = Instant::now();
-        // The stream's own bound first, so that one stream cannot take the room of all.
-        let fits = own.0.take(now) && records.all.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+        // The stream's own bound first, so that one stream cannot take the room of all. Whether a key is known is looked up before its
+        // signature is verified: a stranger who names a known key takes the place of a renewal, and there are four times as many.
+        let is_known = self.directory.look(|directory| directory.service(&record.key).is_some());
+        let bucket = if is_known { &records.renewals } else { &records.all };
+        let fits = own.0.take(now) && bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         let Some(_room) = fits.then(|| records.room.try_acquire().ok()).flatten() else {
             return CommandOutcome::try_again(TOO_FAST);
         };

@@ -95,7 +95,7 @@ fn entry_text(args: &JoinArgs) -> String {
         "# An entry, made by `hushwire join`. All keys: docs/node.md.\n\n\
          [mirror]\ninvitation_file = \"invitation\"\nentry = \"directory-stream.sock\"\n\n\
          [entry]\nkey_file = \"node.keys\"\n\n\
-         [entry.network]\nfile = \"network.document\"\nguards_file = \"guards\"\nhops = {}\nlegs = {}\n\n\
+         [entry.network]\nfile = \"network.document\"\nguards_file = \"guards\"\nhops = {}\nlegs = {}\nservices = true\n\n\
          [entry.shaping]\n{shaping}\n\
          [[entry.listen]]\nkind = \"proxy\"\naddress = \"{}\"\n\n\
          # The mirror fetches documents through the tunnel.\n\

@@ -13,7 +13,7 @@ use crate::terminal;
 use admin::server::Server;
 use config::{Announce, Log, LogFormat, LogLevel, Mirror as MirrorFile};
 use control::Control;
-use directory_mirror::{
+use directory_mirror::{SOURCES_TRIED_MAX,
     Clock, Mirror, MirrorConfig, MirrorFiles, MirrorStatus, Outcome as Said, Profile, Publisher, PublisherConfig,
     PublisherStatus, Sources, StartError,
 };
@@ -104,7 +104,13 @@ fn sources(file: &MirrorFile, invitation: Invitation, known: Network) -> Sources
 /// To whom others' commands and records are passed on: the same sockets, else tunnels to members.
 fn members(file: &MirrorFile, invitation: Invitation, known: Network) -> Sources {
     if file.sources.is_empty() {
-        return Sources::new([Arc::new(Tunnels::to_members(invitation, known)) as Arc<dyn Open>]);
+        if file.entry.is_some() {
+            // Whoever has an entry is to stay hidden: nothing of others is carried to members over one hop.
+            return Sources::new([]);
+        }
+        // Each attempt draws a member anew.
+        let tunnels = Arc::new(Tunnels::to_members(invitation, known));
+        return Sources::new((0..SOURCES_TRIED_MAX).map(|_| Arc::clone(&tunnels) as Arc<dyn Open>));
     }
     sources(file, invitation, known)
 }

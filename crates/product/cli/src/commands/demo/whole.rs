@@ -61,12 +61,13 @@ async fn demo(args: &DemoArgs, rate: &str) -> Outcome {
     let server = origin.address();
     let serving = tokio::spawn(origin.serve());
     terminal::say(&format!(
-        "Making a network on this machine: {MEMBERS} members of a directory, {RELAYS} relays, an exit and an entry ...\n"
+        "Making a network on this machine: {MEMBERS} members of a directory, {RELAYS} relays, an exit, an entry and a service ...\n"
     ));
     let is_ending = Arc::new(AtomicBool::new(false));
     let nodes = Nodes::new(place.path(), Arc::clone(&is_ending));
     let recipe = recipe((args.mode == ModeArg::Constant).then_some(rate), server);
-    let mut making = tokio::task::spawn_blocking(move || make(nodes, &recipe, proxy));
+    let service_proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port(0)?));
+    let mut making = tokio::task::spawn_blocking(move || make(nodes, &recipe, [proxy, service_proxy], server));
     let made = tokio::select! {
         made = &mut making => made,
         () = signals.wait() => {
@@ -78,8 +79,8 @@ async fn demo(args: &DemoArgs, rate: &str) -> Outcome {
     let outcome = match made {
         _ if is_ending.load(Ordering::Relaxed) => Ok(()),
         Err(failure) => Err(failure),
-        Ok(()) => {
-            let demo = Demo { folder: place.path(), eyes: Eyes::open(place.path(), &nodes), proxy, server };
+        Ok(service) => {
+            let demo = Demo { folder: place.path(), eyes: Eyes::open(place.path(), &nodes), proxy, server, service };
             tokio::select! {
                 shown = demo.show(&mut nodes, args) => shown,
                 () = signals.wait() => Ok(()),
@@ -99,10 +100,19 @@ async fn demo(args: &DemoArgs, rate: &str) -> Outcome {
 }
 
 /// Follows the recipe. The nodes come back in any case, so that they are ended gently.
-fn make(mut nodes: Nodes, recipe: &Recipe, proxy: SocketAddr) -> (Nodes, Outcome) {
+/// With them the address of the service.
+fn make(
+    mut nodes: Nodes,
+    recipe: &Recipe,
+    [entry_proxy, service_proxy]: [SocketAddr; 2],
+    server: SocketAddr,
+) -> (Nodes, Result<String, Failure>) {
     let outcome = recipe.bring_up(&mut nodes).and_then(|()| {
-        let entry = recipe.entry(&nodes, 0, proxy)?;
-        nodes.start(entry, &[])
+        let entry = recipe.entry(&nodes, 0, entry_proxy)?;
+        nodes.start(entry, &[])?;
+        let (service, address) = recipe.service(&nodes, 0, service_proxy, server)?;
+        nodes.start(service, &[])?;
+        Ok(address)
     });
     (nodes, outcome)
 }
@@ -143,6 +153,8 @@ struct Demo<'a> {
     eyes: Eyes,
     proxy: SocketAddr,
     server: SocketAddr,
+    /// The address of the service.
+    service: String,
 }
 
 impl Demo<'_> {
@@ -192,7 +204,7 @@ impl Demo<'_> {
     }
 
     fn introduction(&self, nodes: &Nodes, sight: &Sight, mode: ModeArg) -> String {
-        let Self { folder, proxy, server, .. } = self;
+        let Self { folder, proxy, server, service, .. } = self;
         let mut text = format!(
             "\n  your program -> entry -> guard -> middle -> exit -> a small web server\n\
              \x20 two circuits at once; three members of a directory agree on who the relays are\n\n\
@@ -202,6 +214,8 @@ impl Demo<'_> {
              Try it in another terminal:\n\n\
              \x20 cd {}\n\
              \x20 curl --proxy socks5h://{proxy} http://{server}/\n\
+             \x20 curl --proxy socks5h://{proxy} http://{service}/\n\
+             \x20                       the same server as a service: nobody learns where it is\n\
              \x20 ./{PROGRAM} status -c e0/node.toml\n\
              \x20 ./{PROGRAM} circuit list -c e0/node.toml#entry\n",
             OBJECT_LEN / 1_000_000,

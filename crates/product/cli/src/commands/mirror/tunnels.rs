@@ -3,7 +3,7 @@
 
 use directory_stream::{Open, OpenError, Opening, Stream, UnixSource};
 use identity::NodeId;
-use network_document::{Invitation, NetworkDocument};
+use network_document::{Contact, Invitation, NetworkDocument};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) type Network = watch::Receiver<Option<Arc<NetworkDocument>>>;
 /// knows nothing yet; whoever is to stay hidden has an entry.
 const HOPS: u8 = 1;
 
-/// Tunnels that are built to come to a member, where one is wanted; then anybody who has the directory is good.
+/// Tunnels that are built to come to a member, where one is wanted and the invitation names none.
 const MEMBER_TRIES: usize = 6;
 
 /// See above.
@@ -35,6 +35,8 @@ pub(super) struct Tunnels {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
     OfContacts,
+    /// Of those contacts that are members.
+    OfMembers(u64),
     OfEdition(u64),
 }
 
@@ -54,20 +56,38 @@ impl Tunnels {
         let parameters = DirParameters { hops: HOPS, ..DirParameters::default() };
         let wanted = known.as_deref().filter(|_| self.to_members).map(of_members).unwrap_or_default();
         let mut tunnel = manager.get_dir(parameters).await.map_err(|error| error.to_string())?;
-        for _ in 1..MEMBER_TRIES {
+        for tries in 1.. {
             if wanted.is_empty() || ends_at(&tunnel, &wanted).await {
                 break;
             }
+            if tries == MEMBER_TRIES {
+                return Err("no tunnel led to a member of the directory".to_owned());
+            }
+            drop(tunnel);
             tunnel = manager.get_dir(parameters).await.map_err(|error| error.to_string())?;
         }
         let stream = tunnel.begin_dir_stream().await.map_err(|error| error.to_string())?;
         Ok(Box::new(stream))
     }
 
+    /// The contacts of the invitation that are members, if only members are wanted.
+    fn members_in(&self, document: &NetworkDocument) -> Vec<Contact> {
+        if !self.to_members {
+            return Vec::new();
+        }
+        let members = of_members(document);
+        self.invitation.contacts().iter().filter(|contact| members.contains(&contact.node_id)).cloned().collect()
+    }
+
     /// A manager that knows the newest document.
     async fn manager(&self, known: Option<&NetworkDocument>) -> Result<TunnelMgr, String> {
         let index = |document: &NetworkDocument| document.as_edition().map_or(0, |signed| signed.edition().index());
-        let wanted = known.map_or(Made::OfContacts, |document| Made::OfEdition(index(document)));
+        let members = known.map(|document| self.members_in(document)).unwrap_or_default();
+        let wanted = match known {
+            Some(document) if members.is_empty() => Made::OfEdition(index(document)),
+            Some(document) => Made::OfMembers(index(document)),
+            None => Made::OfContacts,
+        };
         let mut kept = self.manager.lock().await;
         if let Some((made, manager)) = &*kept
             && *made == wanted
@@ -76,9 +96,9 @@ impl Tunnels {
         }
         // With one hop a manager has no guards and keeps nothing, so another one is as good.
         let document = match known {
-            Some(document) => document.clone(),
-            None => {
-                let contacts = self.invitation.contacts().to_vec();
+            Some(document) if members.is_empty() => document.clone(),
+            _ => {
+                let contacts = if members.is_empty() { self.invitation.contacts().to_vec() } else { members };
                 let document = NetworkDocument::of_contacts(self.invitation.charter().clone(), contacts);
                 document.map_err(|problem| problem.to_string())?
             }
@@ -100,7 +120,7 @@ fn of_members(document: &NetworkDocument) -> BTreeSet<NodeId> {
 
 async fn ends_at(tunnel: &ClientDirTunnel, wanted: &BTreeSet<NodeId>) -> bool {
     let paths = tunnel.paths().await.unwrap_or_default();
-    paths.values().all(|hops| hops.last().is_some_and(|last| wanted.contains(last)))
+    !paths.is_empty() && paths.values().all(|hops| hops.last().is_some_and(|last| wanted.contains(last)))
 }
 
 impl Open for Tunnels {

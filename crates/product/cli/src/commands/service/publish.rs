@@ -5,7 +5,7 @@ use directory_stream::{Open, UnixSource};
 use identity::{SIGNATURE_LEN, ServiceSecret};
 use network_document::NetworkId;
 use node::OrderHandle;
-use onion_service::{CONTENT_LEN, DAY_MS, Day, DaySecret, RECORD_LIFE_MAX};
+use onion_service::{CONTENT_LEN, DAY_MS, Day, DaySecret, ServiceConfig};
 use relay_directory::ServiceRecord;
 use serde_json::Value;
 use shaped_tunnel::{Ask, Order, PublishAsk};
@@ -19,6 +19,9 @@ use tokio::task::JoinSet;
 /// Records that are on their way at a time. A further one counts as not taken, and its service makes another.
 const UNDER_WAY_MAX: usize = 32;
 
+/// What the process's clock may be ahead of what the directory said last.
+const CLOCK_SLACK_MS: u64 = 600_000;
+
 /// A record that is not signed. The process's fault, or that of somebody who took its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 enum NotSigned {
@@ -30,6 +33,8 @@ enum NotSigned {
     Day,
     #[error("it would be good for too long")]
     Lasting,
+    #[error("its revision is of a time to come")]
+    Revision,
     #[error("it lies under another key than that of its day")]
     Key,
 }
@@ -120,9 +125,15 @@ fn sign(
     if day.0.abs_diff(now_ms / DAY_MS) > 1 {
         return Err(NotSigned::Day);
     }
-    let life_ms = u64::try_from(RECORD_LIFE_MAX.as_millis()).unwrap_or(u64::MAX);
+    // Records of this node last three hours; both clocks go by the same answers of the directory.
+    let life_ms = u64::try_from(ServiceConfig::new(network).record_life.as_millis()).unwrap_or(u64::MAX);
+    let life_ms = life_ms.saturating_add(CLOCK_SLACK_MS);
     if ask.expires_ms > now_ms.saturating_add(life_ms) || ask.expires_ms > day.closes_ms() {
         return Err(NotSigned::Lasting);
+    }
+    // A later one than the time would shut out all that follow.
+    if ask.revision > now_ms.saturating_add(CLOCK_SLACK_MS) {
+        return Err(NotSigned::Revision);
     }
     let secret = DaySecret::new(secret, network, day);
     if secret.public_key() != ask.key {

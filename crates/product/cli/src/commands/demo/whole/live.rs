@@ -127,6 +127,7 @@ impl Live {
             Kind::Relay => None,
             Kind::Exit => Some(format!("{} out", rate(&self.exit_packets))),
             Kind::Entry => Some(format!("{} out | {}", rate(&self.packets), self.programs())),
+            Kind::Service => Some(service(sight, name)),
         };
         let place = id.as_ref().and_then(|id| tunnel?.place(id));
         match (does, place) {
@@ -178,6 +179,7 @@ fn word(kind: Kind) -> &'static str {
         Kind::Relay => "relay",
         Kind::Exit => "exit",
         Kind::Entry => "entry",
+        Kind::Service => "service",
     }
 }
 
@@ -185,6 +187,17 @@ fn word(kind: Kind) -> &'static str {
 pub(super) fn leader(sight: &Sight) -> Option<&str> {
     let leads = sight.clusters.iter().filter(|(_, status)| status.leads);
     leads.max_by_key(|(_, status)| status.term).map(|(name, _)| name.as_str())
+}
+
+fn service(sight: &Sight, name: &str) -> String {
+    let services = sight.statuses.get(name).and_then(|status| status.services.as_ref());
+    match services.and_then(|services| services.list.first()) {
+        Some(of) if of.published_for_s.is_some() => {
+            format!("waits at {} relays, {} clients", of.points, of.tunnels)
+        }
+        Some(of) => format!("waits at {} relays, not published yet", of.points),
+        None => "starting".to_owned(),
+    }
 }
 
 fn member(sight: &Sight, name: &str) -> String {

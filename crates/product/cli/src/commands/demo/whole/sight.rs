@@ -85,6 +85,7 @@ fn sockets(kind: Kind, file: &NodeFile) -> Option<Sockets> {
             Some(Sockets::Member { admin, directory })
         }
         Kind::Relay => None,
+        Kind::Service => Some(Sockets::End(file.service.as_ref()?.admin.socket.clone())),
         Kind::Exit | Kind::Entry => {
             let config = file.exit.as_ref().or(file.entry.as_ref())?;
             Some(Sockets::End(config.admin.socket.clone()))
