@@ -27,7 +27,13 @@ pub(crate) fn with_document<T>(
     }
     // A missing key of the top level is shown at the first line.
     let first_line = 0..text.find('\n').unwrap_or(text.len());
-    let root = Section { table: Some(document.get_ref()), name: String::new(), span: first_line, known: Vec::new(), is_part: false };
+    let root = Section {
+        table: Some(document.get_ref()),
+        name: String::new(),
+        span: first_line,
+        known: Vec::new(),
+        is_part: false,
+    };
     match read(root, &mut report) {
         Some(value) if report.is_empty() => Ok(value),
         _ => Err(report.into_diagnostics()),
@@ -229,7 +235,13 @@ impl<'d> Section<'d> {
             let name = format!("{name}[{index}]");
             match element.get_ref().as_table() {
                 Some(table) => {
-                    sections.push(Section { table: Some(table), name, span: element.span(), known: Vec::new(), is_part: false });
+                    sections.push(Section {
+                        table: Some(table),
+                        name,
+                        span: element.span(),
+                        known: Vec::new(),
+                        is_part: false,
+                    });
                 }
                 None => report.add(name, element.span(), crate::value::wrong_type("a table", element.get_ref())),
             }

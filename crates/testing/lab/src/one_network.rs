@@ -85,7 +85,8 @@ impl OneNetwork {
         let nothing = || Vec::new();
         let (members, relays, exits, entries, services) = (nothing(), nothing(), nothing(), nothing(), nothing());
         let recipe = recipe(&size);
-        let mut net = Self { members, relays, exits, entries, services, recipe: recipe.clone(), folder: Scratch::new()? };
+        let mut net =
+            Self { members, relays, exits, entries, services, recipe: recipe.clone(), folder: Scratch::new()? };
         recipe.bring_up(&mut net)?;
         Ok(net)
     }

@@ -186,9 +186,7 @@ impl Errand {
             return;
         }
         self.stage = match shared.begin_circuit(now, &path) {
-            Some((circuit, specs)) => {
-                Stage::Building { path, link, specs, circuit: Box::new(circuit), since: None }
-            }
+            Some((circuit, specs)) => Stage::Building { path, link, specs, circuit: Box::new(circuit), since: None },
             None => Stage::Waiting { until: now.instant + WAIT_MAX, refused: false },
         };
     }
@@ -519,7 +517,8 @@ impl Circuits {
         if !is_ready || errands.lent.len() >= LENT_MAX {
             return None;
         }
-        let Some(Errand { stage: Stage::Ready { path, link, circuit, .. }, owner, beside, .. }) = errands.all.remove(&id)
+        let Some(Errand { stage: Stage::Ready { path, link, circuit, .. }, owner, beside, .. }) =
+            errands.all.remove(&id)
         else {
             return None;
         };

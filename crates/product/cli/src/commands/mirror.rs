@@ -13,9 +13,9 @@ use crate::terminal;
 use admin::server::Server;
 use config::{Announce, Log, LogFormat, LogLevel, Mirror as MirrorFile};
 use control::Control;
-use directory_mirror::{SOURCES_TRIED_MAX,
+use directory_mirror::{
     Clock, Mirror, MirrorConfig, MirrorFiles, MirrorStatus, Outcome as Said, Profile, Publisher, PublisherConfig,
-    PublisherStatus, Sources, StartError,
+    PublisherStatus, SOURCES_TRIED_MAX, Sources, StartError,
 };
 use directory_stream::{Open, UnixSource};
 use network_document::Invitation;
