@@ -171,7 +171,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         };
         let packet_size = config.document.charter().packet_size();
         let session_packet = packet_size.session_packet_virtual().ok_or(ServiceNodeError::PacketSize)?;
-        let schedule = config.mode.is_shaped().then(|| ExitSchedule {
+        let schedule = config.mode.is_shaped().then_some(ExitSchedule {
             mode: config.mode,
             pacing: PacingConfig::Constant,
             slot: config.slot,

@@ -152,19 +152,19 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
     if !mode.is_multiple_of(2) && !plain::reads_bare(link) {
         return Look::Empty;
     }
+    // Else the socket's next byte is a doorbell that is still on its way, or the end.
     if !all_drained {
-        // The socket's next byte is a doorbell that is still on its way, or the end.
         return Look::Empty;
     }
     link.set(Word::Inside, 1);
     fence(Ordering::SeqCst);
+    // It rings in an empty socket only.
     let is_ringing = link.theirs(Word::Ringing) != 0;
     if link.theirs(Word::Mode) != mode || link.theirs(Word::Rings) != link.get(Word::Drained) {
         link.set(Word::Inside, 0);
         return Look::Again;
     }
     if is_ringing {
-        // It rings in an empty socket only.
         link.set(Word::Inside, 0);
         return Look::Empty;
     }

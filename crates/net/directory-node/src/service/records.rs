@@ -23,9 +23,9 @@ pub const ALL_RECORDS_AT_ONCE_MAX: u32 = 64;
 pub const ALL_RECORDS_A_SECOND: u32 = 16;
 /// The same of records under keys that the directory has: those who renew have a bucket of their own, since new keys cost nothing to
 /// make.
-pub const RENEWALS_AT_ONCE_MAX: u32 = 256;
+pub(super) const RENEWALS_AT_ONCE_MAX: u32 = 256;
 /// After so many, this many in a second.
-pub const RENEWALS_A_SECOND: u32 = 64;
+pub(super) const RENEWALS_A_SECOND: u32 = 64;
 /// Records on their way to the log; a further one is answered with "try again". So most places there are left to others.
 pub const SPONSORED_AT_ONCE_MAX: usize = 8;
 

@@ -40,6 +40,7 @@ async fn an_edition_of_300_relays_comes_through_the_sockets() {
 /// `cargo xtask long directory-5000`
 #[tokio::test]
 #[ignore = "a minute"]
+#[expect(clippy::print_stdout, reason = "the figures are what the run is for")]
 async fn an_edition_of_5000_relays_comes_through_the_sockets() {
     let found = many_relays("relays-5000", 4, 1, EDITION_RELAYS_MAX as u32, 10_000).await;
     let Found { admitted, described, published, signed, fetched, verified, difference_verified, .. } = found;

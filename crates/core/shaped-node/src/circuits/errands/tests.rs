@@ -130,6 +130,7 @@ struct World {
 }
 
 impl World {
+    #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
     fn new() -> Self {
         let now = Now { instant: Instant::now(), unix_s: 1_795_521_600 };
         let document = document(Interval(5), None);

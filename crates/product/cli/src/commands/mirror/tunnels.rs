@@ -34,10 +34,10 @@ pub(super) struct Tunnels {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
-    OfContacts,
+    Contacts,
     /// Of those contacts that are members.
-    OfMembers(u64),
-    OfEdition(u64),
+    Members(u64),
+    Edition(u64),
 }
 
 impl Tunnels {
@@ -84,9 +84,9 @@ impl Tunnels {
         let index = |document: &NetworkDocument| document.as_edition().map_or(0, |signed| signed.edition().index());
         let members = known.map(|document| self.members_in(document)).unwrap_or_default();
         let wanted = match known {
-            Some(document) if members.is_empty() => Made::OfEdition(index(document)),
-            Some(document) => Made::OfMembers(index(document)),
-            None => Made::OfContacts,
+            Some(document) if members.is_empty() => Made::Edition(index(document)),
+            Some(document) => Made::Members(index(document)),
+            None => Made::Contacts,
         };
         let mut kept = self.manager.lock().await;
         if let Some((made, manager)) = &*kept
