@@ -92,10 +92,10 @@ fn a_point_that_dies_is_replaced_and_the_record_says_so() {
     world.kill(number(&world, &dead));
     let repaired = world.run_until(Duration::from_secs(400), |world| {
         let status = &world.host().node.status().services[0];
-        status.points == 3 && !points(world).contains(&dead)
+        let named = points(world);
+        status.points == 3 && named.len() == 3 && !named.contains(&dead)
     });
-    assert!(repaired, "{:?}", world.host().node.status());
-    assert_eq!(points(&world).len(), 3);
+    assert!(repaired, "{:?} {:?}", world.host().node.status(), points(&world));
     assert!(world.guest(0, 1, None).is_ok(), "and others find it");
 }
 
@@ -125,7 +125,8 @@ fn a_directory_that_is_down_is_asked_again() {
     world.run_for(Duration::from_secs(120));
     assert_eq!(world.host().published, before);
     world.host_mut().is_directory_up = true;
-    assert!(world.run_until(Duration::from_secs(120), |world| world.host().published > before));
+    // Records that were not taken count among those of ten minutes, of which the directory takes four.
+    assert!(world.run_until(Duration::from_secs(700), |world| world.host().published > before));
     assert!(world.guest(0, 1, None).is_ok());
 }
 
