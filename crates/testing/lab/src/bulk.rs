@@ -57,7 +57,7 @@ impl Bulk {
 /// Time between two writes of a trickle.
 const TRICKLE: Duration = Duration::from_micros(300);
 
-/// Writes one byte every [`TRICKLE`] to an echo server, until it is dropped: some three thousand writes a second into the rings of
+/// Writes one byte every `TRICKLE` to an echo server, until it is dropped: some three thousand writes a second into the rings of
 /// both nodes, for next to no bytes.
 #[derive(Debug)]
 pub struct Trickle {

@@ -90,7 +90,7 @@ fn a_point_that_dies_is_replaced_and_the_record_says_so() {
     // Guests go over those before.
     let dead = *before.iter().find(|relay| number(&world, relay) > 6).expect("one of three, with this seed");
     world.kill(number(&world, &dead));
-    let repaired = world.run_until(Duration::from_secs(400), |world| {
+    let repaired = world.run_until(Duration::from_secs(1_000), |world| {
         let status = &world.host().node.status().services[0];
         let named = points(world);
         status.points == 3 && named.len() == 3 && !named.contains(&dead)

@@ -173,8 +173,20 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         self.end_late_visits(now);
     }
 
+    /// Whether another point of the same service is at this relay, or will be.
+    fn has_point_at(&self, id: ErrandId, relay: NodeId) -> bool {
+        let Some(Purpose::Point(own)) = self.errands.get(&id) else { return false };
+        self.errands.iter().filter(|(other, _)| **other != id).any(|(_, purpose)| {
+            matches!(purpose, Purpose::Point(point) if point.service == own.service && point.relay == Some(relay))
+        })
+    }
+
     /// A circuit is at its relay: now it is asked for what it was built for.
     fn handle_ready(&mut self, now: Now, id: ErrandId, relay: NodeId) {
+        if self.has_point_at(id, relay) {
+            // Two were drawn at the same time; the next draw avoids it.
+            return self.give_up(now, id);
+        }
         let Some(purpose) = self.errands.get_mut(&id) else { return };
         let circuit = self.node.circuits.as_mut().and_then(|circuits| circuits.errand_mut(id));
         let asked = circuit.is_some_and(|circuit| match purpose {
