@@ -19,6 +19,8 @@ pub use addresses::Addresses;
 const OPERATOR_KEY: &str = "alice.operator-key";
 const CHARTER: &str = "network.charter";
 const INVITATION: &str = "invitation";
+/// All nodes of a recipe are on one machine, so no clock is asked; and when files are made, members may not run yet.
+const OFFLINE: &str = "--offline";
 /// What a service is called on its machine.
 const SERVICE: &str = "web";
 /// What relays forward at most, and what operators admit.
@@ -208,7 +210,7 @@ impl Recipe {
             Some(rate) => vec!["--rate", rate],
             None => vec!["--unshaped"],
         };
-        runner.run(&[&["join", INVITATION, "--dir", &name, "--proxy", &at], &shaping[..]].concat())?;
+        runner.run(&[&["join", INVITATION, "--dir", &name, "--proxy", &at, OFFLINE], &shaping[..]].concat())?;
         Ok(Node { kind, name, id: None, address: proxy })
     }
 
@@ -240,7 +242,8 @@ impl Recipe {
     ) -> Result<Node, R::Error> {
         let (file, at) = (format!("{name}.invitation"), address.to_string());
         let said = runner.run(&["invite", "--and", INVITATION, "--relay", &file])?;
-        let join = ["join", &file, "--dir", &name, "--operator", &name, "--rate", RELAY_RATE, "--address", &at];
+        let join =
+            ["join", &file, "--dir", &name, "--operator", &name, "--rate", RELAY_RATE, "--address", &at, OFFLINE];
         runner.run(&[&join, more].concat())?;
         Ok(Node { kind, name, id: Some(said.trim().to_owned()), address })
     }
