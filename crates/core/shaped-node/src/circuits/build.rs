@@ -1,11 +1,13 @@
 //! Circuits in the making: hop by hop, then into the tunnel.
 
 use super::joined::Joined;
-use super::{CircuitTunnel, Shared, Stage};
-use conflux::{Asked, Pace};
-use link::Now;
+use super::{CircuitTunnel, OnionCircuit, Shared, Stage};
+use conflux::{Asked, Built, Pace};
+use link::{LinkId, Now};
 use onion::{CircuitEvent, Features, Position};
 use std::time::{Duration, Instant};
+use tunnel_plan::Path;
+use wire::cell::CircuitId;
 
 /// How long one hop may take. A relay that accepts and does not answer costs this much.
 pub(super) const HOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -124,19 +126,33 @@ impl CircuitTunnel {
             self.joined = Some(self.new_tunnel(shared, now, path.exit()));
         }
         self.make_way(now.instant, number, &path);
-        let Some(joined) = &mut self.joined else { return };
+        if !self.add_leg(shared, now.instant, number, (path, link, id), built) {
+            self.fail(shared, now.instant, number);
+        }
+    }
+
+    /// Makes a circuit a leg of what the tunnel has come to, at a place. False if it cannot be one; it is taken down then.
+    pub(super) fn add_leg(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        number: usize,
+        (path, link, id): (Path, LinkId, CircuitId),
+        built: Built<OnionCircuit>,
+    ) -> bool {
+        let Some(joined) = &mut self.joined else { return true };
         // A link that a place uses has its share.
         let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);
-        match joined.legs.add_leg_asking(now.instant, built, asked) {
+        match joined.legs.add_leg_asking(now, built, asked) {
             Ok(leg) => {
                 self.routes.insert((link, id), leg);
                 shared.carriers.insert((link, id), self.number);
-                let since = now.instant;
-                self.places[number].stage = Stage::Joined { path, link, leg, since, silent_since: None };
+                self.places[number].stage = Stage::Joined { path, link, leg, since: now, silent_since: None };
+                true
             }
             Err((built, _)) => {
-                shared.end_circuit(now.instant, link, built.into_circuit().circuit);
-                self.fail(shared, now.instant, number);
+                shared.end_circuit(now, link, built.into_circuit().circuit);
+                false
             }
         }
     }

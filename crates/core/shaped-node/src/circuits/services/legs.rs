@@ -3,7 +3,7 @@
 use crate::circuits::pool::Holder;
 use crate::circuits::{CircuitTunnel, Circuits, Group, OnionCircuit, Shared, Stage, TunnelId};
 use crate::tunnel::Tunnel;
-use conflux::{Asked, Building};
+use conflux::Building;
 use identity::NodeId;
 use link::{LinkId, Now};
 use network_document::NetworkDocument;
@@ -121,17 +121,7 @@ impl CircuitTunnel {
         if self.joined.is_none() {
             self.joined = Some(self.new_tunnel(shared, now, end));
         }
-        let Some(joined) = &mut self.joined else { return };
-        let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);
-        match joined.legs.add_leg_asking(now.instant, built, asked) {
-            Ok(leg) => {
-                self.routes.insert((link, id), leg);
-                shared.carriers.insert((link, id), self.number);
-                let since = now.instant;
-                self.places[place].stage = Stage::Joined { path, link, leg, since, silent_since: None };
-            }
-            Err((built, _)) => shared.end_circuit(now.instant, link, built.into_circuit().circuit),
-        }
+        self.add_leg(shared, now.instant, place, (path, link, id), built);
     }
 }
 
