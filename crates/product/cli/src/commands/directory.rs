@@ -10,6 +10,7 @@ mod standing;
 use crate::args::directory::DirectoryCommand;
 use crate::failure::Outcome;
 
+pub(crate) use ask::hex;
 pub(crate) use files::electorate;
 pub(crate) use standing::of_member;
 

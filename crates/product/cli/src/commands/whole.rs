@@ -124,7 +124,8 @@ impl Asked {
     }
 }
 
-async fn cluster_status(socket: &Path) -> Result<ClusterStatus, AskError> {
+/// What a node of a cluster says at its admin socket.
+pub(crate) async fn cluster_status(socket: &Path) -> Result<ClusterStatus, AskError> {
     match client::cluster(socket, ClusterRequest::Status).await? {
         ClusterAnswer::Status { status } => Ok(*status),
         _ => Err(AskError::NotUnderstood(socket.to_owned())),

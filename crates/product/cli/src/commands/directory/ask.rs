@@ -96,6 +96,6 @@ pub(super) fn now_ms() -> u64 {
 }
 
 /// Digits of a hash.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,12 +4,10 @@ use super::ask::{Asked, hex, now_ms};
 use super::place::{Place, place};
 use crate::args::directory::StandingArgs;
 use crate::commands::status::{not_answered, runtime, to_json};
+use crate::commands::whole;
 use crate::failure::{Failure, Outcome};
 use crate::terminal;
-use admin::cluster::{ClusterAnswer, ClusterRequest};
-use admin::directory::{
-    DIRECTORY_SCHEMA_VERSION, DirectoryMember, DirectoryService, DirectoryServices, DirectoryStatus, screen,
-};
+use admin::directory::{DIRECTORY_SCHEMA_VERSION, DirectoryMember, DirectoryServices, DirectoryStatus, screen};
 use admin::status::Warning;
 use relay_directory::{NEW_BYTES_MAX, Request, SPONSOR_BYTES_MAX, ServicesStanding};
 use std::path::Path;
@@ -20,7 +18,8 @@ const NEW_PERCENT: u8 = (100 * NEW_BYTES_MAX / SPONSOR_BYTES_MAX) as u8;
 pub(super) fn status(args: &StandingArgs) -> Outcome {
     let text = match place(&args.socket)? {
         Place::Member { socket, admin } => {
-            let service = admin.and_then(|admin| service(&admin));
+            // What it says of its service it says to its own user only; nothing if it says nothing.
+            let service = admin.and_then(|admin| runtime().ok()?.block_on(whole::cluster_status(&admin)).ok()?.service);
             let status = DirectoryStatus { service, ..of_member(&socket)? };
             if args.json { to_json(&status)? } else { screen(&status) }
         }
@@ -38,15 +37,6 @@ pub(super) fn status(args: &StandingArgs) -> Outcome {
     };
     terminal::say(&text);
     Ok(())
-}
-
-/// What the service of a member has done, as its node says to its own user; nothing if it says nothing.
-fn service(admin: &Path) -> Option<DirectoryService> {
-    let asked = runtime().ok()?.block_on(admin::client::cluster(admin, ClusterRequest::Status)).ok()?;
-    match asked {
-        ClusterAnswer::Status { status } => status.service,
-        ClusterAnswer::Done | ClusterAnswer::NotDone { .. } => None,
-    }
 }
 
 /// How the directory stands, as the member at this socket says.

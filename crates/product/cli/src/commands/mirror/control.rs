@@ -1,5 +1,6 @@
 //! What a running mirror answers at its admin socket.
 
+use crate::commands::directory::hex;
 use admin::mirror::{Announced, HeldEdition, MIRROR_SCHEMA_VERSION, MirrorStatus as Shown};
 use admin::protocol::{Request, Response};
 use admin::server::Server;
@@ -41,7 +42,6 @@ impl Control {
 
     fn status(&self) -> Shown {
         let status = self.mirror.borrow().clone();
-        let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let edition = status.held.map(|held| HeldEdition {
             index: held.name.index,
             hash: hex(&held.name.hash),
