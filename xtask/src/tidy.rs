@@ -13,6 +13,7 @@ mod lint_tables;
 mod mask;
 mod metadata;
 mod sources;
+mod test_files;
 mod tree;
 mod unsafe_code;
 
@@ -77,6 +78,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     findings.extend(dependencies::check(&files, &members));
     findings.extend(links::check(&files));
     findings.extend(fuzz_targets::check(&files));
+    findings.extend(test_files::check(&files));
     findings.sort();
     Ok(findings)
 }

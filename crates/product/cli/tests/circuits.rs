@@ -1,18 +1,11 @@
 //! An entry over circuits, four relays and an exit as real processes on loopback: a page through the proxy, a guard that is
 //! killed, a restart with the same guards, and what keeps it from running.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/network.rs"]
-mod network;
-#[path = "scratch/outcome.rs"]
-mod outcome;
-
-use folder::Folder;
-use network::{
+use crate::folder::Folder;
+use crate::network::{
     Process, RELAYS, SOON, connect, connect_as, echo_server, linked, make_network, tunnel, wait_for_legs, write_entry,
 };
-use outcome::{bad, good};
+use crate::outcome::{bad, good};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};

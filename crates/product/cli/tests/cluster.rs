@@ -1,6 +1,6 @@
 //! `hushwire cluster` as somebody sees it who has a terminal and a program at a pipe.
 
-use folder::Folder;
+use crate::folder::Folder;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
@@ -8,9 +8,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-#[path = "scratch/folder.rs"]
-mod folder;
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 

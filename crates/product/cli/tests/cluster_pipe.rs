@@ -1,18 +1,13 @@
 //! `hushwire cluster pub`, `sub` and `feed` at a pipe that fails in every way that a connection can.
 
-use folder::Folder;
-use pipe::{Faults, Pipe};
+use crate::folder::Folder;
+use crate::pipe::{Faults, Pipe};
 use pipe_protocol::{Name, SessionId};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/pipe.rs"]
-mod pipe;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

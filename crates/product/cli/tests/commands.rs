@@ -1,11 +1,8 @@
 //! Commands that need no running node, as a script sees them.
 
-use folder::Folder;
+use crate::folder::Folder;
 use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
-
-#[path = "scratch/folder.rs"]
-mod folder;
 
 type TestResult = Result<(), Box<dyn Error>>;
 

@@ -1,9 +1,6 @@
 //! `hushwire demo`: a whole network that does what it says one should try, survives a killed relay, and leaves nothing.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-
-use folder::Folder;
+use crate::folder::Folder;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,9 +1,6 @@
 //! `hushwire demo --relays`: a network of real processes that ends at the end of its input, and leaves nothing or what was asked for.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-
-use folder::Folder;
+use crate::folder::Folder;
 use std::process::{Command, Output, Stdio};
 
 /// Runs a demo whose input is at its end; temporary files go below the folder.

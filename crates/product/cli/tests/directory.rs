@@ -1,7 +1,7 @@
 //! A directory as operators see it: from keys to editions, with documented commands only.
 
+use crate::folder::{Folder, Ran};
 use directory_node::ServiceClient;
-use folder::{Folder, Ran};
 use identity::{DoorKey, LinkSecret, NodeSecret, OnionKey};
 use network_document::{Announcement, Charter, Descriptor, Label, Roles};
 use onion::Interval;
@@ -12,9 +12,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-#[path = "scratch/folder.rs"]
-mod folder;
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 

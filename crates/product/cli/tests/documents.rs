@@ -1,22 +1,17 @@
 //! Documents that change under running nodes, as real processes on loopback: intervals that follow each other, what is refused, and
 //! editions of a directory with two thousand relays.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/network.rs"]
-mod network;
-#[path = "scratch/outcome.rs"]
-mod outcome;
-
-use folder::Folder;
+use crate::folder::Folder;
+use crate::network::{
+    Process, RELAYS, SOON, connect, echo_server, make_network, wait_for_legs, write_document, write_entry,
+};
+use crate::outcome::{bad, good};
 use identity::{DoorKey, KeyFile, LinkSecret, NodeId, NodeSecret, OnionSecret, OperatorSecret};
-use network::{Process, RELAYS, SOON, connect, echo_server, make_network, wait_for_legs, write_document, write_entry};
 use network_document::{
     Announcement, Charter, Descriptor, Edition, EditionHead, EditionName, Electorate, Founding, Label, NetworkDocument,
     OnionKeyFile, Parameters, Roles, SignedAnnouncement, SignedEdition,
 };
 use onion::Interval;
-use outcome::{bad, good};
 use shaping::RateClass;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,12 +1,7 @@
 //! `hushwire node`: an exit and an entry from one file, while parts die, the file changes and the node is ended.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/outcome.rs"]
-mod outcome;
-
-use folder::Folder;
-use outcome::{bad, good};
+use crate::folder::Folder;
+use crate::outcome::{bad, good};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};

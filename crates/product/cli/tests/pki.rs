@@ -1,11 +1,8 @@
 //! The certificates of a cluster, as a script makes them.
 
-use folder::{Folder, Ran};
+use crate::folder::{Folder, Ran};
 use std::error::Error;
 use std::os::unix::fs::PermissionsExt;
-
-#[path = "scratch/folder.rs"]
-mod folder;
 
 type TestResult = Result<(), Box<dyn Error>>;
 

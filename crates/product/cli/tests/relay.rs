@@ -3,21 +3,17 @@
 
 #[path = "../../../net/circuit-relay/tests/loopback/client.rs"]
 mod client;
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/outcome.rs"]
-mod outcome;
 #[path = "../../../net/circuit-relay/tests/exit/client.rs"]
 mod tunnel_client;
 
+use self::client::Client;
+use crate::folder::Folder;
+use crate::outcome::{bad, good};
 use circuit_relay::{CircuitRelay, Door, Handle, JoinPoint, RelaySettings};
-use client::Client;
-use folder::Folder;
 use identity::{KeyFile, NodeId};
 use link::Now;
 use network_document::{NetworkDocument, OnionKeyFile};
 use onion::{CircuitEvent, CircuitKey, Reason};
-use outcome::{bad, good};
 use relay_node::{Limits, NodeEvent, RelayNode, RelayNodeConfig};
 use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};

@@ -1,12 +1,7 @@
 //! `hushwire service`: services are added to files of both kinds, looked at, restricted and taken out, and nothing else of a file changes.
 
-#[path = "scratch/folder.rs"]
-mod folder;
-#[path = "scratch/outcome.rs"]
-mod outcome;
-
-use folder::Folder;
-use outcome::{bad, good};
+use crate::folder::Folder;
+use crate::outcome::{bad, good};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,10 +1,7 @@
 //! `hushwire sim`, as a person and a script see it.
 
-use folder::Folder;
+use crate::folder::Folder;
 use std::error::Error;
-
-#[path = "scratch/folder.rs"]
-mod folder;
 
 type TestResult = Result<(), Box<dyn Error>>;
 

@@ -44,6 +44,7 @@ const PAYLOADS_MIN: usize = 2_500;
 
 #[test]
 fn every_line_looks_the_same_idle_and_loaded() -> Outcome {
+    let _turn = crate::take_turn();
     let here = Namespace::new("wire")?;
     // What crosses a real line is single packets.
     here.set_up("link set lo gso_max_segs 1\n")?;

@@ -30,11 +30,11 @@ use anyhow::{Context, ensure};
 use pipe_protocol::Form;
 use simnet::Seed;
 
-use crate::keys::{History, KEYS};
-use crate::linearizable::{Operation, Verdict};
-use crate::log_witness::{Publication, Told};
-use crate::rig::{Cluster, Outcome};
-use crate::run::Run;
+use self::keys::{History, KEYS};
+use self::linearizable::{Operation, Verdict};
+use self::log_witness::{Publication, Told};
+use self::rig::{Cluster, Outcome};
+use self::run::Run;
 
 /// Programs that publish; two to a topic.
 const PUBLISHERS: u8 = 4;

@@ -18,8 +18,8 @@ use lab::recording::Limits;
 use lab::relay::RelayConfig;
 use simnet::Path;
 
-use crate::rig::{Outcome, Rig, Scale, say, wait_until};
-use crate::traffic::{End, Flow, Size};
+use self::rig::{Outcome, Rig, Scale, say, wait_until};
+use self::traffic::{End, Flow, Size};
 
 /// The killed processes, in turn.
 const VICTIMS: [(Role, &str); 4] = [

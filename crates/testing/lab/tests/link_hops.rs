@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin::status::Hops;
@@ -45,12 +44,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 const DOWNLOAD: u64 = 500_000;
 
 type Outcome = anyhow::Result<()>;
-
-/// Two pairs would use the same ports, and disturb each other's clocks.
-fn one_pair() -> MutexGuard<'static, ()> {
-    static ONE_PAIR: Mutex<()> = Mutex::new(());
-    ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[expect(clippy::print_stderr, reason = "figures, shown with --nocapture")]
 fn say(line: &str) {
@@ -137,7 +130,7 @@ fn download_over_hops(pair: &Pair) -> anyhow::Result<Vec<Hops>> {
 }
 
 fn check(mode: Mode) -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     let (pair, watch) = hopping(mode)?;
     let seen = download_over_hops(&pair)?;
     let last = seen.last().context("the entry showed its hops")?;

@@ -7,7 +7,7 @@ mod flows;
 
 use std::future::Future;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -18,7 +18,7 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::flows::{Flow, Origin, Size};
+use self::flows::{Flow, Origin, Size};
 
 type Outcome = anyhow::Result<()>;
 
@@ -40,12 +40,6 @@ const STANDS_STILL: Duration = Duration::from_millis(2_500);
 const CELLS_OF_NOTHING: u64 = 300;
 /// A request that takes so long waits for the slow readers.
 const HELD_UP: Duration = Duration::from_secs(2);
-
-/// One test at a time: each needs the machine to itself.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn asked_count() -> Option<usize> {
     std::env::var("HUSHWIRE_FLOWS").ok().and_then(|count| count.parse().ok())
@@ -78,13 +72,13 @@ fn say(line: &str) {
 
 #[test]
 fn all_flows_complete_and_none_waits_thrice_the_median_without_a_schedule() -> Outcome {
-    let _turn = take_turn();
+    let _turn = crate::take_turn();
     all_at_once(Mode::Off { congestion: "bbr" })
 }
 
 #[test]
 fn all_flows_complete_and_none_waits_thrice_the_median_at_a_constant_rate() -> Outcome {
-    let _turn = take_turn();
+    let _turn = crate::take_turn();
     all_at_once(Mode::constant("100 Mbit/s"))
 }
 
@@ -139,7 +133,7 @@ async fn burst(pair: &Pair, origin: &Origin, size: Size, name: &str) -> Outcome 
 
 #[test]
 fn a_flow_too_many_waits_or_is_refused_and_the_others_go_on() -> Outcome {
-    let _turn = take_turn();
+    let _turn = crate::take_turn();
     for mode in [Mode::constant("20 Mbit/s"), Mode::Off { congestion: "bbr" }] {
         let pair = Pair::start(PairConfig::new(mode).with_line("queues", "max_flows = 16"))?;
         let origin = Origin::start()?;
@@ -209,7 +203,7 @@ async fn refused_in_time(proxy: std::net::SocketAddr, to: std::net::SocketAddr, 
 
 #[test]
 fn three_hundred_slow_readers_stall_nobody_else() -> Outcome {
-    let _turn = take_turn();
+    let _turn = crate::take_turn();
     // At a constant rate it takes minutes until all buffers on the way of 300 flows are full.
     let constant = is_long().then(|| Mode::constant("100 Mbit/s"));
     for mode in [Mode::Off { congestion: "bbr" }].into_iter().chain(constant) {

@@ -49,6 +49,7 @@ fn packets_per_second(net: &CircuitNet) -> anyhow::Result<f64> {
 
 #[test]
 fn a_transfer_has_the_rate_and_shows_in_no_count_of_packets() -> Outcome {
+    let _turn = crate::take_turn();
     let net = net()?;
     let idle = packets_per_second(&net)?;
     let bytes = 6_000_000;

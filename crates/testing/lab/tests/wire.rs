@@ -3,7 +3,6 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use adversary::{
@@ -37,9 +36,6 @@ const STALL_MARGIN: Duration = Duration::from_millis(1);
 /// How far the shares of slots that are left out may be apart, idle and loaded.
 const STALL_SHARES_PER_MILLE: u64 = 100;
 
-/// Two pairs at a time would disturb each other's clocks.
-static ONE_PAIR: Mutex<()> = Mutex::new(());
-
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn constant_pair(limits: Limits) -> anyhow::Result<Pair> {
@@ -56,7 +52,7 @@ fn recording(pair: &Pair) -> Recording {
 
 #[test]
 fn send_times_and_counts_are_equal_idle_and_loaded() -> Outcome {
-    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::take_turn();
     let pair = constant_pair(Limits::default())?;
     let witness = Witness::start()?;
     let mut trials =
@@ -120,7 +116,7 @@ fn check_counts(grid: Grid, stalls: &Stalls, direction: Direction, sightings: &[
 /// as often as all slots and packets do.
 #[test]
 fn data_does_not_wake_the_shaped_process() -> Outcome {
-    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::take_turn();
     let echo = load::start(Service::Echo)?;
     let pair = Pair::start(PairConfig::new(Mode::constant("2 Mbit/s")).with_forward(echo))?;
     let (entry, exit) = (shaped_pid(&pair, Role::Entry)?, shaped_pid(&pair, Role::Exit)?);
@@ -152,7 +148,7 @@ fn shaped_pid(pair: &Pair, role: Role) -> Result<u32, Box<dyn std::error::Error>
 
 #[test]
 fn every_packet_from_the_first_to_the_last_has_one_size_and_looks_random() -> Outcome {
-    let _alone = ONE_PAIR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::take_turn();
     let limits = Limits { packets: 1_000_000, bytes_each: P, bytes_total: 512 << 20 };
     let mut pair = constant_pair(limits)?;
     std::thread::sleep(Duration::from_millis(500));

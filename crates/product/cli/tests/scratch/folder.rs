@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Tests of several files may choose the same name.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A fresh folder that goes away with the value.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("hushwire-cli-{name}-{}", std::process::id()));
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("hushwire-cli-{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

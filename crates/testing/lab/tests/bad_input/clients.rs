@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use lab::pair::{Mode, PairConfig, Role};
 
-use crate::rig::{GoodPair, Noise, Outcome, PATIENCE, take_turn, wait_until};
+use super::rig::{GoodPair, Noise, Outcome, PATIENCE, take_turn, wait_until};
 
 /// Bytes that a refusal may be answered with.
 const ANSWER_MAX: usize = 1024;

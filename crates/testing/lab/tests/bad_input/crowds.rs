@@ -6,7 +6,7 @@ use anyhow::Context;
 use lab::pair::{Mode, PairConfig, Role};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::rig::{GoodPair, Outcome, say, take_turn};
+use super::rig::{GoodPair, Outcome, say, take_turn};
 
 /// Connections; `HUSHWIRE_HALF_OPEN` says another number, such as the 10,000 of a long run.
 const CONNECTIONS: u64 = 2_000;

@@ -12,7 +12,7 @@ use lab::pair::hushwire;
 use lab::process::Running;
 use lab::scratch::Scratch;
 
-use crate::rig::{Outcome, PATIENCE, fresh_keys, private, status, take_turn, wait_until};
+use super::rig::{Outcome, PATIENCE, fresh_keys, private, status, take_turn, wait_until};
 
 /// Bytes that are fetched where the path is wide enough.
 const BYTES: u64 = 100_000;

@@ -11,7 +11,7 @@ use lab::relay::Relay;
 use os_net::udp::UdpSocket as BatchSocket;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::rig::{GoodPair, Noise, Outcome, PACKET, answers, fetch, say, stranger, take_turn, wait_until};
+use super::rig::{GoodPair, Noise, Outcome, PACKET, answers, fetch, say, stranger, take_turn, wait_until};
 
 /// Sizes that no node sends.
 const SIZES: [usize; 6] = [0, 1, 1349, 1351, 9000, 65_507];

@@ -6,8 +6,8 @@ use std::process::Command;
 use lab::pair::hushwire;
 use lab::process;
 
-use crate::rig::{Outcome, PATIENCE, private};
-use crate::start::{Place, check, code};
+use super::rig::{Outcome, PATIENCE, private};
+use super::start::{Place, check, code};
 
 /// A day so long ago that its records are dropped, which rewrites the file.
 const OLD_RECORD: [u8; 40] = [0; 40];

@@ -9,7 +9,7 @@ use lab::pair::hushwire;
 use lab::process;
 use lab::scratch::{Scratch, free_udp_address};
 
-use crate::rig::{Outcome, PATIENCE, fresh_keys, private};
+use super::rig::{Outcome, PATIENCE, fresh_keys, private};
 
 /// Exit codes of docs/cli.md.
 pub(crate) mod code {

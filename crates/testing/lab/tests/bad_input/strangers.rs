@@ -8,7 +8,7 @@ use adversary::Direction;
 use lab::pair::Role;
 use lab::scratch::Scratch;
 
-use crate::rig::{GoodPair, Noise, Outcome, PACKET, WrongEntry, answers, fresh_keys, stranger, take_turn, wait_until};
+use super::rig::{GoodPair, Noise, Outcome, PACKET, WrongEntry, answers, fresh_keys, stranger, take_turn, wait_until};
 
 /// Ports on either side of the door that are scanned.
 const SCANNED: u16 = 200;

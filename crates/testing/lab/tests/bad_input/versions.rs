@@ -9,7 +9,7 @@ use lab::pair::Role;
 use lab::scratch::Scratch;
 use link::{Accept, Endpoint, EndpointConfig, LinkEvent, Now, Peer};
 
-use crate::rig::{GoodPair, Outcome, PATIENCE, WrongEntry, fresh_keys, take_turn, wait_until};
+use super::rig::{GoodPair, Outcome, PATIENCE, WrongEntry, fresh_keys, take_turn, wait_until};
 
 /// No version that was ever given out.
 const OTHER_VERSION: u8 = 77;

@@ -14,7 +14,7 @@ use lab::scratch::Scratch;
 use lab::servers::{self, Nginx};
 use lab::socks;
 
-use crate::{MEGABYTE, SILENCE};
+use super::{MEGABYTE, SILENCE};
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// Segments of a film, and how often one is asked for.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use pipe_protocol::{Answer, ErrorCode, Form, From, Of, Refusal, Request, SessionId};
 
-use crate::connection::Connection;
-use crate::log_witness::Told;
-use crate::publisher::Broken;
-use crate::run::{PATIENCE, Run};
+use super::connection::Connection;
+use super::log_witness::Told;
+use super::publisher::Broken;
+use super::run::{PATIENCE, Run};
 
 const REST: Duration = Duration::from_millis(50);
 /// Messages that it lets come ahead.

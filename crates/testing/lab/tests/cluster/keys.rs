@@ -8,10 +8,10 @@ use pipe_protocol::{Answer, Effect, ErrorCode, Form, Level, Name, Order, Request
 use rand::Rng;
 use simnet::Seed;
 
-use crate::connection::{Connection, SILENCE_MAX};
-use crate::linearizable::{Call, Operation, Reply, State};
-use crate::publisher::Broken;
-use crate::run::{PATIENCE, Run};
+use super::connection::{Connection, SILENCE_MAX};
+use super::linearizable::{Call, Operation, Reply, State};
+use super::publisher::Broken;
+use super::run::{PATIENCE, Run};
 
 /// Keys of a run.
 pub(crate) const KEYS: u64 = 3;

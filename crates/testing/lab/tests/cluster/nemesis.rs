@@ -7,8 +7,8 @@ use rand::Rng;
 use rustix::process::Signal;
 use simnet::Seed;
 
-use crate::rig::{Cluster, Outcome};
-use crate::run::{PATIENCE, Run};
+use super::rig::{Cluster, Outcome};
+use super::run::{PATIENCE, Run};
 
 /// Answers that programs must get before it is said that the cluster is whole again.
 const PROGRESS: u64 = 20;

@@ -8,9 +8,9 @@ use pipe_protocol::{Answer, Effect, ErrorCode, Form, Name, Order, Request, Sessi
 use rand::Rng;
 use simnet::Seed;
 
-use crate::connection::{Connection, SILENCE_MAX};
-use crate::log_witness::{Acknowledged, Publication};
-use crate::run::{PATIENCE, Run};
+use super::connection::{Connection, SILENCE_MAX};
+use super::log_witness::{Acknowledged, Publication};
+use super::run::{PATIENCE, Run};
 
 /// Messages on their way at once.
 const WINDOW: usize = 8;

@@ -14,7 +14,7 @@ use lab::process::{self, Running};
 use lab::scratch::Scratch;
 use rustix::process::Signal;
 
-use crate::run::PATIENCE;
+use super::run::PATIENCE;
 
 pub(crate) type Outcome = anyhow::Result<()>;
 

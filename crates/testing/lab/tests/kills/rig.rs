@@ -10,8 +10,8 @@ use lab::pair::{Pair, PairConfig, Role};
 use lab::relay::Relay;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::census::{self, Holdings};
-use crate::traffic::{End, Ended, Flow, HANGS_AFTER, Origin, Requests, Size};
+use super::census::{self, Holdings};
+use super::traffic::{End, Ended, Flow, HANGS_AFTER, Origin, Requests, Size};
 
 pub(crate) type Outcome = anyhow::Result<()>;
 

@@ -5,8 +5,8 @@ use lab::attempts::within_three;
 use lab::network::{Family, FlowThrottle};
 use lab::pair::Role;
 
+use super::Outcome;
 use super::rig::{Hopping, Linked, MEGABIT, NEAR, SECOND, constant, line, off};
-use super::{Outcome, one_pair};
 
 pub(super) const SLOW: u64 = 1_000_000;
 /// Most sockets of a link at either end.
@@ -14,7 +14,7 @@ pub(super) const SOCKETS_MAX: usize = 8;
 
 #[test]
 fn a_flow_notices_no_hop_and_a_link_has_few_sockets() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     within_three(|| {
         let network = line(NEAR, None)?;
         // The long run compares with no hop; here, what the schedule gives, and what a stock QUIC download has.
@@ -35,7 +35,7 @@ fn a_flow_notices_no_hop_and_a_link_has_few_sockets() -> Outcome {
 
 #[test]
 fn hops_before_the_limit_outrun_a_throttle() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     within_three(|| {
         let network = line(NEAR, Some(FlowThrottle::after_bytes(5_000_000, SLOW)))?;
         let run = |hopping, seconds| {

@@ -8,11 +8,11 @@ use anyhow::ensure;
 use lab::network::{Family, FlowThrottle, Network, Rule};
 use lab::pair::{Mode, Role};
 
+use super::Outcome;
 use super::goodput::{SLOW, SOCKETS_MAX};
 use super::rig::{Downloaded, Hopping, Linked, MEGABIT, NEAR, SECOND, constant, line, off};
 use super::trouble::{MORE, ports_to_block, through_blocked};
 use super::watchers::{check_untied, two_links, watch};
-use super::{Outcome, one_pair};
 
 /// Rounds of a comparison; hops and none take turns in each. Without a schedule BBR differs from round to round, with and
 /// without hops, by far more than 1 %: there are more of them.
@@ -47,7 +47,7 @@ fn run(
 
 /// Compares hops with none, in turns, and fails if the best round is below 99 % of that without hops.
 fn compare(round_trip: Duration, interval: &'static str, lasting: Duration, warm: Duration) -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     println!("\n| RTT {round_trip:?}, hop {interval} | Mbit/s | hops | longest stall |");
     let mut failures = Vec::new();
     for mode in [constant(), off()] {
@@ -90,7 +90,7 @@ fn goodput_at_150_ms_with_a_hop_in_four_seconds() -> Outcome {
 #[test]
 #[ignore = "takes eight minutes; cargo xtask long link-hops"]
 fn a_hundred_hops_lose_nothing() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     println!("\n| mode, RTT | hops | bytes echoed | longest stall | message round trip | longest |");
     let mut failures = Vec::new();
     for (mode, round_trip) in [(constant(), NEAR), (constant(), FAR), (off(), NEAR)] {
@@ -124,7 +124,7 @@ fn a_hundred_hops_lose_nothing() -> Outcome {
 #[test]
 #[ignore = "takes twelve minutes; cargo xtask long link-hops"]
 fn throttled_for_a_minute() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     println!("\n| throttle, mode | case | Mbit/s | of unthrottled | hops | causes |");
     let mut failures = Vec::new();
     for mode in [constant(), off()] {
@@ -187,7 +187,7 @@ fn counted(causes: &[String]) -> String {
 #[test]
 #[ignore = "takes two minutes; cargo xtask long link-hops"]
 fn two_ports_of_five_blocked() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     println!("\n| RTT, blocked | steps with 1, 2, 3 candidates | longest | stall | longest message | dropped |");
     for round_trip in [NEAR, FAR] {
         let mut stalls = Vec::new();
@@ -216,7 +216,7 @@ fn two_ports_of_five_blocked() -> Outcome {
 #[test]
 #[ignore = "takes a minute; cargo xtask long link-hops"]
 fn sockets_of_a_link_that_hops_as_often_as_it_can() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     println!("\n| two ports of five blocked | hops | most UDP sockets of the entry | of the exit |");
     for blocks in [false, true] {
         let network = line(NEAR, None)?;
@@ -234,7 +234,7 @@ fn sockets_of_a_link_that_hops_as_often_as_it_can() -> Outcome {
 #[test]
 #[ignore = "takes three minutes; cargo xtask long link-hops"]
 fn slots_near_hops_are_like_others() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     let rate = 10_000_000;
     let mut trials = ["entry", "exit"].map(|name| (name, Trial::new(ShiftBounds::default()), false));
     while trials.iter().any(|(.., passed)| !passed) {
@@ -270,7 +270,7 @@ fn slots_near_hops_are_like_others() -> Outcome {
 #[test]
 #[ignore = "takes five minutes; cargo xtask long link-hops"]
 fn two_links_for_five_minutes() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     let times = two_links("500ms..1300ms", 300 * SECOND)?;
     let chance = check_untied(&times)?;
     println!("\nhops {} and {}, chance of as much by itself {chance:.3}", times[0].len(), times[1].len());

@@ -11,7 +11,7 @@ use lab::process;
 use lab::strangers::{FLOOD_PREFIX, SENDERS, closed, flood};
 
 use super::rig::{DOOR, Hopping, Linked, MEGABIT, PORTS, SECOND, constant};
-use super::{Outcome, WITHIN, one_pair, say};
+use super::{Outcome, WITHIN, say};
 
 /// Bytes of a link's packets; half of the strangers' have as many.
 const P: usize = 1350;
@@ -54,7 +54,7 @@ fn noise(number: usize) -> Vec<u8> {
 
 #[test]
 fn ten_thousand_senders_open_nothing_are_not_answered_and_harm_nobody() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     let network = network()?;
     let link = Linked::start(&network, Family::V4, constant(), Hopping::every(HOPPING))?;
     link.wait_for_hops(1)?;
@@ -103,7 +103,7 @@ fn ten_thousand_senders_open_nothing_are_not_answered_and_harm_nobody() -> Outco
 
 #[test]
 fn a_scan_finds_nothing_with_the_printed_line_and_closed_ports_without() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     let network = network()?;
     let link = Linked::start(&network, Family::V4, constant(), Hopping::every(HOPPING).and_every("20s"))?;
     let (attacker, exit) = (network.host("attacker")?, network.host("exit")?);

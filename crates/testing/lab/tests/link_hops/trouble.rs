@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use lab::attempts::within_three;
 use lab::network::{Family, Network, Rule};
 
+use super::Outcome;
 use super::capture::{Capture, Step, steps};
 use super::rig::{Echoed, Hopping, Linked, NEAR, PORTS, SECOND, constant, line};
-use super::{Outcome, one_pair};
 
 /// What a blocked port may cost: three round trips and so much.
 pub(super) const MORE: Duration = Duration::from_millis(50);
@@ -61,7 +61,7 @@ pub(super) fn through_blocked(network: &Network, blocks: bool, lasting: Duration
 
 #[test]
 fn blocked_next_ports_hold_nothing_up() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     within_three(|| {
         let network = line(NEAR, None)?;
         let blocked = through_blocked(&network, true, 4 * SECOND)?;

@@ -10,9 +10,9 @@ use lab::network::{Family, HostPlan, Network};
 use lab::pair::Mode;
 use shaping::RateClass;
 
+use super::Outcome;
 use super::capture::{Capture, Step, steps};
 use super::rig::{Hopping, Linked, SECOND};
-use super::{Outcome, one_pair};
 
 const P: usize = 1350;
 /// Bytes of a session packet at that P.
@@ -135,7 +135,7 @@ fn per_slot(rate: u64) -> anyhow::Result<f64> {
 
 #[test]
 fn hops_change_neither_size_nor_number_of_packets() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     within_three(|| {
         let rate = 10_000_000;
         for watched in watch(rate, "500ms..600ms", 4 * SECOND)? {
@@ -255,7 +255,7 @@ fn a_tied_link_is_found_at_any_times() -> Outcome {
 
 #[test]
 fn two_links_hop_each_at_times_of_its_own() -> Outcome {
-    let _one = one_pair();
+    let _turn = crate::take_turn();
     within_three(|| {
         let times = two_links("500ms..1300ms", 13 * SECOND)?;
         ensure!(times.iter().all(|times| times.len() >= FEWEST_HOPS), "{times:.3?}");
