@@ -33,8 +33,8 @@ pub use service::{SERVICE_BYTES_MAX, ServiceRecord, SponsoredService};
 pub use signer::{HELD_MAX, HELD_OF_RELAY_MAX, Promise, SignRefusal, Signer, Vow};
 pub use standing::{MemberStanding, MembersStanding, ServicesStanding, Standing};
 pub use stream::{
-    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, REQUEST_BYTES_MAX,
-    REQUESTS_IN_FLIGHT_MAX, SENTENCE_BYTES_MAX, ServiceAnswer, ServiceRequest, frame,
+    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, OF_A_STRANGER,
+    REQUEST_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, SENTENCE_BYTES_MAX, ServiceAnswer, ServiceRequest, frame,
 };
 pub use succession::{SUCCESSION_BYTES_MAX, Succession, SuccessionError};
 

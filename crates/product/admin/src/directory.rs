@@ -91,6 +91,10 @@ pub struct DirectoryService {
     pub stalled: u64,
     /// Streams that were closed because what came was no request.
     pub invalid: u64,
+    /// Of the streams that are open, those of strangers, who come through circuits.
+    pub strangers_open: u64,
+    /// Streams of strangers that were closed at once, because there were too many.
+    pub strangers_closed: u64,
     /// Commands that came.
     pub commands: u64,
     /// Of these, put off because too many came in a second.
@@ -208,13 +212,15 @@ fn services(services: &DirectoryServices) -> String {
 
 /// What came, and what of it came to nothing.
 fn service(service: &DirectoryService) -> String {
-    let mut text = format!("{} streams, {} open; {} commands", service.streams, service.open, service.commands);
+    let DirectoryService { streams, open, strangers_open, commands, .. } = service;
+    let mut text = format!("{streams} streams, {open} open, {strangers_open} of these strangers'; {commands} commands");
     let refused = [
         (service.strangers, "of relays that nobody admitted"),
         (service.over_quota, "above a relay's quota"),
         (service.refused, "refused otherwise"),
         (service.put_off, "put off, for too many came in a second"),
         (service.unordered, "not ordered in time"),
+        (service.strangers_closed, "streams of strangers too many"),
         (service.stalled, "streams that stood still"),
         (service.invalid, "streams without a request"),
     ];
@@ -281,6 +287,7 @@ mod tests {
                 open: 1,
                 commands: 40,
                 over_quota: 9,
+                strangers_closed: 3,
                 ..DirectoryService::default()
             }),
         }
@@ -295,7 +302,7 @@ mod tests {
             "2 intervals",
             "1.5 s behind this machine's clock",
             "3, none of whom may lie; 2 must sign; term 1",
-            "12 streams, 1 open; 40 commands; 9 above a relay's quota\n",
+            "12 streams, 1 open, 0 of these strangers'; 40 commands; 9 above a relay's quota; 3 streams of strangers too many\n",
             "yes     said it 0.4 s ago",
             "no      said it 90 s ahead",
             "has not said the time",

@@ -1,10 +1,14 @@
 //! Floods at the members' sockets: each is bounded, counted and explained, and others are served meanwhile.
 
-use crate::harness::{Cluster, INTERVAL_MS, announcement, now_ms};
+use crate::harness::{Cluster, INTERVAL_MS, PATIENCE, announcement, now_ms};
 use crate::{admit, describe, say};
-use directory_node::{ALL_COMMANDS_A_SECOND, COMMANDS_A_SECOND, CONNECTIONS_MAX, ServiceClient};
-use relay_directory::{CODE_TRY_AGAIN, DESCRIBES_MAX, Refusal, Request, ServiceAnswer, ServiceRequest, frame};
-use std::io::Write;
+use directory_node::{
+    ALL_COMMANDS_A_SECOND, COMMANDS_A_SECOND, CONNECTIONS_MAX, STRANGER_REQUESTS_MAX, STRANGERS_MAX, ServiceClient,
+};
+use relay_directory::{
+    CODE_TRY_AGAIN, DESCRIBES_MAX, OF_A_STRANGER, Refusal, Request, ServiceAnswer, ServiceRequest, frame,
+};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -152,4 +156,40 @@ async fn streams_that_stand_still_cost_others_nothing() {
         assert!(begun.elapsed() < SOON);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Strangers take all places that strangers have, and ask as much as they may: this machine's own programs have theirs.
+#[tokio::test]
+async fn strangers_have_places_of_their_own_and_take_nobody_elses() {
+    let mut cluster = Cluster::new("strangers-streams", 3, 0);
+    cluster.start_all().await;
+    cluster.until_published(&[0], 1).await;
+    let socket = cluster.socket(0);
+    let standing = frame(&ServiceRequest::Standing.encode());
+    let strangers = move || {
+        let stranger = || {
+            let mut stream = UnixStream::connect(&socket).expect("it is served");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            stream.write_all(&OF_A_STRANGER).expect("it is served");
+            stream
+        };
+        // 0 when the stream is closed instead, whatever was asked on it.
+        let asked = |stream: &mut UnixStream| {
+            let _ = stream.write_all(&standing);
+            stream.read(&mut [0; 256]).unwrap_or(0)
+        };
+        let mut places: Vec<UnixStream> = (0..STRANGERS_MAX).map(|_| stranger()).collect();
+        assert!(places.iter_mut().all(|stream| asked(stream) > 0), "each has a place");
+        assert_eq!(asked(&mut stranger()), 0, "one too many is closed");
+        let one = &mut places[0];
+        assert!((1..STRANGER_REQUESTS_MAX).all(|_| asked(one) > 0));
+        assert_eq!(asked(one), 0, "it has asked as much as it may");
+        places
+    };
+    let places = tokio::task::spawn_blocking(strangers).await.expect("it went through");
+    is_served(&cluster, 0).await;
+    let counts = cluster.counts(0);
+    assert_eq!((counts.strangers_open, counts.strangers_closed), (STRANGERS_MAX as u64 - 1, 1), "{counts:?}");
+    drop(places);
+    cluster.until("their places are free again", |cluster| cluster.counts(0).strangers_open == 0).await;
 }

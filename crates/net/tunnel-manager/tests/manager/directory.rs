@@ -19,15 +19,20 @@ fn path(name: &str) -> PathBuf {
     path
 }
 
-/// Serves each connection in a task of the runtime.
+/// Serves each connection in a task of the runtime. Each begins by saying that it is a stranger's.
 fn serve<F>(path: &Path, serve: fn(UnixStream) -> F)
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
 {
     let listener = UnixListener::bind(path).expect("a path in a fresh folder");
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut first = [0; 5];
+                stream.read_exact(&mut first).await?;
+                assert_eq!(first, [0, 0, 0, 1, 11]);
+                serve(stream).await
+            });
         }
     });
 }
