@@ -347,7 +347,13 @@ mod tests {
             }),
             ServiceAnswer::Record(None),
             ServiceAnswer::Record(Some(record(100))),
-            ServiceAnswer::Services(ServicesStanding { records_64ths: 3, bytes_64ths: 64, refused: 2, put_off: 3 }),
+            ServiceAnswer::Services(ServicesStanding {
+                records_64ths: 3,
+                bytes_64ths: 64,
+                kept_64ths: 5,
+                refused: 2,
+                put_off: 3,
+            }),
         ]
     }
 

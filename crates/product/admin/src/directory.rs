@@ -71,6 +71,8 @@ pub struct DirectoryServices {
     pub records_percent: u8,
     /// What it has let in and has not ended, in percent of its quota, rounded up.
     pub bytes_percent: u8,
+    /// Keys of services that it has let in and that have not ended, in percent of what it keeps at most, rounded up.
+    pub kept_percent: u8,
     /// Whether it takes services that the directory does not have yet.
     pub takes_new: bool,
     /// Records that it did not let in, since it started.
@@ -198,9 +200,10 @@ pub fn screen(status: &DirectoryStatus) -> String {
 
 /// Floods stand here: what they come to, and what is left for others.
 fn services(services: &DirectoryServices) -> String {
-    let DirectoryServices { records_percent, bytes_percent, takes_new, refused, put_off } = services;
-    let mut text =
-        format!("this member's quota is used by {records_percent} % (records) and {bytes_percent} % (bytes)");
+    let DirectoryServices { records_percent, bytes_percent, kept_percent, takes_new, refused, put_off } = services;
+    let mut text = format!(
+        "this member's quota is used by {records_percent} % (records), {bytes_percent} % (bytes) and {kept_percent} % (services)"
+    );
     if refused.saturating_add(*put_off) > 0 {
         let _ = write!(text, "; {refused} records were refused and {put_off} came too fast");
     }
@@ -278,6 +281,7 @@ mod tests {
             services: DirectoryServices {
                 records_percent: 2,
                 bytes_percent: 77,
+                kept_percent: 5,
                 takes_new: false,
                 refused: 3,
                 put_off: 9_000,
@@ -306,7 +310,7 @@ mod tests {
             "yes     said it 0.4 s ago",
             "no      said it 90 s ahead",
             "has not said the time",
-            "used by 2 % (records) and 77 % (bytes); 3 records were refused and 9000 came too fast. It takes no new services",
+            "used by 2 % (records), 77 % (bytes) and 5 % (services); 3 records were refused and 9000 came too fast. It takes no new services",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
