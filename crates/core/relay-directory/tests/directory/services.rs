@@ -3,8 +3,8 @@
 use crate::network::{Network, member};
 use network_document::encoding::WriteBytes;
 use relay_directory::{
-    Command, Event, KEPT_RECORDS_MAX, NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, Refusal, SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX,
-    ServiceRecord,
+    Command, Event, KEPT_RECORDS_MAX, NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, Refusal,
+    SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX, ServiceRecord,
 };
 
 fn key_of(command: &Command) -> [u8; 32] {
@@ -148,7 +148,8 @@ fn a_flood_of_collected_keys_stops_no_service_that_is_there() {
         network.apply(&command);
     }
     network.turn();
-    let again = (2..=1 + u64::from(REVISIONS_MAX)).flat_map(|revision| (100..100 + COLLECTED).map(move |owner| (owner, revision)));
+    let again = (2..=1 + u64::from(REVISIONS_MAX))
+        .flat_map(|revision| (100..100 + COLLECTED).map(move |owner| (owner, revision)));
     let (mut let_in, mut refused) = (0, None);
     for (owner, revision) in again {
         match brought(&mut network, owner, revision, 0) {

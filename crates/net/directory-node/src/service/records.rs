@@ -117,7 +117,8 @@ impl Service {
 }
 
 // What a member counts is behind by so many at most, and each renewal that is due has its room all the same.
-const _: () = assert!(2 * SPONSORED_AT_ONCE_MAX <= relay_directory::JUDGED_AT_ONCE_MAX as usize, "counts may be behind");
+const _: () =
+    assert!(2 * SPONSORED_AT_ONCE_MAX <= relay_directory::JUDGED_AT_ONCE_MAX as usize, "counts may be behind");
 
 // A queue that is full of records would leave no place for ticks and signatures.
 const _: () = assert!(SPONSORED_AT_ONCE_MAX * 4 <= crate::orders::WAITING_MAX, "most places are left to others");
