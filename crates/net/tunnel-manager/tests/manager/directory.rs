@@ -183,6 +183,34 @@ fn an_invitation_leads_to_the_directory_over_one_hop_and_nowhere_else() {
     std::fs::remove_file(service).expect("its file");
 }
 
+/// A relay's mirror comes for each edition, and many relays may have one address.
+#[test]
+fn managers_that_come_and_go_from_one_address_leave_no_places_taken() {
+    /// More than a directory node has places for one address.
+    const VISITS: usize = 18;
+    let service = path("visits");
+    let net = Net::with_directories(1, 1, &[Some(service.clone())]);
+    run(async {
+        serve(&service, echo_service);
+        for visit in 0..VISITS {
+            let config = TunnelMgrConfig::new(net.contacts(&[0])).expect("good rules");
+            let manager = TunnelMgr::start(TunnelMgrConfig { ready: 0, ..config }).expect("a manager");
+            let tunnel = manager.get_dir(directory(1)).await;
+            let tunnel = tunnel.unwrap_or_else(|error| panic!("visit {visit}: {error}"));
+            echo(tunnel.begin_dir_stream().await.expect("a stream"), 1_000).await.expect("all of it");
+            drop(tunnel);
+            // Half of them are only dropped.
+            if visit % 2 == 0 {
+                manager.stop().await;
+            } else {
+                drop(manager);
+                tokio::time::sleep(SECOND / 4).await;
+            }
+        }
+    });
+    std::fs::remove_file(service).expect("its file");
+}
+
 #[test]
 fn a_wrong_clock_is_told_over_the_first_hop() {
     let service = path("clock");
