@@ -76,6 +76,11 @@ pub trait Answers: Send + Sync + 'static {
     /// Such a stream, which was served, is over.
     fn stranger_ended(&self) {}
 
+    /// Whether nobody cares for the answer once the asker has closed its stream, or its end of it: then what it waits for is given up.
+    fn ends_with_its_asker(&self, _request: &ServiceRequest) -> bool {
+        false
+    }
+
     /// The answer. Where there is none of the kind, `Answer::Unknown` of `relay_directory` says so.
     fn answer(&self, stream: &mut Self::Stream, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
 }
@@ -172,7 +177,12 @@ async fn serve_requests<A: Answers>(
             ServiceRequest::Fetch(_) => Some(room.acquire_many(LONGEST_KIB).await.map_err(io::Error::other)?),
             _ => None,
         };
-        let answer = frame(&answers.answer(&mut kept, request).await.encode());
+        let ends = answers.ends_with_its_asker(&request);
+        let answer = tokio::select! {
+            biased;
+            answer = answers.answer(&mut kept, request) => frame(&answer.encode()),
+            () = requests.gone(), if ends => return Ok(()),
+        };
         let spare = LONGEST_KIB.saturating_sub(kib(answer.len()));
         drop(taken.as_mut().and_then(|taken| taken.split(spare as usize)));
         timeout(ANSWER_TIME_MAX, write(&mut requests.stream, &answer)).await??;
@@ -216,6 +226,20 @@ impl<S: Bytes> Requests<S> {
             }
             self.unread = 0..count;
         }
+    }
+}
+
+impl<S: Bytes> Requests<S> {
+    /// Until the other end closes, as far as that can be seen: behind a further request it cannot. Cancel-safe.
+    async fn gone(&mut self) {
+        if self.unread.is_empty()
+            && let Ok(count @ 1..) = self.stream.read(&mut self.buffer).await
+        {
+            self.unread = 0..count;
+        } else if self.unread.is_empty() {
+            return;
+        }
+        std::future::pending().await
     }
 }
 

@@ -272,6 +272,62 @@ async fn strangers_too_many_are_closed_and_leave_places_to_others() {
     service.abort();
 }
 
+/// Never has an answer, and says whether somebody waits for one.
+#[derive(Default)]
+struct Patient {
+    waiting: AtomicUsize,
+}
+
+/// Counts while it is there.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Answers for Patient {
+    type Stream = ();
+
+    fn ends_with_its_asker(&self, request: &ServiceRequest) -> bool {
+        matches!(request, ServiceRequest::Record { .. })
+    }
+
+    async fn answer(&self, (): &mut (), request: ServiceRequest) -> ServiceAnswer {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        match request {
+            ServiceRequest::Record { .. } => std::future::pending().await,
+            _ => tokio::time::sleep(Duration::from_secs(5)).await,
+        }
+        ServiceAnswer::Fetch(Answer::Unknown)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_dropped_with_its_asker_and_nothing_else_is() {
+    let answers = Arc::new(Patient::default());
+    let (mut here, there) = duplex(1_000);
+    let serving = Arc::clone(&answers);
+    let service = tokio::spawn(async move { serve_stream(there, &*serving).await });
+    here.write_all(&frame(&ServiceRequest::Record { key: [1; 32] }.encode())).await.expect("room");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(answers.waiting.load(Ordering::Relaxed), 1, "the asker is there");
+    drop(here);
+    assert!(service.await.expect("it is done").is_ok());
+    assert_eq!(answers.waiting.load(Ordering::Relaxed), 0);
+    // Whoever says a command and closes its end gets its answer.
+    let (mut here, there) = duplex(1_000);
+    let service = tokio::spawn(async move { serve_stream(there, &Patient::default()).await });
+    here.write_all(&frame(&ServiceRequest::Submit(vec![1]).encode())).await.expect("room");
+    here.shutdown().await.expect("an end");
+    let mut answer = Vec::new();
+    here.read_to_end(&mut answer).await.expect("an answer");
+    assert_eq!(answer, frame(&ServiceAnswer::Fetch(Answer::Unknown).encode()));
+    assert!(service.await.expect("it is done").is_ok());
+}
+
 /// Nobody is there.
 struct Nowhere;
 
