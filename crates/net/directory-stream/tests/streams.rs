@@ -216,11 +216,10 @@ async fn a_stranger_has_less_than_a_program_of_the_machine() {
     let served = |first: &'static [u8]| {
         let (mut here, there) = duplex(1_000);
         let service = tokio::spawn(async move { serve_stream(there, &Strict::default()).await });
-        let asked = async move {
+        async move {
             here.write_all(first).await.expect("room");
             (Asker::new(Box::new(here)), service)
-        };
-        asked
+        }
     };
     let (mut own, _service) = served(&[]).await;
     for _ in 0..3 {
