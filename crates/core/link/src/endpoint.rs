@@ -276,6 +276,20 @@ impl Endpoint {
         }
     }
 
+    /// Ends a link that this end dialled once a last cell has told the peer so, which then keeps no place for it. On a grid, where nothing
+    /// is said out of turn, and for any other link it is [`Endpoint::close`].
+    pub fn leave(&mut self, link: LinkId) {
+        let is_gridded = self.config.gridded;
+        let state = self.state_mut(link).filter(|state| !is_gridded && state.dial.is_some());
+        match state.and_then(|state| state.up.as_mut()) {
+            Some(up) => {
+                up.leaves = true;
+                self.arm(link.slot);
+            }
+            None => self.close(link),
+        }
+    }
+
     /// Sets what answers and later handshakes tell the peers. Links that are up do not change.
     pub fn set_parameters(&mut self, parameters: Parameters) {
         self.config.parameters = parameters;

@@ -150,8 +150,10 @@ drop_reasons! {
 pub enum DownReason {
     /// Nothing was heard for `down_after`. A dialled link goes on with its handshakes.
     Silent,
-    /// [`crate::Endpoint::close`] was called.
+    /// [`crate::Endpoint::close`] or [`crate::Endpoint::leave`] was called.
     Closed,
+    /// The peer said that it leaves.
+    Left,
     /// Both ends dialled each other, and the other link stays.
     Crossed,
 }

@@ -66,6 +66,8 @@ pub(crate) struct Up {
     pub(crate) liveness: Liveness,
     pub(crate) rekey: Rekey,
     pub(crate) debts: HopDebts,
+    /// Initiator: the link ends with a farewell.
+    pub(crate) leaves: bool,
     confirm: Confirm,
 }
 
@@ -140,6 +142,7 @@ impl Up {
             liveness: Liveness::new(now),
             rekey: Rekey::new(rekey_at),
             debts: HopDebts::default(),
+            leaves: false,
             confirm: Confirm { of_hop: false, next: now, left: 0, wait: CONFIRM_FIRST },
         }
     }
@@ -225,7 +228,7 @@ impl LinkState {
         });
         let Some(up) = &self.up else { return handshake };
         let heard = up.liveness.last_heard();
-        let says = up.debts.taken.is_some();
+        let says = up.debts.taken.is_some() || up.leaves;
         let at_once = says || up.path.owes_answer() || up.rekey.owes_answer();
         let initiator = self.dial.is_some();
         [

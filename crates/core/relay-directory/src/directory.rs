@@ -24,7 +24,8 @@ mod relays;
 mod services;
 
 pub use services::{
-    NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, SPONSOR_BYTES_MAX, SPONSORED_LIFE_MAX_MS,
+    JUDGED_AT_ONCE_MAX, KEPT_RECORDS_MAX, NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX,
+    SPONSOR_BYTES_MAX, SPONSORED_LIFE_MAX_MS,
 };
 
 /// Descriptors of one relay that count in one interval at most; further ones are refused. One is the rule; the others are for
@@ -191,9 +192,15 @@ impl Directory {
         self.services.get(key)
     }
 
-    /// What a member has let in: records in this interval, and bytes that have not ended.
-    pub(crate) fn let_in(&self, member: &NodeId) -> (u32, usize) {
+    /// What a member has let in: records in this interval, and keys and bytes of those that have not ended.
+    pub(crate) fn let_in(&self, member: &NodeId) -> (u32, u32, usize) {
         self.services.let_in(member)
+    }
+
+    /// Whether a record renews, for the first time in this interval and without more bytes, what this member let in before: a renewal
+    /// that always has room. Nobody looks at signatures here.
+    pub fn is_renewal_due(&self, record: &crate::ServiceRecord, sponsor: &NodeId) -> bool {
+        self.services.is_due(record, sponsor)
     }
 
     /// Whether a member would let a record in: what the log would refuse, and what the member keeps room or time for others from.

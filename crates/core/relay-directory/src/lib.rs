@@ -22,8 +22,8 @@ pub use client::{
 };
 pub use command::{COMMAND_BYTES_MAX, Checked, Command, Tick, Vote, Withdrawal};
 pub use directory::{
-    ADMISSIONS_MAX, CLOCK_SKEW_MAX_MS, DESCRIBES_MAX, Directory, NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX,
-    REVISIONS_MAX, SPONSOR_BYTES_MAX, SPONSORED_LIFE_MAX_MS, SUCCESSIONS_MAX,
+    ADMISSIONS_MAX, CLOCK_SKEW_MAX_MS, DESCRIBES_MAX, Directory, JUDGED_AT_ONCE_MAX, KEPT_RECORDS_MAX, NEW_BYTES_MAX,
+    NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, SPONSOR_BYTES_MAX, SPONSORED_LIFE_MAX_MS, SUCCESSIONS_MAX,
 };
 pub use event::Event;
 pub use fetch::{Answer, EDITIONS_KEPT, Keeper, Request, SUCCESSIONS_ANSWERED};
@@ -33,7 +33,7 @@ pub use service::{SERVICE_BYTES_MAX, ServiceRecord, SponsoredService};
 pub use signer::{HELD_MAX, HELD_OF_RELAY_MAX, Promise, SignRefusal, Signer, Vow};
 pub use standing::{MemberStanding, MembersStanding, ServicesStanding, Standing};
 pub use stream::{
-    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, REQUEST_BYTES_MAX,
+    ANSWER_BYTES_MAX, CODE_TRY_AGAIN, CommandOutcome, FrameError, FrameReader, OF_A_STRANGER, REQUEST_BYTES_MAX,
     REQUESTS_IN_FLIGHT_MAX, SENTENCE_BYTES_MAX, ServiceAnswer, ServiceRequest, frame,
 };
 pub use succession::{SUCCESSION_BYTES_MAX, Succession, SuccessionError};

@@ -56,6 +56,8 @@ pub struct ServicesStanding {
     pub records_64ths: u8,
     /// What it has let in and has not ended, in 64ths of [`crate::SPONSOR_BYTES_MAX`], rounded up.
     pub bytes_64ths: u8,
+    /// Keys of these, in 64ths of [`crate::KEPT_RECORDS_MAX`], rounded up.
+    pub kept_64ths: u8,
     /// Records that it did not let in, since it started.
     pub refused: u64,
     /// Records that came too fast and were told to come again, since it started.
@@ -68,12 +70,13 @@ const SHARE_MAX: u8 = 64;
 impl Directory {
     /// How full of records a member is, without what it counts by itself.
     pub fn services_standing(&self, member: &NodeId) -> ServicesStanding {
-        let (records, bytes) = self.let_in(member);
-        // A share is at most 64, for nobody lets in more than the bounds.
-        let share = |part: usize, most: usize| (part * usize::from(SHARE_MAX)).div_ceil(most) as u8;
+        let (records, kept, bytes) = self.let_in(member);
+        // Nobody lets in more than the bounds, but for what was judged while others were on their way.
+        let share = |part: usize, most: usize| (part.min(most) * usize::from(SHARE_MAX)).div_ceil(most) as u8;
         ServicesStanding {
             records_64ths: share(records as usize, crate::RECORDS_MAX as usize),
             bytes_64ths: share(bytes, crate::SPONSOR_BYTES_MAX),
+            kept_64ths: share(kept as usize, crate::KEPT_RECORDS_MAX as usize),
             ..ServicesStanding::default()
         }
     }
@@ -170,15 +173,16 @@ impl ServicesStanding {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.u8(self.records_64ths);
         out.u8(self.bytes_64ths);
+        out.u8(self.kept_64ths);
         out.u64(self.refused);
         out.u64(self.put_off);
     }
 
     pub(crate) fn read(input: &mut Reader<'_>) -> Result<Self, ReadError> {
-        let (records_64ths, bytes_64ths) = (input.u8()?, input.u8()?);
-        if records_64ths.max(bytes_64ths) > SHARE_MAX {
+        let (records_64ths, bytes_64ths, kept_64ths) = (input.u8()?, input.u8()?, input.u8()?);
+        if records_64ths.max(bytes_64ths).max(kept_64ths) > SHARE_MAX {
             return Err(ReadError::Range);
         }
-        Ok(Self { records_64ths, bytes_64ths, refused: input.u64()?, put_off: input.u64()? })
+        Ok(Self { records_64ths, bytes_64ths, kept_64ths, refused: input.u64()?, put_off: input.u64()? })
     }
 }

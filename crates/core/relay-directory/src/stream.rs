@@ -23,6 +23,10 @@ pub const SENTENCE_BYTES_MAX: usize = 512;
 /// The code of a command that was not ordered in time. Nobody knows whether it will be: commands may be said again.
 pub const CODE_TRY_AGAIN: u8 = 255;
 
+/// The frame that begins a stream which comes through circuits, from anybody: an exit says it before it passes anything on. It has no
+/// answer, and whoever says it has less than a program of the machine has.
+pub const OF_A_STRANGER: [u8; 5] = [0, 0, 0, 1, 11];
+
 const _: () = assert!(COMMAND_BYTES_MAX < REQUEST_BYTES_MAX, "a command fits into a request");
 
 /// A stream that is no good any more: whoever reads it closes it.
@@ -110,6 +114,11 @@ impl FrameReader {
         self.total.filter(|total| self.body.len() == *total)?;
         (self.total, self.known) = (None, 0);
         Some(std::mem::take(&mut self.body))
+    }
+
+    /// Whether a frame is that of [`OF_A_STRANGER`].
+    pub fn is_of_a_stranger(frame: &[u8]) -> bool {
+        frame == &OF_A_STRANGER[LENGTH_BYTES..]
     }
 
     /// Whether a frame has begun. A stream that ends then was cut.
@@ -338,7 +347,13 @@ mod tests {
             }),
             ServiceAnswer::Record(None),
             ServiceAnswer::Record(Some(record(100))),
-            ServiceAnswer::Services(ServicesStanding { records_64ths: 3, bytes_64ths: 64, refused: 2, put_off: 3 }),
+            ServiceAnswer::Services(ServicesStanding {
+                records_64ths: 3,
+                bytes_64ths: 64,
+                kept_64ths: 5,
+                refused: 2,
+                put_off: 3,
+            }),
         ]
     }
 
@@ -386,6 +401,15 @@ mod tests {
         assert_eq!(reader.poll_frame(), Some(vec![6]));
         assert_eq!(reader.handle_bytes(&two[5..]), Ok(5));
         assert_eq!(reader.poll_frame(), Some(vec![7]));
+    }
+
+    #[test]
+    fn a_stranger_is_a_frame_and_no_request() {
+        let mut reader = FrameReader::requests();
+        assert_eq!(reader.handle_bytes(&OF_A_STRANGER), Ok(OF_A_STRANGER.len()));
+        let frame = reader.poll_frame().expect("a whole one");
+        assert!(FrameReader::is_of_a_stranger(&frame) && ServiceRequest::decode(&frame).is_err());
+        assert!(requests().iter().all(|request| !FrameReader::is_of_a_stranger(&request.encode())));
     }
 
     #[test]

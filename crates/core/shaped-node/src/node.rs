@@ -334,7 +334,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             | Command::HopOfferTaken
             | Command::HopProbe
             | Command::HopAnswer
-            | Command::HopAsk => {}
+            | Command::HopAsk
+            | Command::Farewell => {}
         }
     }
 
@@ -505,6 +506,13 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.tunnels_mut().for_each(|tunnel| tunnel.session.close(now.instant, EndReason::Stopping));
         self.circuits.iter_mut().for_each(Circuits::stop);
         self.settle(now);
+    }
+
+    /// Ends all links to guards. In mode `off` their last packets say so, which [`ShapedNode::poll_transmit`] has next: guards keep no
+    /// places for a node that is gone. Call it when sessions have said theirs.
+    pub fn leave(&mut self) {
+        let links: Vec<LinkId> = self.circuits.iter().flat_map(|circuits| circuits.links()).copied().collect();
+        links.into_iter().for_each(|link| self.endpoint.leave(link));
     }
 
     /// Handles what links and sessions have to say and wakes the unshaped process once if needed.

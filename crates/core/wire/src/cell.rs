@@ -39,6 +39,8 @@ pub enum Command {
     HopAnswer = 9,
     /// Circuit 0: the responder asks for a hop.
     HopAsk = 10,
+    /// Circuit 0: the initiator leaves, and the link is over.
+    Farewell = 11,
     /// A leg header and perhaps a session packet, under the circuit's layers; or a control message, under them too.
     Relay = 16,
     /// A part of the first message of a hop handshake.
@@ -74,6 +76,7 @@ impl TryFrom<u8> for Command {
             8 => Self::HopProbe,
             9 => Self::HopAnswer,
             10 => Self::HopAsk,
+            11 => Self::Farewell,
             16 => Self::Relay,
             17 => Self::Create,
             18 => Self::Created,

@@ -10,7 +10,7 @@ use network_document::{
 };
 use onion::Interval;
 use port_hopping::ports::PortSet;
-use relay_directory::{Command, ServiceRequest, Withdrawal};
+use relay_directory::{CODE_TRY_AGAIN, Command, ServiceRequest, Withdrawal};
 use shaping::RateClass;
 use std::fmt;
 use std::net::SocketAddr;
@@ -138,7 +138,7 @@ pub enum PublisherError {
 /// The relay is still in the directory until its words expire.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WithdrawError {
-    /// Nobody was reached.
+    /// Nobody was reached, or nobody knows what became of it.
     #[error("the relay could not be withdrawn: {0}; it is out when its announcement expires")]
     Unreached(String),
     /// The directory's word.
@@ -219,7 +219,11 @@ impl Publisher {
         let command = Command::Withdraw(Withdrawal::new(self.network, &self.secret, until_ms));
         let outcome =
             self.members.say(&ServiceRequest::Submit(command.encode())).await.map_err(WithdrawError::Unreached)?;
-        if outcome.is_done() { Ok(()) } else { Err(WithdrawError::Refused(plain(&outcome.sentence))) }
+        match outcome.code {
+            0 => Ok(()),
+            CODE_TRY_AGAIN => Err(WithdrawError::Unreached(plain(&outcome.sentence))),
+            _ => Err(WithdrawError::Refused(plain(&outcome.sentence))),
+        }
     }
 }
 

@@ -142,6 +142,11 @@ fn alone() -> CommandOutcome {
 impl Answers for MirrorService {
     type Stream = MirrorStream;
 
+    /// A question waits for a member, or for others who ask the same. Commands and records go on: they are on their way.
+    fn ends_with_its_asker(&self, request: &ServiceRequest) -> bool {
+        matches!(request, ServiceRequest::Record { .. })
+    }
+
     async fn answer(&self, stream: &mut MirrorStream, request: ServiceRequest) -> ServiceAnswer {
         match request {
             ServiceRequest::Fetch(request) => {

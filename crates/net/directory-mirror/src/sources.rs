@@ -7,6 +7,7 @@ use relay_directory::{CODE_TRY_AGAIN, CommandOutcome, Refusal, ServiceAnswer, Se
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Sources of a node at most; further ones are not asked.
 pub const SOURCES_MAX: usize = 16;
@@ -31,12 +32,13 @@ impl Sources {
     }
 
     /// Says a command or a service's record to one after the other until one says what became of it: the directory's word, or that of
-    /// the last one that could not order it, or had no room for it.
+    /// the last one that could not order it, or had no room for it. It may be known afterwards that a record was taken after all.
     ///
     /// # Errors
     /// Why nobody was reached, in words.
     pub(crate) async fn say(&self, request: &ServiceRequest) -> Result<CommandOutcome, String> {
         let (mut put_off, mut failed) = (None, "there is nobody to tell it to".to_owned());
+        // Somebody may have had it ordered, and did not say so.
         let mut is_unknown = false;
         for source in self.draw() {
             match say_to(&*source, request).await {
@@ -48,12 +50,14 @@ impl Sources {
                 Ok(outcome) if [Refusal::SponsorQuota.code(), Refusal::NotMember.code()].contains(&outcome.code) => {
                     put_off = Some(outcome);
                 }
-                // It was ordered after all, by one of whom that was not known in time.
                 Ok(outcome) if outcome.code == Refusal::Old.code() && is_unknown => {
-                    return Ok(CommandOutcome::new(0, ""));
+                    return Ok(after_old(&*source, request, outcome).await);
                 }
                 Ok(outcome) => return Ok(outcome),
-                Err(error) => failed = format!("{}: {error}", source.describe()),
+                Err(error) => {
+                    is_unknown |= !matches!(error, AskError::Open(_));
+                    failed = format!("{}: {error}", source.describe());
+                }
             }
         }
         put_off.ok_or(failed)
@@ -63,7 +67,7 @@ impl Sources {
     pub(crate) async fn record(&self, network: NetworkId, key: [u8; 32]) -> Option<Option<ServiceRecord>> {
         let mut answered = None;
         for source in self.draw() {
-            let asked = tokio::time::timeout(RECORD_SOURCE_PATIENCE, record_from(&*source, key)).await;
+            let asked = timeout(RECORD_SOURCE_PATIENCE, record_from(&*source, key)).await;
             match asked.unwrap_or(Err(AskError::Stalled)) {
                 Ok(Some(record)) if record.verify(network).is_ok() => return Some(Some(record)),
                 Ok(Some(_)) => tracing::debug!("a record with a wrong signature"),
@@ -92,6 +96,20 @@ async fn say_to(source: &dyn Open, request: &ServiceRequest) -> Result<CommandOu
     match Asker::open(source).await?.ask(request).await? {
         ServiceAnswer::Submit(outcome) => Ok(outcome),
         _ => Err(AskError::Unknown),
+    }
+}
+
+/// What to make of it that something is old which may have been taken a moment ago: that it was, if it is there; else that it is old,
+/// or, where nobody can tell, that it has to be said again. A later word of the same relay or service is as old to whoever hears of it
+/// second, so nothing may be concluded from that alone.
+async fn after_old(source: &dyn Open, request: &ServiceRequest, old: CommandOutcome) -> CommandOutcome {
+    let unknown = CommandOutcome::try_again("it is not known whether this was taken or something later; try again");
+    let ServiceRequest::Publish(record) = request else { return unknown };
+    match timeout(RECORD_SOURCE_PATIENCE, record_from(source, record.key)).await {
+        Ok(Ok(Some(there))) if there == *record => CommandOutcome::new(0, ""),
+        Ok(Ok(Some(there))) if there.revision >= record.revision => old,
+        // What a mirror keeps may be older.
+        Ok(_) | Err(_) => unknown,
     }
 }
 

@@ -24,10 +24,22 @@ pub struct MirrorStatus {
     /// The directory's time less this machine's, in milliseconds, as whoever was asked last says. The directory's time stands still
     /// between the words of its members, so it may lag.
     pub skew_ms: Option<i64>,
+    /// Half of the time that the answer took, in milliseconds: by so much the number above may be wrong.
+    pub skew_uncertain_ms: u64,
     /// Whether that is more than a clock may be off: it was warned of.
     pub clock_is_wrong: bool,
     /// What happened since the start.
     pub counts: Counts,
+}
+
+impl MirrorStatus {
+    /// What of [`MirrorStatus::skew_ms`] the time that the answer took does not explain: nobody is told that a clock is wrong because a
+    /// machine or a path is slow. 0 when nothing is known.
+    pub(crate) fn sure_skew_ms(&self) -> i64 {
+        let skew_ms = self.skew_ms.unwrap_or(0);
+        let sure_ms = skew_ms.unsigned_abs().saturating_sub(self.skew_uncertain_ms).min(i64::MAX as u64);
+        skew_ms.signum() * sure_ms.cast_signed()
+    }
 }
 
 /// An edition, for people.

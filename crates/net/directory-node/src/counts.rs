@@ -16,6 +16,10 @@ pub struct ServiceCounts {
     pub stalled: u64,
     /// Streams that were closed because what came was no request.
     pub invalid: u64,
+    /// Of the streams that are open, those of strangers, who come through circuits.
+    pub strangers_open: u64,
+    /// Streams of strangers that were closed at once, because there were too many.
+    pub strangers_closed: u64,
     /// Commands that came.
     pub commands: u64,
     /// Of these, put off because too many came in a second.
@@ -60,6 +64,19 @@ impl Counts {
             Err(ErrorKind::InvalidData) => counts.invalid += 1,
             Ok(()) | Err(_) => {}
         }
+    }
+
+    /// A stream is a stranger's, and served or closed.
+    pub(crate) fn stranger_begun(&self, is_served: bool) {
+        let mut counts = self.lock();
+        let count = if is_served { &mut counts.strangers_open } else { &mut counts.strangers_closed };
+        *count += 1;
+    }
+
+    /// Such a stream, which was served, is over.
+    pub(crate) fn stranger_ended(&self) {
+        let mut counts = self.lock();
+        counts.strangers_open = counts.strangers_open.saturating_sub(1);
     }
 
     /// A command was put off: too many came in a second.

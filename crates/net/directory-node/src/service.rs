@@ -33,6 +33,15 @@ pub const ANSWERS_KIB_MAX: u32 = 64 * 1_024;
 /// A connection on which nothing is asked for so long is closed.
 pub const IDLE_MAX: Duration = Duration::from_secs(120);
 
+/// Of the connections, those of strangers, who come through circuits; a further one is closed.
+pub const STRANGERS_MAX: usize = 64;
+/// Requests on one stranger's stream; then it is closed. A client needs a dozen.
+pub const STRANGER_REQUESTS_MAX: usize = 64;
+/// A stranger's stream on which nothing is asked for so long is closed.
+pub const STRANGER_IDLE_MAX: Duration = Duration::from_secs(30);
+/// As [`ANSWERS_KIB_MAX`], of all strangers: they wait for each other, and no program of this machine for them.
+pub const STRANGERS_ANSWERS_KIB_MAX: u32 = 32 * 1_024;
+
 /// What answers all connections.
 pub(crate) struct Service {
     directory: SharedDirectory,
@@ -90,12 +99,27 @@ impl Answers for Service {
         answers_kib: ANSWERS_KIB_MAX,
     };
 
+    const STRANGERS: Limits = Limits {
+        connections: STRANGERS_MAX,
+        idle: STRANGER_IDLE_MAX,
+        requests: STRANGER_REQUESTS_MAX,
+        answers_kib: STRANGERS_ANSWERS_KIB_MAX,
+    };
+
     fn begun(&self) {
         self.counts.begun();
     }
 
     fn ended(&self, how: &io::Result<()>) {
         self.counts.ended(how);
+    }
+
+    fn stranger_begun(&self, is_served: bool) {
+        self.counts.stranger_begun(is_served);
+    }
+
+    fn stranger_ended(&self) {
+        self.counts.stranger_ended();
     }
 
     async fn answer(&self, connection: &mut Connection, request: ServiceRequest) -> ServiceAnswer {

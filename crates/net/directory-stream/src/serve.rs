@@ -22,6 +22,8 @@ pub const IDLE_MAX: Duration = Duration::from_secs(30);
 pub const REQUESTS_MAX: usize = 256;
 /// Likewise: KiB of editions and differences on their way. It is enough for all streams, so nobody waits for those who read slowly.
 pub const ANSWERS_KIB_MAX: u32 = 128 * 1_024;
+/// Of these streams, those that may be strangers', who came through an exit: the others are left to this machine's programs.
+pub const STRANGERS_MAX: usize = 48;
 /// What is read at once.
 const READ_BYTES: usize = 4 * 1024;
 /// How long to wait when nobody can be accepted, because there are no descriptors left, most likely.
@@ -42,9 +44,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For strangers.
-    pub const STRANGERS: Self =
+    /// For everybody, where nothing else is said.
+    pub const EVERYBODY: Self =
         Self { connections: CONNECTIONS_MAX, idle: IDLE_MAX, requests: REQUESTS_MAX, answers_kib: ANSWERS_KIB_MAX };
+    /// For strangers, where nothing else is said.
+    pub const STRANGERS: Self = Self { connections: STRANGERS_MAX, ..Self::EVERYBODY };
 }
 
 /// Whoever answers requests: a member from its state, a mirror from what it keeps.
@@ -53,7 +57,11 @@ pub trait Answers: Send + Sync + 'static {
     type Stream: Default + Send;
 
     /// What those who ask may have.
-    const LIMITS: Limits = Limits::STRANGERS;
+    const LIMITS: Limits = Limits::EVERYBODY;
+
+    /// What strangers may have, who come through circuits. Their streams are among those of [`Answers::LIMITS`], and one too many is
+    /// closed, so that none waits in the place of a program of this machine.
+    const STRANGERS: Limits = Limits::STRANGERS;
 
     /// A stream is served from now on, by [`serve`].
     fn begun(&self) {}
@@ -62,6 +70,17 @@ pub trait Answers: Send + Sync + 'static {
     /// was no request.
     fn ended(&self, _how: &io::Result<()>) {}
 
+    /// Such a stream says that it is a stranger's; it is closed if `is_served` is false, for there are too many.
+    fn stranger_begun(&self, _is_served: bool) {}
+
+    /// Such a stream, which was served, is over.
+    fn stranger_ended(&self) {}
+
+    /// Whether nobody cares for the answer once the asker has closed its stream, or its end of it: then what it waits for is given up.
+    fn ends_with_its_asker(&self, _request: &ServiceRequest) -> bool {
+        false
+    }
+
     /// The answer. Where there is none of the kind, `Answer::Unknown` of `relay_directory` says so.
     fn answer(&self, stream: &mut Self::Stream, request: ServiceRequest) -> impl Future<Output = ServiceAnswer> + Send;
 }
@@ -69,7 +88,7 @@ pub trait Answers: Send + Sync + 'static {
 /// Serves whoever connects until the future is dropped, and all streams with it.
 pub async fn serve<A: Answers>(listener: UnixListener, answers: Arc<A>) {
     let connections = Arc::new(Semaphore::new(A::LIMITS.connections));
-    let room = room(A::LIMITS);
+    let room = Arc::new(Room::of::<A>());
     let mut streams = JoinSet::new();
     loop {
         // Nothing is ever closed.
@@ -102,27 +121,68 @@ pub async fn serve<A: Answers>(listener: UnixListener, answers: Arc<A>) {
 /// # Errors
 /// How the stream broke: for a log at most.
 pub async fn serve_stream<A: Answers>(stream: impl Bytes, answers: &A) -> io::Result<()> {
-    serve_in(stream, answers, &room(A::LIMITS)).await
+    serve_in(stream, answers, &Room::of::<A>()).await
 }
 
-fn room(limits: Limits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limits.answers_kib.max(LONGEST_KIB) as usize))
+/// What all streams share.
+struct Room {
+    /// KiB of answers, of this machine's programs and of strangers.
+    own_kib: Semaphore,
+    strangers_kib: Semaphore,
+    /// Strangers' streams.
+    strangers: Semaphore,
 }
 
-async fn serve_in<A: Answers>(stream: impl Bytes, answers: &A, room: &Arc<Semaphore>) -> io::Result<()> {
+impl Room {
+    fn of<A: Answers>() -> Self {
+        let kib = |limits: Limits| Semaphore::new(limits.answers_kib.max(LONGEST_KIB) as usize);
+        let strangers = Semaphore::new(A::STRANGERS.connections);
+        Self { own_kib: kib(A::LIMITS), strangers_kib: kib(A::STRANGERS), strangers }
+    }
+}
+
+async fn serve_in<A: Answers>(stream: impl Bytes, answers: &A, room: &Room) -> io::Result<()> {
     let mut requests = Requests { stream, frames: FrameReader::requests(), buffer: vec![0; READ_BYTES], unread: 0..0 };
+    let Some(first) = timeout(A::LIMITS.idle, requests.next()).await?? else { return Ok(()) };
+    if !FrameReader::is_of_a_stranger(&first) {
+        return serve_requests(requests, answers, A::LIMITS, &room.own_kib, Some(first)).await;
+    }
+    let place = room.strangers.try_acquire();
+    answers.stranger_begun(place.is_ok());
+    // Whoever is closed hears it at once, and asks somebody else.
+    let Ok(_place) = place else { return Ok(()) };
+    let served = serve_requests(requests, answers, A::STRANGERS, &room.strangers_kib, None).await;
+    answers.stranger_ended();
+    served
+}
+
+/// Serves a stream on which a request may have come already.
+async fn serve_requests<A: Answers>(
+    mut requests: Requests<impl Bytes>,
+    answers: &A,
+    limits: Limits,
+    room: &Semaphore,
+    mut first: Option<Vec<u8>>,
+) -> io::Result<()> {
     let mut kept = A::Stream::default();
-    for _ in 0..A::LIMITS.requests {
-        let Some(request) = timeout(A::LIMITS.idle, requests.next()).await?? else { return Ok(()) };
+    for _ in 0..limits.requests {
+        let next = match first.take() {
+            Some(first) => Some(first),
+            None => timeout(limits.idle, requests.next()).await??,
+        };
+        let Some(request) = next else { return Ok(()) };
         let request = ServiceRequest::decode(&request).map_err(|error| bad(&error))?;
         // Only these are long. Nobody knows how long before they are there.
         let mut taken = match &request {
-            ServiceRequest::Fetch(_) => {
-                Some(Arc::clone(room).acquire_many_owned(LONGEST_KIB).await.map_err(io::Error::other)?)
-            }
+            ServiceRequest::Fetch(_) => Some(room.acquire_many(LONGEST_KIB).await.map_err(io::Error::other)?),
             _ => None,
         };
-        let answer = frame(&answers.answer(&mut kept, request).await.encode());
+        let ends = answers.ends_with_its_asker(&request);
+        let answer = tokio::select! {
+            biased;
+            answer = answers.answer(&mut kept, request) => frame(&answer.encode()),
+            () = requests.gone(), if ends => return Ok(()),
+        };
         let spare = LONGEST_KIB.saturating_sub(kib(answer.len()));
         drop(taken.as_mut().and_then(|taken| taken.split(spare as usize)));
         timeout(ANSWER_TIME_MAX, write(&mut requests.stream, &answer)).await??;
@@ -166,6 +226,20 @@ impl<S: Bytes> Requests<S> {
             }
             self.unread = 0..count;
         }
+    }
+}
+
+impl<S: Bytes> Requests<S> {
+    /// Until the other end closes, as far as that can be seen: behind a further request it cannot. Cancel-safe.
+    async fn gone(&mut self) {
+        if self.unread.is_empty()
+            && let Ok(count @ 1..) = self.stream.read(&mut self.buffer).await
+        {
+            self.unread = 0..count;
+        } else if self.unread.is_empty() {
+            return;
+        }
+        std::future::pending().await
     }
 }
 

@@ -1,10 +1,12 @@
 //! Streams in memory and at a socket: what goes well, and what hostile ends do.
 
 use directory_stream::{
-    Answers, AskError, Asker, CONNECTIONS_MAX, IDLE_MAX, ListenError, Open, Opening, REQUESTS_MAX, STALL_MAX, Stream,
-    UnixSource, listen, serve, serve_stream,
+    Answers, AskError, Asker, CONNECTIONS_MAX, IDLE_MAX, Limits, ListenError, Open, Opening, REQUESTS_MAX, STALL_MAX,
+    STRANGERS_MAX, Stream, UnixSource, listen, serve, serve_stream,
 };
-use relay_directory::{ANSWER_BYTES_MAX, Answer, CommandOutcome, Request, ServiceAnswer, ServiceRequest, frame};
+use relay_directory::{
+    ANSWER_BYTES_MAX, Answer, CommandOutcome, OF_A_STRANGER, Request, ServiceAnswer, ServiceRequest, frame,
+};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -193,6 +195,136 @@ async fn one_stream_too_many_waits_for_another_to_end() {
     idle.pop();
     assert!(answer.await.is_ok());
     service.abort();
+}
+
+/// [`Lengths`] for strangers who may ask twice, in two seconds, and a program that may take its time.
+#[derive(Default)]
+struct Strict(Lengths);
+
+impl Answers for Strict {
+    type Stream = ();
+
+    const STRANGERS: Limits = Limits { idle: Duration::from_secs(2), requests: 2, ..Limits::STRANGERS };
+
+    async fn answer(&self, stream: &mut (), request: ServiceRequest) -> ServiceAnswer {
+        self.0.answer(stream, request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_has_less_than_a_program_of_the_machine() {
+    let served = |first: &'static [u8]| {
+        let (mut here, there) = duplex(1_000);
+        let service = tokio::spawn(async move { serve_stream(there, &Strict::default()).await });
+        async move {
+            here.write_all(first).await.expect("room");
+            (Asker::new(Box::new(here)), service)
+        }
+    };
+    let (mut own, _service) = served(&[]).await;
+    for _ in 0..3 {
+        own.ask(&fetch(1)).await.expect("an answer");
+    }
+    let (mut stranger, service) = served(&OF_A_STRANGER).await;
+    for _ in 0..2 {
+        stranger.ask(&fetch(1)).await.expect("an answer");
+    }
+    assert!(stranger.ask(&fetch(1)).await.is_err() && service.await.expect("it is done").is_ok());
+    let (stranger, service) = served(&OF_A_STRANGER).await;
+    let begin = Instant::now();
+    let error = service.await.expect("it is done").expect_err("nothing is asked");
+    assert_eq!((error.kind(), begin.elapsed().as_secs()), (ErrorKind::TimedOut, 2));
+    drop(stranger);
+    // It says so first, or what it says is no request.
+    let (mut late, _service) = served(&[]).await;
+    late.ask(&fetch(1)).await.expect("an answer");
+    let (mut here, there) = duplex(1_000);
+    here.write_all(&[&frame(&fetch(1).encode())[..], &OF_A_STRANGER].concat()).await.expect("room");
+    let error = serve_stream(there, &Strict::default()).await.expect_err("no request");
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn strangers_too_many_are_closed_and_leave_places_to_others() {
+    let folder = Folder::new("strangers");
+    let path = folder.0.join("service");
+    let service = tokio::spawn(serve(listen(&path).expect("a socket"), Arc::new(Lengths::default())));
+    let source = UnixSource::new(&path);
+    let stranger = async || {
+        let mut stream = source.open().await.expect("a stream");
+        stream.write_all(&OF_A_STRANGER).await.expect("it is taken");
+        Asker::new(stream)
+    };
+    let mut places = Vec::new();
+    for _ in 0..STRANGERS_MAX {
+        let mut asker = stranger().await;
+        asker.ask(&fetch(1)).await.expect("an answer");
+        places.push(asker);
+    }
+    assert!(stranger().await.ask(&fetch(1)).await.is_err(), "one too many");
+    let mut own = Vec::new();
+    for _ in STRANGERS_MAX..CONNECTIONS_MAX {
+        let mut asker = Asker::open(&source).await.expect("a stream");
+        asker.ask(&fetch(1)).await.expect("this machine's programs have places");
+        own.push(asker);
+    }
+    service.abort();
+}
+
+/// Never has an answer, and says whether somebody waits for one.
+#[derive(Default)]
+struct Patient {
+    waiting: AtomicUsize,
+}
+
+/// Counts while it is there.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Answers for Patient {
+    type Stream = ();
+
+    fn ends_with_its_asker(&self, request: &ServiceRequest) -> bool {
+        matches!(request, ServiceRequest::Record { .. })
+    }
+
+    async fn answer(&self, (): &mut (), request: ServiceRequest) -> ServiceAnswer {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        match request {
+            ServiceRequest::Record { .. } => std::future::pending().await,
+            _ => tokio::time::sleep(Duration::from_secs(5)).await,
+        }
+        ServiceAnswer::Fetch(Answer::Unknown)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_dropped_with_its_asker_and_nothing_else_is() {
+    let answers = Arc::new(Patient::default());
+    let (mut here, there) = duplex(1_000);
+    let serving = Arc::clone(&answers);
+    let service = tokio::spawn(async move { serve_stream(there, &*serving).await });
+    here.write_all(&frame(&ServiceRequest::Record { key: [1; 32] }.encode())).await.expect("room");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(answers.waiting.load(Ordering::Relaxed), 1, "the asker is there");
+    drop(here);
+    assert!(service.await.expect("it is done").is_ok());
+    assert_eq!(answers.waiting.load(Ordering::Relaxed), 0);
+    // Whoever says a command and closes its end gets its answer.
+    let (mut here, there) = duplex(1_000);
+    let service = tokio::spawn(async move { serve_stream(there, &Patient::default()).await });
+    here.write_all(&frame(&ServiceRequest::Submit(vec![1]).encode())).await.expect("room");
+    here.shutdown().await.expect("an end");
+    let mut answer = Vec::new();
+    here.read_to_end(&mut answer).await.expect("an answer");
+    assert_eq!(answer, frame(&ServiceAnswer::Fetch(Answer::Unknown).encode()));
+    assert!(service.await.expect("it is done").is_ok());
 }
 
 /// Nobody is there.

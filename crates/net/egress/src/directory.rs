@@ -1,11 +1,14 @@
-//! Directory streams: to the one unix socket that the configuration names, past the exit policy, which is about addresses.
+//! Directory streams: to the one unix socket that the configuration names, past the exit policy, which is about addresses. The service
+//! there is told first that a stranger speaks (docs/spec/relay-directory.md, section 10).
 
 use flow_pump::socket::Socket;
+use relay_directory::OF_A_STRANGER;
 use std::cell::Cell;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use wire::flow::ResetReason;
@@ -43,7 +46,7 @@ impl Directory {
         }
         self.open.set(self.open.get() + 1);
         let place = DirectoryPlace(self.clone());
-        match timeout(self.patience, UnixStream::connect(path)).await {
+        match timeout(self.patience, stranger_at(path)).await {
             Ok(Ok(stream)) => Ok((Socket::Unix(stream), place)),
             Ok(Err(error)) => {
                 // The path is the operator's own; what went through the stream is not said.
@@ -61,6 +64,13 @@ impl Drop for DirectoryPlace {
     }
 }
 
+/// A stream on which the service knows that a stranger speaks.
+async fn stranger_at(path: &Path) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path).await?;
+    stream.write_all(&OF_A_STRANGER).await?;
+    Ok(stream)
+}
+
 fn reason(error: &io::Error) -> ResetReason {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ResetReason::Refused,
@@ -71,6 +81,7 @@ fn reason(error: &io::Error) -> ResetReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -90,6 +101,19 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
         assert_eq!(gone.connect().await.err(), Some(ResetReason::Refused), "its service has ended");
         assert_eq!(gone.open(), 0);
+        std::fs::remove_file(path).expect("it is there");
+    }
+
+    #[tokio::test]
+    async fn a_service_is_told_that_a_stranger_speaks() {
+        let path = path("stranger");
+        let service = tokio::net::UnixListener::bind(&path).expect("a socket");
+        let directory = Directory::new(Some(path.clone()), SOON);
+        let _open = directory.connect().await.expect("there is room");
+        let (mut stream, _) = service.accept().await.expect("a stream");
+        let mut first = [0; OF_A_STRANGER.len()];
+        stream.read_exact(&mut first).await.expect("its first frame");
+        assert_eq!(first, OF_A_STRANGER);
         std::fs::remove_file(path).expect("it is there");
     }
 

@@ -144,7 +144,11 @@ impl Driver {
         has_more |= self.send();
         self.drain_events();
         Ok(match self.stop_at {
-            Some(at) if at <= time.instant => Turn::Over,
+            Some(at) if at <= time.instant => {
+                self.node.leave();
+                self.send();
+                Turn::Over
+            }
             _ if has_more => Turn::More,
             _ => Turn::Idle,
         })

@@ -71,6 +71,8 @@ pub struct DirectoryServices {
     pub records_percent: u8,
     /// What it has let in and has not ended, in percent of its quota, rounded up.
     pub bytes_percent: u8,
+    /// Keys of services that it has let in and that have not ended, in percent of what it keeps at most, rounded up.
+    pub kept_percent: u8,
     /// Whether it takes services that the directory does not have yet.
     pub takes_new: bool,
     /// Records that it did not let in, since it started.
@@ -91,6 +93,10 @@ pub struct DirectoryService {
     pub stalled: u64,
     /// Streams that were closed because what came was no request.
     pub invalid: u64,
+    /// Of the streams that are open, those of strangers, who come through circuits.
+    pub strangers_open: u64,
+    /// Streams of strangers that were closed at once, because there were too many.
+    pub strangers_closed: u64,
     /// Commands that came.
     pub commands: u64,
     /// Of these, put off because too many came in a second.
@@ -194,9 +200,10 @@ pub fn screen(status: &DirectoryStatus) -> String {
 
 /// Floods stand here: what they come to, and what is left for others.
 fn services(services: &DirectoryServices) -> String {
-    let DirectoryServices { records_percent, bytes_percent, takes_new, refused, put_off } = services;
-    let mut text =
-        format!("this member's quota is used by {records_percent} % (records) and {bytes_percent} % (bytes)");
+    let DirectoryServices { records_percent, bytes_percent, kept_percent, takes_new, refused, put_off } = services;
+    let mut text = format!(
+        "this member's quota is used by {records_percent} % (records), {bytes_percent} % (bytes) and {kept_percent} % (services)"
+    );
     if refused.saturating_add(*put_off) > 0 {
         let _ = write!(text, "; {refused} records were refused and {put_off} came too fast");
     }
@@ -208,13 +215,15 @@ fn services(services: &DirectoryServices) -> String {
 
 /// What came, and what of it came to nothing.
 fn service(service: &DirectoryService) -> String {
-    let mut text = format!("{} streams, {} open; {} commands", service.streams, service.open, service.commands);
+    let DirectoryService { streams, open, strangers_open, commands, .. } = service;
+    let mut text = format!("{streams} streams, {open} open, {strangers_open} of these strangers'; {commands} commands");
     let refused = [
         (service.strangers, "of relays that nobody admitted"),
         (service.over_quota, "above a relay's quota"),
         (service.refused, "refused otherwise"),
         (service.put_off, "put off, for too many came in a second"),
         (service.unordered, "not ordered in time"),
+        (service.strangers_closed, "streams of strangers too many"),
         (service.stalled, "streams that stood still"),
         (service.invalid, "streams without a request"),
     ];
@@ -272,6 +281,7 @@ mod tests {
             services: DirectoryServices {
                 records_percent: 2,
                 bytes_percent: 77,
+                kept_percent: 5,
                 takes_new: false,
                 refused: 3,
                 put_off: 9_000,
@@ -281,6 +291,7 @@ mod tests {
                 open: 1,
                 commands: 40,
                 over_quota: 9,
+                strangers_closed: 3,
                 ..DirectoryService::default()
             }),
         }
@@ -295,11 +306,11 @@ mod tests {
             "2 intervals",
             "1.5 s behind this machine's clock",
             "3, none of whom may lie; 2 must sign; term 1",
-            "12 streams, 1 open; 40 commands; 9 above a relay's quota\n",
+            "12 streams, 1 open, 0 of these strangers'; 40 commands; 9 above a relay's quota; 3 streams of strangers too many\n",
             "yes     said it 0.4 s ago",
             "no      said it 90 s ahead",
             "has not said the time",
-            "used by 2 % (records) and 77 % (bytes); 3 records were refused and 9000 came too fast. It takes no new services",
+            "used by 2 % (records), 77 % (bytes) and 5 % (services); 3 records were refused and 9000 came too fast. It takes no new services",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

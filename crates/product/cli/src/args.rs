@@ -430,8 +430,8 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without -c and --socket: every node whose entry.toml or exit.toml is in this folder, else in /etc/hushwire. Of a node of several
-parts the JSON is one object with all of them: docs/operations.md.
+Without -c and --socket: the node whose node.toml is in this folder, or every one whose entry.toml, exit.toml or service.toml is; else
+those in /etc/hushwire. Of a node of several parts the JSON is one object with all of them: docs/operations.md.
 
 Examples:
   hushwire status

@@ -12,13 +12,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The directory's service behind the exit, which sends back what comes.
+/// The directory's service behind the exit, which sends back what comes once it was told that a stranger speaks.
 fn directory_service(folder: &Folder) {
     let listener = UnixListener::bind(folder.0.join("service.sock")).expect("a socket");
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             let mut back = stream.try_clone().expect("a second handle");
             std::thread::spawn(move || {
+                let _ = stream.read_exact(&mut [0; 5]);
                 let _ = std::io::copy(&mut stream, &mut back);
                 let _ = back.shutdown(Shutdown::Write);
             });

@@ -5,7 +5,7 @@ use directory_node::ServiceClient;
 use identity::{DoorKey, LinkSecret, NodeSecret, OnionKey};
 use network_document::{Announcement, Charter, Descriptor, Label, Roles};
 use onion::Interval;
-use relay_directory::{Command as Said, ServiceAnswer, ServiceRequest};
+use relay_directory::{Command as Said, Directory, ServiceAnswer, ServiceRequest};
 use shaping::RateClass;
 use std::error::Error;
 use std::net::{SocketAddr, UdpSocket};
@@ -279,6 +279,85 @@ fn three_members_are_a_directory_and_operators_decide_who_is_in_it() -> TestResu
     std::fs::remove_file(members.folder.0.join("state-2/promise"))?;
     let refused = members.folder.run(&["cluster", "run", "n2.toml"])?;
     assert!(refused.code == Some(65) && refused.err.contains("may have promised anything"), "{refused:?}");
+
+    // So the others go on without it, by order, and then in a term outside the log.
+    parameters_change(&members)?;
+    members_change(&members)?;
+    a_term_begins_outside_the_log(&mut members)
+}
+
+/// Both operators sign at once.
+const BY_BOTH: [&str; 6] = ["--charter", "network.charter", "--key", "alice.operator-key", "--key", "bob.operator-key"];
+
+/// The last five lines of the charter with another one, which the next edition has.
+fn parameters_change(members: &Members) -> TestResult {
+    let charter = std::fs::read_to_string(members.folder.0.join("network.charter"))?;
+    let lines: Vec<&str> = charter.lines().collect();
+    let text = lines[lines.len() - 5..].join("\n").replace("legs 2", "legs 3") + "\n";
+    std::fs::write(members.folder.0.join("parameters"), text)?;
+    let order = [&["directory", "parameter", "parameters", "--socket", "s0"][..], &BY_BOTH].concat();
+    let done = good(members.folder.run(&order)?)?;
+    assert!(done.err.contains("Done"), "{done:?}");
+    let known = members.status(1)?["published"].as_u64().unwrap_or_default();
+    members.past(1, known + 1)?;
+    let shown = good(members.folder.run(&["directory", "show", "--socket", "s1"])?)?;
+    assert!(shown.out.lines().filter(|line| *line == "legs 3").count() == 1, "{shown:?}");
+    Ok(())
+}
+
+/// Operators order it, and as many of the present members as sign editions have to agree.
+fn members_change(members: &Members) -> TestResult {
+    let [first, second] = [&members.ids[0], &members.ids[1]];
+    let order = ["directory", "members", "--member", first, "--member", second, "--socket", "s0"];
+    good(members.folder.run(&[&order[..], &BY_BOTH, &["--order", "members.order"]].concat())?)?;
+    let early = members.folder.run(&["directory", "submit", "members.order", "--socket", "s0"])?;
+    assert!(early.code == Some(65) && early.err.contains("members"), "{early:?}");
+    for keys in ["n0.keys", "n1.keys"] {
+        let sign = ["directory", "sign", "members.order", "--charter", "network.charter", "--member-key", keys];
+        good(members.folder.run(&sign)?)?;
+    }
+    good(members.folder.run(&["directory", "submit", "members.order", "--socket", "s0"])?)?;
+    let is_so = |status: &serde_json::Value| {
+        status["term"] == 2 && status["members"].as_array().is_some_and(|members| members.len() == 2)
+    };
+    let index = members.until(1, "the new members", is_so)?;
+    members.past(1, index + 1)?;
+    Ok(())
+}
+
+/// The log stands; what a member kept, and operators sign, is enough to go on.
+fn a_term_begins_outside_the_log(members: &mut Members) -> TestResult {
+    members.kill(1)?;
+    let charter = Arc::new(Charter::parse(&std::fs::read(members.folder.0.join("network.charter"))?)?);
+    let known = members.status(0)?["published"].as_u64();
+    let deadline = Instant::now() + PATIENCE;
+    let state = loop {
+        let state = std::fs::read(members.folder.0.join("state-0/directory.state"))?;
+        if Some(Directory::decode(Arc::clone(&charter), &state)?.published_name().index) == known {
+            break state;
+        }
+        assert!(Instant::now() < deadline, "what is published is kept");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    members.kill(0)?;
+    std::fs::write(members.folder.0.join("given.state"), state)?;
+    let [first, second] = [members.ids[0].clone(), members.ids[1].clone()];
+    let term = ["directory", "term", "term.file", "--state", "given.state", "--term", "7", "--member", &first];
+    let by_one = ["--member", &second, "--charter", "network.charter", "--key", "alice.operator-key"];
+    good(members.folder.run(&[&term[..], &by_one].concat())?)?;
+    let sign = ["directory", "sign", "term.file", "--charter", "network.charter", "--key", "bob.operator-key"];
+    good(members.folder.run(&sign)?)?;
+    for node in 0..2 {
+        let path = members.folder.0.join(format!("n{node}.toml"));
+        let text = std::fs::read_to_string(&path)?;
+        let (text, _) = text.rsplit_once("[[members]]").ok_or("no members")?;
+        let text = text.replace("data_dir = \"log-", "data_dir = \"log-of-7-");
+        let table = "[directory]\nterm_file = \"term.file\"\nterm_state_file = \"given.state\"\n";
+        std::fs::write(&path, text.replace("[directory]\n", table))?;
+        members.start(node, &["--found"])?;
+    }
+    let index = members.until(0, "the term of the operators", |status| status["term"] == 7)?;
+    members.past(1, known.unwrap_or_default().max(index))?;
     Ok(())
 }
 

@@ -216,12 +216,13 @@ fn greeter(greeting: &'static str) -> std::io::Result<std::net::SocketAddr> {
     Ok(address)
 }
 
-/// A service that repeats what it is asked and has an answer.
+/// A service that repeats what it is asked and has an answer, once it was told that a stranger speaks.
 fn directory_service(path: &Path) -> TestResult {
     let listener = std::os::unix::net::UnixListener::bind(path)?;
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut asked = String::new();
+            let _ = stream.read_exact(&mut [0; 5]);
             if stream.read_to_string(&mut asked).is_ok() {
                 let _ = write!(stream, "{asked} the newest");
             }

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use super::hops::Came;
 use super::slots::Met;
-use crate::event::{DropReason, LinkEvent, Now, Received};
+use crate::event::{DownReason, DropReason, LinkEvent, Now, Received};
 use crate::handshake::{ANSWER_PAYLOAD_LEN, Asked, FIRST_LEN, SECOND_LEN};
 use crate::keyset::{Hopping, KeySet};
 use crate::report::Report;
@@ -38,6 +38,12 @@ impl Endpoint {
             Command::HopProbe => self.handle_hop_probe(slot),
             Command::HopAnswer => self.handle_hop_answer(slot, came, region),
             Command::HopAsk => self.handle_hop_ask(now, slot, came),
+            Command::Farewell if self.at(slot).dial.is_none() && came.current => {
+                self.take_down(slot, DownReason::Left, false);
+                return Received::Handled;
+            }
+            // Only who dialled a link ends it; and the process before that one did so in vain.
+            Command::Farewell => Err(DropReason::BadCell),
             Command::Cover
             | Command::Relay
             | Command::Create

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use super::door::Hello;
 use crate::door::{DOOR_FIRST_LEN, seal_message_1};
-use crate::event::{LinkEvent, LinkId, Now};
+use crate::event::{DownReason, LinkEvent, LinkId, Now};
 use crate::handshake::{FIRST_LEN, Initiation};
 use crate::path::Place;
 use crate::route::Route;
@@ -50,6 +50,9 @@ impl Endpoint {
             }
         }
         up.liveness.sent(now.instant, false);
+        if cell.command == Command::Farewell {
+            self.take_down(link.slot, DownReason::Closed, false);
+        }
         Some(cell.to.route)
     }
 
@@ -94,6 +97,9 @@ impl Endpoint {
         let gridded = self.config.gridded;
         let state = self.links[slot as usize].state.as_mut()?;
         let up = state.up.as_mut()?;
+        if up.leaves {
+            return Some(OwnCell { command: Command::Farewell, payload: Vec::new(), to: up.path.place() });
+        }
         if let Some((challenge, to)) = up.path.poll_challenge(now.instant, gridded) {
             return Some(OwnCell { command: Command::Challenge, payload: challenge.to_vec(), to });
         }

@@ -1,7 +1,7 @@
 //! Links without a grid.
 
 use crate::net::{Fate, Net};
-use link::LinkEvent;
+use link::{DownReason, LinkEvent};
 use std::time::Duration;
 
 fn quiet_pair() -> (Net, link::LinkId) {
@@ -70,6 +70,39 @@ fn a_dead_entry_is_forgotten_after_a_minute() {
     net.set_filter(|_| Fate::Lose);
     net.run(Duration::from_secs(62));
     assert_eq!(net.nodes[1].endpoint.link_count(), 0);
+}
+
+#[test]
+fn whoever_leaves_says_so_and_keeps_no_place() {
+    let (mut net, link) = quiet_pair();
+    net.run(Duration::from_secs(2));
+    let accepted = net.nodes[1].endpoint.links().next().expect("it is up");
+    net.nodes[0].endpoint.leave(link);
+    let sent = net.nodes[0].sent;
+    net.run(Duration::from_millis(200));
+    assert_eq!(net.nodes[0].sent, sent + 1, "one packet");
+    for node in 0..2 {
+        assert_eq!(net.nodes[node].endpoint.link_count(), 0, "node {node}");
+    }
+    let left = |event: &LinkEvent| *event == LinkEvent::Down { link: accepted, reason: DownReason::Left };
+    assert_eq!(net.events_of(1, left), 1);
+    assert_eq!(net.nodes[1].endpoint.counters().bad_cell, 0);
+}
+
+#[test]
+fn who_was_dialled_leaves_in_silence_and_so_does_everybody_on_a_grid() {
+    let (mut net, _) = quiet_pair();
+    net.run(Duration::from_secs(2));
+    let accepted = net.nodes[1].endpoint.links().next().expect("it is up");
+    let sent = net.nodes[1].sent;
+    net.nodes[1].endpoint.leave(accepted);
+    net.run(Duration::from_millis(200));
+    assert_eq!((net.nodes[1].sent, net.nodes[1].endpoint.link_count()), (sent, 0));
+    let (mut net, link) = Net::pair(|_| {});
+    net.run(Duration::from_secs(2));
+    net.nodes[0].endpoint.leave(link);
+    assert_eq!(net.nodes[0].endpoint.link_count(), 0, "at once: no cell is out of turn");
+    assert_eq!(net.nodes[1].endpoint.link_count(), 1);
 }
 
 #[test]

@@ -14,8 +14,14 @@ pub const RECORDS_MAX: u32 = 4_096;
 pub const REVISIONS_MAX: u8 = 4;
 /// Of these bytes what a member lets in under keys that the directory does not have yet.
 pub const NEW_BYTES_MAX: usize = SPONSOR_BYTES_MAX / 4 * 3;
-/// Of these records likewise.
+/// Of [`RECORDS_MAX`] what a member lets in for anybody. The others are for renewals that are due: each key that it has let in before
+/// this interval has one.
 pub const NEW_RECORDS_MAX: u32 = RECORDS_MAX / 4 * 3;
+/// Keys whose records a member has let in and that have not ended; a further key is refused, so that each of these can be renewed within
+/// [`RECORDS_MAX`] in any interval, whatever else comes.
+pub const KEPT_RECORDS_MAX: u32 = RECORDS_MAX - NEW_RECORDS_MAX - JUDGED_AT_ONCE_MAX;
+/// Records that a member may have judged and that the log does not have yet: so far its counts may be behind.
+pub const JUDGED_AT_ONCE_MAX: u32 = 64;
 /// A member lets in no record that ends later than so many milliseconds ahead of the directory's time: twice what services do by
 /// default. A flood is gone after that.
 pub const SPONSORED_LIFE_MAX_MS: u64 = 6 * 3_600_000;
@@ -37,6 +43,8 @@ struct Account {
     bytes: usize,
     /// Records in this interval.
     records: u32,
+    /// Keys whose records stand in it.
+    kept: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,9 +59,15 @@ impl Services {
         self.stored.get(key).map(|stored| &stored.record)
     }
 
-    /// What a member has let in: records in this interval, and bytes that have not ended.
-    pub(super) fn let_in(&self, member: &NodeId) -> (u32, usize) {
-        self.accounts.get(member).map_or((0, 0), |account| (account.records, account.bytes))
+    /// What a member has let in: records in this interval, and keys and bytes of those that have not ended.
+    pub(super) fn let_in(&self, member: &NodeId) -> (u32, u32, usize) {
+        self.accounts.get(member).map_or((0, 0, 0), |account| (account.records, account.kept, account.bytes))
+    }
+
+    /// Whether a record renews, for the first time in this interval and without more bytes, what this member let in before.
+    pub(super) fn is_due(&self, record: &ServiceRecord, sponsor: &NodeId) -> bool {
+        let known = self.stored.get(&record.key).filter(|known| known.sponsor == *sponsor);
+        known.is_some_and(|known| known.revisions == 0 && cost(record) <= cost(&known.record))
     }
 
     /// What becomes of a member's account and of the key's revisions if it lets a record in now, which may not end after `last_ms`.
@@ -79,17 +93,19 @@ impl Services {
             return Err(Refusal::Quota);
         }
         // What it replaces makes room only in the account that it stands in.
-        let freed = known.filter(|known| known.sponsor == *sponsor).map_or(0, |known| cost(&known.record));
+        let own = known.filter(|known| known.sponsor == *sponsor);
+        let freed = own.map_or(0, |known| cost(&known.record));
         let account = self.accounts.get(sponsor).copied().unwrap_or_default();
         let bytes = account.bytes - freed + cost(record);
         if bytes > SPONSOR_BYTES_MAX || account.records >= RECORDS_MAX {
             return Err(Refusal::SponsorQuota);
         }
-        Ok((Account { bytes, records: account.records + 1 }, revisions + 1))
+        let kept = account.kept + u32::from(own.is_none());
+        Ok((Account { bytes, records: account.records + 1, kept }, revisions + 1))
     }
 
-    /// What a member goes by before it sponsors a record: the rules of [`Services::store`], and for keys that are not here yet a part
-    /// of its quota only. So whoever fills it with new keys stops no service that is here from speaking again.
+    /// What a member goes by before it sponsors a record: the rules of [`Services::store`], and room for others. A renewal that is due
+    /// always has it. It is not enough that a key is known: whoever floods may collect keys for hours, and then say them all again.
     pub(super) fn judge_sponsored(
         &self,
         record: &ServiceRecord,
@@ -98,9 +114,14 @@ impl Services {
         last_ms: u64,
     ) -> Result<(), Refusal> {
         let (account, _) = self.judge(record, sponsor, now_ms, last_ms)?;
-        let is_new = !self.stored.contains_key(&record.key);
-        let is_full = account.bytes > NEW_BYTES_MAX || account.records > NEW_RECORDS_MAX;
-        if is_new && is_full { Err(Refusal::SponsorQuota) } else { Ok(()) }
+        if self.is_due(record, sponsor) {
+            return Ok(());
+        }
+        let known = self.stored.get(&record.key);
+        let is_full = account.records > NEW_RECORDS_MAX
+            || (known.is_none() && account.bytes > NEW_BYTES_MAX)
+            || (known.is_none_or(|known| known.sponsor != *sponsor) && account.kept > KEPT_RECORDS_MAX);
+        if is_full { Err(Refusal::SponsorQuota) } else { Ok(()) }
     }
 
     /// Stores a record of a member. None may end after `last_ms`.
@@ -134,6 +155,7 @@ impl Services {
     fn give_back(&mut self, old: &Stored) {
         if let Some(account) = self.accounts.get_mut(&old.sponsor) {
             account.bytes -= cost(&old.record);
+            account.kept -= 1;
         }
     }
 
@@ -164,7 +186,9 @@ impl Services {
             if !ascending || revisions > REVISIONS_MAX {
                 return Err(ReadError::Range);
             }
-            services.accounts.entry(sponsor).or_default().bytes += cost(&record);
+            let account = services.accounts.entry(sponsor).or_default();
+            account.bytes += cost(&record);
+            account.kept += 1;
             services.stored.insert(record.key, Stored { record, sponsor, revisions });
         }
         let (listed, mut last) = (usize::from(input.u16()?), None);

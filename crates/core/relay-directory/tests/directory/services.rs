@@ -3,8 +3,8 @@
 use crate::network::{Network, member};
 use network_document::encoding::WriteBytes;
 use relay_directory::{
-    Command, Event, NEW_BYTES_MAX, RECORDS_MAX, REVISIONS_MAX, Refusal, SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX,
-    ServiceRecord,
+    Command, Event, KEPT_RECORDS_MAX, NEW_BYTES_MAX, NEW_RECORDS_MAX, RECORDS_MAX, REVISIONS_MAX, Refusal,
+    SERVICE_BYTES_MAX, SPONSOR_BYTES_MAX, ServiceRecord,
 };
 
 fn key_of(command: &Command) -> [u8; 32] {
@@ -122,6 +122,66 @@ fn a_member_keeps_room_for_services_that_are_there() {
     assert_eq!(network.directory.judge_record(&stranger, &sponsor), Err(Refusal::SponsorQuota));
     assert_eq!(network.directory.judge_record(&stranger, &other), Ok(()));
     assert_eq!(network.directory.judge_record(&stranger, &member(9).node_id()), Err(Refusal::NotMember));
+}
+
+/// Lets a record in at member 2, as far as that would.
+fn brought(network: &mut Network, owner: u32, revision: u64, bytes: usize) -> Result<(), Refusal> {
+    let command = network.service(owner, 2, revision, vec![1; bytes]);
+    let judged = network.directory.judge_record(&record_of(command.clone()), &member(2).node_id());
+    if judged.is_ok() {
+        assert_eq!(network.apply(&command), [Event::Stored(key_of(&command))], "what a member lets in the log takes");
+    }
+    judged
+}
+
+/// Keys that were collected, each let in once and half of them elsewhere, are said again as often as they may be.
+#[test]
+fn a_flood_of_collected_keys_stops_no_service_that_is_there() {
+    const COLLECTED: u32 = 1_100;
+    let mut network = Network::new(4, 1);
+    let services = 0..4;
+    for owner in services.clone() {
+        assert_eq!(brought(&mut network, owner, 1, 2_681), Ok(()));
+    }
+    for owner in 100..100 + COLLECTED {
+        let command = network.service(owner, 2 + owner % 2, 1, Vec::new());
+        network.apply(&command);
+    }
+    network.turn();
+    let mut let_in = 0;
+    for revision in 2..=1 + u64::from(REVISIONS_MAX) {
+        for owner in 100..100 + COLLECTED {
+            match brought(&mut network, owner, revision, 0) {
+                Ok(()) => let_in += 1,
+                Err(refusal) => assert_eq!(refusal, Refusal::SponsorQuota),
+            }
+        }
+    }
+    assert_eq!(let_in, NEW_RECORDS_MAX);
+    for owner in services {
+        assert_eq!(brought(&mut network, owner, 2, 2_681), Ok(()), "service {owner} renews");
+        // That was its renewal of this interval, and a longer record is another matter.
+        assert_eq!(brought(&mut network, owner, 3, 2_681), Err(Refusal::SponsorQuota));
+    }
+    network.turn();
+    assert_eq!(brought(&mut network, 0, 3, 2_682), Ok(()), "another interval has room again");
+}
+
+#[test]
+fn a_member_keeps_no_more_services_than_it_can_renew() {
+    let mut network = Network::new(4, 1);
+    let kept = (0..).take_while(|owner| brought(&mut network, *owner, 1, 0).is_ok()).count();
+    assert_eq!(kept as u32, KEPT_RECORDS_MAX);
+    let standing = network.directory.services_standing(&member(2).node_id());
+    assert_eq!((standing.kept_64ths, standing.bytes_64ths), (64, 4), "its bytes would have room for more");
+    // Nor does it take over what another member keeps. What ends makes room, also after the state was read again.
+    network.apply(&network.service(5_000, 3, 1, Vec::new()));
+    assert_eq!(brought(&mut network, 5_000, 2, 0), Err(Refusal::SponsorQuota));
+    let read = network.directory.encode();
+    network.directory = relay_directory::Directory::decode(network.charter.clone(), &read).expect("its own bytes");
+    assert_eq!(brought(&mut network, 5_000, 2, 0), Err(Refusal::SponsorQuota));
+    (0..5).for_each(|_| drop(network.turn()));
+    assert_eq!(brought(&mut network, 5_000, 2, 0), Ok(()));
 }
 
 #[test]

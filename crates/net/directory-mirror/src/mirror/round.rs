@@ -38,6 +38,7 @@ pub(super) struct Round<'a> {
     pub(super) shared: &'a Shared,
     pub(super) counts: &'a mut Counts,
     pub(super) skew_ms: &'a mut Option<i64>,
+    pub(super) skew_uncertain_ms: &'a mut u64,
     /// The term of the last change of members that this mirror can give to others.
     pub(super) kept_term: &'a mut u64,
 }
@@ -106,7 +107,9 @@ impl Round<'_> {
     async fn ask_time(&mut self, asker: &mut Asker) -> Result<(), RoundError> {
         let before_ms = self.clock.now_ms();
         if let ServiceAnswer::Standing(standing) = asker.ask(&ServiceRequest::Standing).await? {
-            let now_ms = u64::midpoint(before_ms, self.clock.now_ms());
+            let after_ms = self.clock.now_ms();
+            let now_ms = u64::midpoint(before_ms, after_ms);
+            *self.skew_uncertain_ms = after_ms.saturating_sub(before_ms).div_ceil(2);
             *self.skew_ms = Some(standing.time_ms.cast_signed().wrapping_sub(now_ms.cast_signed()));
             *self.shared.standing() = Some((standing, Instant::now()));
         }

@@ -106,6 +106,7 @@ impl Task {
                 shared: &self.shared,
                 counts: &mut self.now.counts,
                 skew_ms: &mut self.now.skew_ms,
+                skew_uncertain_ms: &mut self.now.skew_uncertain_ms,
                 kept_term: &mut self.kept_term,
             };
             let asked = round.ask(&*source, &mut self.believed).await;
@@ -146,11 +147,10 @@ impl Task {
         match &founding {
             Some(founding) => self.warn_of_clock(founding),
             // Without an edition nobody knows how long intervals are; the sentence below says it.
-            None => {
-                self.now.clock_is_wrong = self.now.skew_ms.is_some_and(|skew| skew.unsigned_abs() >= SKEW_WARNED_MS)
-            }
+            None => self.now.clock_is_wrong = self.now.sure_skew_ms().unsigned_abs() >= SKEW_WARNED_MS,
         }
-        if let Some(skew_ms) = self.now.skew_ms.filter(|skew_ms| skew_ms.unsigned_abs() >= SKEW_WARNED_MS) {
+        let is_off = self.now.sure_skew_ms().unsigned_abs() >= SKEW_WARNED_MS;
+        if let Some(skew_ms) = self.now.skew_ms.filter(|_| is_off) {
             error.push_str(&format!("; {}: set it right", of_clock(skew_ms)));
         }
         match grave {
@@ -170,8 +170,9 @@ impl Task {
     fn warn_of_clock(&mut self, founding: &Founding) {
         let Some(skew_ms) = self.now.skew_ms else { return };
         // The directory's time stands still between its members' words: it may be behind by an interval on a good clock.
-        let is_wrong = skew_ms >= SKEW_WARNED_MS.cast_signed()
-            || skew_ms <= -(SKEW_WARNED_MS + founding.interval_ms).cast_signed();
+        let sure_ms = self.now.sure_skew_ms();
+        let is_wrong = sure_ms >= SKEW_WARNED_MS.cast_signed()
+            || sure_ms <= -(SKEW_WARNED_MS + founding.interval_ms).cast_signed();
         if is_wrong && !self.now.clock_is_wrong {
             tracing::warn!("{}; relays answer nobody whose clock is wrong by a day", of_clock(skew_ms));
         }

@@ -16,7 +16,8 @@ pub const RECORD_AGE_MAX: Duration = Duration::from_secs(30);
 pub const NO_RECORD_AGE_MAX: Duration = Duration::from_secs(2);
 /// Keys that are asked for at once; to a further question there is no answer here. Those who ask for the same key wait for one answer.
 pub const QUESTIONS_MAX: usize = 16;
-/// No question takes longer; then there is no answer here. The tunnel to a member may have to be built first.
+/// No question takes longer, for others who ask the same and for a member together; then there is no answer here, while whoever asks
+/// still waits for one. The tunnel to a member may have to be built first.
 pub const RECORD_PATIENCE: Duration = Duration::from_secs(20);
 /// How often somebody waits for others who ask the same before there is no answer.
 const TURNS_MAX: usize = 3;
@@ -58,6 +59,13 @@ impl Records {
     where
         F: Future<Output = Option<Option<ServiceRecord>>>,
     {
+        timeout(RECORD_PATIENCE, self.take_turns(key, ask)).await.ok().flatten()
+    }
+
+    async fn take_turns<F>(&self, key: [u8; 32], ask: impl FnOnce() -> F) -> Option<Option<ServiceRecord>>
+    where
+        F: Future<Output = Option<Option<ServiceRecord>>>,
+    {
         for _ in 0..TURNS_MAX {
             match self.turn(key, Instant::now()) {
                 Turn::Answered(record) => return Some(record),
@@ -65,7 +73,7 @@ impl Records {
                 Turn::Wait(mut others) => while others.changed().await.is_ok() {},
                 Turn::Ask(_asking) => {
                     let _room = self.room.try_acquire().ok()?;
-                    let record = timeout(RECORD_PATIENCE, ask()).await.ok().flatten()?;
+                    let record = ask().await?;
                     self.keep(key, record.clone(), Instant::now());
                     return Some(record);
                 }
@@ -172,6 +180,25 @@ mod tests {
         };
         let (slow, waits) = tokio::join!(slow, waits);
         assert_eq!((slow, waits), (None, Some(Some(record(2)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_others_for_longer_than_for_a_member() {
+        let records = Records::default();
+        let begin = Instant::now();
+        // Each begins in the moment in which the one before asks, and asks nobody who answers.
+        let late = |after: u64| {
+            let records = &records;
+            async move {
+                tokio::time::sleep(Duration::from_secs(after)).await;
+                let asked = Instant::now();
+                let answer = records.get([1; 32], std::future::pending).await;
+                (answer, asked.elapsed())
+            }
+        };
+        let (one, two, three) = tokio::join!(late(0), late(1), late(2));
+        assert!([&one, &two, &three].iter().all(|(answer, took)| answer.is_none() && *took == RECORD_PATIENCE));
+        assert_eq!(begin.elapsed(), RECORD_PATIENCE + Duration::from_secs(2));
     }
 
     #[tokio::test(start_paused = true)]

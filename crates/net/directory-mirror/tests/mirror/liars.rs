@@ -2,8 +2,8 @@
 
 use crate::network::{Fixed, Folder, Harm, Hostile, INTERVAL_MS, Members, Memory, Switch, index, reach, stands};
 use directory_mirror::Mirror;
-use directory_stream::Open;
-use relay_directory::{Answer, Evidence};
+use directory_stream::{Answers, Open};
+use relay_directory::{Answer, Evidence, ServiceAnswer, ServiceRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -147,4 +147,34 @@ async fn a_wrong_clock_is_named_as_the_cause() {
     reach(&mirror, 1).await;
     let status = stands(&mirror, |status| status.clock_is_wrong).await;
     assert!(status.skew_ms.is_some_and(|skew_ms| skew_ms > 3_500_000) && status.error.is_none(), "{status:?}");
+}
+
+/// The members, asked over a path that is slow one way.
+struct Slow(Arc<Members>);
+
+/// Less than whoever asks waits for a byte.
+const SLOW: Duration = Duration::from_secs(28);
+
+impl Answers for Slow {
+    type Stream = ();
+
+    async fn answer(&self, stream: &mut (), request: ServiceRequest) -> ServiceAnswer {
+        if request == ServiceRequest::Standing {
+            sleep(SLOW).await;
+        }
+        self.0.answer(stream, request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_makes_no_clock_wrong() {
+    let (members, folder) = (Members::start("example"), Folder::new("slow-clock"));
+    let mut config = folder.config(&members, vec![Arc::new(Memory(Arc::new(Slow(Arc::clone(&members)))))]);
+    // Off by less than is warned of, also behind what the members say every ten seconds.
+    config.clock = members.wrong_clock(-27_000);
+    let mirror = Mirror::start(config).expect("a mirror");
+    reach(&mirror, 1).await;
+    let status = mirror.status().borrow().clone();
+    assert!(status.skew_ms.is_some_and(|skew_ms| skew_ms > 30_000), "it was measured so: {status:?}");
+    assert!((14_000..15_000).contains(&status.skew_uncertain_ms) && !status.clock_is_wrong, "{status:?}");
 }

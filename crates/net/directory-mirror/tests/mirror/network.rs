@@ -12,6 +12,7 @@ use relay_directory::{
 };
 use shaping::RateClass;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -281,6 +282,37 @@ impl<A: Answers> Open for Memory<A> {
 
     fn describe(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+/// Says "try again" to the first record or command, which it takes or does not take, and goes on as the members do.
+pub(crate) struct Hesitant {
+    members: Arc<Members>,
+    takes: bool,
+    has_hesitated: AtomicBool,
+}
+
+impl Hesitant {
+    /// Two ways to it: of those who are asked the first one hesitates.
+    pub(crate) fn twice(members: &Arc<Members>, takes: bool) -> [Arc<dyn Open>; 2] {
+        let hesitant = Arc::new(Self { members: Arc::clone(members), takes, has_hesitated: AtomicBool::new(false) });
+        [(); 2].map(|()| Arc::new(Memory(Arc::clone(&hesitant))) as Arc<dyn Open>)
+    }
+}
+
+impl Answers for Hesitant {
+    type Stream = ();
+
+    async fn answer(&self, stream: &mut (), request: ServiceRequest) -> ServiceAnswer {
+        let hesitates = matches!(request, ServiceRequest::Publish(_) | ServiceRequest::Submit(_))
+            && !self.has_hesitated.swap(true, Ordering::Relaxed);
+        if !hesitates {
+            return self.members.answer(stream, request).await;
+        }
+        if self.takes {
+            self.members.answer(stream, request).await;
+        }
+        ServiceAnswer::Submit(CommandOutcome::try_again("too many commands wait"))
     }
 }
 

@@ -1,7 +1,8 @@
 //! How a relay comes into the directory, stays there and leaves.
 
 use crate::network::{
-    Folder, Harm, Hostile, INTERVAL_MS, KEY_INTERVALS, Members, Memory, START_MS, Switch, member, profile, reach, relay,
+    Folder, Harm, Hesitant, Hostile, INTERVAL_MS, KEY_INTERVALS, Members, Memory, START_MS, Switch, member, profile,
+    reach, relay,
 };
 use directory_mirror::{
     Mirror, Outcome, Publisher, PublisherConfig, PublisherError, PublisherStatus, Sources, WithdrawError,
@@ -93,6 +94,26 @@ async fn a_relay_waits_to_be_admitted_and_is_in_the_next_edition() {
     let keys = publisher.keys().borrow().clone();
     let (interval, key) = listed.onion_keys[0];
     assert_eq!(keys.of(interval).map(|secret| secret.onion_key()), Some(key), "the relay has the secrets of its keys");
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_that_are_old_after_try_again_were_not_taken() {
+    let scene = Scene::new("hesitant");
+    scene.members.admit(1);
+    // Another machine with the relay's keys, whose clock is ahead.
+    let clock = scene.members.clock.clone();
+    let ahead = directory_mirror::Clock::new(move || clock.now_ms() + 300_000);
+    let other = Publisher::start(PublisherConfig { clock: ahead, ..scene.config.clone() }).expect("a publisher");
+    said(&other).await;
+    drop(other);
+    let config =
+        PublisherConfig { members: Sources::new(Hesitant::twice(&scene.members, false)), ..scene.config.clone() };
+    let publisher = Publisher::start(config).expect("a publisher");
+    let spoken = |status: &PublisherStatus| status.outcome != Outcome::Waiting;
+    let first = stands(&publisher, spoken).await;
+    assert!(matches!(first.outcome, Outcome::Unreached(_)) && first.said_ms.is_none(), "{first:?}");
+    let words = refused(&publisher, Refusal::Old).await;
+    assert!(words.contains("another machine"), "{words}");
 }
 
 #[tokio::test(start_paused = true)]

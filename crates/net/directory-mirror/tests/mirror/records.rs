@@ -1,10 +1,10 @@
 //! Records of services through mirrors: published, found, kept for a while, and refused when there are too many.
 
-use crate::network::{Folder, Harm, Hostile, Members, Memory, relay};
+use crate::network::{Folder, Harm, Hesitant, Hostile, Members, Memory, relay};
 use directory_mirror::{
     Mirror, PublishError, RECORD_AGE_MAX, STREAM_QUESTIONS_MAX, STREAM_RECORDS_MAX, ServicePublisher, Sources,
 };
-use directory_stream::{Asker, Open};
+use directory_stream::{Answers, Asker, Open};
 use identity::NodeSecret;
 use relay_directory::{
     Answer, CODE_TRY_AGAIN, Refusal, ServiceAnswer, ServiceRecord, ServiceRequest, ServicesStanding,
@@ -151,10 +151,34 @@ fn sponsored(members: &Members, record: ServiceRecord) -> Vec<u8> {
 /// Always this record.
 struct Forger(ServiceRecord);
 
-impl directory_stream::Answers for Forger {
+impl Answers for Forger {
     type Stream = ();
 
     async fn answer(&self, (): &mut (), _: ServiceRequest) -> ServiceAnswer {
         ServiceAnswer::Record(Some(self.0.clone()))
     }
+}
+
+/// A publisher that asks two of the same kind, of whom the first hesitates.
+fn hesitant(members: &Arc<Members>, takes: bool) -> ServicePublisher {
+    ServicePublisher::start(members.network(), Sources::new(Hesitant::twice(members, takes)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_old_after_try_again_was_taken_only_if_it_is_there() {
+    let members = Members::start("hesitant");
+    let owner = relay(7);
+    let first = record(&members, &owner, 5);
+    assert_eq!(hesitant(&members, true).publish(&first).await, Ok(()), "it was taken, and is there");
+    // Another machine with the same key said something later, or something else.
+    let other = ServiceRecord { content: vec![6; 100], ..first.clone() };
+    let other = ServiceRecord { signature: owner.sign(&other.message(members.network())), ..other };
+    for late in [record(&members, &owner, 4), other] {
+        let published = hesitant(&members, false).publish(&late).await;
+        assert!(
+            matches!(&published, Err(PublishError::Refused { code, .. }) if *code == Refusal::Old.code()),
+            "{published:?}"
+        );
+    }
+    assert_eq!(members.state().directory.service(&first.key), Some(&first));
 }

@@ -21,8 +21,8 @@ pub const RECORD_EVERY: Duration = Duration::from_secs(2);
 pub const ALL_RECORDS_AT_ONCE_MAX: u32 = 64;
 /// After so many, this many in a second.
 pub const ALL_RECORDS_A_SECOND: u32 = 16;
-/// The same of records under keys that the directory has: those who renew have a bucket of their own, since new keys cost nothing to
-/// make.
+/// The same of renewals that are due, each once in an interval: those who renew have a bucket of their own, since keys cost nothing
+/// to make, nor to collect.
 pub(super) const RENEWALS_AT_ONCE_MAX: u32 = 256;
 /// After so many, this many in a second.
 pub(super) const RENEWALS_A_SECOND: u32 = 64;
@@ -83,10 +83,10 @@ impl Service {
     async fn bring(&self, own: &mut StreamRecords, record: ServiceRecord) -> CommandOutcome {
         let records = &self.records;
         let now = Instant::now();
-        // The stream's own bound first, so that one stream cannot take the room of all. Whether a key is known is looked up before its
-        // signature is verified: a stranger who names a known key takes the place of a renewal, and there are four times as many.
-        let is_known = self.directory.look(|directory| directory.service(&record.key).is_some());
-        let bucket = if is_known { &records.renewals } else { &records.all };
+        // The stream's own bound first, so that one stream cannot take the room of all. Whether a renewal is due is looked up before the
+        // signature is verified: whoever names such a key takes the place of a renewal, and has to know the service for it.
+        let is_due = self.directory.look(|directory| directory.is_renewal_due(&record, &records.member));
+        let bucket = if is_due { &records.renewals } else { &records.all };
         let fits = own.0.take(now) && bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now);
         let Some(_room) = fits.then(|| records.room.try_acquire().ok()).flatten() else {
             return CommandOutcome::try_again(TOO_FAST);
@@ -115,6 +115,10 @@ impl Service {
         }
     }
 }
+
+// What a member counts is behind by so many at most, and each renewal that is due has its room all the same.
+const _: () =
+    assert!(2 * SPONSORED_AT_ONCE_MAX <= relay_directory::JUDGED_AT_ONCE_MAX as usize, "counts may be behind");
 
 // A queue that is full of records would leave no place for ticks and signatures.
 const _: () = assert!(SPONSORED_AT_ONCE_MAX * 4 <= crate::orders::WAITING_MAX, "most places are left to others");

@@ -4,7 +4,6 @@ use crate::harness::{Cluster, relay};
 use crate::{admit, describe};
 use directory_node::Stopped;
 use relay_directory::{CODE_TRY_AGAIN, SignRefusal, Signer};
-use std::time::Duration;
 
 /// As many die as may, and editions go on with what comes meanwhile.
 async fn as_many_dead_as_may_be(members: u8, liars: u8) {
@@ -48,8 +47,8 @@ async fn of_three_members_one_may_be_dead() {
 
 #[tokio::test]
 async fn of_five_members_two_may_be_dead_if_none_lies_and_else_one() {
-    as_many_dead_as_may_be(5, 0).await;
-    as_many_dead_as_may_be(5, 1).await;
+    // Most of both is waiting for intervals.
+    tokio::join!(as_many_dead_as_may_be(5, 0), as_many_dead_as_may_be(5, 1));
 }
 
 #[tokio::test]
@@ -96,6 +95,14 @@ async fn a_member_whose_disk_takes_no_promise_ends_and_the_others_go_on() {
     cluster.until_published(&[0, 1, 2], cluster.highest() + 2).await;
 }
 
+/// A member as it would begin with what is on its disk.
+fn kept(cluster: &Cluster, node: usize) -> Option<Signer> {
+    let (files, promise) = cluster.files(node).ok()?;
+    let mut signer = Signer::new(cluster.charter.network_id(), cluster.secrets[node].clone(), promise);
+    signer.restore_held(&files.held()?).ok()?;
+    Some(signer)
+}
+
 /// What a relay hands to a member while the log stands, and what the relay never says again, is in an edition once it goes on.
 #[tokio::test]
 async fn what_a_member_was_handed_while_the_log_stood_gets_there_over_a_start_and_without_its_relay() {
@@ -109,12 +116,10 @@ async fn what_a_member_was_handed_while_the_log_stood_gets_there_over_a_start_an
     let said = cluster.submit(0, describe(&cluster, 1)).await;
     assert_eq!(said.code, CODE_TRY_AGAIN, "{said:?}");
     assert!(cluster.counts(0).unordered > 0);
-    // It is on the disk a second after it came.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let holds = |cluster: &Cluster| kept(cluster, 0).is_some_and(|signer| signer.held() == 1);
+    cluster.until("what it was handed is on its disk", holds).await;
     cluster.stop(0).await;
-    let (files, promise) = cluster.files(0).expect("its promise");
-    let mut signer = Signer::new(cluster.charter.network_id(), cluster.secrets[0].clone(), promise);
-    signer.restore_held(&files.held().expect("it is kept")).expect("its own bytes");
+    let mut signer = kept(&cluster, 0).expect("it is kept");
     assert_eq!(signer.held(), 1);
     let refusal = cluster.look(1, |directory| signer.consider(u64::MAX, directory));
     assert!(

@@ -13,14 +13,16 @@ fn path(name: &str) -> PathBuf {
     path
 }
 
-/// A service that gives back what it is told.
+/// A service that gives back what it is told, once it was told that a stranger speaks.
 fn echo_service(path: &Path) {
     let listener = UnixListener::bind(path).expect("a path in a fresh folder");
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             std::thread::spawn(move || {
-                let mut piece = [0; 4096];
+                let (mut piece, mut first) = ([0; 4096], [0; 5]);
+                stream.read_exact(&mut first).expect("the first frame");
+                assert_eq!(first, [0, 0, 0, 1, 11]);
                 while let Ok(count) = stream.read(&mut piece)
                     && count > 0
                     && stream.write_all(&piece[..count]).is_ok()

@@ -19,15 +19,20 @@ fn path(name: &str) -> PathBuf {
     path
 }
 
-/// Serves each connection in a task of the runtime.
+/// Serves each connection in a task of the runtime. Each begins by saying that it is a stranger's.
 fn serve<F>(path: &Path, serve: fn(UnixStream) -> F)
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
 {
     let listener = UnixListener::bind(path).expect("a path in a fresh folder");
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut first = [0; 5];
+                stream.read_exact(&mut first).await?;
+                assert_eq!(first, [0, 0, 0, 1, 11]);
+                serve(stream).await
+            });
         }
     });
 }
@@ -174,6 +179,34 @@ fn an_invitation_leads_to_the_directory_over_one_hop_and_nowhere_else() {
             assert_eq!(refusal.cause, Cause::OnlyContacts);
         }
         assert_eq!(*kept.lock().expect("no panic"), 0, "contacts do not become guards");
+    });
+    std::fs::remove_file(service).expect("its file");
+}
+
+/// A relay's mirror comes for each edition, and many relays may have one address.
+#[test]
+fn managers_that_come_and_go_from_one_address_leave_no_places_taken() {
+    /// More than a directory node has places for one address.
+    const VISITS: usize = 18;
+    let service = path("visits");
+    let net = Net::with_directories(1, 1, &[Some(service.clone())]);
+    run(async {
+        serve(&service, echo_service);
+        for visit in 0..VISITS {
+            let config = TunnelMgrConfig::new(net.contacts(&[0])).expect("good rules");
+            let manager = TunnelMgr::start(TunnelMgrConfig { ready: 0, ..config }).expect("a manager");
+            let tunnel = manager.get_dir(directory(1)).await;
+            let tunnel = tunnel.unwrap_or_else(|error| panic!("visit {visit}: {error}"));
+            echo(tunnel.begin_dir_stream().await.expect("a stream"), 1_000).await.expect("all of it");
+            drop(tunnel);
+            // Half of them are only dropped.
+            if visit % 2 == 0 {
+                manager.stop().await;
+            } else {
+                drop(manager);
+                tokio::time::sleep(SECOND / 4).await;
+            }
+        }
     });
     std::fs::remove_file(service).expect("its file");
 }

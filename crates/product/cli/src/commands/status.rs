@@ -17,12 +17,14 @@ const FOLDERS: [&str; 2] = [".", "/etc/hushwire"];
 
 pub(crate) fn run(args: &StatusArgs) -> Outcome {
     let is_screen = |file: &Path| matches!(kind(file), Kind::OfPair | Kind::Service);
-    if let Some(file) = args.config.as_deref().filter(|file| !is_screen(file)) {
+    let found = if args.config.is_none() && args.socket.is_none() { found_files() } else { Vec::new() };
+    let named = args.config.as_deref().or(found.first().map(PathBuf::as_path));
+    if let Some(file) = named.filter(|file| !is_screen(file)) {
         let status = whole::ask(file)?;
         terminal::say(&if args.json { to_json(&status)? } else { status.screen(now_ms()?, terminal::has_colour()) });
         return Ok(());
     }
-    let sockets = sockets(args)?;
+    let sockets = sockets(args, found)?;
     let runtime = runtime()?;
     let mut answers = Vec::new();
     for socket in &sockets {
@@ -53,18 +55,18 @@ pub(crate) fn not_answered(error: &AskError) -> Failure {
     Failure::from_error(code, error).remedy(remedy)
 }
 
-fn sockets(args: &StatusArgs) -> Result<Vec<PathBuf>, Failure> {
+fn sockets(args: &StatusArgs, found: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
     if let Some(socket) = &args.socket {
         return Ok(vec![socket.clone()]);
     }
     let files = match &args.config {
         Some(file) => vec![file.clone()],
-        None => found_files(),
+        None => found,
     };
     if files.is_empty() {
         return Err(Failure::new(
             Code::NoInput,
-            "no entry.toml, exit.toml or service.toml is in this folder or in /etc/hushwire",
+            "no node.toml, entry.toml, exit.toml or service.toml is in this folder or in /etc/hushwire",
         )
         .remedy("name the node with -c FILE"));
     }
@@ -81,11 +83,16 @@ fn admin_socket(file: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn found_files() -> Vec<PathBuf> {
-    let files = |folder: &&str| -> Vec<PathBuf> {
-        let paths = ["entry.toml", "exit.toml", "service.toml"].map(|name| Path::new(folder).join(name));
-        paths.into_iter().filter(|path| path.is_file()).collect()
-    };
-    FOLDERS.iter().map(files).find(|found| !found.is_empty()).unwrap_or_default()
+    FOLDERS.iter().map(|folder| found_in(Path::new(folder))).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+/// What a folder has to be asked: its node of several roles, which is asked as a whole, or each of the others.
+fn found_in(folder: &Path) -> Vec<PathBuf> {
+    let is_there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    match is_there("node.toml") {
+        Some(node) => vec![node],
+        None => ["entry.toml", "exit.toml", "service.toml"].into_iter().filter_map(is_there).collect(),
+    }
 }
 
 /// A value as `--json` prints it.
@@ -99,4 +106,23 @@ fn screens(answers: &[Status]) -> String {
     let colour = terminal::has_colour();
     let screens: Vec<String> = answers.iter().map(|status| admin::render::screen(status, colour)).collect();
     screens.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_several_roles_is_found_and_asked_as_a_whole() {
+        let folder = std::env::temp_dir().join(format!("hushwire-status-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        assert!(found_in(&folder).is_empty());
+        for name in ["exit.toml", "entry.toml"] {
+            std::fs::write(folder.join(name), "").expect("a file");
+        }
+        assert_eq!(found_in(&folder), ["entry.toml", "exit.toml"].map(|name| folder.join(name)));
+        std::fs::write(folder.join("node.toml"), "").expect("a file");
+        assert_eq!(found_in(&folder), [folder.join("node.toml")]);
+        std::fs::remove_dir_all(folder).expect("it is there");
+    }
 }

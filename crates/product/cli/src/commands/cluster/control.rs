@@ -186,9 +186,20 @@ impl Control {
 }
 
 fn service(counts: ServiceCounts) -> DirectoryService {
-    let ServiceCounts { streams, open, stalled, invalid, commands, put_off, strangers, over_quota, refused, unordered } =
-        counts;
-    DirectoryService { streams, open, stalled, invalid, commands, put_off, strangers, over_quota, refused, unordered }
+    DirectoryService {
+        streams: counts.streams,
+        open: counts.open,
+        stalled: counts.stalled,
+        invalid: counts.invalid,
+        strangers_open: counts.strangers_open,
+        strangers_closed: counts.strangers_closed,
+        commands: counts.commands,
+        put_off: counts.put_off,
+        strangers: counts.strangers,
+        over_quota: counts.over_quota,
+        refused: counts.refused,
+        unordered: counts.unordered,
+    }
 }
 
 fn microseconds(time: Duration) -> u64 {

@@ -77,10 +77,12 @@ fn shown(standing: ServicesStanding) -> DirectoryServices {
     // A share is at most 64.
     let percent = |share: u8| (u32::from(share) * 100).div_ceil(64) as u8;
     let (records_percent, bytes_percent) = (percent(standing.records_64ths), percent(standing.bytes_64ths));
+    let kept_percent = percent(standing.kept_64ths);
     DirectoryServices {
         records_percent,
         bytes_percent,
-        takes_new: records_percent.max(bytes_percent) <= NEW_PERCENT,
+        kept_percent,
+        takes_new: records_percent.max(bytes_percent) <= NEW_PERCENT && kept_percent < 100,
         refused: standing.refused,
         put_off: standing.put_off,
     }
@@ -92,8 +94,9 @@ mod tests {
 
     #[test]
     fn shares_are_percent_and_a_full_member_takes_nothing_new() {
-        let full = shown(ServicesStanding { records_64ths: 1, bytes_64ths: 49, refused: 3, put_off: 9_000 });
+        let some = ServicesStanding { records_64ths: 1, kept_64ths: 3, refused: 3, ..ServicesStanding::default() };
+        let full = shown(ServicesStanding { bytes_64ths: 49, ..some });
         assert_eq!((full.records_percent, full.bytes_percent, full.takes_new), (2, 77, false));
-        assert!(shown(ServicesStanding::default()).takes_new);
+        assert!(shown(some).takes_new && !shown(ServicesStanding { kept_64ths: 64, ..some }).takes_new);
     }
 }

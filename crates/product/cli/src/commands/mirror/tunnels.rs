@@ -7,7 +7,9 @@ use network_document::{Contact, Invitation, NetworkDocument};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep};
 use tunnel_manager::{ClientDirTunnel, DirParameters, TunnelMgr, TunnelMgrConfig};
 
 /// The newest document, as far as there is one.
@@ -16,6 +18,10 @@ pub(super) type Network = watch::Receiver<Option<Arc<NetworkDocument>>>;
 /// Hops of a path to a directory node. A mirror that goes this way is a relay's, which is in the document for everybody to see, or
 /// knows nothing yet; whoever is to stay hidden has an entry.
 const HOPS: u8 = 1;
+
+/// A manager that nobody has asked for a tunnel for so long goes, with its link: a directory node has few places for each address, and
+/// whoever shares one with others keeps none between two editions.
+const KEPT_IDLE: Duration = Duration::from_secs(20);
 
 /// Tunnels that are built to come to a member, where one is wanted and the invitation names none.
 const MEMBER_TRIES: usize = 6;
@@ -28,8 +34,15 @@ pub(super) struct Tunnels {
     /// Whether only directory nodes of members are wanted, as far as the document has any: two mirrors that passed something on to each
     /// other would wait for each other.
     to_members: bool,
+    manager: Arc<Mutex<Option<Kept>>>,
+}
+
+/// A manager between two questions.
+struct Kept {
     /// What it was made of, so that it is made anew when contacts are not needed any more.
-    manager: Mutex<Option<(Made, TunnelMgr)>>,
+    made: Made,
+    manager: TunnelMgr,
+    used: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +55,7 @@ enum Made {
 
 impl Tunnels {
     pub(super) fn new(invitation: Invitation, known: Network, entry: Option<&Path>) -> Self {
-        Self { invitation, known, entry: entry.map(UnixSource::new), to_members: false, manager: Mutex::new(None) }
+        Self { invitation, known, entry: entry.map(UnixSource::new), to_members: false, manager: Arc::default() }
     }
 
     /// Those of members, without the way through an entry, behind which there is a mirror again.
@@ -89,10 +102,9 @@ impl Tunnels {
             None => Made::Contacts,
         };
         let mut kept = self.manager.lock().await;
-        if let Some((made, manager)) = &*kept
-            && *made == wanted
-        {
-            return Ok(manager.clone());
+        if let Some(kept) = kept.as_mut().filter(|kept| kept.made == wanted) {
+            kept.used = Instant::now();
+            return Ok(kept.manager.clone());
         }
         // With one hop a manager has no guards and keeps nothing, so another one is as good.
         let document = match known {
@@ -105,8 +117,26 @@ impl Tunnels {
         };
         let config = TunnelMgrConfig::new(document).map_err(|error| error.to_string())?;
         let manager = TunnelMgr::start(TunnelMgrConfig { ready: 0, ..config }).map_err(|error| error.to_string())?;
-        *kept = Some((wanted, manager.clone()));
+        if kept.is_none() {
+            tokio::spawn(let_go(Arc::clone(&self.manager)));
+        }
+        *kept = Some(Kept { made: wanted, manager: manager.clone(), used: Instant::now() });
         Ok(manager)
+    }
+}
+
+/// Waits until a manager, or the one in its place, has been idle for [`KEPT_IDLE`], and lets it go. Its streams finish.
+async fn let_go(kept: Arc<Mutex<Option<Kept>>>) {
+    let mut wait = KEPT_IDLE;
+    loop {
+        sleep(wait).await;
+        let mut kept = kept.lock().await;
+        let idle = kept.as_ref().map_or(KEPT_IDLE, |kept| kept.used.elapsed());
+        if idle >= KEPT_IDLE {
+            *kept = None;
+            return;
+        }
+        wait = KEPT_IDLE - idle;
     }
 }
 

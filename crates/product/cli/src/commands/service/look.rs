@@ -6,6 +6,8 @@ use crate::commands::status::{runtime, to_json};
 use crate::failure::{Failure, Outcome};
 use crate::settings;
 use crate::terminal;
+use admin::render::duration;
+use admin::status::Status;
 use config::{Host, HostPort, Service};
 use onion_service::ServiceAddress;
 use serde::Serialize;
@@ -32,6 +34,8 @@ struct Shown {
     points: u8,
     /// Whether a node with this file runs and answers.
     runs: bool,
+    /// Seconds for which the directory has a record of it, as the node says; none: it has none, or nobody says.
+    published_for_s: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,8 +44,11 @@ struct Port {
     to: String,
 }
 
-fn shown(host: &Host, runs: bool) -> Result<Shown, Failure> {
+/// `said`: by whoever runs it; none if nobody answers.
+fn shown(host: &Host, said: Option<&Status>) -> Result<Shown, Failure> {
     let secret = settings::service_secret(&host.key_file)?;
+    let services = said.and_then(|status| status.services.as_ref());
+    let running = services.and_then(|services| services.list.iter().find(|service| service.name == host.name));
     Ok(Shown {
         name: host.name.clone(),
         address: ServiceAddress(secret.public_key()).to_string(),
@@ -49,21 +56,22 @@ fn shown(host: &Host, runs: bool) -> Result<Shown, Failure> {
         ports: host.ports.iter().map(|HostPort { port, to }| Port { port: *port, to: to.to_string() }).collect(),
         clients: host.clients.iter().map(ToString::to_string).collect(),
         points: host.points,
-        runs,
+        runs: said.is_some(),
+        published_for_s: running.and_then(|running| running.published_for_s),
     })
 }
 
-/// Whether whoever runs these services answers.
-fn runs(service: &Service) -> bool {
-    runtime().is_ok_and(|runtime| runtime.block_on(admin::client::status(&service.admin.socket)).is_ok())
+/// What whoever runs these services answers.
+fn said(service: &Service) -> Option<Status> {
+    runtime().ok()?.block_on(admin::client::status(&service.admin.socket)).ok()
 }
 
 pub(super) fn list(args: &ServiceFile) -> Outcome {
     let file = ServicesFile::open(args.config.as_deref())?;
-    let runs = file.service().is_some_and(runs);
+    let said = file.service().and_then(said);
     let mut services = Vec::new();
     for host in file.hosts() {
-        services.push(shown(host, runs)?);
+        services.push(shown(host, said.as_ref())?);
     }
     if args.json {
         terminal::say(&to_json(&Listed { version: 1, services })?);
@@ -93,7 +101,7 @@ pub(super) fn list(args: &ServiceFile) -> Outcome {
 pub(super) fn show(args: &ShowArgs) -> Outcome {
     let file = ServicesFile::open(args.file.config.as_deref())?;
     let (service, place) = file.host(&args.name)?;
-    let shown = shown(&service.hosts[place], runs(service))?;
+    let shown = shown(&service.hosts[place], said(service).as_ref())?;
     terminal::say(&if args.file.json { to_json(&shown)? } else { screen(&shown, &file.path) });
     Ok(())
 }
@@ -118,6 +126,39 @@ fn screen(service: &Shown, file: &Path) -> String {
     }
     let runs = if service.runs { "yes" } else { "no, or its node gives no answer" };
     line("runs", runs);
+    line("published", &published(service));
     line("file", &file.display().to_string());
     text
+}
+
+/// Until when clients find it.
+fn published(service: &Shown) -> String {
+    match (service.runs, service.published_for_s) {
+        (_, Some(seconds)) => format!("for {} more, and again before that", duration(seconds)),
+        (true, None) => "not yet: the directory has no record of it that holds; the node's log says why".to_owned(),
+        (false, None) => "nobody says; what the directory has of it lasts three hours at most".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_published_for_a_while_or_says_why_not() {
+        let service = |runs, published_for_s| Shown {
+            name: "web".into(),
+            address: "hws1".into(),
+            key_file: "web.service-key".into(),
+            ports: Vec::new(),
+            clients: Vec::new(),
+            points: 3,
+            runs,
+            published_for_s,
+        };
+        let screen = |runs, seconds| screen(&service(runs, seconds), Path::new("node.toml"));
+        assert!(screen(true, Some(7_384)).contains("published for 2 h 3 min more"));
+        assert!(screen(true, None).contains("published not yet"));
+        assert!(screen(false, None).contains("published nobody says"));
+    }
 }
