@@ -78,6 +78,9 @@ pub enum Problem {
     /// The segments would not fit the memory that a node may take for them.
     #[error("max_flows queue pairs of this size take more than 8 GiB of memory")]
     QueueMemory,
+    /// A bound on what tunnels hold that is out of its range.
+    #[error("tunnels may hold 16 MiB to 1 TiB")]
+    TunnelMemory,
     /// An empty path.
     #[error("a path cannot be empty")]
     EmptyPath,
@@ -458,6 +461,7 @@ impl Problem {
             Self::Bytes => "write a number and B, kB, KiB, MB, MiB, GB or GiB, such as \"256 KiB\"".into(),
             Self::QueueSize => "write \"256 KiB\" unless you have measured that another size is better".into(),
             Self::QueueMemory => "lower queues.max_flows or queues.queue_size".into(),
+            Self::TunnelMemory => "write \"512 MiB\", or what this machine can spare".into(),
             Self::EmptyPath | Self::SocketPathTooLong | Self::SocketAddress => self.place_remedy().into(),
             Self::IpAddress | Self::PortZero | Self::Unspecified => self.place_remedy().into(),
             Self::Destination(_) => "write a host name or address and a port, such as \"example.org:443\"".into(),
