@@ -9,7 +9,6 @@ use admin::status::{
 };
 use config::{Config, Role, Service};
 use node::{NodeRole, NodeStatus, ProcessStatus};
-use os_net::confine::PartState;
 use serde::Deserialize;
 use shaped_tunnel::{HopFigures, HostedStatus, LinkStatus, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};

@@ -35,7 +35,7 @@ pub struct HostSettings {
     /// Off or constant.
     pub mode: Mode,
     /// Tunnels at a time.
-            tunnels_max: usize,
+    pub tunnels_max: usize,
     /// Introductions a second of each point.
     pub introductions_per_second: u32,
     /// How long a record is good.
