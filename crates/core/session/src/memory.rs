@@ -17,7 +17,7 @@ const SLACK_MIN: u64 = 32 * 1024;
 pub struct SessionMemory {
     /// Came and were not read, gaps before them included: all flows, and the control stream.
     pub unread: u64,
-    /// Were written and are kept until the other end has acknowledged them.
+    /// Were written and are kept until the other end has acknowledged them: of all flows, and control messages.
     pub unacknowledged: u64,
     /// Control messages, records of datagram flows and their parts that wait.
     pub waiting: u64,

@@ -275,6 +275,8 @@ fn a_read_takes_no_more_than_it_asked_for() {
 fn what_was_written_is_held_until_it_is_acknowledged_and_not_longer() {
     let mut pair = Pair::usual();
     let flow = pair.open();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.session.memory().total(), 0, "the flow's announcement was acknowledged");
     // The server takes everything and says nothing from now on.
     pair.server.slotted = true;
     let mut written = 0;

@@ -13,6 +13,9 @@ use std::time::Instant;
 use wire::flow::{FlowKind, ResetReason, Syn};
 use wire::grant::Grant;
 
+/// Bytes of control messages that are given to quinn as one piece: it keeps the whole of a piece for any part of it.
+const CONTROL_PIECE: usize = 1024;
+
 impl Session {
     /// Client: opens a flow. It may be written to at once, before the destination has answered.
     pub fn open_flow(&mut self, syn: &Syn) -> Result<FlowId, OpenError> {
@@ -259,11 +262,19 @@ impl Session {
         if self.control_out.is_empty() || self.phase != Phase::Connected {
             return;
         }
-        if let Some((_, connection)) = &mut self.connection
-            && let Ok(taken) = connection.send_stream(control_stream()).write(&self.control_out)
-        {
-            self.control_out.drain(..taken);
+        let Some((_, connection)) = &mut self.connection else { return };
+        let mut taken = 0;
+        for piece in self.control_out.chunks(CONTROL_PIECE) {
+            let stream = u64::from(control_stream());
+            let counted = tap::counted(&self.shared.tap, stream, Bytes::copy_from_slice(piece));
+            let written = connection.send_stream(control_stream()).write_chunks(&mut [counted]);
+            let bytes = written.map_or(0, |written| written.bytes);
+            taken += bytes;
+            if bytes < piece.len() {
+                break;
+            }
         }
+        self.control_out.drain(..taken);
     }
 }
 
