@@ -100,6 +100,10 @@ impl Session {
         while let Some((_, connection)) = &mut self.connection {
             let Some(stream) = connection.streams().accept(Dir::Bi) else { break };
             let id = FlowId::from(stream);
+            if self.side == Side::Client {
+                // Only clients open flows.
+                return self.violate(Violation::FlowNumber);
+            }
             if stream != control_stream() && Some(id) > self.newest_stream {
                 self.flows.await_syn(id);
                 if self.flows.unannounced() > self.config.streams_max() as usize {

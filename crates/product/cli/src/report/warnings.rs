@@ -53,6 +53,16 @@ impl Warnings {
         }
     }
 
+    fn of_memory(&mut self, shaped: &ShapedStatus) {
+        let cut = shaped.node.counters.get("flows_cut_for_memory").copied().unwrap_or(0);
+        if cut > 0 {
+            self.warn(format!(
+                "{cut} flows ended because tunnels held all that `queues.memory_max` allows: programs or servers do not read \
+                 what comes, or the other ends acknowledge nothing; if that is not so, raise it"
+            ));
+        }
+    }
+
     /// Of a link of a pair. `packet`: bytes of its packets.
     fn of_link(&mut self, link: &Link, packet: usize) {
         match link.state {
@@ -83,7 +93,10 @@ impl Reporter {
         {
             warnings.warn(format!("a packet could not be sent: {failure}"));
         }
-        shaped.iter().for_each(|shaped| warnings.of_schedule(shaped));
+        if let Some(shaped) = shaped {
+            warnings.of_schedule(shaped);
+            warnings.of_memory(shaped);
+        }
         match shaped.and_then(|shaped| shaped.node.circuits.as_ref()) {
             Some(circuits) => {
                 self.silence(shaped).into_iter().for_each(|sentence| warnings.alarm(sentence));
