@@ -322,6 +322,25 @@ mod tests {
     }
 
     #[test]
+    fn when_memory_is_short_the_oldest_cells_are_forgotten_and_feedback_still_counts() {
+        let (now, mut flight) = (crate::origin(), Flight::new());
+        for count in 1..=2_000 {
+            flight.note_sent(now, count, true);
+        }
+        let before = flight.bytes();
+        flight.forget_most();
+        assert!(flight.bytes() < before / 4, "{} of {before}", flight.bytes());
+        assert_eq!(flight.figures.in_flight, FLIGHT_CELLS_MIN as u64);
+        flight.note_sent(now, 2_001, true);
+        assert_eq!(flight.figures.in_flight, FLIGHT_CELLS_MIN as u64, "no more than that");
+        let progress = flight.handle_feedback(now + 20 * MS, feedback(2_001, 1_900, 0), true).expect("news");
+        assert_eq!((progress.delivered, progress.lost, flight.figures.in_flight), (1_900, 101, 0));
+        flight.limit(usize::MAX);
+        (2_002..=4_000).for_each(|count| flight.note_sent(now, count, true));
+        assert_eq!(flight.figures.in_flight, 1_999);
+    }
+
+    #[test]
     fn only_data_cells_are_in_flight_and_all_cells_are_counted() {
         let now = crate::origin();
         let mut flight = Flight::new();

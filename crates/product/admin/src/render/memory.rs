@@ -30,7 +30,6 @@ pub(super) fn held_text(held: &HeldMemory) -> String {
     if kinds.is_empty() { binary(0) } else { format!("{} ({})", binary(held.total()), kinds.join(", ")) }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -80,12 +80,7 @@ impl Warnings {
 }
 
 impl Reporter {
-    pub(super) fn warnings(
-        &self,
-        node: &NodeStatus,
-        shaped: Option<&ShapedStatus>,
-        links: &[Link],
-    ) -> Vec<Warning> {
+    pub(super) fn warnings(&self, node: &NodeStatus, shaped: Option<&ShapedStatus>, links: &[Link]) -> Vec<Warning> {
         let mut warnings = Warnings(self.facts.warnings.clone());
         processes(node, shaped).iter().for_each(|process| warnings.of_process(process));
         let narrow = shaped.and_then(|shaped| self.narrow_path(shaped));
