@@ -9,6 +9,8 @@ use wire::leg::Feedback;
 /// Cells of one leg that are remembered until feedback passes them. When there are more, the oldest is forgotten: it then
 /// gives no samples, and no longer counts as in flight.
 pub const FLIGHT_CELLS_MAX: usize = 16_384;
+/// So many are remembered however short memory is: a round trip of what a leg carries then.
+const FLIGHT_CELLS_MIN: usize = 256;
 
 /// A cell that feedback has not passed.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,8 @@ pub struct LegOutbound {
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
     records: VecDeque<Record>,
+    /// Cells that may be remembered now, at most [`FLIGHT_CELLS_MAX`].
+    cells_max: usize,
     pub(crate) figures: LegOutbound,
     /// Count of the first cell of this leg.
     base: Option<u64>,
@@ -92,6 +96,7 @@ impl Flight {
     pub(crate) fn new() -> Self {
         Self {
             records: VecDeque::new(),
+            cells_max: FLIGHT_CELLS_MAX,
             figures: LegOutbound::default(),
             base: None,
             newest: 0,
@@ -104,6 +109,35 @@ impl Flight {
             app_limited_until: 0,
             waited_up_to: 0,
             waiting_since: None,
+        }
+    }
+
+    /// Bytes of what is remembered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Forgets all but the newest cells.
+    pub(crate) fn forget_most(&mut self) {
+        self.cells_max = FLIGHT_CELLS_MIN;
+        self.forget_oldest(FLIGHT_CELLS_MIN);
+        self.records.shrink_to(FLIGHT_CELLS_MIN);
+    }
+
+    fn forget_oldest(&mut self, left: usize) {
+        while self.records.len() > left
+            && let Some(forgotten) = self.records.pop_front()
+        {
+            self.figures.in_flight -= u64::from(forgotten.is_data);
+        }
+    }
+
+    /// So many more bytes may be remembered from now on, within bounds of its own.
+    pub(crate) fn limit(&mut self, more: usize) {
+        let cells = self.records.len().saturating_add(more / size_of::<Record>());
+        self.cells_max = cells.clamp(FLIGHT_CELLS_MIN, FLIGHT_CELLS_MAX);
+        if self.records.capacity() > 2 * self.cells_max.max(self.records.len()) {
+            self.records.shrink_to(self.cells_max);
         }
     }
 
@@ -160,11 +194,7 @@ impl Flight {
             self.figures.in_flight += 1;
             self.await_feedback(now);
         }
-        if self.records.len() >= FLIGHT_CELLS_MAX
-            && let Some(forgotten) = self.records.pop_front()
-        {
-            self.figures.in_flight -= u64::from(forgotten.is_data);
-        }
+        self.forget_oldest(self.cells_max - 1);
         self.records.push_back(Record {
             count,
             skipped: self.skipped,
@@ -289,6 +319,25 @@ mod tests {
         flight.note_sent(now, 102, true);
         flight.handle_feedback(now + 20 * MS, feedback(102, 47, 0), true);
         assert_eq!((flight.figures.lost, flight.figures.in_flight, flight.figures.bad_feedback), (4, 0, 0));
+    }
+
+    #[test]
+    fn when_memory_is_short_the_oldest_cells_are_forgotten_and_feedback_still_counts() {
+        let (now, mut flight) = (crate::origin(), Flight::new());
+        for count in 1..=2_000 {
+            flight.note_sent(now, count, true);
+        }
+        let before = flight.bytes();
+        flight.forget_most();
+        assert!(flight.bytes() < before / 4, "{} of {before}", flight.bytes());
+        assert_eq!(flight.figures.in_flight, FLIGHT_CELLS_MIN as u64);
+        flight.note_sent(now, 2_001, true);
+        assert_eq!(flight.figures.in_flight, FLIGHT_CELLS_MIN as u64, "no more than that");
+        let progress = flight.handle_feedback(now + 20 * MS, feedback(2_001, 1_900, 0), true).expect("news");
+        assert_eq!((progress.delivered, progress.lost, flight.figures.in_flight), (1_900, 101, 0));
+        flight.limit(usize::MAX);
+        (2_002..=4_000).for_each(|count| flight.note_sent(now, count, true));
+        assert_eq!(flight.figures.in_flight, 1_999);
     }
 
     #[test]

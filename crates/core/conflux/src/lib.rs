@@ -31,8 +31,8 @@ pub use outbound::{Outbound, SEND_TIMES_KEPT};
 pub use reorder::{REORDER_BYTES_MAX, ReorderFigures};
 pub use schedule::{START_AFTER, START_BATCH, START_CELLS, START_CLASS, Scheduler};
 pub use tunnel::{
-    AddLegError, LEGS_MAX, LegFigures, NotAccepted, Pace, Sharing, SlotUse, TUNNEL_EVENTS_MAX, Tunnel, TunnelConfig,
-    TunnelEnd, TunnelEvent,
+    AddLegError, LEG_BYTES, LEGS_MAX, LegFigures, LegsMemory, NotAccepted, Pace, Sharing, SlotUse, TUNNEL_EVENTS_MAX,
+    Tunnel, TunnelConfig, TunnelEnd, TunnelEvent,
 };
 
 #[doc(hidden)]

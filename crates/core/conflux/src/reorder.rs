@@ -47,6 +47,8 @@ pub(crate) struct Reorder {
     /// The same cells by time of arrival, those below `next` left out: what gaps wait since.
     by_arrival: BTreeSet<(Instant, u64)>,
     bytes: usize,
+    /// Bytes that may be held now, at most [`REORDER_BYTES_MAX`].
+    max: usize,
     pub(crate) figures: ReorderFigures,
 }
 
@@ -70,6 +72,7 @@ impl Reorder {
             held: BTreeMap::new(),
             by_arrival: BTreeSet::new(),
             bytes: 0,
+            max: REORDER_BYTES_MAX,
             figures: ReorderFigures::default(),
         }
     }
@@ -98,7 +101,7 @@ impl Reorder {
             return;
         }
         let held = Held { at: now, packet: packet.to_vec() };
-        if self.bytes + held.charge() > REORDER_BYTES_MAX {
+        if self.bytes + held.charge() > self.max {
             self.figures.dropped_full += 1;
             return;
         }
@@ -108,7 +111,7 @@ impl Reorder {
             self.by_arrival.insert((now, number));
         }
         self.held.insert(number, held);
-        if self.bytes + PACKET_LEN_MAX + ENTRY_OVERHEAD > REORDER_BYTES_MAX
+        if self.is_full()
             && let Some(first) = self.head_gap()
         {
             self.figures.skipped_full += 1;
@@ -116,10 +119,31 @@ impl Reorder {
         }
     }
 
+    /// So many bytes may be held from now on, within 4 packets and [`REORDER_BYTES_MAX`]. What is too much is ready at once: to be
+    /// fetched with [`Reorder::pop`].
+    pub(crate) fn set_max(&mut self, bytes: usize) {
+        self.max = bytes.clamp(4 * (PACKET_LEN_MAX + ENTRY_OVERHEAD), REORDER_BYTES_MAX);
+    }
+
+    /// Whether gaps are skipped for want of room.
+    pub(crate) fn has_too_much(&self) -> bool {
+        self.is_full() && self.head_gap().is_some()
+    }
+
+    /// Whether the next packet might not fit.
+    fn is_full(&self) -> bool {
+        self.bytes + PACKET_LEN_MAX + ENTRY_OVERHEAD > self.max
+    }
+
     /// The next packet for the session. `past`: every leg that counts has sent something after all numbers up to this one.
     /// `timeout`: how long a gap is waited for in any case.
     pub(crate) fn pop(&mut self, now: Instant, past: u64, timeout: Duration) -> Option<Vec<u8>> {
         if let Some(first) = self.head_gap()
+            && self.is_full()
+        {
+            self.figures.skipped_full += 1;
+            self.skip_to(first);
+        } else if let Some(first) = self.head_gap()
             && (past >= first - 1 || self.waited_since().is_some_and(|since| since + timeout <= now))
         {
             self.skip_to(first);

@@ -1,11 +1,13 @@
 //! A tunnel: its legs, the order of its cells, and what goes where.
 
 mod linking;
+mod memory;
 mod receive;
 mod send;
 mod timing;
 
 pub use linking::NotAccepted;
+pub use memory::{LEG_BYTES, LegsMemory};
 pub use send::SlotUse;
 
 use crate::asked::Asked;
@@ -193,6 +195,8 @@ pub struct Tunnel<K> {
     /// What the first leg asked for.
     pub(crate) asked: Option<Asked>,
     pub(crate) stray: u64,
+    /// Less than usual may be held.
+    pub(crate) is_limited: bool,
     released: VecDeque<Released<K>>,
     events: VecDeque<TunnelEvent>,
 }
@@ -261,6 +265,7 @@ impl<K> Tunnel<K> {
             peer_ux: DesiredUx::NoOpinion,
             asked: None,
             stray: 0,
+            is_limited: false,
             released: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -314,11 +319,6 @@ impl<K> Tunnel<K> {
     /// What came of data cells.
     pub fn order(&self) -> ReorderFigures {
         self.reorder.figures
-    }
-
-    /// Bytes of packets that wait for others.
-    pub fn held_bytes(&self) -> usize {
-        self.reorder.bytes()
     }
 
     /// The schedule that the tunnel's legs ask the exit for; none before the first leg. Its share is that of the first.

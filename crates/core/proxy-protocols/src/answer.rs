@@ -63,7 +63,9 @@ pub fn reply_code(reason: ResetReason) -> ReplyCode {
         ResetReason::Denied | ResetReason::NotAuthorised => ReplyCode::NotAllowed,
         ResetReason::TimedOut | ResetReason::ServiceSilent => ReplyCode::TtlExpired,
         ResetReason::TunnelLost => ReplyCode::NetworkUnreachable,
-        ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered => ReplyCode::GeneralFailure,
+        ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered | ResetReason::NoMemory => {
+            ReplyCode::GeneralFailure
+        }
     }
 }
 
@@ -80,7 +82,7 @@ pub fn http_status(reason: ResetReason) -> HttpStatus {
         ResetReason::Denied => (403, "Forbidden", "destination_ip_prohibited"),
         ResetReason::TimedOut => (504, "Gateway Timeout", "connection_timeout"),
         ResetReason::TunnelLost => (503, "Service Unavailable", "destination_unavailable"),
-        ResetReason::TooManyFlows => (503, "Service Unavailable", "connection_limit_reached"),
+        ResetReason::TooManyFlows | ResetReason::NoMemory => (503, "Service Unavailable", "connection_limit_reached"),
         ResetReason::Protocol | ResetReason::NotOffered => (502, "Bad Gateway", "proxy_internal_error"),
     };
     HttpStatus { code, phrase, error }
@@ -100,7 +102,7 @@ pub(crate) fn http_response(status: &str, fields: &str, line: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const REASONS: [(ResetReason, u8, u16); 13] = [
+    const REASONS: [(ResetReason, u8, u16); 14] = [
         (ResetReason::Refused, 5, 502),
         (ResetReason::Unreachable, 4, 502),
         (ResetReason::Denied, 2, 403),
@@ -114,6 +116,7 @@ mod tests {
         (ResetReason::NoService, 4, 502),
         (ResetReason::NotAuthorised, 2, 403),
         (ResetReason::ServiceSilent, 6, 504),
+        (ResetReason::NoMemory, 1, 503),
     ];
 
     #[test]

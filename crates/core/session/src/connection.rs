@@ -4,7 +4,8 @@ use crate::config::{ConfigError, ExpectedPeer, SessionConfig};
 use crate::control::ControlDecoder;
 use crate::datagram::{Early, Reassembly};
 use crate::event::{CloseReason, EndReason, SessionEvent, Violation};
-use crate::flow::{FlowId, FlowTable};
+use crate::flow::{FlowId, FlowTable, control_stream};
+use crate::memory::{FlowMemory, PIECE_OVERHEAD, SessionMemory};
 use crate::stats::{Counters, SessionStats};
 use crate::transport::{self, REMOTE, Shared};
 use bytes::{Bytes, BytesMut};
@@ -40,6 +41,8 @@ pub struct Session {
     newest_datagrams: Option<FlowId>,
     datagram_flows: usize,
     control_in: ControlDecoder,
+    /// What is kept of the control stream.
+    control_memory: FlowMemory,
     /// Control messages that the control stream has not taken.
     control_out: Vec<u8>,
     reassembly: Reassembly,
@@ -129,6 +132,7 @@ impl Session {
             newest_datagrams: None,
             datagram_flows: 0,
             control_in: ControlDecoder::new(),
+            control_memory: FlowMemory::default(),
             control_out: Vec::new(),
             reassembly: Reassembly::default(),
             early: Early::default(),
@@ -196,6 +200,19 @@ impl Session {
         windows + (datagrams + parts + self.config.control_backlog_max()) as u64
     }
 
+    /// What the session holds now. Not counted: a few hundred bytes for each flow and each packet under way.
+    pub fn memory(&self) -> SessionMemory {
+        let (unread, unread_overhead) = self.flows.unread();
+        let sent = self.shared.tap.lock();
+        let parts = (self.reassembly.waiting() + 2 * self.early.waiting()) * self.config.packet_max;
+        SessionMemory {
+            unread: unread + self.control_memory.unread(),
+            unacknowledged: sent.kept,
+            waiting: self.datagram_unsent + (self.control_out.len() + parts) as u64,
+            overhead: unread_overhead + self.control_memory.overhead() + sent.kept_pieces * PIECE_OVERHEAD,
+        }
+    }
+
     /// Takes one session packet. Anything that is not one, or not of this session, does nothing.
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         self.advance(now);
@@ -213,6 +230,7 @@ impl Session {
             Some(DatagramEvent::Response(_)) | None => self.counters.packets_ignored += 1,
         }
         self.pump();
+        self.account_came();
     }
 
     /// Lets time pass. Call it when [`Session::poll_timeout`] is reached; calling it earlier does nothing.
@@ -226,6 +244,7 @@ impl Session {
             connection.handle_timeout(self.now);
         }
         self.pump();
+        self.account_came();
     }
 
     /// When [`Session::handle_timeout`] is to be called.
@@ -333,6 +352,7 @@ impl Session {
         self.phase = Phase::Closed;
         self.accept_until = None;
         self.flows = FlowTable::default();
+        self.control_memory = FlowMemory::default();
         self.datagram_unsent = 0;
         self.control_out = Vec::new();
         self.events.clear();
@@ -348,6 +368,29 @@ impl Session {
         let datagrams = std::mem::take(&mut sent.datagram_bytes);
         drop(sent);
         self.datagram_unsent = self.datagram_unsent.saturating_sub(datagrams);
+    }
+
+    /// Takes over what packets brought, and what quinn let go of. All streams are known by now.
+    fn account_came(&mut self) {
+        let mut sent = self.shared.tap.lock();
+        let (mut came, mut freed) = (std::mem::take(&mut sent.came), std::mem::take(&mut sent.freed));
+        drop(sent);
+        for frame in came.drain(..) {
+            let id = FlowId(frame.stream);
+            if id == FlowId::from(control_stream()) {
+                self.control_memory.take(frame.end, frame.packet_len);
+            } else {
+                self.flows.record_came(id, frame.end, frame.packet_len);
+            }
+        }
+        for (stream, bytes) in freed.drain(..) {
+            self.flows.record_freed(FlowId(stream), bytes);
+        }
+        // Their room is used again.
+        let mut sent = self.shared.tap.lock();
+        if sent.came.is_empty() && sent.freed.is_empty() {
+            (sent.came, sent.freed) = (came, freed);
+        }
     }
 
     fn rtt(&self) -> Duration {

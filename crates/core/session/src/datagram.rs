@@ -143,6 +143,11 @@ impl Early {
         self.records.push_back((flow, record));
     }
 
+    /// Records that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.records.len()
+    }
+
     /// Takes out, in order, the records of a flow whose SYN has come.
     pub(crate) fn release(&mut self, flow: FlowId) -> Vec<Bytes> {
         let (released, kept) = self.records.drain(..).partition(|(of, _)| *of == flow);

@@ -83,6 +83,9 @@ pub enum EndReason {
     /// Another session takes its place.
     #[error("another session takes its place")]
     Replaced = 2,
+    /// Memory is short, and this session holds most without a flow that could end instead.
+    #[error("the node has no memory left for it")]
+    NoMemory = 3,
     /// A number that this version does not know.
     #[error("for a reason that this version does not know")]
     Unknown = 255,
@@ -94,6 +97,7 @@ impl EndReason {
             0 => Self::Stopping,
             1 => Self::Violation,
             2 => Self::Replaced,
+            3 => Self::NoMemory,
             _ => Self::Unknown,
         }
     }

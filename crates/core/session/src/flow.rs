@@ -1,6 +1,7 @@
 //! Flows: their numbers and what the session remembers of each.
 
 use crate::event::SessionEvent;
+use crate::memory::FlowMemory;
 use quinn_proto::{Dir, Side, StreamId, VarInt};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,8 +92,10 @@ pub(crate) struct Flow {
     pub(crate) peer_finished: bool,
     /// `read` has returned `Finished`.
     pub(crate) read_finished: bool,
-    /// A server knows of a reset whose SYN has not come.
+    /// A server knows of a reset whose SYN has not come. Of what still comes nothing is kept.
     pub(crate) early_reset: Option<ResetReason>,
+    /// What is kept of it.
+    pub(crate) memory: FlowMemory,
     readable_queued: bool,
     writable_queued: bool,
 }
@@ -143,6 +146,8 @@ pub(crate) struct FlowTable {
     unannounced: usize,
     /// Bytes that were in a packet for the first time.
     pub(crate) first_sent: u64,
+    unread: u64,
+    unread_overhead: u64,
 }
 
 impl FlowTable {
@@ -195,6 +200,8 @@ impl FlowTable {
     pub(crate) fn remove(&mut self, id: FlowId) -> Option<Flow> {
         let flow = self.flows.remove(&id)?;
         self.unsent -= flow.unsent();
+        self.unread -= flow.memory.unread();
+        self.unread_overhead -= flow.memory.overhead();
         self.unannounced -= usize::from(!flow.announced);
         Some(flow)
     }
@@ -214,6 +221,55 @@ impl FlowTable {
         flow.sent += fresh;
         self.unsent -= fresh;
         self.first_sent += fresh;
+    }
+
+    /// Bytes of flows that came and were not read, gaps before them included; and what packets keep beside them.
+    pub(crate) fn unread(&self) -> (u64, u64) {
+        (self.unread, self.unread_overhead)
+    }
+
+    /// A packet of so many bytes had bytes of this flow up to `end`.
+    pub(crate) fn record_came(&mut self, id: FlowId, end: u64, packet_len: u64) {
+        self.change_memory(id, |memory| memory.take(end, packet_len));
+    }
+
+    /// So many bytes of this flow were read.
+    pub(crate) fn record_read(&mut self, id: FlowId, bytes: u64) {
+        self.change_memory(id, |memory| memory.read(bytes));
+    }
+
+    /// Everything of a flow was dropped that came, and all that comes will be.
+    pub(crate) fn record_stopped(&mut self, id: FlowId) {
+        self.change_memory(id, FlowMemory::stop);
+    }
+
+    /// Bytes of this flow are kept until they are acknowledged.
+    pub(crate) fn record_kept(&mut self, id: FlowId, bytes: u64) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.memory.kept += bytes;
+        }
+    }
+
+    /// Kept bytes of this flow are gone.
+    pub(crate) fn record_freed(&mut self, id: FlowId, bytes: u64) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.memory.kept = flow.memory.kept.saturating_sub(bytes);
+        }
+    }
+
+    /// The flow that holds most, if any holds something.
+    pub(crate) fn largest(&self) -> Option<FlowId> {
+        let held = self.flows.iter().map(|(id, flow)| (flow.memory.held(), *id));
+        held.max().filter(|(held, _)| *held > 0).map(|(_, id)| id)
+    }
+
+    fn change_memory(&mut self, id: FlowId, change: impl FnOnce(&mut FlowMemory)) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        self.unread -= flow.memory.unread();
+        self.unread_overhead -= flow.memory.overhead();
+        change(&mut flow.memory);
+        self.unread += flow.memory.unread();
+        self.unread_overhead += flow.memory.overhead();
     }
 }
 

@@ -1,13 +1,14 @@
-//! Reads the frames of a 1-RTT packet that this side is about to seal (RFC 9000, section 19).
+//! Reads the frames of a 1-RTT packet that this side is about to seal, or has just opened (RFC 9000, section 19).
 //!
-//! quinn keeps what is written but not yet sent to itself. What it sends is in its packets, so it is read there.
+//! quinn keeps to itself what is written but not yet sent, and what has come but was not yet read. What it sends and gets
+//! is in its packets, so it is read there.
 
 use quinn_proto::VarInt;
 use quinn_proto::coding::Codec;
 
 /// What a packet carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SentFrame {
+pub(crate) enum PacketFrame {
     /// Stream bytes `end - length..end` of a stream.
     Stream {
         /// The QUIC stream id.
@@ -30,7 +31,7 @@ pub(crate) enum SentFrame {
 pub(crate) struct UnreadableFrame;
 
 /// Calls `found` for each frame but padding, in order.
-pub(crate) fn read_frames(payload: &[u8], mut found: impl FnMut(SentFrame)) -> Result<(), UnreadableFrame> {
+pub(crate) fn read_frames(payload: &[u8], mut found: impl FnMut(PacketFrame)) -> Result<(), UnreadableFrame> {
     let mut frames = Frames(payload);
     while !frames.0.is_empty() {
         if let Some(frame) = frames.next_frame()? {
@@ -43,7 +44,7 @@ pub(crate) fn read_frames(payload: &[u8], mut found: impl FnMut(SentFrame)) -> R
 struct Frames<'a>(&'a [u8]);
 
 impl Frames<'_> {
-    fn next_frame(&mut self) -> Result<Option<SentFrame>, UnreadableFrame> {
+    fn next_frame(&mut self) -> Result<Option<PacketFrame>, UnreadableFrame> {
         let kind = self.number()?;
         match kind {
             0x00 => return Ok(None),
@@ -86,10 +87,10 @@ impl Frames<'_> {
             0xaf => self.skip_numbers(4)?,
             _ => return Err(UnreadableFrame),
         }
-        Ok(Some(SentFrame::Other))
+        Ok(Some(PacketFrame::Other))
     }
 
-    fn ack(&mut self, has_ecn: bool) -> Result<SentFrame, UnreadableFrame> {
+    fn ack(&mut self, has_ecn: bool) -> Result<PacketFrame, UnreadableFrame> {
         self.skip_numbers(2)?;
         let ranges = self.number()?;
         // The first range, then a gap and a length each.
@@ -97,21 +98,21 @@ impl Frames<'_> {
         if has_ecn {
             self.skip_numbers(3)?;
         }
-        Ok(SentFrame::Ack)
+        Ok(PacketFrame::Ack)
     }
 
-    fn stream(&mut self, kind: u64) -> Result<SentFrame, UnreadableFrame> {
+    fn stream(&mut self, kind: u64) -> Result<PacketFrame, UnreadableFrame> {
         let id = self.number()?;
         let offset = if kind & 0x04 != 0 { self.number()? } else { 0 };
         let length = if kind & 0x02 != 0 { self.number()? } else { self.0.len() as u64 };
         self.skip(length)?;
-        Ok(SentFrame::Stream { id, end: offset.saturating_add(length), length })
+        Ok(PacketFrame::Stream { id, end: offset.saturating_add(length), length })
     }
 
-    fn datagram(&mut self, has_length: bool) -> Result<SentFrame, UnreadableFrame> {
+    fn datagram(&mut self, has_length: bool) -> Result<PacketFrame, UnreadableFrame> {
         let length = if has_length { self.number()? } else { self.0.len() as u64 };
         self.skip(length)?;
-        Ok(SentFrame::Datagram(length))
+        Ok(PacketFrame::Datagram(length))
     }
 
     fn number(&mut self) -> Result<u64, UnreadableFrame> {
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frames(payload: &[u8]) -> Result<Vec<SentFrame>, UnreadableFrame> {
+    fn frames(payload: &[u8]) -> Result<Vec<PacketFrame>, UnreadableFrame> {
         let mut found = Vec::new();
         read_frames(payload, |frame| found.push(frame)).map(|()| found)
     }
@@ -161,13 +162,13 @@ mod tests {
         ]
         .concat();
         let expected = vec![
-            SentFrame::Other,
-            SentFrame::Ack,
-            SentFrame::Other,
-            SentFrame::Other,
-            SentFrame::Datagram(3),
-            SentFrame::Stream { id: 4, end: 102, length: 2 },
-            SentFrame::Stream { id: 8, end: 3, length: 3 },
+            PacketFrame::Other,
+            PacketFrame::Ack,
+            PacketFrame::Other,
+            PacketFrame::Other,
+            PacketFrame::Datagram(3),
+            PacketFrame::Stream { id: 4, end: 102, length: 2 },
+            PacketFrame::Stream { id: 8, end: 3, length: 3 },
         ];
         assert_eq!(frames(&payload), Ok(expected));
         assert_eq!(frames(&[0, 0, 0]), Ok(vec![]), "padding");

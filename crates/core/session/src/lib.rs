@@ -14,6 +14,7 @@ mod datagram;
 mod event;
 mod flow;
 mod frames;
+mod memory;
 mod stats;
 mod tap;
 mod tls;
@@ -32,6 +33,7 @@ pub use event::{
     Violation, WriteError,
 };
 pub use flow::FlowId;
+pub use memory::{PIECE_OVERHEAD, SessionMemory};
 pub use stats::SessionStats;
 
 #[doc(hidden)]

@@ -1,8 +1,9 @@
-//! Wraps the TLS session so that every 1-RTT packet is read before it is sealed.
+//! Wraps the TLS session so that every 1-RTT packet is read before it is sealed and after it is opened, and counts what
+//! quinn keeps until it is acknowledged.
 
 use crate::flow::control_stream;
-use crate::frames::{SentFrame, read_frames};
-use bytes::BytesMut;
+use crate::frames::{PacketFrame, read_frames};
+use bytes::{Bytes, BytesMut};
 use quinn_proto::crypto::{
     ClientConfig, CryptoError, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session,
     UnsupportedVersion,
@@ -27,11 +28,63 @@ pub(crate) struct Sent {
     pub(crate) ack_only_packets: u64,
     /// Packets with a frame that could not be read.
     pub(crate) unreadable: u64,
+    /// Stream frames of packets that came.
+    pub(crate) came: Vec<CameFrame>,
+    /// Bytes of streams that quinn let go of: stream id, bytes.
+    pub(crate) freed: Vec<(u64, u64)>,
+    /// Bytes of streams that quinn keeps, and in how many pieces.
+    pub(crate) kept: u64,
+    pub(crate) kept_pieces: u64,
 }
 
-/// Shared by a session and its packet keys. Both live on one thread, so the lock never waits.
+/// A stream frame that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CameFrame {
+    /// The QUIC stream id.
+    pub(crate) stream: u64,
+    /// Offset behind the last byte.
+    pub(crate) end: u64,
+    /// Bytes of the packet, all of which are kept while the frame is not read.
+    pub(crate) packet_len: u64,
+}
+
+/// Shared by a session, its packet keys and the bytes that quinn keeps for it. All live on one thread, so the lock never
+/// waits.
 #[derive(Debug, Default)]
 pub(crate) struct Tap(Mutex<Sent>);
+
+/// Bytes of a stream as quinn keeps them until the other end has acknowledged them, or the stream is reset. It lets go of
+/// them by dropping them, which is where they are counted out: so the count is of memory, whatever quinn's own books say.
+struct Kept {
+    bytes: Bytes,
+    stream: u64,
+    tap: Arc<Tap>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let bytes = self.bytes.len() as u64;
+        let mut sent = self.tap.lock();
+        sent.kept -= bytes;
+        sent.kept_pieces -= 1;
+        sent.freed.push((self.stream, bytes));
+    }
+}
+
+/// The same bytes, counted as long as anybody has them.
+pub(crate) fn counted(tap: &Arc<Tap>, stream: u64, bytes: Bytes) -> Bytes {
+    let mut sent = tap.lock();
+    sent.kept += bytes.len() as u64;
+    sent.kept_pieces += 1;
+    drop(sent);
+    Bytes::from_owner(Kept { bytes, stream, tap: Arc::clone(tap) })
+}
 
 impl Tap {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Sent> {
@@ -43,21 +96,32 @@ impl Tap {
         sent.packets += 1;
         let (mut acks, mut others) = (false, false);
         let outcome = read_frames(payload, |frame| {
-            acks |= frame == SentFrame::Ack;
-            others |= frame != SentFrame::Ack;
+            acks |= frame == PacketFrame::Ack;
+            others |= frame != PacketFrame::Ack;
             match frame {
-                SentFrame::Stream { id, end, length } => {
+                PacketFrame::Stream { id, end, length } => {
                     if id != u64::from(control_stream()) {
                         sent.stream_ends.push((id, end));
                         sent.stream_bytes += length;
                     }
                 }
-                SentFrame::Datagram(length) => sent.datagram_bytes += length,
-                SentFrame::Ack | SentFrame::Other => {}
+                PacketFrame::Datagram(length) => sent.datagram_bytes += length,
+                PacketFrame::Ack | PacketFrame::Other => {}
             }
         });
         sent.unreadable += u64::from(outcome.is_err());
         sent.ack_only_packets += u64::from(acks && !others);
+    }
+
+    /// A packet that is not one is quinn's to refuse: it ends the connection.
+    fn read_incoming(&self, payload: &[u8]) {
+        let mut sent = self.lock();
+        let packet_len = payload.len() as u64;
+        let _ = read_frames(payload, |frame| {
+            if let PacketFrame::Stream { id, end, .. } = frame {
+                sent.came.push(CameFrame { stream: id, end, packet_len });
+            }
+        });
     }
 }
 
@@ -108,8 +172,9 @@ struct TappedSession {
 
 impl TappedSession {
     fn tapped(&self, keys: KeyPair<Box<dyn PacketKey>>) -> KeyPair<Box<dyn PacketKey>> {
-        let local = Box::new(TappedKey { inner: keys.local, tap: Arc::clone(&self.tap) });
-        KeyPair { local, remote: keys.remote }
+        let [local, remote] = [keys.local, keys.remote]
+            .map(|inner| -> Box<dyn PacketKey> { Box::new(TappedKey { inner, tap: Arc::clone(&self.tap) }) });
+        KeyPair { local, remote }
     }
 }
 
@@ -188,7 +253,9 @@ impl PacketKey for TappedKey {
     }
 
     fn decrypt(&self, packet: u64, header: &[u8], payload: &mut BytesMut) -> Result<(), CryptoError> {
-        self.inner.decrypt(packet, header, payload)
+        self.inner.decrypt(packet, header, payload)?;
+        self.tap.read_incoming(payload);
+        Ok(())
     }
 
     fn tag_len(&self) -> usize {

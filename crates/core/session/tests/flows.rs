@@ -5,7 +5,7 @@
 #[path = "support/pair.rs"]
 mod support;
 
-use session::{OpenError, SessionConfig, SessionEvent, WriteError};
+use session::{OpenError, PIECE_OVERHEAD, SessionConfig, SessionEvent, WriteError};
 use std::net::SocketAddr;
 use std::time::Duration;
 use support::{Pair, Path, client_config, pattern, server_config, stream_syn};
@@ -36,6 +36,8 @@ fn bulk_both_ways_over_a_path_that_loses_and_reorders() {
         assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
         assert_eq!(pair.client.session.unsent_bytes(), 0);
         assert_eq!(pair.client.session.stats().unreadable_packets, 0);
+        let held = [pair.client.session.memory(), pair.server.session.memory()];
+        assert_eq!(held.map(|memory| memory.total()), [0, 0], "seed {seed}");
     }
 }
 
@@ -75,7 +77,7 @@ fn each_direction_is_finished_by_itself() {
     assert_eq!((pair.client.session.flow_count(), pair.server.session.flow_count()), (0, 0));
 }
 
-const REASONS: [ResetReason; 10] = [
+const REASONS: [ResetReason; 11] = [
     ResetReason::Refused,
     ResetReason::Unreachable,
     ResetReason::Denied,
@@ -86,6 +88,7 @@ const REASONS: [ResetReason; 10] = [
     ResetReason::Protocol,
     ResetReason::NameUnknown,
     ResetReason::NotOffered,
+    ResetReason::NoMemory,
 ];
 
 #[test]
@@ -266,4 +269,82 @@ fn a_read_takes_no_more_than_it_asked_for() {
         }
     }
     assert!(read == bytes);
+}
+
+#[test]
+fn what_was_written_is_held_until_it_is_acknowledged_and_not_longer() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.session.memory().total(), 0, "the flow's announcement was acknowledged");
+    // The server takes everything and says nothing from now on.
+    pair.server.slotted = true;
+    let mut written = 0;
+    for _ in 0..40 {
+        let taken = pair.client.session.write(flow, pattern(10_000, written as u64)).expect("the flow is there");
+        written += taken;
+        pair.run_for(Duration::from_millis(50));
+        let memory = pair.client.session.memory();
+        assert_eq!(memory.unacknowledged, written as u64, "nothing of it was acknowledged");
+        assert_eq!(memory.overhead, written as u64 / 10_000 * PIECE_OVERHEAD);
+    }
+    assert_eq!((written, pair.server.received[&flow].len()), (400_000, 400_000));
+    assert_eq!(pair.client.session.unsent_bytes(), 0);
+    pair.server.slotted = false;
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.client.session.memory().total(), 0);
+    // A reset lets go of the rest at once.
+    pair.path.cut = true;
+    assert_eq!(pair.client.session.write(flow, pattern(10_000, 1)), Ok(10_000));
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.session.memory().unacknowledged, 10_000);
+    pair.client.session.reset(flow, ResetReason::ByPeer);
+    assert_eq!(pair.client.session.memory().unacknowledged, 0);
+}
+
+#[test]
+fn what_was_not_read_is_held_up_to_the_window_with_its_packets() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    pair.server.unread = vec![flow];
+    pair.client.send(flow, pattern(3 * MIB, 1));
+    pair.run_for(Duration::from_secs(5));
+    let memory = pair.server.session.memory();
+    assert_eq!(memory.unread, MIB as u64, "the window, exactly");
+    assert!(memory.overhead < memory.unread / 20, "full packets keep little else: {}", memory.overhead);
+    let (now, mut taken) = (pair.now, 0);
+    while taken < 400_000 {
+        taken += pair.server.session.read(now, flow, 400_000 - taken, &mut |_| {}).bytes;
+    }
+    assert_eq!(pair.server.session.memory().unread, MIB as u64 - 400_000);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.server.session.memory().unread, MIB as u64, "the window is full again");
+    pair.server.unread.clear();
+    pair.server.read(pair.now, flow);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.server.session.memory().total(), 0);
+}
+
+#[test]
+fn the_flow_that_holds_most_ends_first_and_the_others_go_on() {
+    let mut pair = Pair::usual();
+    let flows = [(); 3].map(|()| pair.open());
+    pair.server.unread = flows.to_vec();
+    for (flow, bytes) in flows.into_iter().zip([50_000, 200_000, 100_000]) {
+        pair.client.send(flow, pattern(bytes, 1));
+    }
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.session.memory().unread, 350_000);
+    assert!(pair.server.session.shed(pair.now, ResetReason::NoMemory));
+    assert_eq!(pair.server.session.memory().unread, 150_000, "gone at once");
+    // What is on its way, or sent by who does not listen, is not kept either.
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.resets, [(flows[1], ResetReason::NoMemory)]);
+    assert_eq!(pair.client.resets, [(flows[1], ResetReason::NoMemory)]);
+    pair.server.unread.clear();
+    for flow in [flows[0], flows[2]] {
+        pair.server.read(pair.now, flow);
+    }
+    assert_eq!(pair.server.received[&flows[2]].len(), 100_000);
+    assert!(!pair.server.session.shed(pair.now, ResetReason::NoMemory), "nobody holds anything");
 }

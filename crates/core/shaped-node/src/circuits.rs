@@ -10,6 +10,7 @@ mod document;
 mod errands;
 mod guard_links;
 mod joined;
+mod memory;
 mod paths_of_pair;
 mod places;
 mod plan;
@@ -36,6 +37,7 @@ pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;
 pub(crate) use uplink::Uplink;
 
+use crate::memory::{Charge, MemoryPool};
 use crate::node::NodeEvent;
 use beside::Beside;
 use carrier::{Carrier, OnionCircuit};
@@ -89,6 +91,8 @@ pub struct CircuitsConfig {
     pub pool: PoolConfig,
     /// Services that flows may go to by address; none: such flows are refused.
     pub services: Option<ServicesConfig>,
+    /// Bytes that all tunnels may hold together, at least [`crate::memory::MEMORY_MAX_LEAST`]; see [`crate::memory`].
+    pub memory_max: u64,
     /// Rate towards the exit, all legs together; without meaning in mode `off`.
     pub up: RateClass,
     /// Rate asked of the exit, likewise.
@@ -197,6 +201,7 @@ struct Shared {
     /// In shaped modes the schedule towards the guards.
     uplink: Option<Uplink>,
     events: Vec<NodeEvent>,
+    memory: MemoryPool,
 }
 
 /// One tunnel: the places of its legs, and what they have come to. It begins again when it loses that.
@@ -229,6 +234,8 @@ struct CircuitTunnel {
     /// The leg of the newest data cell, and how often that was another one than before.
     last_leg: Option<LegId>,
     switches: u64,
+    /// What the entry was told that it holds.
+    charge: Charge,
 }
 
 impl CircuitTunnel {
@@ -253,6 +260,7 @@ impl CircuitTunnel {
             refusal: None,
             last_leg: None,
             switches: 0,
+            charge: Charge::default(),
         }
     }
 
@@ -290,7 +298,7 @@ impl Circuits {
         uplink: Option<Uplink>,
         seed: [u8; 32],
     ) -> Self {
-        let CircuitsConfig { document, guards, rules, exit, near, pool, services, up: _, down: _ } = config;
+        let CircuitsConfig { document, guards, rules, exit, near, pool, services, memory_max, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
         let mut shared = Shared {
             relays: Relays::new(&document),
@@ -317,6 +325,7 @@ impl Circuits {
             body: Vec::new(),
             uplink,
             events: Vec::new(),
+            memory: MemoryPool::new(memory_max),
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);

@@ -3,6 +3,7 @@
 
 mod circuits;
 mod joined;
+mod memory;
 mod queues;
 mod receive;
 mod schedule;
@@ -17,6 +18,7 @@ pub use send::{CELLS_A_PUMP_MAX, CELLS_A_TURN};
 pub use served::{ServedAs, ServicePorts};
 pub use status::ExitStatus;
 
+use crate::memory::MemoryPool;
 use crate::near::Near;
 use crate::queues::{FlowQueues, QueueFault};
 use circuits::{Leaving, Place};
@@ -58,6 +60,8 @@ pub struct ExitConfig {
     pub tunnels_max: usize,
     /// Flows of one tunnel at a time. The next one is refused; so no client takes all queue pairs.
     pub flows_per_tunnel: u16,
+    /// Bytes that all tunnels may hold together, at least [`crate::memory::MEMORY_MAX_LEAST`]; see [`crate::memory`].
+    pub memory_max: u64,
     /// How cells leave in slots. None: mode `off`, as soon as there is a packet and room. An exit has one or the other, so that no
     /// doorbell of one tunnel wakes it while another's cells wait for their slots.
     pub schedule: Option<ExitSchedule>,
@@ -103,6 +107,7 @@ pub struct CircuitExit<Q> {
     places: BTreeMap<CircuitKey, Place>,
     leaving: Leaving,
     tunnels: BTreeMap<u64, Joined>,
+    memory: MemoryPool,
     /// Tunnels that may have something to do, each once, in turn.
     turns: VecDeque<u64>,
     /// When tunnels are to be looked at.
@@ -143,6 +148,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             // Every flow is opened by the other end, so this one hands out queue pairs.
             near: Near::new(true, measures, is_shaped),
             join_point: JoinPoint::new(join_point),
+            memory: MemoryPool::new(config.memory_max),
             config,
             places: BTreeMap::new(),
             leaving: Leaving::default(),
@@ -203,6 +209,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             let Some(joined) = self.tunnels.get_mut(&id) else { continue };
             joined.deadline = None;
             joined.handle_timeout(now.instant);
+            self.keep_account(now, id);
             self.follow_legs(now, id, circuits);
             self.wake(id);
         }
@@ -273,6 +280,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let Some(mut joined) = self.tunnels.remove(&id) else { return };
         joined.tunnel.abandon(ResetReason::TunnelLost, &mut self.near);
         self.join_point.forget(TunnelId(id));
+        self.memory.give_back(&mut joined.charge);
         if let Some(at) = joined.deadline {
             self.deadlines.remove(&(at, id));
         }

@@ -5,6 +5,7 @@ mod direct;
 mod exit;
 mod fair;
 mod flow;
+pub mod memory;
 mod minute;
 mod near;
 mod node;

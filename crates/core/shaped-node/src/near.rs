@@ -152,6 +152,12 @@ impl<Q: FlowQueues> Near<Q> {
         bytes
     }
 
+    /// Bytes of the queue pairs that these flows have.
+    pub(crate) fn set_aside_for(&self, of: impl Fn(Owner) -> bool) -> u64 {
+        let flows = self.table.flows().filter(|flow| of(flow.owner)).count() as u64;
+        self.queues.as_ref().map_or(0, |queues| flows * queues.pair_bytes())
+    }
+
     /// Notes when the bytes came that are in the in-ring.
     pub(crate) fn note_filled(&mut self, now: Instant, index: u16) {
         if !self.times || self.table.at(index).is_none() {

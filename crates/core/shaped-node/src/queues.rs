@@ -24,6 +24,8 @@ pub enum QueueFault {
 pub trait FlowQueues {
     /// Number of queue pairs; indices are below it.
     fn queue_count(&self) -> u16;
+    /// Bytes that are set aside for a queue pair, both directions together.
+    fn pair_bytes(&self) -> u64;
     /// The next control message of the other side, if there is one.
     fn poll_message(&mut self) -> Result<Option<LocalMessage>, QueueFault>;
     /// Puts a control message; it is seen when the other side looks next.

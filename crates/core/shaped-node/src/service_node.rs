@@ -81,6 +81,8 @@ pub struct ServiceNodeConfig {
     pub session_timeout: Duration,
     /// Tunnels of clients at a time.
     pub tunnels_max: usize,
+    /// Bytes that they may hold together, at least [`crate::memory::MEMORY_MAX_LEAST`]; see [`crate::memory`].
+    pub memory_max: u64,
     /// Number of queue pairs. A tunnel has at most half of them.
     pub max_flows: u16,
     /// How links change their ports; none: they do not.
@@ -185,6 +187,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             session_timeout: config.session_timeout,
             tunnels_max: config.tunnels_max,
             flows_per_tunnel: (config.max_flows / 2).max(1),
+            memory_max: config.memory_max,
             schedule,
             seed: random(),
         };
@@ -423,6 +426,7 @@ fn client_side(config: ServiceNodeConfig, [a, b, c, seed]: [[u8; 32]; 4]) -> Nod
         near: crate::NearEnd::only(config.ipv4),
         pool: PoolConfig::NONE,
         services: None,
+        memory_max: config.memory_max,
         up: config.base,
         down: config.base,
     };

@@ -1,6 +1,7 @@
 //! What a node says about itself. Nothing here names a destination or a client.
 
 use crate::circuits::{Circuits, CircuitsStatus};
+use crate::memory::{MemoryAccount, MemoryPool};
 use crate::minute::MinuteStatus;
 use crate::node::ShapedNode;
 use crate::pacing::ReleaseFigures;
@@ -34,8 +35,14 @@ pub struct NodeStatus {
     pub flows: usize,
     /// Cells sent, received and dropped, by name.
     pub counters: BTreeMap<String, u64>,
-    /// Most bytes that sessions may hold for slow readers.
+    /// Most bytes that sessions may hold for slow readers; over circuits, all that tunnels may hold.
     pub session_memory_max: u64,
+    /// What tunnels over circuits hold, by kind.
+    #[serde(default)]
+    pub memory: MemoryAccount,
+    /// Most that they held at once.
+    #[serde(default)]
+    pub memory_peak: u64,
     /// What the schedule cost in the last minute; none in mode `off`.
     pub last_minute: Option<MinuteStatus>,
     /// At an entry over circuits: its tunnels.
@@ -131,14 +138,19 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             .values()
             .filter_map(|peer| peer.direct.as_ref())
             .map(|direct| direct.tunnel.session.memory_max_bytes());
+        let pool = self.circuits.as_ref().map(Circuits::memory_pool);
+        let circuits = self.circuits.as_ref().map(|circuits| circuits.status(&self.near));
+        let held = circuits.iter().flat_map(|circuits| &circuits.tunnels).map(|tunnel| tunnel.memory);
         NodeStatus {
             mode: self.config.mode.name().to_owned(),
             links: links.chain(self.circuits.iter().flat_map(Circuits::link_statuses)).collect(),
             flows: self.near.table.len(),
             counters: self.counter_map(),
-            session_memory_max: memory.sum(),
+            session_memory_max: memory.sum::<u64>() + pool.map_or(0, MemoryPool::max),
+            memory: held.fold(MemoryAccount::default(), |sum, held| sum + held),
+            memory_peak: pool.map_or(0, MemoryPool::peak),
             last_minute: shaped.then(|| self.near.minute.status()),
-            circuits: self.circuits.as_ref().map(Circuits::status),
+            circuits,
         }
     }
 
@@ -162,6 +174,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     fn counter_map(&self) -> BTreeMap<String, u64> {
         let over_circuits = self.circuits.as_ref().map_or(0, Circuits::session_failures);
+        let cuts = self.circuits.as_ref().map_or(0, |circuits| circuits.memory_pool().cuts);
         let own = [
             ("data_cells_sent", self.counters.data_cells),
             ("cover_cells_sent", self.counters.cover_cells),
@@ -173,6 +186,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             ("empty_while_waiting", self.counters.empty_while_waiting),
             ("session_failures", self.counters.session_failures + over_circuits),
             ("datagrams_dropped", self.near.datagrams_dropped),
+            ("flows_cut_for_memory", cuts),
         ];
         let own = own.into_iter().map(|(name, count)| (name.to_owned(), count));
         let drops = self.endpoint.counters().drops().map(|(reason, count)| (format!("dropped_{reason:?}"), count));

@@ -77,6 +77,10 @@ pub(crate) struct Tunnel {
     granted: Vec<Grant>,
     /// What the node itself has asked.
     questions: Questions,
+    /// Bytes that may still be taken from flows; see [`crate::memory`].
+    room: u64,
+    /// Flows wait for room: when to look again.
+    room_at: Option<Instant>,
 }
 
 impl Tunnel {
@@ -93,7 +97,24 @@ impl Tunnel {
             heard: false,
             granted: Vec::new(),
             questions: Questions::default(),
+            room: u64::MAX,
+            room_at: None,
         }
+    }
+
+    /// How many more bytes may be taken from flows from now on. Without any no flow is opened either.
+    pub(crate) fn set_room(&mut self, bytes: u64) {
+        self.room = bytes;
+    }
+
+    /// When flows that wait for room want to be looked at again.
+    pub(crate) fn room_due(&self) -> Option<Instant> {
+        self.room_at
+    }
+
+    /// They are looked at: time has come for that, or there was another reason.
+    pub(crate) fn forget_room_due(&mut self, now: Instant) {
+        self.room_at.take_if(|at| *at <= now);
     }
 
     /// Lets flows of the other node lead to these ports alone, if there are any to name.
@@ -233,6 +254,9 @@ impl Tunnel {
         let Far::Waiting(syn) = &flow.far else { return };
         let mut syn = syn.clone();
         syn.client = self.client_number(syn.client);
+        if self.room == 0 {
+            return near.reset(index, ResetReason::NoMemory);
+        }
         match self.session.open_flow(&syn) {
             Ok(far) => {
                 flow.far = Far::Open(far);

@@ -234,6 +234,9 @@ pub enum ResetReason {
     /// The service was found and did not answer. Only an entry says so, of itself.
     #[error("the service was found, but does not answer: it is overloaded or has just gone; try again later")]
     ServiceSilent = 13,
+    /// The node had no memory left for the flow: it held most, because nobody read it, or all is taken.
+    #[error("the node has no memory left for this flow: its bytes were not read or not acknowledged for too long")]
+    NoMemory = 14,
 }
 
 impl TryFrom<u8> for ResetReason {
@@ -254,6 +257,7 @@ impl TryFrom<u8> for ResetReason {
             11 => Self::NoService,
             12 => Self::NotAuthorised,
             13 => Self::ServiceSilent,
+            14 => Self::NoMemory,
             _ => return Err(DecodeError::Unknown("reset reason")),
         })
     }
@@ -315,7 +319,7 @@ mod tests {
     #[test]
     fn every_reason_survives_a_round_trip() {
         let known = (0..=u8::MAX).filter_map(|byte| ResetReason::try_from(byte).ok().map(|reason| (byte, reason)));
-        assert_eq!(known.clone().count(), 13);
+        assert_eq!(known.clone().count(), 14);
         for (byte, reason) in known {
             assert_eq!(reason as u8, byte);
         }

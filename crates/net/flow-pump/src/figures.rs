@@ -74,6 +74,7 @@ pub fn reason_name(reason: ResetReason) -> &'static str {
         ResetReason::NoService => "no_service",
         ResetReason::NotAuthorised => "not_authorised",
         ResetReason::ServiceSilent => "service_silent",
+        ResetReason::NoMemory => "no_memory",
         ResetReason::NameUnknown => "name_unknown",
         ResetReason::NotOffered => "not_offered",
     }

@@ -86,6 +86,8 @@ pub struct BootCircuits {
     /// Text form of the key for those that let in only whom they know.
     #[serde(default)]
     pub access_key: Option<String>,
+    /// Bytes that all tunnels may hold together.
+    pub memory_max: u64,
     /// Rate class towards guards, all of them together, in shaped modes.
     pub up_class: u8,
     /// Rate class asked of the exit, likewise.
@@ -381,7 +383,8 @@ impl BootCircuits {
         let (up, down) = (class(self.up_class)?, class(self.down_class)?);
         let access = self.access_key.as_ref().map(|key| key.parse().map_err(|_| BootError::Key("access key")));
         let services = self.services.then_some(ServicesConfig { access: access.transpose()? });
-        Ok(CircuitsConfig { document, guards, rules, exit, near, pool, services, up, down })
+        let memory_max = self.memory_max;
+        Ok(CircuitsConfig { document, guards, rules, exit, near, pool, services, memory_max, up, down })
     }
 }
 

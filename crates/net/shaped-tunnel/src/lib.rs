@@ -22,5 +22,6 @@ pub use order::{Ask, Direction, Order, PublishAsk};
 pub use process::{RunError, run};
 pub use service::{BootHost, ServiceBoot, run_service};
 pub use shaped::aligned_grid;
+pub use shaped_node::memory::MemoryAccount;
 pub use shaped_node::{CircuitsStatus, HopFigures, HostedStatus, LinkStatus, TunnelHolder, TunnelStatus};
 pub use status::{ExitFigures, ExitNeighbour, ServiceFigures, ShapedStatus};

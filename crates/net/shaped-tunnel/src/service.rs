@@ -72,6 +72,8 @@ pub struct ServiceBoot {
     pub session_timeout_ms: u64,
     /// Tunnels of clients at a time.
     pub tunnels_max: u32,
+    /// Bytes that all tunnels may hold together.
+    pub memory_max: u64,
     /// Number, size and generation of the queues that come with this message.
     pub queues: Geometry,
     /// How links hop; none: not at all.
@@ -142,6 +144,7 @@ impl ServiceBoot {
             fastest: class(self.fastest_class)?,
             session_timeout: Duration::from_millis(self.session_timeout_ms),
             tunnels_max: self.tunnels_max as usize,
+            memory_max: self.memory_max,
             max_flows: self.queues.max_flows(),
             hops: self.hops.as_ref().map(|hops| hops.config(bound.port())).transpose()?,
             seed,

@@ -349,6 +349,7 @@ fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
         near: NearEnd::only(config.bind.is_ipv4()),
         pool,
         services: None,
+        memory_max: config.memory_max,
         // Without meaning in mode `off`.
         up: RateClass::SLOWEST,
         down: RateClass::SLOWEST,

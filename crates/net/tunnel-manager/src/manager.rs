@@ -10,6 +10,7 @@ use crate::request::{Command, Got, Summary};
 use identity::NodeId;
 use network_document::NetworkDocument;
 use shaped_node::NextDocument;
+use shaped_node::memory::MEMORY_MAX;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -51,6 +52,9 @@ pub struct TunnelMgrConfig {
     pub streams: u16,
     /// Bytes of one direction of a stream that wait in this process: within [`STREAM_BUFFER_BYTES`].
     pub stream_buffer: usize,
+    /// Bytes that all tunnels may hold together beside these buffers, at least [`shaped_node::memory::MEMORY_MAX_LEAST`]: when they are reached, the
+    /// tunnels that hold most are held back first.
+    pub memory_max: u64,
 }
 
 impl TunnelMgrConfig {
@@ -70,6 +74,7 @@ impl TunnelMgrConfig {
             session_timeout: Duration::from_secs(30),
             streams: 256,
             stream_buffer: 256 * 1024,
+            memory_max: MEMORY_MAX,
         })
     }
 }

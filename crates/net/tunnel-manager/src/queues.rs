@@ -192,6 +192,10 @@ impl FlowQueues for StreamQueues {
         self.slots.len() as u16
     }
 
+    fn pair_bytes(&self) -> u64 {
+        2 * self.buffer as u64
+    }
+
     fn poll_message(&mut self) -> Result<Option<LocalMessage>, QueueFault> {
         Ok(self.messages.pop_front())
     }

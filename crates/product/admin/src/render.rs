@@ -2,6 +2,7 @@
 
 mod circuits;
 mod hops;
+mod memory;
 mod privacy;
 mod services;
 
@@ -61,9 +62,7 @@ pub fn screen(status: &Status, colour: bool) -> String {
         row(&mut out, "minute", &minute_text(minute));
     }
     row(&mut out, "flows", &flows_text(&status.flows));
-    let memory = &status.memory;
-    let bound = memory.session_bound_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("at most {}", binary(bytes)));
-    row(&mut out, "memory", &format!("segments {}, sessions {bound}", optional(memory.segments_bytes, binary)));
+    row(&mut out, "memory", &memory::text(&status.memory));
     processes(&mut out, &status.processes);
     problems(&mut out, status, colour);
     out
@@ -312,7 +311,11 @@ pub(crate) mod tests {
                 rss_bytes: Some(23 << 20),
                 confinement: Some(vec!["seccomp".into(), "no landlock: too old".into()]),
             }],
-            memory: Memory { segments_bytes: Some(513 << 20), session_bound_bytes: Some(128 << 20) },
+            memory: Memory {
+                segments_bytes: Some(513 << 20),
+                session_bound_bytes: Some(128 << 20),
+                ..Memory::default()
+            },
             warnings: vec![
                 Warning { severity: Severity::Alarm, sentence: "the link is lost; is the exit running?".into() },
                 Warning { severity: Severity::Notice, sentence: "no core is pinned".into() },

@@ -72,6 +72,8 @@ pub struct EntryTunnel {
     pub rtt_us: Option<u64>,
     /// How often a data cell went on another leg than the one before.
     pub switches: u64,
+    /// What it holds.
+    pub memory: HeldMemory,
     /// The legs that are asked for, and those on their way out behind them.
     pub legs: Vec<Leg>,
     /// Why a leg has no path, in one sentence.
@@ -436,8 +438,44 @@ pub struct Process {
 pub struct Memory {
     /// Bytes of the shared segments.
     pub segments_bytes: Option<u64>,
-    /// Most bytes that sessions may hold for flows whose readers are slow.
+    /// Most bytes that sessions may hold for flows whose readers are slow; over circuits, all that tunnels may hold.
     pub session_bound_bytes: Option<u64>,
+    /// What tunnels over circuits hold now; none at a node without any.
+    pub held: Option<HeldMemory>,
+    /// Most of it that counted against the bound at once.
+    pub held_peak_bytes: Option<u64>,
+    /// Flows and sessions that ended because too little was left.
+    pub flows_cut: Option<u64>,
+}
+
+/// What tunnels hold, in bytes by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeldMemory {
+    /// Packets that wait for others that are missing.
+    pub reorder: u64,
+    /// What came for flows and was not read.
+    pub unread: u64,
+    /// What flows sent and the other end has not acknowledged.
+    pub unacknowledged: u64,
+    /// Control messages and datagrams that wait.
+    pub waiting: u64,
+    /// What is remembered of legs and their cells in flight.
+    pub legs: u64,
+    /// Circuits in the making.
+    pub handshakes: u64,
+    /// What keeps all of that.
+    pub overhead: u64,
+    /// What is set aside for the queues of flows; it does not count against the bound.
+    pub queues: u64,
+}
+
+impl HeldMemory {
+    /// What counts against the bound: all but the queues.
+    pub fn total(&self) -> u64 {
+        let Self { reorder, unread, unacknowledged, waiting, legs, handshakes, overhead, queues: _ } = self;
+        reorder + unread + unacknowledged + waiting + legs + handshakes + overhead
+    }
 }
 
 /// How bad a warning is.

@@ -216,7 +216,7 @@ fn pacing(config: &Config) -> BootPacing {
 
 fn entry_side(config: &Config, entry: &Entry) -> Result<(BootSide, Option<DocumentPlan>), Failure> {
     if let Some(network) = &entry.network {
-        let (side, document) = entry_network::side(network, entry, config.network.bind)?;
+        let (side, document) = entry_network::side(network, entry, config.network.bind, &config.queues)?;
         return Ok((side, Some(document)));
     }
     let Some((peer, address)) = entry.peer.as_ref().and_then(|peer| Some((peer, peer.address.as_ref()?))) else {

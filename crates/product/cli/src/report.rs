@@ -3,45 +3,34 @@
 use crate::budget::Shared;
 use crate::refusals::{RefusalLog, refusals};
 use admin::mirror::nobody_answers;
-use admin::peers::Neighbour;
 use admin::status::{
-    Counters, Edges, EntryTunnel, ExitTunnels, Flows, Hops, HostedService, LastMinute, Leg, Link, LinkState, Memory,
-    Mode, Privacy, Rate, Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
+    Counters, Edges, Flows, Hops, HostedService, LastMinute, Link, LinkState, Memory, Mode, Privacy, Rate,
+    Role as AdminRole, SCHEMA_VERSION, Schedule, Services, Severity, Status, Warning,
 };
 use config::{Config, Role, Service};
 use node::{NodeRole, NodeStatus, ProcessStatus};
-use os_net::confine::PartState;
 use serde::Deserialize;
-use shaped_tunnel::{
-    CircuitsStatus, ExitFigures, ExitNeighbour, HopFigures, HostedStatus, LinkStatus, ShapedStatus, TunnelHolder,
-    TunnelStatus,
-};
+use shaped_tunnel::{HopFigures, HostedStatus, LinkStatus, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tunnels::{entry_tunnels, exit_neighbours, exit_tunnels, tunnel_memory};
 use wire::packet::PacketSize;
+
+mod tunnels;
+mod warnings;
 
 /// Letters of a node id that are shown.
 const PEER_LETTERS: usize = 12;
 /// Causes of hops and blocked ports that are shown.
 const HOPS_SHOWN: usize = 8;
-/// Tunnels that are shown.
-const TUNNELS_SHOWN: usize = 8;
-/// Legs that are shown: eight, and as many on their way out.
-const LEGS_SHOWN: usize = 16;
-/// Relays of a leg that are shown.
-const HOPS_OF_LEG: usize = 3;
-/// Neighbours of an exit that are shown.
-const NEIGHBOURS_SHOWN: usize = 128;
 /// Header bytes before a packet on IPv4.
 const IPV4_AND_UDP: usize = 28;
 /// Header bytes before a packet on IPv6.
 const IPV6_AND_UDP: usize = 48;
 /// An entry that nobody has answered for so long after its start is told what the cause may be.
 const SILENCE_WARNED: Duration = Duration::from_secs(15);
-/// Missed slots in a thousand that are worth a warning.
-const MISSED_PER_MILLE: u64 = 10;
 
 /// Makes states of the node for the admin socket.
 #[derive(Debug)]
@@ -255,7 +244,8 @@ impl Reporter {
             processes: processes(node, shaped.as_ref()).iter().map(ProcessStatus::to_admin).collect(),
             memory: Memory {
                 segments_bytes: Some(node.segments_bytes),
-                session_bound_bytes: shaped.map(|shaped| shaped.node.session_memory_max),
+                session_bound_bytes: shaped.as_ref().map(|shaped| shaped.node.session_memory_max),
+                ..tunnel_memory(shaped.as_ref())
             },
             warnings,
         }
@@ -392,73 +382,6 @@ impl Reporter {
             refused: unshaped_body(node).map(|body| body["ended"]["too_many_flows"].as_u64().unwrap_or(0)),
         }
     }
-
-    fn warnings(&self, node: &NodeStatus, shaped: Option<&ShapedStatus>, links: &[Link]) -> Vec<Warning> {
-        let mut warnings = self.facts.warnings.clone();
-        let mut warn = |severity, sentence: String| warnings.push(Warning { severity, sentence });
-        for process in processes(node, shaped) {
-            for part in process.confinement.iter().flat_map(|confinement| &confinement.parts) {
-                if let PartState::NotAvailable(why) = &part.state {
-                    warn(Severity::Warning, format!("{} is not confined by {}: {why}", process.name, part.name));
-                }
-            }
-            if let Some(fault) = &process.last_fault {
-                warn(Severity::Warning, format!("{}: {fault}", process.name));
-            }
-            if process.crash_loop {
-                warn(Severity::Alarm, format!("{} keeps ending by itself; look at the log", process.name));
-            }
-        }
-        let narrow = shaped.and_then(|shaped| self.narrow_path(shaped));
-        if let Some(failure) = shaped.and_then(|shaped| shaped.last_send_failure.as_ref()).filter(|_| narrow.is_none())
-        {
-            warn(Severity::Warning, format!("a packet could not be sent: {failure}"));
-        }
-        if let Some(slots) = shaped.and_then(|shaped| shaped.slots.as_ref())
-            && slots.missed.saturating_mul(1000)
-                > slots.slots.saturating_add(slots.missed).saturating_mul(MISSED_PER_MILLE)
-        {
-            let sentence = "more than 1 % of the slots are missed; this machine is too busy for its rate, \
-                            try process.realtime or a longer slot";
-            warn(Severity::Warning, sentence.to_owned());
-        }
-        for link in shaped.iter().flat_map(|shaped| &shaped.node.links) {
-            if link.allowed_bits_per_second < link.configured_bits_per_second {
-                let sentence = "the path loses too much, so the rate was lowered; it rises again in steps of 5 minutes";
-                warn(Severity::Warning, sentence.to_owned());
-            }
-        }
-        let is_over_circuits = shaped.is_some_and(|shaped| shaped.node.circuits.is_some());
-        if let Some(sentence) = self.silence(shaped).filter(|_| is_over_circuits) {
-            warn(Severity::Alarm, sentence);
-        }
-        for link in links.iter().filter(|_| !is_over_circuits) {
-            match link.state {
-                Some(LinkState::Lost) => {
-                    warn(Severity::Alarm, format!("the link to {} is lost; is the other node running?", link.peer));
-                }
-                Some(LinkState::Connecting) => {
-                    let packet = self.facts.packet_size.packet();
-                    let sentence = format!(
-                        "{} has not answered yet: it does not run, its line or address here is wrong, it does not have this node's \
-                         line, a clock is more than a day off, or the path does not carry UDP packets of {packet} bytes",
-                        link.peer
-                    );
-                    warn(Severity::Warning, sentence);
-                }
-                Some(LinkState::Up) | None => {}
-            }
-        }
-        if let Some(circuits) = shaped.and_then(|shaped| shaped.node.circuits.as_ref())
-            && let Some(refusal) = &circuits.refusal
-        {
-            warn(Severity::Alarm, format!("there is no path for a leg: {refusal}"));
-        }
-        if let Some(sentence) = narrow {
-            warn(Severity::Alarm, sentence);
-        }
-        warnings
-    }
 }
 
 /// What a process says about the hops of its links, in their order.
@@ -477,75 +400,6 @@ fn guard(link: &LinkStatus, hops: Option<Hops>) -> Link {
         loss_per_mille: link.up.then_some(u32::from(link.loss_per_mille)),
         hops,
     }
-}
-
-/// The tunnels of an entry, those in use first.
-fn entry_tunnels(circuits: &CircuitsStatus) -> Option<EntryTunnel> {
-    let mut tunnels: Vec<&TunnelStatus> = circuits.tunnels.iter().collect();
-    tunnels.sort_by_key(|tunnel| match tunnel.holder {
-        TunnelHolder::Group => 0,
-        TunnelHolder::Pool => 1,
-        TunnelHolder::Service => 2,
-        TunnelHolder::Nobody => 3,
-    });
-    let mut tunnels = tunnels.into_iter().take(TUNNELS_SHOWN).map(|tunnel| entry_tunnel(tunnel, circuits));
-    let first = tunnels.next()?;
-    Some(EntryTunnel { others: tunnels.collect(), ..first })
-}
-
-fn entry_tunnel(tunnel: &TunnelStatus, circuits: &CircuitsStatus) -> EntryTunnel {
-    let total = tunnel.legs.iter().fold(0_u64, |sum, leg| sum.saturating_add(leg.data_cells));
-    let legs = tunnel.legs.iter().take(LEGS_SHOWN).map(|leg| Leg {
-        number: leg.leg,
-        state: leg.state.clone(),
-        path: leg.path.iter().take(HOPS_OF_LEG).cloned().collect(),
-        way: leg.way.clone(),
-        rtt_us: leg.rtt_us,
-        share: (leg.leg.is_some() && total > 0).then(|| leg.data_cells as f64 / total as f64),
-        data_cells: leg.data_cells,
-        received: leg.received,
-        loss_per_mille: leg.loss_per_mille,
-    });
-    let held = match tunnel.holder {
-        TunnelHolder::Group => "in use",
-        TunnelHolder::Pool => "ready",
-        TunnelHolder::Service => "service",
-        TunnelHolder::Nobody => "retired",
-    };
-    EntryTunnel {
-        number: tunnel.number,
-        held: held.to_owned(),
-        tunnels: circuits.made,
-        session_up: tunnel.session_up,
-        rtt_us: (tunnel.session_rtt_us > 0).then_some(tunnel.session_rtt_us),
-        switches: tunnel.switches,
-        legs: legs.collect(),
-        refusal: circuits.refusal.clone(),
-        others: Vec::new(),
-    }
-}
-
-fn exit_tunnels(exit: &ExitFigures) -> ExitTunnels {
-    ExitTunnels {
-        links: exit.links as u64,
-        circuits: u64::from(exit.circuits),
-        tunnels: exit.tunnels.tunnels as u64,
-        sessions: exit.tunnels.sessions as u64,
-        legs: exit.tunnels.legs as u64,
-    }
-}
-
-/// The relays at the other ends of an exit's links.
-fn exit_neighbours(exit: &ExitFigures) -> Vec<Neighbour> {
-    let row = |neighbour: &ExitNeighbour| Neighbour {
-        node_id: neighbour.node.clone(),
-        answers: neighbour.answers,
-        dialled: neighbour.dialled,
-        rtt_us: neighbour.rtt_us,
-        loss_per_mille: Some(neighbour.loss_per_mille.into()),
-        hops: neighbour.hops,
-    };
-    exit.neighbours.iter().take(NEIGHBOURS_SHOWN).map(row).collect()
 }
 
 fn short_name(node_id: &str) -> String {

@@ -95,6 +95,9 @@ pub struct Queues {
     pub max_flows: u16,
     /// Bytes of one flow's ring in one direction; a full one holds back its writer only.
     pub queue_size: ByteCount,
+    /// Bytes that tunnels over circuits may hold beside the rings, all together: what was not read, not acknowledged, or waits for
+    /// what is missing.
+    pub memory_max: ByteCount,
 }
 
 impl Queues {
@@ -250,7 +253,11 @@ pub(crate) fn queues(root: &mut Section<'_>, report: &mut Report) -> Queues {
         let fits = size.0.is_power_of_two() && (16 << 10..=4 << 20).contains(&size.0);
         if fits { Ok(size) } else { Err(Problem::QueueSize) }
     });
-    let queues = Queues { max_flows, queue_size };
+    let memory_max = section.or(report, "memory_max", ByteCount(512 << 20), |value| {
+        let size = parse_bytes(value::text(value)?)?;
+        if (16 << 20..=1 << 40).contains(&size.0) { Ok(size) } else { Err(Problem::TunnelMemory) }
+    });
+    let queues = Queues { max_flows, queue_size, memory_max };
     if queues.memory().0 > QUEUE_MEMORY_MAX {
         section.refuse(report, "queue_size", Problem::QueueMemory);
     }

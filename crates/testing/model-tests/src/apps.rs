@@ -22,6 +22,8 @@ pub mod port {
     pub const MEGABYTE: u16 = 80;
     /// Sends for ever.
     pub const ENDLESS: u16 = 81;
+    /// Takes the flow and never reads.
+    pub const STALLED: u16 = 82;
     /// Refuses.
     pub const REFUSED: u16 = 1;
 }
@@ -355,7 +357,8 @@ impl Unshaped {
             port::ENDLESS => u64::MAX,
             _ => 0,
         };
-        let plan = Plan { port, client: syn.client, send, read_per_step: self.server_reads };
+        let read_per_step = if port == port::STALLED { 0 } else { self.server_reads };
+        let plan = Plan { port, client: syn.client, send, read_per_step };
         let mut end = End::new(queue, plan);
         end.asked = self.records.as_ref().filter(|_| is_directory).map(|_| FrameReader::requests());
         end.echo = port == port::ECHO && end.asked.is_none();

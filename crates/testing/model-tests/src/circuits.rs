@@ -60,6 +60,8 @@ pub struct Setting {
     pub seed: u64,
     /// How long a session outlives its legs.
     pub session_timeout: Duration,
+    /// Bytes that the tunnels of the entry may hold together, and those of each exit.
+    pub memory_max: u64,
     /// Tunnels, and whose they are.
     pub pool: PoolConfig,
     /// Mode of the entry and the exits.
@@ -111,6 +113,7 @@ impl Default for Setting {
             path,
             seed: 1,
             session_timeout: Duration::from_secs(30),
+            memory_max: shaped_node::memory::MEMORY_MAX,
             pool: PoolConfig::default(),
             mode: Mode::Off,
             pacing: PacingConfig::Constant,

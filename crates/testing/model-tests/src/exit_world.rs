@@ -7,7 +7,7 @@ mod host;
 mod network;
 mod service;
 
-pub use client::{Client, Download};
+pub use client::{Client, Conduct, Download};
 pub use host::{Host, HostSettings, service_address, service_secret};
 pub use service::{Introduction, Service, keys_of, service_key};
 
@@ -49,6 +49,22 @@ pub(crate) struct Packet {
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What the exit takes at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Tunnels.
+    pub tunnels_max: usize,
+    /// Queue pairs, of which a tunnel has at most half.
+    pub queues: u16,
+    /// Bytes that tunnels hold together.
+    pub memory_max: u64,
+}
+
+impl Bounds {
+    /// Of most worlds.
+    pub const USUAL: Self = Self { tunnels_max: 8, queues: QUEUES, memory_max: shaped_node::memory::MEMORY_MAX };
 }
 
 struct RelayHost {
@@ -96,10 +112,15 @@ impl World {
 
     /// The same with an exit that sends in slots.
     pub fn with_schedule(seed: u64, tunnels_max: usize, schedule: Option<ExitSchedule>) -> Self {
-        Self::with_relays(EXIT + 1, seed, tunnels_max, schedule)
+        Self::with_relays(EXIT + 1, seed, Bounds { tunnels_max, ..Bounds::USUAL }, schedule)
     }
 
-    fn with_relays(relays: usize, seed: u64, tunnels_max: usize, schedule: Option<ExitSchedule>) -> Self {
+    /// The same with an exit of other bounds, without slots.
+    pub fn bounded(seed: u64, bounds: Bounds) -> Self {
+        Self::with_relays(EXIT + 1, seed, bounds, None)
+    }
+
+    fn with_relays(relays: usize, seed: u64, bounds: Bounds, schedule: Option<ExitSchedule>) -> Self {
         #[allow(clippy::disallowed_methods, reason = "an origin for virtual time")]
         let instant = Instant::now();
         let now = Now { instant, unix_s: 1_800_000_000 };
@@ -109,7 +130,7 @@ impl World {
             address: network::address(number),
             is_dead: false,
         });
-        let (shaped, unshaped) = memory_queues::pair(QUEUES, RING);
+        let (shaped, unshaped) = memory_queues::pair(bounds.queues, RING);
         let packet_bytes = document.charter().packet_size().packet();
         let slots = schedule.as_ref().map(|schedule| SlotDriver::new(instant, schedule.slot.duration(), packet_bytes));
         let config = ExitConfig {
@@ -117,8 +138,9 @@ impl World {
             session_packet: document.charter().packet_size().session_packet(),
             node_secret: node_secret(EXIT),
             session_timeout: Duration::from_secs(10),
-            tunnels_max,
-            flows_per_tunnel: QUEUES / 2,
+            tunnels_max: bounds.tunnels_max,
+            flows_per_tunnel: bounds.queues / 2,
+            memory_max: bounds.memory_max,
             schedule,
             seed: [DOCUMENT_SEED; 32],
         };
@@ -360,7 +382,7 @@ impl World {
     /// # Panics
     /// When that takes longer than it should.
     pub fn with_service(seed: u64) -> Self {
-        let mut world = Self::with_relays(8, seed, 8, None);
+        let mut world = Self::with_relays(8, seed, Bounds::USUAL, None);
         let address = SocketAddr::from(([203, 0, 113, 1], 5000));
         let ways = [(RENDEZVOUS_POINTS[0], [0, 3]), (RENDEZVOUS_POINTS[1], [1, 2])].into();
         let mut service = Service::new(world.now, &world.document, address, ways);
@@ -383,7 +405,7 @@ impl World {
     /// # Panics
     /// When that takes longer than it should.
     pub fn with_host(seed: u64, settings: &HostSettings) -> Self {
-        let mut world = Self::with_relays(12, seed, 8, None);
+        let mut world = Self::with_relays(12, seed, Bounds::USUAL, None);
         let address = SocketAddr::from(([203, 0, 113, 2], 5000));
         world.host = Some(Host::new(world.now, &world.document, address, settings));
         let wanted = 2 * settings.services;

@@ -88,6 +88,10 @@ impl FlowQueues for MemoryQueues {
         self.shared.borrow().uses.len() as u16
     }
 
+    fn pair_bytes(&self) -> u64 {
+        2 * self.shared.borrow().capacity as u64
+    }
+
     fn poll_message(&mut self) -> Result<Option<LocalMessage>, QueueFault> {
         let inward = self.inward();
         Ok(self.shared.borrow_mut().directions[inward].messages.pop_front())

@@ -111,3 +111,22 @@ proptest! {
         prop_assert!(rest.is_sorted() && buffer.bytes() == 0);
     }
 }
+
+#[test]
+fn with_less_room_gaps_are_skipped_until_the_rest_fits() {
+    let now = crate::origin();
+    let mut buffer = Reorder::new();
+    for number in (2..=20).step_by(2) {
+        buffer.insert(now, number, &[7; 2_000]);
+    }
+    assert_eq!(buffer.pop(now, 0, TIMEOUT), None, "each gap is waited for");
+    buffer.set_max(0);
+    assert!(buffer.has_too_much());
+    let given = std::iter::from_fn(|| buffer.pop(now, 0, TIMEOUT)).count();
+    assert_eq!((given, buffer.bytes()), (7, 3 * (2_000 + ENTRY_OVERHEAD)), "a few packets are always held");
+    assert!(!buffer.has_too_much());
+    buffer.set_max(usize::MAX);
+    buffer.insert(now, 22, &[7; 2_000]);
+    assert_eq!(buffer.pop(now, 0, TIMEOUT), None, "there is room again");
+    assert_eq!(buffer.pop(now, 15, TIMEOUT).map(|packet| packet.len()), Some(2_000), "16 comes next");
+}

@@ -5,12 +5,16 @@ use crate::control::ControlMessage;
 use crate::datagram;
 use crate::event::{DatagramError, OpenError, ReadOutcome, SessionEvent, StreamState, Violation, WriteError};
 use crate::flow::{FlowId, control_stream};
+use crate::tap;
 use bytes::Bytes;
 use quinn_proto::{Chunks, Datagram, Dir, ReadError, Side, StreamId, VarInt};
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::flow::{FlowKind, ResetReason, Syn};
 use wire::grant::Grant;
+
+/// Bytes of control messages that are given to quinn as one piece: it keeps the whole of a piece for any part of it.
+const CONTROL_PIECE: usize = 1024;
 
 impl Session {
     /// Client: opens a flow. It may be written to at once, before the destination has answered.
@@ -64,6 +68,9 @@ impl Session {
         let flow = self.flows.announced(id).ok_or(WriteError::UnknownFlow)?;
         let stream = id.stream().filter(|_| !flow.finished).ok_or(WriteError::NotWritable)?;
         let (_, connection) = self.connection.as_mut().ok_or(WriteError::UnknownFlow)?;
+        // A piece of which quinn takes a part is kept as a whole.
+        self.flows.record_kept(id, data.len() as u64);
+        let data = tap::counted(&self.shared.tap, id.number(), data);
         match connection.send_stream(stream).write_chunks(&mut [data]) {
             Ok(written) => {
                 self.flows.record_written(id, written.bytes as u64);
@@ -98,10 +105,13 @@ impl Session {
             },
             (Some(_), None) => gone,
         };
+        self.flows.record_read(id, outcome.bytes as u64);
         match outcome.state {
             StreamState::Open => {}
             StreamState::Finished => {
-                flow.read_finished = true;
+                if let Some(flow) = self.flows.at(id) {
+                    flow.read_finished = true;
+                }
                 self.remove_if_over(id);
             }
             StreamState::Reset(reason) => self.drop_flow(id, reason),
@@ -136,6 +146,25 @@ impl Session {
         if self.flows.announced(id).is_some() {
             self.drop_flow(id, reason);
         }
+    }
+
+    /// Ends the flow that holds most memory, unread and unacknowledged bytes together: a `FlowReset` tells the caller, and the
+    /// other end learns the reason. False if none holds anything.
+    pub fn shed(&mut self, now: Instant, reason: ResetReason) -> bool {
+        self.advance(now);
+        let Some(id) = self.flows.largest() else { return false };
+        if self.flows.announced(id).is_some() {
+            self.drop_flow(id, reason);
+            self.events.push_back(SessionEvent::FlowReset(id, reason));
+            return true;
+        }
+        // Its SYN has not come: it is told of then.
+        if let (Some(flow), Some(stream)) = (self.flows.at(id), id.stream()) {
+            flow.early_reset.get_or_insert(reason);
+            self.flows.record_stopped(id);
+            self.abort_stream(stream, reason);
+        }
+        true
     }
 
     /// Sends a record of a datagram flow, whole or in two parts. It may be lost, and may overtake another.
@@ -233,11 +262,19 @@ impl Session {
         if self.control_out.is_empty() || self.phase != Phase::Connected {
             return;
         }
-        if let Some((_, connection)) = &mut self.connection
-            && let Ok(taken) = connection.send_stream(control_stream()).write(&self.control_out)
-        {
-            self.control_out.drain(..taken);
+        let Some((_, connection)) = &mut self.connection else { return };
+        let mut taken = 0;
+        for piece in self.control_out.chunks(CONTROL_PIECE) {
+            let stream = u64::from(control_stream());
+            let counted = tap::counted(&self.shared.tap, stream, Bytes::copy_from_slice(piece));
+            let written = connection.send_stream(control_stream()).write_chunks(&mut [counted]);
+            let bytes = written.map_or(0, |written| written.bytes);
+            taken += bytes;
+            if bytes < piece.len() {
+                break;
+            }
         }
+        self.control_out.drain(..taken);
     }
 }
 

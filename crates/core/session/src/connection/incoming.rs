@@ -100,11 +100,18 @@ impl Session {
         while let Some((_, connection)) = &mut self.connection {
             let Some(stream) = connection.streams().accept(Dir::Bi) else { break };
             let id = FlowId::from(stream);
+            if self.side == Side::Client {
+                // Only clients open flows.
+                return self.violate(Violation::FlowNumber);
+            }
             if stream != control_stream() && Some(id) > self.newest_stream {
                 self.flows.await_syn(id);
                 if self.flows.unannounced() > self.config.streams_max() as usize {
                     return self.violate(Violation::Unannounced);
                 }
+            } else if stream != control_stream() && self.flows.at(id).is_none() {
+                // Its turn has passed, or it was reset before its first byte came. Nobody will read it.
+                self.abort_stream(stream, ResetReason::Protocol);
             }
             self.handle_readable(stream);
         }
@@ -137,6 +144,7 @@ impl Session {
             self.events.push_back(SessionEvent::FlowReset(id, reason));
         } else {
             flow.early_reset.get_or_insert(reason);
+            self.flows.record_stopped(id);
         }
     }
 
@@ -148,10 +156,13 @@ impl Session {
         if let Ok(mut chunks) = connection.recv_stream(control_stream()).read(true) {
             while outcome.is_ok() {
                 outcome = match chunks.next(usize::MAX) {
-                    Ok(Some(chunk)) => decoder.push(&chunk.bytes, |message| {
-                        messages.push(message);
-                        Ok(())
-                    }),
+                    Ok(Some(chunk)) => {
+                        self.control_memory.read(chunk.bytes.len() as u64);
+                        decoder.push(&chunk.bytes, |message| {
+                            messages.push(message);
+                            Ok(())
+                        })
+                    }
                     Ok(None) | Err(ReadError::Reset(_)) => Err(Violation::ControlEnded),
                     Err(ReadError::Blocked) => break,
                 };
@@ -208,6 +219,10 @@ impl Session {
             ControlMessage::Reset(id, reason) => {
                 self.check_known(id)?;
                 if self.flows.at(id).is_some() {
+                    // Streams are reset by QUIC's own means; whoever does it this way gets no bytes kept for it.
+                    if let Some(stream) = id.stream() {
+                        self.abort_stream(stream, reason);
+                    }
                     self.remove(id);
                     self.events.push_back(SessionEvent::FlowReset(id, reason));
                 }

@@ -338,7 +338,7 @@ impl Circuits {
                 reset_flows(number, ResetReason::TunnelLost, near);
             }
             if matches!(holder, Holder::Nobody { .. }) || !is_kept {
-                self.tunnels.remove(&number);
+                self.remove_tunnel(number);
             }
         }
         while let Some(group) = self.pool.waiting.front().copied()

@@ -25,7 +25,8 @@ impl Circuits {
             _ => return Took::Known,
         }
         let route = (link, head.circuit);
-        if let Some(tunnel) = self.shared.carriers.get(&route).and_then(|number| self.tunnels.get_mut(number))
+        if let Some(&tunnel_number) = self.shared.carriers.get(&route)
+            && let Some(tunnel) = self.tunnels.get_mut(&tunnel_number)
             && let Some(&leg) = tunnel.routes.get(&route)
             && let Some(joined) = &mut tunnel.joined
             && let Some(carrier) = joined.legs.carrier_mut(leg)
@@ -35,6 +36,7 @@ impl Circuits {
                     let inner = carrier.inner();
                     joined.legs.handle_cell(now.instant, leg, number, &region[inner..]);
                     joined.take_packets(now.instant);
+                    self.keep_account(now.instant, tunnel_number);
                     Took::Known
                 }
                 Received::Handled => Took::Known,

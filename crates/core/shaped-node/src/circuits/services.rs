@@ -238,7 +238,7 @@ impl Circuits {
 
     /// A service was not reached: its flows are told, and its tunnel goes.
     fn fail_service<Q: FlowQueues>(&mut self, number: u64, failure: ServiceFailure, near: &mut Near<Q>) {
-        self.tunnels.remove(&number);
+        self.remove_tunnel(number);
         super::pool::reset_flows(number, failure.reason(), near);
         self.shared.events.push(NodeEvent::ServiceFailed(failure));
     }

@@ -125,7 +125,10 @@ impl Circuits {
         let (circuit, number) = self.shared.next_turn(link)?;
         let tunnel = self.tunnels.get_mut(&number)?;
         let leg = *tunnel.routes.get(&(link, circuit))?;
-        tunnel.fill_leg(now, near, leg, outlet, region)
+        tunnel.keep_account(now.instant, &mut self.shared.memory);
+        let filled = tunnel.fill_leg(now, near, leg, outlet, region);
+        tunnel.keep_account(now.instant, &mut self.shared.memory);
+        filled
     }
 
     /// A cell of a circuit on this link that is being built or taken down.

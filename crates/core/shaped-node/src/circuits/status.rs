@@ -1,6 +1,10 @@
 //! What is told of circuits to their own user.
 
 use super::{CircuitTunnel, Circuits, Shared, Stage, TunnelHolder, TunnelId, Uplink};
+use crate::flow::Owner;
+use crate::memory::{MemoryAccount, MemoryPool};
+use crate::near::Near;
+use crate::queues::FlowQueues;
 use crate::status::{LinkStatus, release_status};
 use conflux::{LegId, LegState};
 use link::LinkId;
@@ -36,6 +40,9 @@ pub struct TunnelStatus {
     pub legs: Vec<LegStatus>,
     /// How often a data cell went on another leg than the one before.
     pub switches: u64,
+    /// Bytes that it holds, by kind.
+    #[serde(default)]
+    pub memory: MemoryAccount,
 }
 
 /// One of the wanted legs.
@@ -63,17 +70,23 @@ pub struct LegStatus {
 
 impl Circuits {
     /// What `status` shows.
-    pub(crate) fn status(&self) -> CircuitsStatus {
+    pub(crate) fn status<Q: FlowQueues>(&self, near: &Near<Q>) -> CircuitsStatus {
         CircuitsStatus {
-            tunnels: self.tunnels.values().map(|tunnel| tunnel.status(&self.shared)).collect(),
+            tunnels: self.tunnels.values().map(|tunnel| tunnel.status(&self.shared, near)).collect(),
             made: self.shared.made,
             refusal: self.shared.refusal.map(|refusal| refusal.to_string()),
         }
     }
 
+    /// What all tunnels hold together, and may hold.
+    pub(crate) fn memory_pool(&self) -> &MemoryPool {
+        &self.shared.memory
+    }
+
     /// One tunnel, if it is there.
-    pub(crate) fn tunnel_status(&self, id: TunnelId) -> Option<TunnelStatus> {
-        self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id)).map(|tunnel| tunnel.status(&self.shared))
+    pub(crate) fn tunnel_status<Q: FlowQueues>(&self, id: TunnelId, near: &Near<Q>) -> Option<TunnelStatus> {
+        let tunnel = self.tunnels.get(&id.number).filter(|tunnel| tunnel.is(id));
+        tunnel.map(|tunnel| tunnel.status(&self.shared, near))
     }
 
     /// Whose a tunnel is, if it is there.
@@ -123,7 +136,8 @@ impl CircuitTunnel {
         self.id() == id && self.joined.is_some()
     }
 
-    fn status(&self, shared: &Shared) -> TunnelStatus {
+    fn status<Q: FlowQueues>(&self, shared: &Shared, near: &Near<Q>) -> TunnelStatus {
+        let queues = near.set_aside_for(|owner| owner == Owner::Tunnel(self.number));
         let session = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
         let rtt = session.filter(|tunnel| tunnel.is_up()).map(|tunnel| tunnel.session.stats().rtt);
         let held: Vec<_> = self.places.iter().filter_map(|place| leg_of(&place.stage)).collect();
@@ -141,6 +155,7 @@ impl CircuitTunnel {
             session_rtt_us: rtt.map_or(0, micros),
             legs: legs.chain(leaving.filter_map(|leg| self.figures(*leg))).collect(),
             switches: self.switches,
+            memory: MemoryAccount { queues, ..self.memory() },
         }
     }
 

@@ -33,6 +33,7 @@ impl Circuits {
             tunnel.handle_timeout(shared, now, near);
         }
         self.look_at_pool(now.instant, near);
+        self.keep_accounts(now.instant);
     }
 
     /// Goes on with everything: what has happened is taken in, and what can be begun is begun.
@@ -91,6 +92,7 @@ impl CircuitTunnel {
             joined.take_packets(now.instant);
             if let Some(tunnel) = &mut joined.tunnel {
                 tunnel.session.handle_timeout(now.instant);
+                tunnel.forget_room_due(now.instant);
             }
         }
         self.end_outgoing(now.instant);
@@ -155,8 +157,10 @@ impl CircuitTunnel {
         let several = self.routes.len() > 1;
         let tunnel = self.joined.as_mut().and_then(|joined| {
             let session = joined.tunnel.as_mut();
-            let session =
-                session.and_then(|tunnel| tunnel.session.poll_timeout().into_iter().chain(tunnel.arrivals_due()).min());
+            let session = session.and_then(|tunnel| {
+                let flows = [tunnel.arrivals_due(), tunnel.room_due()];
+                tunnel.session.poll_timeout().into_iter().chain(flows.into_iter().flatten()).min()
+            });
             let loss = several.then_some(self.next_loss_look);
             [joined.legs.poll_timeout(), session, joined.over_at, loss].into_iter().flatten().min()
         });

@@ -163,6 +163,7 @@ impl CircuitTunnel {
     ) -> bool {
         let mut body = std::mem::take(&mut shared.body);
         let mut held_back = false;
+        self.keep_account(now.instant, &mut shared.memory);
         while *left > 0 {
             let Some(super::Joined { legs, tunnel: Some(tunnel), .. }) = &mut self.joined else { break };
             tunnel.top_up(now.instant, near, portions);
@@ -185,6 +186,7 @@ impl CircuitTunnel {
             *left -= 1;
         }
         shared.body = body;
+        self.keep_account(now.instant, &mut shared.memory);
         held_back
     }
 

@@ -1,13 +1,14 @@
 //! One tunnel at the exit: its legs, and its session with the flows.
 
 use super::schedule::Schedule;
+use crate::memory::{Charge, MemoryAccount, MemoryPool};
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use conflux::LegId;
 use identity::NodeId;
 use onion::CircuitKey;
-use session::CloseReason;
+use session::{CloseReason, EndReason};
 use std::fmt;
 use std::time::Instant;
 use wire::flow::ResetReason;
@@ -28,6 +29,8 @@ pub(super) struct Joined {
     pub(super) lost: Option<CloseReason>,
     /// The session has come up and nobody was told.
     pub(super) came_up: bool,
+    /// What the exit was told that it holds.
+    pub(super) charge: Charge,
 }
 
 impl fmt::Debug for Joined {
@@ -38,8 +41,17 @@ impl fmt::Debug for Joined {
 
 impl Joined {
     pub(super) fn new(legs: conflux::Tunnel<CircuitKey>, tunnel: Tunnel, schedule: Option<Schedule>) -> Self {
-        let service = None;
-        Self { legs, tunnel, service, schedule, has_turn: false, deadline: None, lost: None, came_up: false }
+        Self {
+            legs,
+            tunnel,
+            service: None,
+            schedule,
+            has_turn: false,
+            deadline: None,
+            lost: None,
+            came_up: false,
+            charge: Charge::default(),
+        }
     }
 
     /// Takes a cell of a leg, and gives the session what is in order now.
@@ -54,6 +66,35 @@ impl Joined {
         if self.tunnel.session.poll_timeout().is_some_and(|at| at <= now) {
             self.tunnel.session.handle_timeout(now);
         }
+        self.tunnel.forget_room_due(now);
+    }
+
+    /// What it holds, its queues left out.
+    pub(super) fn memory(&self) -> MemoryAccount {
+        MemoryAccount::of(Some((&self.legs, Some(&self.tunnel))), 0)
+    }
+
+    /// Tells the exit what it holds now, and takes no more than there is room for.
+    pub(super) fn keep_account(&mut self, now: Instant, pool: &mut MemoryPool) {
+        let held = self.memory().total();
+        let room = pool.charge(&mut self.charge, held);
+        self.tunnel.set_room(room);
+        self.legs.limit_memory(usize::try_from(room).unwrap_or(usize::MAX));
+        if self.legs.poll_full() {
+            self.take_packets(now);
+            let held = self.memory().total();
+            pool.charge(&mut self.charge, held);
+        }
+    }
+
+    /// Gives up the flow that holds most, or the session if no flow holds anything.
+    pub(super) fn cut(&mut self, now: Instant, pool: &mut MemoryPool) {
+        self.legs.give_up_memory();
+        self.take_packets(now);
+        if !self.tunnel.session.shed(now, ResetReason::NoMemory) {
+            self.tunnel.session.close(now, EndReason::NoMemory);
+        }
+        self.keep_account(now, pool);
     }
 
     fn take_packets(&mut self, now: Instant) {
@@ -64,7 +105,8 @@ impl Joined {
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         let session = self.tunnel.session.poll_timeout();
-        [self.legs.poll_timeout(), session, self.tunnel.arrivals_due()].into_iter().flatten().min()
+        let flows = [self.tunnel.arrivals_due(), self.tunnel.room_due()];
+        [self.legs.poll_timeout(), session].into_iter().chain(flows).flatten().min()
     }
 
     /// Handles what the session has to say.

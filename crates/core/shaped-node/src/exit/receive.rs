@@ -37,6 +37,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             Some(Place::Leg(id, leg)) => {
                 let Some(joined) = self.tunnels.get_mut(&id) else { return };
                 joined.handle_cell(now.instant, leg, number, inner);
+                self.keep_account(now, id);
                 self.follow_legs(now, id, circuits);
                 self.wake(id);
             }
@@ -71,7 +72,13 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             self.join_point.forget(TunnelId(id));
             return self.take_down(now, circuit, Reason::Draining, circuits);
         }
-        let schedule = match self.schedule_for(now, accepted.asked()) {
+        let schedule = if self.memory.is_short() {
+            self.memory.refused += 1;
+            Err(Refusal::Full)
+        } else {
+            self.schedule_for(now, accepted.asked())
+        };
+        let schedule = match schedule {
             Ok(schedule) => schedule,
             Err(reason) => {
                 self.join_point.forget(TunnelId(id));
@@ -89,6 +96,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         };
         self.tunnels.insert(id, Joined { service, ..Joined::new(legs, tunnel, schedule) });
         self.places.insert(circuit, Place::Leg(id, leg));
+        self.keep_account(now, id);
         self.follow_legs(now, id, circuits);
         self.wake(id);
     }

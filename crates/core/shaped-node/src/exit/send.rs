@@ -82,6 +82,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         for id in std::mem::take(&mut self.turns) {
             let Some(joined) = self.tunnels.get_mut(&id) else { continue };
             joined.settle(now.instant, &mut self.near);
+            joined.keep_account(now.instant, &mut self.memory);
             joined.has_turn = false;
             if std::mem::take(&mut joined.came_up) {
                 self.note(ExitEvent::SessionUp(id));
@@ -95,10 +96,12 @@ impl<Q: FlowQueues> CircuitExit<Q> {
     fn serve(&mut self, now: Now, id: u64, circuits: &mut impl Circuits) -> (usize, After) {
         let Some(joined) = self.tunnels.get_mut(&id) else { return (0, After::Done) };
         joined.settle(now.instant, &mut self.near);
+        joined.keep_account(now.instant, &mut self.memory);
         let packet_bytes = self.config.session_packet as u64;
         let mut maker =
             Maker { circuits: &mut *circuits, inner: &mut self.scratch, packet_bytes, sent: Sent::default() };
         let after = maker.send(now, joined, &mut self.near);
+        joined.keep_account(now.instant, &mut self.memory);
         let sent = maker.sent;
         self.counters.data_cells += sent.data as u64;
         self.counters.own_cells += sent.own as u64;

@@ -105,6 +105,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         let Some(joined) = self.tunnels.get_mut(&id) else { return };
         let Some(schedule) = &mut joined.schedule else { return };
         let all = schedule.deal(now, slot, &joined.legs, circuits);
+        joined.keep_account(now.instant, &mut self.memory);
         let session_packet = self.config.session_packet;
         let mut filler = Filler { circuits, inner: &mut self.scratch, session_packet, made: Made::default() };
         for due in all {
@@ -117,6 +118,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
         self.counters.own_cells += own;
         self.counters.empty_while_waiting += empty_while_waiting;
         // Its session is over, and has said so.
+        joined.keep_account(now.instant, &mut self.memory);
         let is_done = joined.lost.is_some() && own > 0 && data == 0;
         if is_done {
             joined.legs.close(now.instant);

@@ -2,6 +2,7 @@
 
 use super::CircuitExit;
 use crate::flow::Owner;
+use crate::memory::MemoryAccount;
 use crate::minute::MinuteStatus;
 use crate::parameters::Mode;
 use crate::queues::FlowQueues;
@@ -32,8 +33,14 @@ pub struct ExitStatus {
     pub legs: usize,
     /// Open flows.
     pub flows: usize,
-    /// Most bytes that sessions may hold for slow readers.
+    /// Most bytes that tunnels may hold.
     pub session_memory_max: u64,
+    /// What they hold now, by kind.
+    #[serde(default)]
+    pub memory: MemoryAccount,
+    /// Most that they held at once.
+    #[serde(default)]
+    pub memory_peak: u64,
     /// What was done and refused, by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -47,7 +54,9 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             sessions: joined().filter(|joined| joined.tunnel.is_up()).count(),
             legs: joined().map(|joined| joined.legs.linked()).sum(),
             flows: self.near.table.len(),
-            session_memory_max: joined().map(|joined| joined.tunnel.session.memory_max_bytes()).sum(),
+            session_memory_max: self.memory.max(),
+            memory: self.memory(),
+            memory_peak: self.memory.peak(),
             counters: self.counter_map(),
         }
     }
@@ -83,6 +92,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             ("session_failures", counters.session_failures),
             ("empty_cells_while_flows_wait", counters.empty_while_waiting),
             ("datagrams_dropped", self.near.datagrams_dropped),
+            ("flows_cut_for_memory", self.memory.cuts),
+            ("tunnels_refused_for_memory", self.memory.refused),
         ];
         own.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
     }

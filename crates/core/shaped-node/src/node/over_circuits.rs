@@ -221,7 +221,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     /// What is known of a tunnel; `None` when it is over.
     pub fn tunnel_status(&self, id: TunnelId) -> Option<TunnelStatus> {
-        self.circuits.as_ref()?.tunnel_status(id)
+        self.circuits.as_ref()?.tunnel_status(id, &self.near)
     }
 
     /// Whose a tunnel is; `None` when it is over.

@@ -69,6 +69,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         let mut node = self.node.status();
         node.flows = tunnels.flows;
         node.session_memory_max = tunnels.session_memory_max;
+        (node.memory, node.memory_peak) = (tunnels.memory, tunnels.memory_peak);
         // The entry's part has no data cells of its own.
         for (name, count) in &tunnels.counters {
             *node.counters.entry(name.clone()).or_default() += count;

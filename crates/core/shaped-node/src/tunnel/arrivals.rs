@@ -53,6 +53,8 @@ impl Tunnel {
         };
         if !near.is_attached() {
             self.session.reset(far, ResetReason::TunnelLost);
+        } else if self.room == 0 {
+            self.session.reset(far, ResetReason::NoMemory);
         } else if self.arrivals.0.len() >= WAITING_MAX {
             self.session.reset(far, ResetReason::TooManyFlows);
         } else {

@@ -1,9 +1,10 @@
 //! Ring to session: turns, portions and the ends of flows.
 
 use super::{Portions, Tunnel, datagrams};
+use crate::memory::ROOM_WAIT;
 use crate::near::Near;
 use crate::queues::FlowQueues;
-use session::FlowId;
+use session::{FlowId, PIECE_OVERHEAD};
 use std::time::Instant;
 
 /// What a turn left behind.
@@ -20,16 +21,24 @@ pub(super) enum Turn {
 }
 
 impl Tunnel {
-    /// Lets flows take turns until the session holds `portions.ahead` unsent bytes or nothing waits.
+    /// Lets flows take turns until the session holds `portions.ahead` unsent bytes, nothing waits, or there is no room in memory:
+    /// then applications are held back, since nothing leaves their queues.
     ///
     /// Bound: each turn either moves at least one byte towards `ahead` or takes its flow out of the queue.
     pub(crate) fn top_up<Q: FlowQueues>(&mut self, now: Instant, near: &mut Near<Q>, portions: Portions) {
+        self.room_at = None;
         if !self.up {
             return;
         }
         while self.session.unsent_bytes() < portions.ahead {
+            if self.room == 0 && !self.fair.is_empty() {
+                // What is acknowledged makes room, and so does another tunnel.
+                self.room_at = Some(now + ROOM_WAIT);
+                return;
+            }
             let Some((client, index)) = self.fair.pop() else { return };
-            match self.take_turn(now, index, near, portions.turn) {
+            let turn = usize::try_from(self.room).unwrap_or(usize::MAX).min(portions.turn);
+            match self.take_turn(now, index, near, turn) {
                 Turn::More => self.fair.push_again(client, index),
                 Turn::Idle | Turn::NoCredit => {}
                 Turn::Full => {
@@ -56,6 +65,9 @@ impl Tunnel {
             // The other node stopped the stream; its `FlowReset` event does the rest.
             return Turn::Idle;
         };
+        if taken > 0 {
+            self.room = self.room.saturating_sub(offered as u64 + PIECE_OVERHEAD);
+        }
         near.take_out(now, index, taken as u64);
         self.end_if_drained(index, far, near);
         if taken < offered {

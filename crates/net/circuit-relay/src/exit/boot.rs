@@ -53,6 +53,8 @@ pub struct ExitBoot {
     pub tunnels_max: u32,
     /// Flows of one tunnel at a time.
     pub flows_per_tunnel: u16,
+    /// Bytes that all tunnels may hold together.
+    pub memory_max: u64,
     /// The slots of its tunnels; none: mode `off`.
     pub slots: Option<BootSlots>,
     /// Number, size and generation of the queues that come with this message.
@@ -105,6 +107,7 @@ impl ExitBoot {
             session_timeout: Duration::from_millis(self.session_timeout_ms),
             tunnels_max: self.tunnels_max as usize,
             flows_per_tunnel: self.flows_per_tunnel,
+            memory_max: self.memory_max,
             schedule: self.slots.as_ref().map(|slots| slots.schedule(packet_size)).transpose()?,
             seed: random()?,
         })

@@ -196,6 +196,8 @@ impl ExitJoin {
                 flows: tunnels.flows,
                 counters,
                 session_memory_max: tunnels.session_memory_max,
+                memory: tunnels.memory,
+                memory_peak: tunnels.memory_peak,
                 last_minute: self.exit.last_minute(),
                 circuits: None,
             },

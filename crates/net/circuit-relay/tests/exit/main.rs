@@ -44,6 +44,7 @@ fn boot(document: &NetworkDocument, queues: Geometry) -> ExitBoot {
         session_timeout_ms: 10_000,
         tunnels_max: 8,
         flows_per_tunnel: 8,
+        memory_max: shaped_node::memory::MEMORY_MAX,
         slots: None,
         queues,
         core: None,

@@ -18,6 +18,10 @@ impl FlowQueues for QueueSide {
         self.pairs.len() as u16
     }
 
+    fn pair_bytes(&self) -> u64 {
+        2 * self.layout.ring(0).capacity.units()
+    }
+
     /// Messages about earlier uses of a queue pair are dropped here.
     fn poll_message(&mut self) -> Result<Option<LocalMessage>, QueueFault> {
         for _ in 0..STALE_MESSAGES_MAX {

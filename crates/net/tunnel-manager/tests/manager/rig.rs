@@ -262,6 +262,7 @@ impl Exit {
             session_timeout_ms: 10_000,
             tunnels_max: 32,
             flows_per_tunnel: 32,
+            memory_max: shaped_node::memory::MEMORY_MAX,
             queues: geometry,
             core: None,
             // It would confine this test.

@@ -1,6 +1,7 @@
 //! The tunnel of an entry over circuits: a row for it and one for each leg; and the listing of circuits.
 
-use super::{optional, printable, row};
+use super::memory::held_text;
+use super::{binary, optional, printable, row};
 use crate::status::{EntryTunnel, Leg};
 use std::fmt::Write;
 
@@ -63,7 +64,7 @@ pub fn list(tunnel: &EntryTunnel) -> String {
 
 /// All that is known of one leg, by its number in the list: `hushwire circuit show`.
 pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
-    let leg = tunnel.all().flat_map(|one| &one.legs).nth(place)?;
+    let (one, leg) = tunnel.all().flat_map(|one| one.legs.iter().map(move |leg| (one, leg))).nth(place)?;
     let mut text = String::new();
     let _ = writeln!(text, "state         {}", printable(&leg.state));
     for (hop, name) in leg.path.iter().enumerate() {
@@ -92,6 +93,8 @@ pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
         optional(leg.share, |share| format!("{:.0} %", share * 100.0))
     );
     let _ = writeln!(text, "received      {} cells", leg.received);
+    let _ = writeln!(text, "tunnel holds  {}", held_text(&one.memory));
+    let _ = writeln!(text, "its queues    {}", binary(one.memory.queues));
     Some(text)
 }
 
@@ -99,7 +102,7 @@ pub fn show(tunnel: &EntryTunnel, place: usize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::render::{screen, tests::full};
-    use crate::status::Status;
+    use crate::status::{HeldMemory, Status};
 
     fn tunnel() -> EntryTunnel {
         let leg = |number: u8, share| Leg {
@@ -124,6 +127,7 @@ mod tests {
             session_up: true,
             rtt_us,
             switches: 17,
+            memory: HeldMemory { unread: 4 << 10, queues: 512 << 10, ..HeldMemory::default() },
             legs,
             refusal,
             others: Vec::new(),
@@ -145,6 +149,7 @@ mod tests {
         let tunnel = tunnel();
         assert_eq!(list(&tunnel).lines().count(), 3);
         let shown = show(&tunnel, 1).expect("the second");
+        assert!(shown.contains("tunnel holds  4.00 KiB (unread 4.00 KiB)\nits queues    512 KiB\n"), "{shown}");
         assert!(
             shown.contains("guard         hwn1relay1of1long") && shown.contains("exit          hwn1relay3of1long"),
             "{shown}"

@@ -3,7 +3,7 @@
 use crate::commands::network;
 use crate::failure::{Code, Failure};
 use crate::settings;
-use config::{Config, Entry, EntryNetwork, ListenKind, Listener, NearAddress, Role, SecretFileError};
+use config::{Config, Entry, EntryNetwork, ListenKind, Listener, NearAddress, Queues, Role, SecretFileError};
 use identity::NodeId;
 use network_document::NetworkDocument;
 use node::{DocumentPlan, DocumentRole, KeptText, TakenDocument, UdpPlan};
@@ -141,6 +141,7 @@ pub(super) fn side(
     network: &EntryNetwork,
     entry: &Entry,
     bind: SocketAddr,
+    queues: &Queues,
 ) -> Result<(BootSide, DocumentPlan), Failure> {
     let Files { document, guards } = files(network, entry, bind)?;
     let access = network.access_key_file.as_ref().map(|path| config::read_access_secret(path));
@@ -158,6 +159,7 @@ pub(super) fn side(
         isolate_clients: network.isolates_clients,
         services: network.services,
         access_key: access.map(|key| key.reveal().to_string()),
+        memory_max: queues.memory_max.0,
         up_class: entry.up.number(),
         down_class: entry.down.number(),
     });

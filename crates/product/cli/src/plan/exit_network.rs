@@ -97,6 +97,7 @@ pub(super) fn boot(
         tunnels_max: exit.tunnels,
         // A single client then leaves half of the queue pairs to the others.
         flows_per_tunnel: (queues.max_flows() / 2).max(1),
+        memory_max: config.queues.memory_max.0,
         slots: slots(config, fastest),
         queues,
         core: config.process.shaped_core.map(usize::from),

@@ -95,6 +95,7 @@ pub(crate) fn node_plan(file: &Service, files: &Files, asks: AskHandle) -> Resul
         spin_us: micros(file.shaping.spin),
         session_timeout_ms: file.session_timeout.as_millis() as u64,
         tunnels_max: file.tunnels.into(),
+        memory_max: file.queues.memory_max.0,
         queues,
         hops: Some(hops()),
         realtime: file.process.realtime.then_some(REALTIME_PRIORITY),

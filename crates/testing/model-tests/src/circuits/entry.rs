@@ -68,6 +68,7 @@ impl EntryHost {
                 .collect(),
             pool: setting.pool,
             services: setting.service.then(|| services(setting)),
+            memory_max: setting.memory_max,
             up,
             down,
         };

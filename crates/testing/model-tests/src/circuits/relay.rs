@@ -103,6 +103,7 @@ impl RelayHost {
                 session_timeout: Duration::from_secs(30),
                 tunnels_max: 64,
                 flows_per_tunnel: FLOWS,
+                memory_max: setting.memory_max,
                 schedule,
                 seed: [generation.wrapping_mul(37) ^ relay as u8; 32],
             };

@@ -67,6 +67,7 @@ impl ServiceHost {
             base: setting.class,
             fastest: setting.class,
             session_timeout: setting.session_timeout,
+            memory_max: shaped_node::memory::MEMORY_MAX,
             tunnels_max: 16,
             max_flows: FLOWS,
             hops: None,

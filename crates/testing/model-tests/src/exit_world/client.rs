@@ -65,6 +65,18 @@ pub struct Download {
     pub reset: Option<ResetReason>,
 }
 
+/// How a client keeps to the protocol of sessions. Its circuits, legs and feedback are good in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conduct {
+    /// It does.
+    #[default]
+    Good,
+    /// It takes everything and says nothing more in its session: it acknowledges nothing.
+    Silent,
+    /// What it sends on its second leg never leaves, but for the leg's own cells: so everything waits for it.
+    Gaps,
+}
+
 /// One client.
 pub struct Client {
     endpoint: Endpoint,
@@ -89,6 +101,8 @@ pub struct Client {
     /// Largest session packet.
     packet_bytes: usize,
     flows: BTreeMap<FlowId, Download>,
+    /// How it behaves.
+    pub conduct: Conduct,
     /// What became of its legs.
     pub ended: Vec<LegEnd>,
     /// Why circuits do not reach the exit any more, as relays said.
@@ -139,6 +153,7 @@ impl Client {
             session,
             packet_bytes,
             flows: BTreeMap::new(),
+            conduct: Conduct::default(),
             ended: Vec::new(),
             severed: Vec::new(),
             lost: None,
@@ -491,7 +506,13 @@ impl Client {
                 return self.tunnel.handle_idle(now.instant);
             }
             let Some((circuit, number)) = self.carrier(leg) else { return };
+            if self.conduct == Conduct::Silent {
+                continue;
+            }
             let Some(header) = self.tunnel.data_header(now.instant, leg, number, packet.len() as u16) else { return };
+            if self.conduct == Conduct::Gaps && leg.number() != 0 {
+                continue;
+            }
             self.put(now, circuit, &[&header.encode()[..], &packet].concat(), out);
             self.settle(now.instant);
         }

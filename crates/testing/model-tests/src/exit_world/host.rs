@@ -133,6 +133,7 @@ impl Host {
             base: RateClass::SLOWEST,
             fastest: RateClass::at_least(2_000_000).expect("a class"),
             session_timeout: Duration::from_secs(10),
+            memory_max: shaped_node::memory::MEMORY_MAX,
             tunnels_max: settings.tunnels_max,
             max_flows: QUEUES,
             hops: None,

@@ -127,6 +127,7 @@ impl Service {
             session_timeout: Duration::from_secs(10),
             tunnels_max: 16,
             flows_per_tunnel: QUEUES / 2,
+            memory_max: shaped_node::memory::MEMORY_MAX,
             schedule: None,
             seed: SEED,
         };

@@ -29,6 +29,9 @@ impl FlowQueues for NoQueues {
     fn queue_count(&self) -> u16 {
         match *self {}
     }
+    fn pair_bytes(&self) -> u64 {
+        match *self {}
+    }
     fn poll_message(&mut self) -> Result<Option<LocalMessage>, QueueFault> {
         match *self {}
     }
@@ -135,6 +138,7 @@ impl World {
         let now = Now { instant: Instant::now(), unix_s: 1_795_521_600 };
         let document = document(Interval(5), None);
         let circuits = CircuitsConfig {
+            memory_max: crate::memory::MEMORY_MAX,
             guards: Guards::new(document.network_id(), 2).expect("two"),
             document: document.clone(),
             rules: PathRules::new(3, 2).expect("a tunnel"),
