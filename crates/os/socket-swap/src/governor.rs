@@ -33,10 +33,25 @@ const RETRY_MAX: u32 = 256;
 /// A look that took longer was interrupted by a program that has nothing to do with it.
 const LATE: Duration = Duration::from_micros(200);
 
+/// An offer of the processor that comes back sooner was taken by nobody.
+const TAKEN: Duration = Duration::from_micros(1);
+/// Looks from one that finds the processor wanted by others to the next that may keep it.
+const CROWDED_LOOKS: u32 = 64;
+/// Looks from one offer that is made only to learn whether it is taken to the next.
+const LOOKS_PER_PROBE: u32 = 32;
+/// Offers of a processor that others want, before its thread sleeps.
+const OFFERS_MAX: u32 = 2;
+/// What such a look costs in vain, and saves otherwise: a switch of threads each, but nobody had to be woken.
+const OFFERED_NS: i64 = 3_000;
+
 struct Record {
     account_ns: Cell<i64>,
     waits: Cell<u32>,
     retry: Cell<u32>,
+    /// Looks for which others are taken to want the processor.
+    crowded: Cell<u32>,
+    /// Looks until the next probe.
+    until_probe: Cell<u32>,
 }
 
 impl Record {
@@ -46,6 +61,33 @@ impl Record {
 
     fn count_wait(&self) {
         self.waits.set(self.waits.get().saturating_add(1));
+    }
+
+    /// Whether this look offers the processor before anything else: others want it, or it is time to learn that.
+    fn offers_first(&self) -> bool {
+        let (crowded, until_probe) = (self.crowded.get(), self.until_probe.get());
+        self.crowded.set(crowded.saturating_sub(1));
+        self.until_probe.set(until_probe.checked_sub(1).unwrap_or(LOOKS_PER_PROBE));
+        crowded > 0 || until_probe == 0
+    }
+
+    /// After a look on a processor that others want.
+    fn settle_offered(&self, found: bool) {
+        self.waits.set(0);
+        let account = self.account_ns.get();
+        self.account_ns.set(if found {
+            (account + OFFERED_NS).min(CREDIT_MAX_NS)
+        } else {
+            (account - OFFERED_NS).max(account.min(-DEBT_MAX_NS))
+        });
+        self.retry.set(if found { RETRY_MIN } else { (self.retry.get() * 2).min(RETRY_MAX) });
+    }
+
+    /// After news that were there before the first look at the clock.
+    fn settle_at_once(&self) {
+        self.waits.set(0);
+        self.retry.set(RETRY_MIN);
+        self.account_ns.set((self.account_ns.get() + SAVED_NS).min(CREDIT_MAX_NS));
     }
 
     /// After a look.
@@ -70,7 +112,13 @@ impl Record {
 
 thread_local! {
     static RECORD: Record = const {
-        Record { account_ns: Cell::new(CREDIT_MAX_NS), waits: Cell::new(0), retry: Cell::new(RETRY_MIN) }
+        Record {
+            account_ns: Cell::new(CREDIT_MAX_NS),
+            waits: Cell::new(0),
+            retry: Cell::new(RETRY_MIN),
+            crowded: Cell::new(0),
+            until_probe: Cell::new(LOOKS_PER_PROBE),
+        }
     };
 }
 
@@ -177,6 +225,17 @@ pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
             return false;
         }
         let shares = processors() < 2 || (theirs != 0 && theirs == own_processor());
+        if !shares
+            && record.offers_first()
+            && let Some(found) = offer(record, &mut news)
+        {
+            return found;
+        }
+        // The clock costs as much as a third of a round trip.
+        if !shares && (0..LOOKS_PER_CLOCK).any(|_| news_or_pause(&mut news)) {
+            record.settle_at_once();
+            return true;
+        }
         let began = Instant::now();
         // In the red a try is made without an offer to others: they may keep the processor for long.
         let is_try = record.account_ns.get() < 0;
@@ -207,13 +266,49 @@ fn let_others(began: Instant, news: &mut impl FnMut() -> bool) -> bool {
     false
 }
 
+/// On a processor that others want. Whoever keeps it then takes away what he hopes to save, as nobody there has halted, and
+/// perhaps it is the other side that waits for it. `None`: nobody wanted it, so this may look on.
+fn offer(record: &Record, news: &mut impl FnMut() -> bool) -> Option<bool> {
+    if news() {
+        return Some(true);
+    }
+    for _ in 0..OFFERS_MAX {
+        let began = Instant::now();
+        // SAFETY: offers the processor to others.
+        unsafe { libc::sched_yield() };
+        let took = began.elapsed();
+        if took < TAKEN {
+            record.crowded.set(0);
+            return None;
+        }
+        let found = news();
+        if took > LATE {
+            record.settle(found, took);
+            return Some(found);
+        }
+        record.crowded.set(CROWDED_LOOKS);
+        if found {
+            record.settle_offered(true);
+            return Some(true);
+        }
+    }
+    record.settle_offered(false);
+    Some(false)
+}
+
+/// One look, and a pause after one in vain.
+fn news_or_pause(news: &mut impl FnMut() -> bool) -> bool {
+    let found = news();
+    if !found {
+        std::hint::spin_loop();
+    }
+    found
+}
+
 fn look_for(began: Instant, keep: Duration, news: &mut impl FnMut() -> bool) -> bool {
     loop {
-        for _ in 0..LOOKS_PER_CLOCK {
-            if news() {
-                return true;
-            }
-            std::hint::spin_loop();
+        if (0..LOOKS_PER_CLOCK).any(|_| news_or_pause(news)) {
+            return true;
         }
         let elapsed = began.elapsed();
         if elapsed >= LOOK_MAX {

@@ -24,6 +24,8 @@ mod model;
 use model::{cancel, governor, lock, real, relay, rendezvous, statistics, table};
 
 #[cfg(not(loom))]
+mod alone;
+#[cfg(not(loom))]
 mod cancel;
 #[cfg(not(loom))]
 mod connection;

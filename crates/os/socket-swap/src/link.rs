@@ -41,7 +41,6 @@ pub(crate) enum Word {
     Stance = 384,
     /// Not 0 while this side takes data out of its socket, so that the other side must not turn to the ring.
     Inside = 392,
-
     /// Not 0 while this side sends a doorbell, which the other side must not take for data.
     Ringing = 400,
     /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
@@ -222,7 +221,7 @@ impl Link {
 
     /// A run of our own ring's bytes from `position` on, at most `length`, for the kernel to read.
     pub(crate) fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
-        let at = position % CAPACITY;
+        let at = position % RING_BYTES;
         let run = length.min(RING_BYTES - at) as usize;
         (self.own.address(BYTES_AT + at as usize, run), run)
     }

@@ -128,6 +128,7 @@ static PREPARE: extern "C" fn() = prepare_early;
 
 extern "C" fn prepare_early() {
     prepare();
+    crate::alone::prepare();
     #[cfg(not(test))]
     crate::hooks::watch_forks();
 }
