@@ -129,7 +129,7 @@ static PREPARE: extern "C" fn() = prepare_early;
 extern "C" fn prepare_early() {
     prepare();
     crate::alone::prepare();
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     crate::hooks::watch_forks();
 }
 

@@ -216,7 +216,7 @@ macro_rules! variadic {
     ($($name:ident before $before:ident)*) => {$(
         /// # Safety
         /// As for the call of libc of this name.
-        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[cfg_attr(not(any(test, fuzzing)), unsafe(no_mangle))]
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             #[cfg(target_arch = "x86_64")]
