@@ -1,8 +1,10 @@
 /* bare_ring line|trip|stream SIZE COUNT [PARTS]: what two processors can do with shared memory at all, without sockets, to
    set beside what swapped sockets do. `line`: a cache line there and back; `trip`: 64 bytes there and back through two
    rings; `stream`: one way. PARTS adds what a socket needs to each write: `f` the fence that decides whether the reader
-   sleeps, `l` a lock, `r` a count of users, `c` a look at the coarse clock. */
+   sleeps, `l` a lock, `r` a count of users, `c` a look at the coarse clock; and `n`: 2 KiB and more are
+   copied in past the caches, as swapped sockets do. */
 #define _GNU_SOURCE
+#include <emmintrin.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -29,7 +31,7 @@ struct ring {
 
 static struct ring *rings;
 static char bytes[BYTES_MAX];
-static int fences, locks, counts, clocks;
+static int fences, locks, counts, clocks, past_caches;
 static _Atomic uint64_t lock, users = 1;
 static uint64_t seen;
 
@@ -48,6 +50,12 @@ static uint64_t now_ns(clockid_t clock) {
 
 static void copy(char *ring, uint64_t position, char *other, size_t count, int in) {
     size_t at = position % RING, first = count < RING - at ? count : RING - at;
+    if (in && past_caches && count >= 2048 && first == count && at % 64 == 0 && count % 64 == 0) {
+        for (size_t place = 0; place < count; place += 16)
+            _mm_stream_si128((__m128i *)(ring + at + place), _mm_loadu_si128((const __m128i *)(other + place)));
+        _mm_sfence();
+        return;
+    }
     memcpy(in ? ring + at : other, in ? other : ring + at, first);
     if (first < count) memcpy(in ? ring : other + first, in ? other + first : ring, count - first);
 }
@@ -142,6 +150,7 @@ int main(int number, char **words) {
     if (size < 1 || size > BYTES_MAX || count < 1) return 64;
     fences = strchr(parts, 'f') != NULL, locks = strchr(parts, 'l') != NULL;
     counts = strchr(parts, 'r') != NULL, clocks = strchr(parts, 'c') != NULL;
+    past_caches = strchr(parts, 'n') != NULL;
     rings = mmap(NULL, 2 * sizeof *rings, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (rings == MAP_FAILED) return 65;
     int is_stream = strcmp(words[1], "stream") == 0;
