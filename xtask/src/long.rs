@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 30] = [
+const RUNS: [Long; 31] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -37,6 +37,23 @@ const RUNS: [Long; 30] = [
             "--package=os-net",
             "--tests",
             "--target=x86_64-unknown-linux-gnu",
+        ],
+        environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
+    },
+    Long {
+        name: "asan-swap",
+        about: "the library of swapped sockets itself under AddressSanitizer: hostile peers, and all conformance programs with it (nightly, about 5 minutes)",
+        program: "cargo",
+        arguments: &[
+            "+nightly",
+            "test",
+            "--package=socket-swap",
+            "--lib",
+            "--test=memory_checks",
+            "--target=x86_64-unknown-linux-gnu",
+            "--",
+            "--include-ignored",
+            "--skip=valgrind",
         ],
         environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
     },

@@ -164,6 +164,20 @@ impl OwnSegment {
         self.0.span(offset, len)
     }
 
+    /// Copies many bytes in past this processor's caches, for a reader on another processor. An ordinary store first fetches
+    /// the line that the reader had; this does not, which doubles what goes through. For a reader on the same processor,
+    /// and for few bytes, `copy_in` is faster.
+    pub fn copy_in_past_caches(&self, offset: usize, bytes: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let to = self.0.span(offset, bytes.len());
+            // SAFETY: as in `copy_in`; the function ends with a fence, so stores that follow are seen after these.
+            unsafe { stream_in(to, bytes) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        self.copy_in(offset, bytes);
+    }
+
     /// Gives the memory of a run of pages back to the system; they read as zeros from now on, also for the
     /// other side. `offset` and `len` are rounded inwards to whole pages.
     pub fn give_back(&self, offset: usize, len: usize) -> Result<(), SegmentError> {
@@ -237,6 +251,38 @@ unsafe impl Readable for OtherSegment {
         unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr().cast(), into.len()) };
         // What is parsed later must be the copy: without this the compiler may fetch from the source again.
         compiler_fence(Ordering::SeqCst);
+    }
+}
+
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE_BYTES: usize = 64;
+
+/// Copies whole lines by stores that leave caches alone, and what stands before and behind them as always.
+///
+/// # Safety
+/// `to` is valid for `bytes.len()` bytes, which overlap nothing of `bytes`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn stream_in(to: *mut u8, bytes: &[u8]) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    let before = to.align_offset(LINE_BYTES).min(bytes.len());
+    let (head, rest) = bytes.split_at(before);
+    let (lines, tail) = rest.as_chunks::<LINE_BYTES>();
+    // SAFETY: all three parts lie within what the caller promised, one behind the other; a line's place is aligned, as the
+    // head ends at one. The fence is what these stores need before anything else is published.
+    unsafe {
+        std::ptr::copy_nonoverlapping(head.as_ptr(), to, before);
+        let first = to.add(before);
+        for (number, line) in lines.iter().enumerate() {
+            let from = line.as_ptr().cast::<__m128i>();
+            let into = first.add(number * LINE_BYTES).cast::<__m128i>();
+            let parts = [0, 1, 2, 3].map(|part| _mm_loadu_si128(from.add(part)));
+            for (part, value) in parts.into_iter().enumerate() {
+                _mm_stream_si128(into.add(part), value);
+            }
+        }
+        std::ptr::copy_nonoverlapping(tail.as_ptr(), first.add(lines.len() * LINE_BYTES), tail.len());
+        _mm_sfence();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections that are swapped or may be: a fixed pool, so that no call ever allocates.
 
+use crate::alone;
 use crate::holders::Holders;
 use crate::link::Link;
 use crate::reserved;
@@ -169,9 +170,17 @@ impl Connection {
         self.references.load(Ordering::SeqCst) <= 2
     }
 
-    /// Keeps it until `release`. `false`: nobody has it any more, so nobody may take it up again.
+    /// Keeps it until `release`. `false`: nobody has it any more, so nobody may take it up again. The caller looks again
+    /// whether it is still the one that was meant: a signal may have come in between.
     #[inline]
     pub(crate) fn refer(&self) -> bool {
+        if alone::is_alone() {
+            let is_in_use = self.references.load(Ordering::Relaxed) > 0;
+            if is_in_use {
+                alone::raise(&self.references);
+            }
+            return is_in_use;
+        }
         let mut count = self.references.load(Ordering::Relaxed);
         while count > 0 {
             match self.references.compare_exchange_weak(count, count + 1, Ordering::SeqCst, Ordering::Relaxed) {
@@ -183,12 +192,19 @@ impl Connection {
     }
 
     /// Lets go; the last one empties the connection.
+    #[inline]
     pub(crate) fn release(&self) {
-        if self.references.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let is_last = if alone::is_alone() {
+            alone::lower(&self.references)
+        } else {
+            self.references.fetch_sub(1, Ordering::SeqCst) == 1
+        };
+        if is_last {
             self.empty();
         }
     }
 
+    #[cold]
     fn empty(&self) {
         self.set_stage(Stage::Changing);
         // SAFETY: no table entry leads here and no call is inside, so nobody else touches either.

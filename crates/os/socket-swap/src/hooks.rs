@@ -18,7 +18,7 @@ macro_rules! hooks {
         /// # Safety
         /// As for the call of libc of this name.
         #[allow(clippy::too_many_arguments, reason = "libc decides")]
-        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[cfg_attr(not(any(test, fuzzing)), unsafe(no_mangle))]
         pub(super) unsafe extern "C-unwind" fn $name($($argument: $kind),*) -> $result $body
     )*};
 }
@@ -30,12 +30,12 @@ macro_rules! hooks {
         /// # Safety
         /// As for the call of libc of this name.
         #[allow(clippy::too_many_arguments, reason = "libc decides")]
-        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[cfg_attr(not(any(test, fuzzing)), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($argument: $kind),*) -> $result $body
     )*};
 }
 pub(super) use hooks;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 pub(crate) use processes::watch_forks;
 
 /// A result as libc gives it: -1 and `errno` for an error.

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(
-    any(test, loom),
+    any(test, loom, fuzzing),
     allow(dead_code, reason = "a program of unit tests must not replace its own libc, so nobody calls the hooks")
 )]
 
@@ -24,11 +24,15 @@ mod model;
 use model::{cancel, governor, lock, real, relay, rendezvous, statistics, table};
 
 #[cfg(not(loom))]
+mod alone;
+#[cfg(not(loom))]
 mod cancel;
 #[cfg(not(loom))]
 mod connection;
 #[cfg(not(loom))]
 mod epoll;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+pub mod fuzz;
 #[cfg(not(loom))]
 mod governor;
 #[cfg(not(loom))]

@@ -4,6 +4,7 @@
 //! may know; the lower part is for the processes of one side, which share the mapping by `fork`. Everything that comes from
 //! the other segment is hostile: read once, checked, and then at worst wrong in a way that breaks this connection only.
 
+use crate::governor;
 #[cfg(loom)]
 use crate::model::{OtherSegment, OwnSegment};
 use crate::sync::{AtomicU64, fence};
@@ -18,6 +19,8 @@ pub(crate) const CAPACITY: u64 = if cfg!(loom) { 4 } else { 128 * 1024 };
 /// Bytes after which positions begin again, a power of two. With as few as the capacity, a writer who is as far ahead as he may be writes into
 /// the cache lines that the reader is just taking, which halves what goes through (docs/measurements/swap.md).
 const RING_BYTES: u64 = 2 * CAPACITY;
+/// Pieces from this on are copied past the caches to a reader on another processor.
+const FAR_BYTES: usize = 2048;
 /// Where the ring's bytes begin.
 const BYTES_AT: usize = 4096;
 /// Size of a segment.
@@ -33,7 +36,8 @@ pub(crate) enum Word {
     Mode = 136,
     /// Doorbell bytes sent through the socket since it was made.
     Rings = 144,
-    /// The processor of the last call that sent, plus one: whether looking on keeps it from answering.
+    /// The processor of the last call that sent, or that found nothing to receive, plus one: whether looking on keeps it from
+    /// answering, and whether bytes for it are better not in our caches.
     Processor = 152,
     /// Bytes read from the other side's ring.
     Read = 256,
@@ -41,7 +45,6 @@ pub(crate) enum Word {
     Stance = 384,
     /// Not 0 while this side takes data out of its socket, so that the other side must not turn to the ring.
     Inside = 392,
-
     /// Not 0 while this side sends a doorbell, which the other side must not take for data.
     Ringing = 400,
     /// Odd while this side may sleep, and raised each time it is about to; the other side rings at most once for each value.
@@ -202,10 +205,26 @@ impl Link {
     /// Copies a piece behind the written bytes, `skip` bytes further on. There is room for it. Under the send lock.
     pub(crate) fn put(&self, skip: usize, piece: &[u8]) {
         let at = self.get(Word::Written).wrapping_add(skip as u64) % RING_BYTES;
-        let first = piece.len().min((RING_BYTES - at) as usize);
-        self.own.copy_in(BYTES_AT + at as usize, &piece[..first]);
-        if first < piece.len() {
-            self.own.copy_in(BYTES_AT, &piece[first..]);
+        let (first, rest) = piece.split_at(piece.len().min((RING_BYTES - at) as usize));
+        let is_far = piece.len() >= FAR_BYTES && self.is_far();
+        self.put_at(at as usize, first, is_far);
+        if !rest.is_empty() {
+            self.put_at(0, rest, is_far);
+        }
+    }
+
+    /// Whether the other side is known to be on another processor.
+    fn is_far(&self) -> bool {
+        let theirs = self.theirs(Word::Processor);
+        theirs != 0 && theirs != governor::own_processor()
+    }
+
+    #[inline]
+    fn put_at(&self, at: usize, piece: &[u8], is_far: bool) {
+        if is_far {
+            self.own.copy_in_past_caches(BYTES_AT + at, piece);
+        } else {
+            self.own.copy_in(BYTES_AT + at, piece);
         }
     }
 
@@ -222,7 +241,7 @@ impl Link {
 
     /// A run of our own ring's bytes from `position` on, at most `length`, for the kernel to read.
     pub(crate) fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
-        let at = position % CAPACITY;
+        let at = position % RING_BYTES;
         let run = length.min(RING_BYTES - at) as usize;
         (self.own.address(BYTES_AT + at as usize, run), run)
     }

@@ -3,9 +3,9 @@
 //! The word holds the thread that has it. What it guards is changed by single stores, so a thread that dies in the middle
 //! leaves nothing half done: the next one takes the lock over.
 
-use crate::real;
+use crate::{alone, real};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// Tries before the first offer of the processor to others.
 const SPINS: u32 = 64;
@@ -15,6 +15,9 @@ const YIELDS: u32 = 256;
 thread_local! {
     static THREAD: Cell<u64> = const { Cell::new(0) };
 }
+
+/// The only thread's number, while there is one thread, or 0: this is found sooner than what belongs to a thread.
+static ONLY: AtomicU64 = AtomicU64::new(0);
 
 /// The calling thread's number, asked of the kernel once.
 fn thread() -> u64 {
@@ -29,6 +32,7 @@ fn thread() -> u64 {
 
 /// In the child of a fork: its only thread has another number than the one it was copied from.
 pub(crate) fn forget_thread() {
+    ONLY.store(0, Ordering::Relaxed);
     THREAD.with(|cell| cell.set(0));
 }
 
@@ -38,8 +42,25 @@ pub(crate) struct Held<'a> {
 }
 
 /// Takes the lock. `None`: this very thread has it, so this is a signal handler that interrupted it.
+#[inline]
 pub(crate) fn acquire(word: &AtomicU64) -> Option<Held<'_>> {
+    if alone::is_alone() {
+        let own = ONLY.load(Ordering::Relaxed);
+        // A handler of signals that comes between the two lets go of the lock before it ends.
+        if own != 0 && word.load(Ordering::Relaxed) == 0 {
+            word.store(own, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            return Some(Held { word });
+        }
+    }
+    acquire_among_others(word)
+}
+
+fn acquire_among_others(word: &AtomicU64) -> Option<Held<'_>> {
     let own = thread();
+    if alone::is_alone() {
+        ONLY.store(own, Ordering::Relaxed);
+    }
     let mut tries: u32 = 0;
     loop {
         match word.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed) {

@@ -83,6 +83,10 @@ impl OwnSegment {
         }
     }
 
+    pub(crate) fn copy_in_past_caches(&self, offset: usize, bytes: &[u8]) {
+        self.copy_in(offset, bytes);
+    }
+
     pub(crate) fn address(&self, offset: usize, length: usize) -> *const u8 {
         self.0.flat[offset - BYTES_AT..][..length].as_ptr().cast()
     }

@@ -88,6 +88,7 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
             Look::Done(Err(error)) => return if done > 0 { Ok(done) } else { Err(error) },
             Look::Empty | Look::EmptySocket if done > 0 && !wants_all => return Ok(done),
             Look::Empty | Look::EmptySocket => {
+                show_processor(link);
                 let may_wait = may_wait(connection, link, &call, done > 0);
                 let by_ring = matches!(looked, Look::Empty);
                 if !may_wait && (!by_ring || was_asked(link)) && !has_changed(link, call.fd, by_ring) {
@@ -222,6 +223,14 @@ fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
                 real::recv_uncancelled(call.fd, at.cast(), length, call.flags | libc::MSG_DONTWAIT)
             })
         }
+    }
+}
+
+/// Tells the other side where this one reads. The line is one that it looks at, so only if it is news.
+fn show_processor(link: &Link) {
+    let processor = governor::own_processor();
+    if link.get(Word::Processor) != processor {
+        link.set(Word::Processor, processor);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::link::{Link, Word};
 use crate::receive::{Receiving, receive};
 use crate::send::{Sending, send};
 use crate::table::{self, Reference};
-use crate::{buffers, epoll, lock, plain, readiness, real};
+use crate::{alone, buffers, epoll, lock, plain, readiness, real};
 use libc::{c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
@@ -35,6 +35,7 @@ pub(crate) fn begin(connection: &Reference, link: &Link, fd: i32) -> bool {
     let Some(ends) = pair_like(fd) else { return false };
     prepare();
     link.set(Word::Shared, 1);
+    alone::never_again();
     let started = start(connection, link, [fd, ends[1]]);
     // SAFETY: both are ours.
     unsafe {

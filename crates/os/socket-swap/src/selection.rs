@@ -128,7 +128,8 @@ static PREPARE: extern "C" fn() = prepare_early;
 
 extern "C" fn prepare_early() {
     prepare();
-    #[cfg(not(test))]
+    crate::alone::prepare();
+    #[cfg(not(any(test, fuzzing)))]
     crate::hooks::watch_forks();
 }
 

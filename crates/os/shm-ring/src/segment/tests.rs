@@ -117,3 +117,25 @@ fn a_writers_own_segment_can_be_written_by_nobody_else() -> TestResult {
     assert_eq!(rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
     Ok(())
 }
+
+/// Whatever place and length: the bytes, and nothing before or behind them.
+#[test]
+fn copies_past_the_caches_are_copies() -> TestResult {
+    const LEN: usize = 4096;
+    let (own, fd) = OwnSegment::create(c"past-caches", LEN)?;
+    let other = OtherSegment::map(fd.as_fd(), LEN)?;
+    let bytes: Vec<u8> = (0..400u32).map(|index| (index * 7 + 1) as u8).collect();
+    for at in (0..130).chain([LEN - 400]) {
+        for count in [0, 1, 15, 63, 64, 65, 127, 128, 200, 400] {
+            own.copy_in(0, &[0; LEN]);
+            own.copy_in_past_caches(at, &bytes[..count]);
+            let mut all = [MaybeUninit::uninit(); LEN];
+            other.copy_out(0, &mut all);
+            // SAFETY: `copy_out` has filled all of it.
+            let all = all.map(|byte| unsafe { byte.assume_init() });
+            assert_eq!(all[at..at + count], bytes[..count], "{count} bytes at {at}");
+            assert!(all[..at].iter().chain(&all[at + count..]).all(|byte| *byte == 0), "{count} bytes at {at}");
+        }
+    }
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use super::hooks;
 use crate::connection;
 use crate::link::Word;
-use crate::{epoll, lock, real, rendezvous, table};
+use crate::{alone, epoll, lock, real, rendezvous, table};
 use libc::{c_char, c_int, c_long, c_void};
 use std::cell::UnsafeCell;
 use std::sync::atomic::AtomicUsize;
@@ -113,7 +113,10 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
         // Flags that are changed this way would not be seen.
         libc::SYS_fcntl | libc::SYS_ioctl => table::leave(a as c_int),
         libc::SYS_execve | libc::SYS_execveat => leave_inherited(),
-        libc::SYS_clone | libc::SYS_clone3 => leave_everything(),
+        libc::SYS_clone | libc::SYS_clone3 => {
+            alone::never_again();
+            leave_everything();
+        }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_fork | libc::SYS_vfork => leave_everything(),
         libc::SYS_read
@@ -183,6 +186,7 @@ extern "C" fn before_fork() {
         connection.holders().add();
         if let Some(link) = connection.link() {
             link.set(Word::Shared, 1);
+            alone::never_again();
         }
     }
     // SAFETY: as said at `ForkLock`.
@@ -212,7 +216,7 @@ macro_rules! variadic {
     ($($name:ident before $before:ident)*) => {$(
         /// # Safety
         /// As for the call of libc of this name.
-        #[cfg_attr(not(test), unsafe(no_mangle))]
+        #[cfg_attr(not(any(test, fuzzing)), unsafe(no_mangle))]
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             #[cfg(target_arch = "x86_64")]
@@ -251,6 +255,7 @@ variadic! {
     execl before before_execl
     execlp before before_execlp
     execle before before_execle
+    clone before before_clone
     dprintf before before_dprintf
     __dprintf_chk before before_dprintf_chk
 }
@@ -270,6 +275,8 @@ before! {
     before_execl of c"execl": |_| leave_inherited();
     before_execlp of c"execlp": |_| leave_inherited();
     before_execle of c"execle": |_| leave_inherited();
+    // The other may be a thread that libc does not know of.
+    before_clone of c"clone": |_| alone::never_again();
     // It writes by a part of stdio that nobody stands in front of.
     before_dprintf of c"dprintf": |fd| table::leave(fd as c_int);
     before_dprintf_chk of c"__dprintf_chk": |fd| table::leave(fd as c_int);

@@ -257,18 +257,13 @@ fn answer_by_ring(entry: &pollfd) -> Option<i16> {
     Some(events)
 }
 
-/// What the rings alone say of all entries: how many are ready, which then say how. `None`: the kernel must be asked.
+/// What the rings alone say of all entries, in one pass, as each look may take a cache line away from a writer: how many are
+/// ready. `None`: the kernel must be asked.
 fn answer_by_rings(entries: &mut [pollfd]) -> Option<c_int> {
     let mut count = 0;
-    for entry in entries.iter() {
-        count += c_int::from(answer_by_ring(entry)? != 0);
-    }
-    if count == 0 {
-        return Some(0);
-    }
-    count = 0;
     for entry in entries {
-        entry.revents = answer_by_ring(entry).unwrap_or(0);
+        // Should the kernel be asked after all, it writes this again.
+        entry.revents = answer_by_ring(entry)?;
         count += c_int::from(entry.revents != 0);
     }
     Some(count)

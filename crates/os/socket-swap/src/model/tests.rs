@@ -196,3 +196,22 @@ fn a_reader_goes_back_at_any_byte() {
         thread.join().expect("the writer is done");
     });
 }
+
+/// The same behind the place where a ring of half the room would begin again.
+#[test]
+fn a_reader_goes_back_in_the_second_half_of_a_ring() {
+    check(|| {
+        let (writing, reading) = sides(1);
+        writing.send(&[1, 2, 3, 4]);
+        assert_eq!(reading.receive(4), [1, 2, 3, 4]);
+        let thread = thread::spawn(move || {
+            super::second_side();
+            writing.send(&[5, 6, 7]);
+            assert_eq!(writing.receive(1), [9]);
+        });
+        plain::go_back(&reading.connection, reading.fd);
+        assert_eq!(reading.receive_bare(3), [5, 6, 7]);
+        reading.send(&[9]);
+        thread.join().expect("the writer is done");
+    });
+}

@@ -273,6 +273,33 @@ static void much_then_exec_client(int fd) {
     waitpid(child, &status, 0);
 }
 
+/* The reader leaves in the second half of what a ring holds before its positions begin again. */
+#define FAR_TURNS 40
+#define FAR_BYTES 4096
+static void far_server(int fd) {
+    static unsigned char bulk[5 * FAR_BYTES];
+    long at = 0;
+    for (; at < FAR_TURNS * FAR_BYTES; at += FAR_BYTES) {
+        fill(bulk, at, FAR_BYTES);
+        if (write_fully(fd, bulk, FAR_BYTES) != FAR_BYTES || read_fully(fd, bulk, 1) != 1) break;
+    }
+    fill(bulk, at, sizeof bulk);
+    result("written", write_fully(fd, bulk, sizeof bulk));
+    tell();
+    result("answer", read_fully(fd, bulk, 1));
+}
+static void far_client(int fd) {
+    static unsigned char bulk[5 * FAR_BYTES];
+    long at = 0;
+    for (; at < FAR_TURNS * FAR_BYTES; at += FAR_BYTES)
+        if (read_fully(fd, bulk, FAR_BYTES) != FAR_BYTES || write_fully(fd, bulk, 1) != 1) break;
+    hear();
+    FILE *stream = fdopen(fd, "r");
+    result("read", (long)fread(bulk, 1, sizeof bulk, stream));
+    say("wrong at %ld", first_wrong(bulk, at, sizeof bulk));
+    result("answer", write(fd, "x", 1));
+}
+
 static void backlog_client(int fd) {
     char path[] = "/tmp/conformance-XXXXXX";
     if (!mkdtemp(path)) _exit(80);
@@ -312,6 +339,7 @@ const struct one_case limit_cases[] = {
     {"gone-then-exec", gone_server, gone_then_exec_client},
     {"shut-then-exec", shut_then_exec_server, answered_client},
     {"much-then-exec", much_then_exec_server, much_then_exec_client},
+    {"far-then-stream", far_server, far_client},
     {"backlog", idle, backlog_client},
     {NULL, NULL, NULL},
 };
