@@ -9,7 +9,6 @@ use onion::{Features, Reason};
 use shaped_node::memory::MEMORY_MAX_LEAST;
 use shaped_node::{ExitEvent, TunnelOver};
 use std::time::Duration;
-use wire::flow::ResetReason;
 
 const ONE: [usize; 3] = [0, 2, EXIT];
 const OTHER: [usize; 3] = [1, 3, EXIT];
@@ -301,33 +300,4 @@ fn clients_that_acknowledge_nothing_are_held_back_at_the_bound_and_others_go_on(
     let status = world.exit.status();
     assert!(status.tunnels == 1 && status.memory.total() < 64 * 1024, "{status:?}");
     assert!(status.memory_peak <= MEMORY_MAX_LEAST, "{status:?}");
-}
-
-#[test]
-fn clients_whose_servers_never_read_lose_flows_at_the_bound_and_others_go_on() {
-    let mut world = tight_world(17);
-    let hostile = [0; 2].map(|_| world.connected(&[ONE, OTHER]));
-    let modest = world.connected(&[OTHER]);
-    world.clients[hostile[1]].conduct = Conduct::Gaps;
-    let stalled: Vec<_> = hostile
-        .into_iter()
-        .flat_map(|client| [client; 20])
-        .map(|client| (client, world.clients[client].start(port::STALLED, MEGABYTE * 100)))
-        .collect();
-    let (mut unread, mut reorder) = (0, 0);
-    runs_within_bounds(&mut world, Duration::from_secs(6), |world| {
-        let held = world.exit.memory();
-        (unread, reorder) = (unread.max(held.unread), reorder.max(held.reorder));
-        false
-    });
-    println!("most unread {unread}, most waiting for others {reorder}");
-    assert!(unread > MEMORY_MAX_LEAST / 2, "they do hold memory");
-    let reset = stalled.iter().filter_map(|(client, flow)| world.clients[*client].flow(*flow).reset);
-    let reset: Vec<ResetReason> = reset.collect();
-    assert!(!reset.is_empty() && reset.len() < stalled.len(), "{reset:?}");
-    assert!(reset.iter().all(|reason| *reason == ResetReason::NoMemory), "{reset:?}");
-    moves_a_megabyte_both_ways(&mut world, modest);
-    let status = world.exit.status();
-    assert!(status.memory_peak <= MEMORY_MAX_LEAST, "{status:?}");
-    assert!(status.counters["flows_cut_for_memory"] > 0, "{status:?}");
 }

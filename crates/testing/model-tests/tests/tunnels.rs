@@ -2,14 +2,12 @@
 
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Setting, World};
-use shaped_node::memory::MEMORY_MAX_LEAST;
 use shaped_node::{
     DIRTY_AFTER, Group, Isolation, NodeEvent, POOL_LOOK, PoolConfig, RETIRED_LINGER, TUNNELS_MAX, TunnelHolder,
     TunnelId,
 };
 use simnet::Path;
 use std::time::Duration;
-use wire::flow::ResetReason;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -189,36 +187,4 @@ fn tunnels_share_the_links_to_their_guards() {
     world.run_for(4 * SECOND);
     let [one, other] = flows.map(|flow| received(&world, flow));
     assert!(one > MEGABYTE && one < 2 * other && other < 2 * one, "{one} {other}");
-}
-
-/// An application that reads nothing fills what there is for it, loses flows when that is all, and takes nothing from others.
-#[test]
-fn downloads_that_nobody_reads_end_at_the_bound_and_others_go_on() {
-    let mut world = world(Setting { memory_max: MEMORY_MAX_LEAST, ..setting(clients(2)) });
-    let greedy: Vec<usize> = (0..16)
-        .filter_map(|_| {
-            let plan = Plan { port: port::ENDLESS, client: 1, send: 0, read_per_step: 0 };
-            world.entry.unshaped.open(plan)
-        })
-        .collect();
-    let mut most = 0;
-    for _ in 0..150 {
-        world.run_for(SECOND / 10);
-        let status = world.entry.node.status();
-        assert!(status.memory.total() <= MEMORY_MAX_LEAST, "{:?}", status.memory);
-        most = most.max(status.memory.unread);
-        if status.counters["flows_cut_for_memory"] >= 2 {
-            break;
-        }
-    }
-    assert!(most > MEMORY_MAX_LEAST / 2, "{most} bytes were unread");
-    let flow = open(&mut world, 2, port::ECHO, MEGABYTE);
-    assert!(world.run_while(20 * SECOND, |world| received(world, flow) == MEGABYTE), "{:?}", world.tunnels());
-    let reset: Vec<_> = greedy.iter().filter_map(|flow| world.entry.unshaped.outcome(*flow).reset).collect();
-    assert!(reset.len() >= 2 && reset.len() < greedy.len(), "{reset:?}");
-    assert!(reset.iter().all(|reason| *reason == ResetReason::NoMemory), "{reset:?}");
-    let status = world.entry.node.status();
-    assert!(status.memory_peak <= MEMORY_MAX_LEAST && status.memory.queues > 0, "{status:?}");
-    let of_greedy = world.tunnels().iter().map(|tunnel| tunnel.memory.unread).max();
-    assert_eq!(of_greedy, Some(status.memory.unread), "the other tunnel holds nothing unread");
 }

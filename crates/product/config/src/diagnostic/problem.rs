@@ -1,5 +1,6 @@
 //! What can be wrong in a configuration.
 
+use super::remedy::quoted;
 use proxy_protocols::exit_policy::PolicyFault;
 use thiserror::Error;
 
