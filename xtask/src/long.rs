@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 30] = [
+const RUNS: [Long; 31] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -68,6 +68,13 @@ const RUNS: [Long; 30] = [
             "--nocapture",
             "--test-threads=1",
         ],
+        environment: &[],
+    },
+    Long {
+        name: "services-speed",
+        about: "first bytes and throughput through an onion service beside an exit, as Markdown (root, about 8 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package", "lab", "--", "measure", "services"],
         environment: &[],
     },
     Long {
