@@ -89,6 +89,13 @@ const RUNS: [Long; 31] = [
         environment: &[],
     },
     Long {
+        name: "services-speed",
+        about: "first bytes and throughput through an onion service beside an exit, as Markdown (root, about 8 minutes)",
+        program: "cargo",
+        arguments: &["run", "--release", "--package", "lab", "--", "measure", "services"],
+        environment: &[],
+    },
+    Long {
         name: "network-day",
         about: "a simulated day of 1,000 relays and 20,000 clients: load, guards, the directory's traffic (about 2 minutes)",
         program: "cargo",

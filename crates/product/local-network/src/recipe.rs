@@ -23,8 +23,7 @@ const INVITATION: &str = "invitation";
 const OFFLINE: &str = "--offline";
 /// What a service is called on its machine.
 const SERVICE: &str = "web";
-/// What relays forward at most, and what operators admit.
-const RELAY_RATE: &str = "50 Mbit/s";
+/// What operators admit.
 const ADMITTED_RATE: &str = "100 Mbit/s";
 /// Ports over which links to relays hop. Systems give ports above these to whoever asks for any.
 const HOP_PORTS: &str = "10000-19999";
@@ -46,6 +45,8 @@ pub struct Recipe {
     pub valid_intervals: u16,
     /// Rate of an entry's tunnel in both directions, as the command takes it; without it the tunnel has no schedule.
     pub rate: Option<String>,
+    /// What a relay or an exit forwards at most, as the command takes it.
+    pub relay_rate: String,
     /// Servers on this machine that exits may reach. Without a word about them none is.
     pub servers: Vec<SocketAddr>,
     /// Where nodes are.
@@ -242,8 +243,8 @@ impl Recipe {
     ) -> Result<Node, R::Error> {
         let (file, at) = (format!("{name}.invitation"), address.to_string());
         let said = runner.run(&["invite", "--and", INVITATION, "--relay", &file])?;
-        let join =
-            ["join", &file, "--dir", &name, "--operator", &name, "--rate", RELAY_RATE, "--address", &at, OFFLINE];
+        let rate = &self.relay_rate;
+        let join = ["join", &file, "--dir", &name, "--operator", &name, "--rate", rate, "--address", &at, OFFLINE];
         runner.run(&[&join, more].concat())?;
         Ok(Node { kind, name, id: Some(said.trim().to_owned()), address })
     }

@@ -1,5 +1,5 @@
 //! Measures a pair of nodes beside the plain proxy pair of [`crate::plain`] in one run, and writes the figures as Markdown;
-//! a cluster beside etcd; and circuits beside C-tor.
+//! a cluster beside etcd; circuits beside C-tor; and an onion service beside an exit.
 //!
 //! What is compared runs in turns, round after round, so that a busy machine slows both; medians and ranges of the
 //! rounds are shown. Everything runs on loopback, with all processes and both ends of every connection on one machine.
@@ -15,6 +15,7 @@ mod loss;
 mod off;
 mod plain_pair;
 mod processes;
+mod services;
 mod table;
 mod traffic;
 mod video;
@@ -52,6 +53,8 @@ pub enum Part {
     CircuitsLatency,
     /// What an idle client of circuits costs.
     CircuitsIdle,
+    /// First bytes and throughput through an onion service, beside those through an exit.
+    Services,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -90,6 +93,7 @@ pub fn section(part: Part, plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Resu
         Part::CircuitsFailures => ("failing guards", circuits::failures(plan, progress)),
         Part::CircuitsLatency => ("first bytes over circuits", circuits::latency(plan, progress)),
         Part::CircuitsIdle => ("idle circuits", circuits::idle(plan, progress)),
+        Part::Services => ("onion services", services::section(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))

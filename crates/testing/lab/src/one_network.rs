@@ -19,6 +19,7 @@ mod dialogue;
 pub mod lines;
 pub mod loads;
 pub mod report;
+pub mod service;
 pub mod situations;
 pub mod trouble;
 
@@ -40,8 +41,10 @@ pub struct Size {
     pub exits: u8,
     /// Length of an interval, as the command takes it.
     pub interval: &'static str,
-    /// What each entry's tunnel has in both directions, as the command takes it.
-    pub rate: &'static str,
+    /// What each entry's tunnel has in both directions, as the command takes it; without it the mode is `off`.
+    pub rate: Option<&'static str>,
+    /// What each relay forwards at most, as the command takes it.
+    pub relay_rate: &'static str,
     /// Ports of servers on this machine that exits may reach.
     pub servers: Vec<u16>,
 }
@@ -263,7 +266,15 @@ impl OneNetwork {
     /// # Errors
     /// When it does not answer.
     pub fn entry_status(&self, entry: usize) -> anyhow::Result<Value> {
-        let file = format!("{}/node.toml#entry", self.entries[entry].name);
+        self.status_of_part(&self.entries[entry].name, "entry")
+    }
+
+    /// The same of a part of any machine's node.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status_of_part(&self, name: &str, part: &str) -> anyhow::Result<Value> {
+        let file = format!("{name}/node.toml#{part}");
         let said: Value = serde_json::from_str(&self.run(&["status", "-c", &file, "--json"])?)?;
         Ok(said[0].clone())
     }
@@ -359,7 +370,8 @@ fn recipe(size: &Size) -> Recipe {
         interval: size.interval.to_owned(),
         key_intervals: 30,
         valid_intervals: 20,
-        rate: Some(size.rate.to_owned()),
+        rate: size.rate.map(str::to_owned),
+        relay_rate: size.relay_rate.to_owned(),
         servers: size.servers.iter().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).collect(),
         addresses: Addresses::fixed(),
     }

@@ -9,21 +9,47 @@ use anyhow::{Context, bail, ensure};
 use crate::load::{pattern, read_pattern, send_pattern};
 
 const CHUNK: usize = 64 << 10;
+/// Bytes of the head of an answer of HTTP, most.
+const HEAD_MAX: usize = 4_096;
+
+/// Where a connection is to go, as a proxy is told: a name, or an address in digits, which proxies that only take names take as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    /// A port of a name.
+    pub fn named(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+
+    /// The name or the digits.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
 
 /// Opens a connection to `to` through the proxy. `silence`: how long either may say nothing, then and later.
 ///
 /// # Errors
 /// If the proxy is not there or refuses; then with the code of RFC 1928, section 6.
-pub fn connect(proxy: SocketAddr, to: SocketAddr, silence: Duration) -> anyhow::Result<TcpStream> {
+pub fn connect(proxy: SocketAddr, to: impl Into<Place>, silence: Duration) -> anyhow::Result<TcpStream> {
+    let Place { host, port } = to.into();
     let mut stream = TcpStream::connect(proxy).with_context(|| format!("no proxy at {proxy}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(silence))?;
     stream.set_write_timeout(Some(silence))?;
-    // A host of digits is what proxies that only take names take as well.
-    let host = to.ip().to_string();
     let mut request = vec![5, 1, 0, 3, u8::try_from(host.len())?];
     request.extend_from_slice(host.as_bytes());
-    request.extend_from_slice(&to.port().to_be_bytes());
+    request.extend_from_slice(&port.to_be_bytes());
     stream.write_all(&[5, 1, 0])?;
     let mut method = [0; 2];
     stream.read_exact(&mut method).context("the proxy chose no method")?;
@@ -70,19 +96,69 @@ impl Transfer {
 /// If the connection fails or ends early, or a byte is wrong.
 pub fn download(
     proxy: SocketAddr,
-    source: SocketAddr,
+    source: impl Into<Place>,
     bytes: u64,
     silence: Duration,
     mut progress: impl FnMut(u64),
 ) -> anyhow::Result<Transfer> {
     let begun = Instant::now();
     let mut stream = connect(proxy, source, silence)?;
+    let go_on = |come| {
+        progress(come);
+        true
+    };
+    compare(&mut stream, begun, bytes, go_on)
+}
+
+/// The same of a file of the pattern that a server of HTTP has under this name. It ends early, and well, when `go_on`, which is told
+/// after each piece how many bytes have come, says no.
+///
+/// # Errors
+/// If the connection fails or ends early, the server does not have it, or a byte is wrong.
+pub fn get(
+    proxy: SocketAddr,
+    server: impl Into<Place>,
+    name: &str,
+    bytes: u64,
+    silence: Duration,
+    go_on: impl FnMut(u64) -> bool,
+) -> anyhow::Result<Transfer> {
+    let begun = Instant::now();
+    let mut stream = ask(proxy, server, name, silence)?;
+    compare(&mut stream, begun, bytes, go_on)
+}
+
+/// Asks a server of HTTP for a file. What comes out of the connection next is its first byte.
+///
+/// # Errors
+/// If the connection fails, or the server does not have it.
+pub fn ask(proxy: SocketAddr, server: impl Into<Place>, name: &str, silence: Duration) -> anyhow::Result<TcpStream> {
+    let mut stream = connect(proxy, server, silence)?;
+    stream.write_all(format!("GET /{name} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        ensure!(head.len() < HEAD_MAX, "the head of an answer does not end");
+        stream.read_exact(&mut byte).context("the server gave no answer")?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head);
+    ensure!(head.split(' ').nth(1) == Some("200"), "the server answers {head}");
+    Ok(stream)
+}
+
+/// Reads so many bytes of the pattern of a transfer that was begun then.
+fn compare(
+    stream: &mut TcpStream,
+    begun: Instant,
+    bytes: u64,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> anyhow::Result<Transfer> {
     let mut transfer = Transfer::default();
     let mut buffer = vec![0; CHUNK];
     let mut last = Instant::now();
     while transfer.bytes < bytes {
         let wanted = usize::try_from(bytes - transfer.bytes).unwrap_or(CHUNK).min(CHUNK);
-        let length = read(&mut stream, &mut buffer[..wanted])
+        let length = read(stream, &mut buffer[..wanted])
             .with_context(|| format!("after {} of {bytes} bytes", transfer.bytes))?;
         let now = Instant::now();
         if transfer.bytes == 0 {
@@ -97,7 +173,9 @@ pub fn download(
         }
         transfer.bytes += length as u64;
         transfer.lasting = now - begun;
-        progress(transfer.bytes);
+        if !go_on(transfer.bytes) {
+            break;
+        }
     }
     Ok(transfer)
 }
@@ -220,6 +298,28 @@ mod tests {
         assert!(down.first_byte <= down.lasting && down.longest_stall <= down.lasting);
         let sink = start_sink().expect("loopback has free ports");
         assert_eq!(upload(proxy(0), sink, 300_001, SILENCE).map(|up| up.bytes).ok(), Some(300_001));
+    }
+
+    #[test]
+    fn files_of_a_web_server_are_compared() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        let server = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream?;
+                let mut request = [0; 11];
+                stream.read_exact(&mut request)?;
+                let is_there = request.starts_with(b"GET /object");
+                stream.write_all(if is_there { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"HTTP/1.1 404 no\r\n\r\n" })?;
+                send_pattern(&mut stream, 1_000)?;
+            }
+            io::Result::Ok(())
+        });
+        let place = Place::named(&server.ip().to_string(), server.port());
+        let found = get(proxy(0), place.clone(), "object", 1_000, SILENCE, |_| true).expect("it is there");
+        assert_eq!(found.bytes, 1_000);
+        let error = get(proxy(0), place, "others", 1_000, SILENCE, |_| true).expect_err("it is not");
+        assert!(error.to_string().contains("404"), "{error}");
     }
 
     #[test]

@@ -42,6 +42,8 @@ const INTERVAL: &str = "2s";
 /// How long a changed descriptor may take into an entry's document. On a machine with nothing else to do it takes the rest of the
 /// interval, up to a quarter of the next one, and the relay's own start: the table says how long.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
+/// What relays forward at most.
+const RELAY_RATE: &str = "50 Mbit/s";
 /// Addresses that mirrors of relays are seen at.
 const MIRRORS: u8 = 64;
 /// How long it may take from an invitation to the first byte. On a machine with nothing else to do it is less than 2 s.
@@ -128,7 +130,15 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
     let tap = Wiretap::start(recording.path(), HEADS)?;
     let begun = Instant::now();
     let ports = [servers.ports(), stage.ports().to_vec()].concat();
-    let size = Size { members: 3, relays: 6, exits: 2, interval: INTERVAL, rate: form.rate, servers: ports };
+    let size = Size {
+        members: 3,
+        relays: 6,
+        exits: 2,
+        interval: INTERVAL,
+        rate: Some(form.rate),
+        relay_rate: RELAY_RATE,
+        servers: ports,
+    };
     let mut net = OneNetwork::start(size)?;
     net.settle_exits()?;
     report.add("first key to an edition with 11 relays", format!("{:.1?}", begun.elapsed()));

@@ -29,11 +29,9 @@ use wire::flow::{Destination, Host, ResetReason};
 pub const SOUGHT_MAX: usize = 16;
 /// How long a service's tunnel has no flow before it ends.
 pub const SERVICE_IDLE: Duration = Duration::from_secs(300);
-/// How often a tunnel gets legs anew that it lost. Whoever makes a client lose legs makes it draw relays; after that it goes on with
-/// what it has, and begins anew when that is gone.
-const REPAIRS_MAX: u32 = 3;
-/// How long after a loss, or after the last time, legs are made anew.
-const REPAIR_WAIT: Duration = Duration::from_secs(2);
+/// How long after a loss, or after the last time, legs are made anew. Whoever makes a client lose legs makes it draw relays, so the wait
+/// doubles with each time, up to the second value: meanwhile the tunnel goes on with what it has.
+const REPAIR_WAIT: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(600)];
 
 /// What an entry is told about services.
 #[derive(Debug, Clone, Default)]
@@ -79,9 +77,22 @@ struct Sought {
     /// Its tunnel.
     tunnel: u64,
     attempt: Option<Box<Attempt>>,
+    /// How often legs were made anew, until nothing was for the longest wait.
     repairs: u32,
+    repaired_at: Option<Instant>,
     /// When legs that are missing are sought.
     repair_at: Option<Instant>,
+}
+
+impl Sought {
+    /// When legs are sought that are found missing now.
+    fn next_repair(&mut self, now: Instant) -> Instant {
+        let [shortest, longest] = REPAIR_WAIT;
+        if self.repaired_at.is_some_and(|at| at + longest <= now) {
+            self.repairs = 0;
+        }
+        now + shortest.saturating_mul(1_u32.checked_shl(self.repairs).unwrap_or(u32::MAX)).min(longest)
+    }
 }
 
 /// All services that are sought or held.
@@ -135,7 +146,7 @@ impl Circuits {
         if let Some(tunnel) = self.tunnels.get_mut(&number) {
             tunnel.holder = Holder::Service { idle_since: None };
         }
-        let sought = Sought { tunnel: number, attempt: Some(attempt), repairs: 0, repair_at: None };
+        let sought = Sought { tunnel: number, attempt: Some(attempt), repairs: 0, repaired_at: None, repair_at: None };
         if let Some(Sought { attempt: Some(old), .. }) = self.services.sought.insert((address, group), sought) {
             old.end(self, now.instant);
         }
@@ -223,15 +234,15 @@ impl Circuits {
     fn repair(&mut self, now: Now, address: ServiceAddress, sought: &mut Sought) {
         let Some(tunnel) = self.tunnels.get(&sought.tunnel).filter(|_| sought.attempt.is_none()) else { return };
         let missing = tunnel.free_places();
-        let is_done = missing == 0 || !tunnel.is_up() || sought.repairs >= REPAIRS_MAX || self.shared.stopping;
+        let is_done = missing == 0 || !tunnel.is_up() || self.shared.stopping;
         sought.repair_at = match sought.repair_at {
             _ if is_done => None,
-            None => Some(now.instant + REPAIR_WAIT),
+            None => Some(sought.next_repair(now.instant)),
             Some(at) if at > now.instant => Some(at),
             Some(_) => {
-                sought.repairs += 1;
+                (sought.repairs, sought.repaired_at) = (sought.repairs.saturating_add(1), Some(now.instant));
                 sought.attempt = self.attempt(now, address, missing);
-                Some(now.instant + REPAIR_WAIT)
+                Some(sought.next_repair(now.instant))
             }
         };
     }

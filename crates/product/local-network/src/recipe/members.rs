@@ -1,7 +1,7 @@
 //! How a network is founded: the operator's key, the members' certificates, the charter, and the first invitations.
 
 use super::addresses::DOOR_MEMBER;
-use super::{CHARTER, HOP_PORTS, INVITATION, Kind, Node, OPERATOR_KEY, RELAY_RATE, Recipe, RecipeError, Runner};
+use super::{CHARTER, HOP_PORTS, INVITATION, Kind, Node, OPERATOR_KEY, Recipe, RecipeError, Runner};
 use config::create_secret_file;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -48,7 +48,7 @@ impl Recipe {
             runner.run(&[&["invite"], &charter[..], &["--address", &at, &own]].concat())?;
             copy(&folder.join(CHARTER), &folder.join(file(CHARTER)))?;
             copy(&folder.join("ca/root.crt"), &folder.join(file("root.crt")))?;
-            let text = member_text(cluster.trim(), *listen, *door, name, &tables);
+            let text = member_text(cluster.trim(), (*listen, *door), (name, &self.relay_rate), &tables);
             create_secret_file(&folder.join(file("node.toml")), &text).map_err(RecipeError::from)?;
             contacts.push(own);
         }
@@ -91,13 +91,18 @@ fn copy(from: &Path, to: &Path) -> Result<(), RecipeError> {
 }
 
 /// A member's file, as docs/directory.md says.
-fn member_text(cluster: &str, listen: SocketAddr, door: SocketAddr, operator: &str, tables: &str) -> String {
+fn member_text(
+    cluster: &str,
+    (listen, door): (SocketAddr, SocketAddr),
+    (operator, rate): (&str, &str),
+    tables: &str,
+) -> String {
     format!(
         "[cluster]\n{cluster}\nkey_file = \"node.keys\"\ncertificate_file = \"node.crt\"\nroot_file = \"root.crt\"\n\
          listen = \"{listen}\"\n\n[cluster.directory]\ncharter_file = \"{CHARTER}\"\nsocket = \"directory.socket\"\n{tables}\n\
          [mirror]\ninvitation_file = \"invitation\"\nsources = [\"directory.socket\"]\n\n\
          [mirror.announce]\nkey_file = \"node.keys\"\nonion_key_file = \"node.onion-keys\"\naddresses = [\"{door}\"]\n\
-         roles = \"guard directory\"\noperator = \"{operator}\"\nrate = \"{RELAY_RATE}\"\n\n\
+         roles = \"guard directory\"\noperator = \"{operator}\"\nrate = \"{rate}\"\n\n\
          [exit]\nkey_file = \"node.keys\"\n\n[exit.network]\nbind = \"{door}\"\nfile = \"network.document\"\n\
          onion_key_file = \"node.onion-keys\"\n\n[exit.directory]\nsocket = \"directory.socket\"\n\n\
          [exit.exit_policy]\nrules = [\"deny *\"]\n\n[exit.shaping]\nmode = \"off\"\n"

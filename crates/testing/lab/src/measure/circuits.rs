@@ -26,6 +26,6 @@ fn bytes_for(plan: &Plan, megabits_per_second: u64) -> u64 {
 }
 
 /// A note for figures of a build that is not what anybody runs.
-fn profile_note() -> &'static str {
+pub(super) fn profile_note() -> &'static str {
     if cfg!(debug_assertions) { "**Not the release profile: these figures say nothing about speed.**\n\n" } else { "" }
 }

@@ -19,12 +19,16 @@ use crate::process::{self, Running};
 use crate::programs;
 use crate::scratch::{Scratch, free_tcp_address};
 use crate::servers::{self, Nginx, Server};
-use crate::socks;
+use crate::socks::{self, Place};
 
 /// How long anything may take to come. A flow that is not served for so long has failed.
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that each curl fetches.
 pub const OBJECT: u64 = 60_000;
+/// Bytes of the page of a service.
+pub const PAGE: u64 = 1_000;
+/// Bytes of what is downloaded from a service: more than anybody waits for.
+pub const BULK: u64 = 20_000_000;
 /// Bytes of a line of ssh and of a value of redis.
 const LINE: usize = 600;
 /// Between an answer and the next question.
@@ -52,10 +56,17 @@ impl Servers {
     pub fn start() -> anyhow::Result<Self> {
         let folder = Scratch::new()?;
         let nginx = Nginx::start()?;
-        nginx.publish("object", OBJECT)?;
+        for (name, bytes) in [("object", OBJECT), ("page", PAGE), ("bulk", BULK)] {
+            nginx.publish(name, bytes)?;
+        }
         let (sshd, redis) = (servers::sshd(&folder)?, servers::redis(&folder)?);
         let source = load::start(Service::Source { bytes: u64::MAX })?;
         Ok(Self { nginx, sshd, redis, source, folder })
+    }
+
+    /// The web server.
+    pub fn web(&self) -> SocketAddr {
+        self.nginx.http.address
     }
 
     /// The ports that exits have to allow.
@@ -76,17 +87,20 @@ pub struct Carried {
     pub bytes: u64,
     /// The longest that one answer took, or one object, or that a download stood still.
     pub longest: Duration,
+    /// How long each took, as `longest` has it.
+    pub waits: Vec<Duration>,
 }
 
 impl Carried {
     fn new(what: String) -> Self {
-        Self { what, answers: 0, bytes: 0, longest: Duration::ZERO }
+        Self { what, answers: 0, bytes: 0, longest: Duration::ZERO, waits: Vec::new() }
     }
 
     fn note(&mut self, bytes: usize, waited: Duration) {
         self.answers += 1;
         self.bytes += bytes as u64;
         self.longest = self.longest.max(waited);
+        self.waits.push(waited);
     }
 }
 
@@ -120,9 +134,27 @@ impl Loads {
             drop(server);
             Ok(())
         });
-        let (http, object) = (servers.nginx.http.address, file("object"));
-        self.spawn("curl", name, move |stop, carried| curls(proxy, http, &object, &stop, carried));
+        let (url, object) = (format!("http://{}/object", servers.web()), file("object"));
+        self.spawn("curl", name, move |stop, carried| curls(proxy, (&url, OBJECT), &object, &stop, carried));
         Ok(())
+    }
+
+    /// Starts what people do at a service: one curl of its page after another and, beside them, a long download over one connection, which
+    /// is ended when all are told to stop.
+    pub fn start_visits(&mut self, servers: &Servers, name: &str, proxy: SocketAddr, service: &Place) {
+        let (url, object) = (format!("http://{}/page", service.host()), servers.folder.join(&format!("{name}.page")));
+        self.spawn("curl of the service", name, move |stop, carried| {
+            curls(proxy, (&url, PAGE), &object, &stop, carried)
+        });
+        let service = service.clone();
+        self.spawn("download from the service", name, move |stop, carried| {
+            while !stop.load(Ordering::Relaxed) {
+                let go_on = |_| !stop.load(Ordering::Relaxed);
+                let transfer = socks::get(proxy, service.clone(), "bulk", BULK, SILENCE, go_on)?;
+                carried.note(usize::try_from(transfer.bytes)?, transfer.longest_stall.max(transfer.first_byte));
+            }
+            Ok(())
+        });
     }
 
     /// Starts downloads of so many bytes, one after another, each over one connection; not more than `most`.
@@ -270,17 +302,17 @@ fn redis_session(at: SocketAddr, errors: &Path, stop: &AtomicBool, carried: &mut
 
 fn curls(
     proxy: SocketAddr,
-    http: SocketAddr,
+    (url, bytes): (&str, u64),
     object: &Path,
     stop: &AtomicBool,
     carried: &mut Carried,
 ) -> anyhow::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        fetch(proxy, &format!("http://{http}/object"), object)?;
+        fetch(proxy, url, object)?;
         let found = read_pattern(&mut BufReader::new(File::open(object)?))?;
-        ensure!(found == OBJECT, "{found} bytes of {OBJECT}");
-        carried.note(usize::try_from(OBJECT)?, begun.elapsed());
+        ensure!(found == bytes, "{found} bytes of {bytes}");
+        carried.note(usize::try_from(bytes)?, begun.elapsed());
         std::thread::sleep(PAUSE);
     }
     Ok(())

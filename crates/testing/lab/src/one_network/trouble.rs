@@ -126,7 +126,7 @@ fn wait_for_leader(net: &OneNetwork) -> anyhow::Result<usize> {
 impl OneNetwork {
     /// Ends all nodes at once, as a power cut does: none waits for another one.
     pub fn end(self) {
-        let machines = [&self.members, &self.relays, &self.exits, &self.entries].into_iter().flatten();
+        let machines = [&self.members, &self.relays, &self.exits, &self.entries, &self.services].into_iter().flatten();
         machines.for_each(Machine::cut);
     }
 

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 const MEMBERS: u8 = 3;
 const RELAYS: u8 = 6;
 const EXITS: u8 = 1;
+/// What each relay forwards at most.
+const RELAY_RATE: &str = "50 Mbit/s";
 /// Legs of the entry's tunnel, as `hushwire join` has them.
 const LEGS: usize = 2;
 /// The directory's interval: the shortest one, so that whatever changes is seen at once.
@@ -126,6 +128,7 @@ fn recipe(rate: Option<&str>, server: SocketAddr) -> Recipe {
         key_intervals: KEY_INTERVALS,
         valid_intervals: VALID_INTERVALS,
         rate: rate.map(str::to_owned),
+        relay_rate: RELAY_RATE.to_owned(),
         servers: vec![server],
         addresses: Addresses::free(std::process::id()),
     }
