@@ -13,14 +13,14 @@ use tunnel_manager::{
 };
 use tunnel_plan::{Cause, PathRules, Target};
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("hushwire-manager-{name}-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
 }
 
 /// Serves each connection in a task of the runtime.
-fn serve<F>(path: &Path, serve: fn(UnixStream) -> F)
+pub(crate) fn serve<F>(path: &Path, serve: impl Fn(UnixStream) -> F + Send + 'static)
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
 {
