@@ -31,7 +31,10 @@ pub use pool::{
     TunnelId, TunnelsFull,
 };
 pub(crate) use receive::Took;
-pub use services::{SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig};
+pub use services::{
+    SERVICE_IDLE, SOUGHT_MAX, SOUGHT_OF_CLIENT_MAX, SeekRefused, ServiceFailure, ServiceState, ServiceWish,
+    ServicesConfig,
+};
 pub(crate) use slot::SlotOutlet;
 pub use status::{CircuitsStatus, LegStatus, TunnelStatus};
 pub(crate) use transmit::Outlet;

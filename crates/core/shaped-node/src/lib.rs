@@ -22,8 +22,9 @@ mod tunnel;
 
 pub use circuits::{
     CircuitsConfig, CircuitsStatus, DIRTY_AFTER, DocumentRefused, Group, Isolation, LegStatus, NearEnd, NextDocument,
-    POOL_LOOK, PoolConfig, RETIRED_LINGER, SERVICE_IDLE, SOUGHT_MAX, ServiceFailure, ServicesConfig, TUNNEL_LIFE,
-    TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull,
+    POOL_LOOK, PoolConfig, RETIRED_LINGER, SERVICE_IDLE, SOUGHT_MAX, SOUGHT_OF_CLIENT_MAX, SeekRefused, ServiceFailure,
+    ServiceState, ServiceWish, ServicesConfig, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus,
+    TunnelsFull,
 };
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,

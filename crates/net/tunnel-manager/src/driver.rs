@@ -9,19 +9,17 @@ use crate::error::{Closed, StartError};
 use crate::manager::{KeepGuards, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelMgrConfig};
 use crate::queues::StreamQueues;
 use crate::request::Command;
+use crate::socket::{Socket, now};
 use crate::tunnels::Tunnels;
 use identity::{DoorKey, LinkSecret, NodeSecret};
-use link::{Now, Route};
-use os_net::clock;
-use os_net::readiness::Registered;
-use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
+use link::Now;
+use network_document::NetworkId;
 use session::CongestionControl;
 use shaped_node::{
     CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side,
 };
 use shaping::{RateClass, SlotLength};
 use std::io;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,18 +30,14 @@ use wire::flow::ResetReason;
 
 /// Commands of one turn.
 const COMMANDS_A_TURN: usize = 64;
-/// Receive calls of one turn.
-const RECEIVE_ROUNDS: usize = 4;
-/// Batches that leave in one turn.
-const SEND_ROUNDS: usize = 8;
-/// How long a manager that stops gives its farewells to leave.
-const FAREWELL: Duration = Duration::from_millis(100);
+/// How long a driver that stops gives its farewells to leave.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(100);
 /// Longest sleep.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// What a turn has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     /// There is more to do at once.
     More,
     /// Nothing to do until something happens.
@@ -55,17 +49,12 @@ enum Turn {
 /// The task's state.
 pub(crate) struct Driver {
     node: ShapedNode<StreamQueues>,
-    socket: Registered<UdpSocket>,
-    buffers: RecvBuffers,
-    packet_bytes: usize,
+    socket: Socket,
     commands: mpsc::Receiver<Command>,
     bell: Arc<Bell>,
     tunnels: Tunnels,
     streams: u16,
     keep_guards: Option<KeepGuards>,
-    /// A batch that the kernel had no room for, and where it goes.
-    stuck: Option<SocketAddr>,
-    out: Vec<u8>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
     /// No handle is left that could send a command.
@@ -85,8 +74,8 @@ impl Driver {
         if config.rules.target() != Target::Exit {
             return Err(StartError::Target);
         }
-        let socket = UdpSocket::bind(config.bind)?;
         let packet_bytes = config.document.charter().packet_size().packet();
+        let socket = Socket::bind(config.bind, packet_bytes)?;
         let keep_guards = config.keep_guards.take();
         let (streams, buffer, rules) = (config.streams, config.stream_buffer, config.rules);
         let mut node = ShapedNode::new(node_config(config)?, now(), [], Box::new(None));
@@ -94,16 +83,12 @@ impl Driver {
         node.attach_queues(now(), StreamQueues::new(streams, buffer, Arc::clone(&bell)));
         Ok(Self {
             node,
-            socket: Registered::from_udp(socket)?,
-            buffers: RecvBuffers::new(),
-            packet_bytes,
+            socket,
             commands,
             tunnels: Tunnels::new(sender, Arc::clone(&bell), rules),
             bell,
             streams,
             keep_guards,
-            stuck: None,
-            out: Vec::new(),
             stop_at: None,
             stopped: Vec::new(),
             is_forsaken: false,
@@ -134,14 +119,14 @@ impl Driver {
     }
 
     fn turn(&mut self) -> io::Result<Turn> {
-        let mut has_more = self.send_stuck();
+        let mut has_more = self.socket.send_stuck(&mut self.node);
         has_more |= self.take_commands();
-        has_more |= self.receive()?;
+        has_more |= self.socket.receive(&mut self.node)?;
         let time = now();
         self.node.handle_timeout_if_due(time);
         self.look_at_streams(time);
         self.tunnels.answer(time.instant, &mut self.node);
-        has_more |= self.send();
+        has_more |= self.socket.send(&mut self.node);
         self.drain_events();
         Ok(match self.stop_at {
             Some(at) if at <= time.instant => {
@@ -160,16 +145,13 @@ impl Driver {
         let queues = self.node.queues().and_then(|queues| queues.poll_timeout());
         let due = [self.node.poll_timeout(), queues, self.tunnels.poll_timeout(), self.stop_at];
         let until = due.into_iter().flatten().min().unwrap_or(time + SLEEP_MAX).min(time + SLEEP_MAX);
-        let is_stuck = self.stuck.is_some();
         tokio::select! {
             biased;
-            // Errors are the turn's to find.
-            _ = self.socket.writable(), if is_stuck => {}
             command = self.commands.recv(), if !self.is_forsaken => match command {
                 Some(command) => self.obey(command),
                 None => self.is_forsaken = true,
             },
-            _ = self.socket.readable() => {}
+            () = self.socket.ready() => {}
             () = self.bell.rung() => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
@@ -199,6 +181,9 @@ impl Driver {
             Command::Launch { parameters, until, answer } => {
                 self.tunnels.launch(time, &mut self.node, &parameters, until, answer);
             }
+            Command::Onion { address, parameters, until, answer } => {
+                self.tunnels.seek(time, &mut self.node, address, &parameters, until, answer);
+            }
             Command::Retire { tunnel } => self.tunnels.retire(&mut self.node, tunnel),
             Command::Connect { tunnel, to, answer } => {
                 drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, to, self.streams)));
@@ -221,31 +206,6 @@ impl Driver {
         }
     }
 
-    /// True if there may be more.
-    fn receive(&mut self) -> io::Result<bool> {
-        let time = now();
-        let mut packets = 0;
-        for round in 0..RECEIVE_ROUNDS {
-            let node = &mut self.node;
-            let take =
-                |from: SocketAddr, ce, packet: &mut [u8]| node.handle_packet(time, Route::from(from), ce, packet);
-            match self.socket.recv_batch(&mut self.buffers, take) {
-                Ok(count) => packets += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            if round + 1 == RECEIVE_ROUNDS {
-                self.node.settle(time);
-                return Ok(true);
-            }
-        }
-        if packets > 0 {
-            self.node.settle(time);
-        }
-        Ok(false)
-    }
-
     fn look_at_streams(&mut self, time: Now) {
         let news = self.bell.take();
         self.tunnels.handle_released(&mut self.node, &news.released);
@@ -263,47 +223,6 @@ impl Driver {
         if self.is_forsaken && open == 0 {
             self.stop(time);
         }
-    }
-
-    /// Sends what found no room before. True if it has some now.
-    fn send_stuck(&mut self) -> bool {
-        let Some(to) = self.stuck.take() else { return false };
-        self.send_batch(to)
-    }
-
-    /// Sends what is ready. True if there may be more.
-    fn send(&mut self) -> bool {
-        if self.stuck.is_some() {
-            return false;
-        }
-        for _ in 0..SEND_ROUNDS {
-            self.out.clear();
-            let Some(route) = self.node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return false };
-            if !self.send_batch(route.to) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.
-    fn send_batch(&mut self, to: SocketAddr) -> bool {
-        match self.socket.send_batch(to, &self.out, self.packet_bytes) {
-            Ok(sent) if sent.blocked => {
-                self.out.drain(..sent.packets * self.packet_bytes);
-                self.stuck = Some(to);
-                return false;
-            }
-            Ok(_) => {}
-            Err(error) => {
-                debug!(%error, "a batch was not sent");
-                if let SendError::Unreachable(_) = error {
-                    let packets = self.out.len() / self.packet_bytes;
-                    self.node.handle_send_refused(now(), Route::from(to), packets as u64);
-                }
-            }
-        }
-        true
     }
 
     /// Keeps and logs what happened. No relay is named.
@@ -326,7 +245,7 @@ impl Driver {
     }
 }
 
-fn check(name: &'static str, value: usize, range: RangeInclusive<usize>) -> Result<(), StartError> {
+pub(crate) fn check(name: &'static str, value: usize, range: RangeInclusive<usize>) -> Result<(), StartError> {
     let (lowest, highest) = range.clone().into_inner();
     if range.contains(&value) { Ok(()) } else { Err(StartError::Range { name, lowest, highest }) }
 }
@@ -334,11 +253,7 @@ fn check(name: &'static str, value: usize, range: RangeInclusive<usize>) -> Resu
 fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
     let network = config.document.network_id();
     let legs = config.rules.legs();
-    let mut guards = match &config.guards {
-        Some(text) => Guards::parse(text, network)?,
-        None => Guards::new(network, legs)?,
-    };
-    guards.set_primaries(legs)?;
+    let guards = known_guards(config.guards.as_deref(), network, legs)?;
     let packet_size = config.document.charter().packet_size();
     let pool = PoolConfig { tunnels: config.ready, isolation: Isolation::Clients, ..PoolConfig::default() };
     let circuits = CircuitsConfig {
@@ -373,13 +288,18 @@ fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
     })
 }
 
-fn random() -> io::Result<[u8; 32]> {
+/// The guards of a text that was kept, or none yet.
+pub(crate) fn known_guards(kept: Option<&str>, network: NetworkId, legs: u8) -> Result<Guards, StartError> {
+    let mut guards = match kept {
+        Some(text) => Guards::parse(text, network)?,
+        None => Guards::new(network, legs)?,
+    };
+    guards.set_primaries(legs)?;
+    Ok(guards)
+}
+
+pub(crate) fn random() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
     Ok(bytes)
-}
-
-/// Both clocks.
-fn now() -> Now {
-    Now { instant: Instant::now(), unix_s: clock::unix_time().as_secs() }
 }

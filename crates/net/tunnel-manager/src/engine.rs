@@ -2,13 +2,16 @@
 //! and offer what their kind of tunnel may do.
 
 use crate::bell::Bell;
-use crate::client_tunnel::{LegFigures, LegId, TunnelFigures};
+use crate::client_dir_tunnel::ClientDirTunnel;
+use crate::client_onion_tunnel::ClientOnionTunnel;
+use crate::client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
 use crate::error::{Closed, ConnectError};
 use crate::request::{Command, To};
 use crate::stream::TunnelStream;
 use identity::NodeId;
 use shaped_node::{LegStatus, TunnelId, TunnelStatus};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +121,40 @@ impl Engine {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.bell.release(self.id);
+    }
+}
+
+/// Names a tunnel of any kind, for what is done with all of them alike. It is made from a reference to one.
+#[derive(Clone, Copy)]
+pub struct AnyTunnel<'a>(&'a Engine);
+
+impl AnyTunnel<'_> {
+    pub(crate) fn id(self) -> TunnelId {
+        self.0.id()
+    }
+}
+
+impl<'a> From<&'a ClientTunnel> for AnyTunnel<'a> {
+    fn from(tunnel: &'a ClientTunnel) -> Self {
+        Self(&tunnel.engine)
+    }
+}
+
+impl<'a> From<&'a ClientDirTunnel> for AnyTunnel<'a> {
+    fn from(tunnel: &'a ClientDirTunnel) -> Self {
+        Self(&tunnel.engine)
+    }
+}
+
+impl<'a> From<&'a ClientOnionTunnel> for AnyTunnel<'a> {
+    fn from(tunnel: &'a ClientOnionTunnel) -> Self {
+        Self(&tunnel.engine)
+    }
+}
+
+impl fmt::Debug for AnyTunnel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyTunnel({})", self.0.id())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong, said so that a program can act on it.
 
 use crate::flow::FlowState;
-use shaped_node::{DocumentRefused, TunnelsFull};
+use shaped_node::{DocumentRefused, SeekRefused, ServiceFailure, ServiceNodeError, TunnelsFull};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -30,6 +30,12 @@ pub enum StartError {
     /// The tunnels that are kept are for streams to servers.
     #[error("the tunnels that are kept ready lead to exits; directory tunnels are built when they are asked for")]
     Target,
+    /// The service cannot be as it is asked to be.
+    #[error(transparent)]
+    Service(#[from] ServiceNodeError),
+    /// A service without a port is reached by nobody.
+    #[error("a service has 1 to {most} ports, each once", most = crate::PORTS_MAX)]
+    Ports,
     /// The system gives no socket or no random bytes.
     #[error("the system refuses what a manager needs: {0}")]
     System(#[from] io::Error),
@@ -78,6 +84,35 @@ pub enum TunnelError {
     /// The manager has stopped.
     #[error("the tunnel manager has stopped")]
     Stopped,
+}
+
+/// There is no tunnel to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OnionError {
+    /// It is not even sought.
+    #[error(transparent)]
+    NotSought(#[from] SeekRefused),
+    /// It was sought, and not found or not reached: there is no record of it, it does not know this client, nobody answers.
+    #[error(transparent)]
+    NotReached(ServiceFailure),
+    /// It was not reached before the deadline.
+    #[error("the service was not reached within {0:?}")]
+    Deadline(Duration),
+    /// Its tunnel was lost as soon as it was there, or somebody retired it.
+    #[error("the tunnel to the service was over before it was up; try again")]
+    Lost,
+    /// There is no tunnel at all.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+}
+
+impl From<ServiceFailure> for OnionError {
+    fn from(failure: ServiceFailure) -> Self {
+        match failure {
+            ServiceFailure::NoPath(refusal) => Self::Tunnel(TunnelError::NoPath(refusal)),
+            failure => Self::NotReached(failure),
+        }
+    }
 }
 
 /// A tunnel takes no stream.

@@ -44,8 +44,12 @@ pub(crate) struct FlowState {
     pub(crate) down: Pipe,
     /// The driver has been told that something is new and has not looked.
     touched: bool,
-    /// The destination answered.
+    /// The destination answered. Of a stream that came: always.
     pub(crate) connected: bool,
+    /// It came from the other end, and no application has taken it.
+    pub(crate) is_waiting: bool,
+    /// What the other end is told when the stream is given up, if not that it was reset.
+    pub(crate) refusal: Option<ResetReason>,
     /// The application ended its direction.
     pub(crate) fin_up: bool,
     /// The other end's direction ends at this position.
@@ -136,11 +140,28 @@ impl Flow {
         }
     }
 
+    /// An application takes a stream that came.
+    pub(crate) fn accept(&self) {
+        let mut state = self.lock();
+        state.is_waiting = false;
+        self.touch(state);
+    }
+
+    /// Nobody takes a stream that came.
+    pub(crate) fn refuse(&self, reason: ResetReason) {
+        let mut state = self.lock();
+        (state.refusal, state.given_up) = (Some(reason), true);
+        self.touch(state);
+    }
+
     /// The application holds it no more. What it wrote still goes out; what comes from now on is refused.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.dropped = true;
-        state.given_up |= !state.connected || !state.down.bytes.is_empty();
+        if state.is_waiting {
+            state.refusal.get_or_insert(ResetReason::Refused);
+        }
+        state.given_up |= state.is_waiting || !state.connected || !state.down.bytes.is_empty();
         state.fin_up = true;
         self.touch(state);
     }

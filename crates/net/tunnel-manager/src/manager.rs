@@ -1,14 +1,16 @@
 //! The manager as a program sees it: a handle of the driver's task.
 
 use crate::client_dir_tunnel::ClientDirTunnel;
+use crate::client_onion_tunnel::ClientOnionTunnel;
 use crate::client_tunnel::ClientTunnel;
 use crate::driver::Driver;
-use crate::engine::{Engine, ask};
-use crate::error::{DocumentError, StartError, TunnelError};
-use crate::parameters::{DirParameters, Isolation, Purpose, TunnelParameters};
+use crate::engine::{AnyTunnel, Engine, ask};
+use crate::error::{DocumentError, OnionError, StartError, TunnelError};
+use crate::parameters::{DirParameters, Isolation, OnionParameters, Purpose, TunnelParameters};
 use crate::request::{Command, Got, Summary};
 use identity::NodeId;
 use network_document::NetworkDocument;
+use onion_service::ServiceAddress;
 use shaped_node::NextDocument;
 use shaped_node::memory::MEMORY_MAX;
 use std::fmt;
@@ -174,11 +176,33 @@ impl TunnelMgr {
         }
     }
 
-    /// Gives a tunnel no new streams. Those that it has go on until they end, then it ends as well. Who asks for a tunnel of its
-    /// group next gets another one.
-    pub async fn retire_tunnel(&self, tunnel: &ClientTunnel) {
+    /// The tunnel of an isolation group to a service; if it has none, the service is sought now: its record is asked for through a
+    /// directory tunnel that is built for this, rendezvous points are asked to wait, the service is introduced to them, and where it
+    /// comes the tunnel begins. Who watches the network can see that circuits are built.
+    ///
+    /// It is the group's until nobody has had a stream or a handle there for five minutes, or it is retired. With [`Isolation::Alone`] it
+    /// is retired when its last handle is dropped.
+    ///
+    /// # Errors
+    /// When there is no record of the service, it does not let this client in, nobody answers in time, or too many services are sought.
+    pub async fn get_onion(
+        &self,
+        address: ServiceAddress,
+        parameters: OnionParameters,
+    ) -> Result<ClientOnionTunnel, OnionError> {
+        let until = Instant::now() + parameters.deadline;
+        let parameters = Box::new(parameters);
+        let asked = ask(&self.commands, |answer| Command::Onion { address, parameters, until, answer }).await;
+        let engine = asked.unwrap_or(Err(TunnelError::Stopped.into()))?;
+        Ok(ClientOnionTunnel { engine })
+    }
+
+    /// Gives a tunnel of any kind no new streams. Those that it has go on until they end, then it ends as well. Who asks for a tunnel of
+    /// its group next gets another one.
+    pub async fn retire_tunnel<'a>(&self, tunnel: impl Into<AnyTunnel<'a>>) {
+        let tunnel = tunnel.into().id();
         // A manager that has stopped has retired all of them.
-        let _ = self.commands.send(Command::Retire { tunnel: tunnel.engine.id() }).await;
+        let _ = self.commands.send(Command::Retire { tunnel }).await;
     }
 
     /// Goes by a later document of the same network from now on. Tunnels whose relays are all still there stay; one whose exit is gone

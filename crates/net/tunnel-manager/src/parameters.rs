@@ -1,11 +1,15 @@
 //! What is asked of a tunnel.
 
+use identity::AccessSecret;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tunnel_plan::{PathRules, Relaxation, RulesError, Target};
 
 /// How long is waited for a tunnel, if nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long is waited for a service, if nothing else is said: a record, an introduction and the meetings have a minute together.
+pub const ONION_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What tunnels are for. Streams of two purposes never share one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,5 +96,26 @@ impl DirParameters {
         let rules = PathRules::new(self.hops, 1)?.relaxed(self.relaxation).to(Target::Directory);
         let isolation = Isolation::Alone;
         Ok(TunnelParameters { purpose: Purpose::Own, rules: Some(rules), isolation, deadline: self.deadline })
+    }
+}
+
+/// What is asked of a tunnel to a service.
+#[derive(Debug, Clone)]
+pub struct OnionParameters {
+    /// The key for a service that lets in only those that it knows. It opens the service's record here, and is shown to nobody. What is
+    /// asked with different keys is never one tunnel.
+    pub access: Option<AccessSecret>,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// With whom it is shared. It is never shared with streams that go elsewhere.
+    pub isolation: Isolation,
+    /// How long is waited for it.
+    pub deadline: Duration,
+}
+
+impl Default for OnionParameters {
+    /// Without a key, shared with all that ask for the same, within [`ONION_DEADLINE`].
+    fn default() -> Self {
+        Self { access: None, purpose: Purpose::default(), isolation: Isolation::default(), deadline: ONION_DEADLINE }
     }
 }

@@ -5,6 +5,7 @@ use crate::flow::Flow;
 use bytes::{BufMut, Bytes, BytesMut};
 use shaped_node::queues::{FlowQueues, QueueFault};
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -13,11 +14,15 @@ use wire::local::{LocalMessage, QueueRef};
 
 /// How long a stream that nobody holds any more waits for the other end to finish, before it is reset.
 const ORPHAN_LIFE: Duration = Duration::from_secs(60);
+/// What clients of a service are told of where their streams went.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// One use of a queue pair.
 #[derive(Debug)]
 struct Use {
     flow: Arc<Flow>,
+    /// The other end opened it, and was not told yet that it was taken.
+    is_unanswered: bool,
     fin_sent: bool,
     reset_sent: bool,
     closed_sent: bool,
@@ -47,6 +52,9 @@ pub(crate) struct StreamQueues {
     orphans: VecDeque<(Instant, QueueRef)>,
     /// Those that this side has closed.
     closing: Vec<QueueRef>,
+    /// Streams that the other end opened, with their ports, until they are fetched; at most as many as there are queue pairs. None where
+    /// nobody may open any.
+    came: Option<VecDeque<(u16, Arc<Flow>)>>,
 }
 
 impl StreamQueues {
@@ -61,12 +69,29 @@ impl StreamQueues {
             active: VecDeque::new(),
             orphans: VecDeque::new(),
             closing: Vec::new(),
+            came: None,
         }
+    }
+
+    /// The same for streams that the other end opens.
+    pub(crate) fn taking(count: u16, buffer: usize, bell: Arc<Bell>) -> Self {
+        Self { came: Some(VecDeque::new()), ..Self::new(count, buffer, bell) }
+    }
+
+    /// The next stream that the other end opened, and its port.
+    pub(crate) fn poll_came(&mut self) -> Option<(u16, Arc<Flow>)> {
+        self.came.as_mut()?.pop_front()
     }
 
     /// Opens a stream. `None`: all queue pairs are taken.
     pub(crate) fn open(&mut self, syn: Syn) -> Option<Arc<Flow>> {
         debug_assert!(syn.kind.is_stream(), "there are streams only");
+        let flow = self.take_pair(false)?;
+        self.messages.push_back(LocalMessage::Syn(flow.queue, syn));
+        Some(flow)
+    }
+
+    fn take_pair(&mut self, is_unanswered: bool) -> Option<Arc<Flow>> {
         let index = self.free.pop()?;
         let slot = &mut self.slots[usize::from(index)];
         slot.use_count = slot.use_count.wrapping_add(1);
@@ -74,13 +99,13 @@ impl StreamQueues {
         let flow = Arc::new(Flow::new(queue, self.buffer, Arc::clone(&self.bell)));
         slot.present = Some(Use {
             flow: Arc::clone(&flow),
+            is_unanswered,
             fin_sent: false,
             reset_sent: false,
             closed_sent: false,
             closed_received: false,
             is_orphan: false,
         });
-        self.messages.push_back(LocalMessage::Syn(queue, syn));
         Some(flow)
     }
 
@@ -95,8 +120,11 @@ impl StreamQueues {
         let mut state = present.flow.look();
         let over = state.reset.is_some();
         let mut messages = Vec::new();
+        if !state.is_waiting && !over && !state.given_up && std::mem::take(&mut present.is_unanswered) {
+            messages.push(LocalMessage::Connected(queue, NOWHERE));
+        }
         if state.given_up && !over && !present.reset_sent {
-            messages.push(LocalMessage::Reset(queue, ResetReason::ByPeer));
+            messages.push(LocalMessage::Reset(queue, state.refusal.unwrap_or(ResetReason::ByPeer)));
             present.reset_sent = true;
             state.wake_all();
         } else if state.fin_up && !over && !present.fin_sent && !present.reset_sent {
@@ -118,6 +146,13 @@ impl StreamQueues {
         self.messages.extend(messages);
         self.closing.extend(is_closing.then_some(queue));
         self.activate(queue.index);
+    }
+
+    fn handle_syn(&mut self, queue: QueueRef, syn: &Syn) -> Result<(), QueueFault> {
+        let flow = self.of(queue).map(|present| Arc::clone(&present.flow)).ok_or(QueueFault::Message)?;
+        let came = self.came.as_mut().ok_or(QueueFault::Message)?;
+        came.push_back((syn.destination.port, flow));
+        Ok(())
     }
 
     /// When [`StreamQueues::handle_timeout`] has something to do.
@@ -202,10 +237,13 @@ impl FlowQueues for StreamQueues {
 
     fn send_message(&mut self, message: &LocalMessage) -> Result<(), QueueFault> {
         let queue = message.queue();
+        if let LocalMessage::Syn(_, syn) = message {
+            return self.handle_syn(queue, syn);
+        }
         let Some(present) = self.of(queue) else { return Ok(()) };
         let mut state = present.flow.lock();
         match message {
-            LocalMessage::Syn(..) => return Err(QueueFault::Message),
+            LocalMessage::Syn(..) => {}
             LocalMessage::Connected(..) => state.connected = true,
             LocalMessage::Fin(_, position) => state.fin_down = Some(*position),
             LocalMessage::Reset(_, reason) => state.reset = state.reset.or(Some(*reason)),
@@ -219,11 +257,17 @@ impl FlowQueues for StreamQueues {
     }
 
     fn allocate(&mut self) -> Option<QueueRef> {
-        // This side's streams are opened by applications.
-        None
+        // Elsewhere streams are opened by applications alone.
+        self.came.as_ref()?;
+        let flow = self.take_pair(true)?;
+        let mut state = flow.lock();
+        (state.connected, state.is_waiting) = (true, true);
+        Some(flow.queue)
     }
 
-    fn release(&mut self, _queue: QueueRef) {}
+    fn release(&mut self, _queue: QueueRef) {
+        // It is given back when this side sees that both have closed.
+    }
 
     fn poll_active(&mut self) -> Option<u16> {
         let index = self.active.pop_front()?;

@@ -1,5 +1,7 @@
 //! Who has which tunnel, and who waits for one.
 
+mod seekers;
+
 use crate::bell::Bell;
 use crate::engine::{Engine, Inner};
 use crate::error::{Closed, ConnectError, TunnelError};
@@ -7,9 +9,12 @@ use crate::parameters::{Isolation, Purpose, TunnelParameters};
 use crate::queues::StreamQueues;
 use crate::request::{Command, Got, Summary, To};
 use crate::stream::TunnelStream;
+use identity::AccessKey;
 use link::Now;
-use shaped_node::{Group, ShapedNode, TunnelHolder, TunnelId};
-use std::collections::{BTreeMap, VecDeque};
+use onion_service::ServiceAddress;
+use seekers::{Seeker, service_syn};
+use shaped_node::{Group, ServiceState, ShapedNode, TunnelHolder, TunnelId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,11 +29,30 @@ const GROUPS_MAX: usize = 256;
 
 type Node = ShapedNode<StreamQueues>;
 
+/// What makes requests a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupKey {
+    purpose: Purpose,
+    isolation: Isolation,
+    end: End,
+}
+
+/// Where tunnels of a group lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// To exits and directories.
+    Relay,
+    /// To services, which are shown to know this key if there is one.
+    Service(Option<AccessKey>),
+}
+
 /// A tunnel that somebody has.
 struct Held {
     handle: Weak<Inner>,
     closed: watch::Sender<Option<Closed>>,
     group: Group,
+    /// The service that it leads to, if it does.
+    service: Option<ServiceAddress>,
     is_alone: bool,
     is_retired: bool,
 }
@@ -49,10 +73,21 @@ pub(crate) struct Tunnels {
     commands: mpsc::WeakSender<Command>,
     bell: Arc<Bell>,
     rules: PathRules,
-    groups: BTreeMap<(Purpose, Isolation), Group>,
+    groups: BTreeMap<GroupKey, Group>,
     next_group: u64,
     held: BTreeMap<TunnelId, Held>,
     requests: VecDeque<Request>,
+    seekers: Vec<Seeker>,
+}
+
+impl Held {
+    /// Whether it is still its group's, and takes streams.
+    fn is_current(&self, node: &Node, id: TunnelId) -> bool {
+        match self.service {
+            None => node.tunnel_of(self.group) == Some(id),
+            Some(_) => node.service_state(id.number) == ServiceState::Up(id),
+        }
+    }
 }
 
 impl Tunnels {
@@ -65,25 +100,32 @@ impl Tunnels {
             next_group: 0,
             held: BTreeMap::new(),
             requests: VecDeque::new(),
+            seekers: Vec::new(),
         }
     }
 
     /// The group of a request.
-    fn group(&mut self, node: &Node, parameters: &TunnelParameters) -> Group {
-        let key = (parameters.purpose, parameters.isolation);
+    fn group(&mut self, node: &Node, key: GroupKey) -> Group {
         if let Some(group) = self.groups.get(&key) {
             return *group;
         }
-        let group = Group(self.next_group);
-        self.next_group += 1;
-        if parameters.isolation != Isolation::Alone {
+        let group = self.fresh_group();
+        if key.isolation != Isolation::Alone {
             if self.groups.len() >= GROUPS_MAX {
-                let requests = &self.requests;
-                let waits = |group: Group| requests.iter().any(|request| request.group == group);
-                self.groups.retain(|_, group| node.tunnel_of(*group).is_some() || waits(*group));
+                let mut used: BTreeSet<Group> = self.requests.iter().map(|request| request.group).collect();
+                used.extend(self.seekers.iter().map(|seeker| seeker.group));
+                used.extend(self.held.values().filter(|held| held.service.is_some()).map(|held| held.group));
+                self.groups.retain(|_, group| node.tunnel_of(*group).is_some() || used.contains(group));
             }
             self.groups.insert(key, group);
         }
+        group
+    }
+
+    /// A group that nobody else is in.
+    fn fresh_group(&mut self) -> Group {
+        let group = Group(self.next_group);
+        self.next_group += 1;
         group
     }
 
@@ -98,14 +140,14 @@ impl Tunnels {
         if parameters.rules.is_some_and(|rules| rules != self.rules) {
             return reply(answer, Err(TunnelError::NotKept));
         }
-        let group = self.group(node, parameters);
+        let group = self.group(node, key_of(parameters));
         let is_alone = parameters.isolation == Isolation::Alone;
         // Who came before is served before.
         let waits = |request: &Request| request.launched.is_none() && request.group != group;
         let found =
             if self.requests.iter().any(waits) { node.tunnel_of(group) } else { node.take_tunnel(now.instant, group) };
         match (found, until) {
-            (Some(id), _) => reply(answer, Ok(self.engine(id, group, is_alone))),
+            (Some(id), _) => reply(answer, Ok(self.engine(id, group, is_alone, None))),
             (None, Some(until)) => {
                 self.wait(Request { group, is_alone, launched: None, until, patience: parameters.deadline, answer });
             }
@@ -129,7 +171,7 @@ impl Tunnels {
         if self.requests.len() >= REQUESTS_MAX {
             return reply(answer, Err(TunnelError::Busy));
         }
-        let group = self.group(node, parameters);
+        let group = self.group(node, key_of(parameters));
         let is_alone = parameters.isolation == Isolation::Alone;
         match node.launch_tunnel(now, group, rules) {
             Ok(number) => {
@@ -148,11 +190,18 @@ impl Tunnels {
     }
 
     /// A handle of a tunnel; `None` when nobody is left who could use it.
-    fn engine(&mut self, id: TunnelId, group: Group, is_alone: bool) -> Option<Engine> {
+    fn engine(
+        &mut self,
+        id: TunnelId,
+        group: Group,
+        is_alone: bool,
+        service: Option<ServiceAddress>,
+    ) -> Option<Engine> {
         let held = self.held.entry(id).or_insert_with(|| Held {
             handle: Weak::new(),
             closed: watch::Sender::new(None),
             group,
+            service,
             is_alone,
             is_retired: false,
         });
@@ -167,6 +216,7 @@ impl Tunnels {
     /// Answers requests as far as that is possible now, and tells handles of tunnels that are over.
     pub(crate) fn answer(&mut self, now: Instant, node: &mut Node) {
         self.follow(node);
+        self.answer_seekers(now, node);
         if self.requests.is_empty() {
             return;
         }
@@ -176,7 +226,7 @@ impl Tunnels {
                 continue;
             }
             if let Some(id) = find(now, node, &request) {
-                let engine = self.engine(id, request.group, request.is_alone);
+                let engine = self.engine(id, request.group, request.is_alone, None);
                 reply(request.answer, Ok(engine));
                 continue;
             }
@@ -204,7 +254,7 @@ impl Tunnels {
             let holder = node.tunnel_holder(*id);
             held.is_retired |= holder == Some(TunnelHolder::Nobody);
             // A session that is lost has its legs for a moment longer; it carries nothing any more.
-            let is_over = holder.is_none() || (!held.is_retired && node.tunnel_of(held.group) != Some(*id));
+            let is_over = holder.is_none() || (!held.is_retired && !held.is_current(node, *id));
             if is_over {
                 held.closed.send_replace(Some(if held.is_retired { Closed::Retired } else { Closed::Lost }));
             }
@@ -220,11 +270,15 @@ impl Tunnels {
         for request in self.requests.drain(..) {
             reply(request.answer, Err(TunnelError::Stopped));
         }
+        for seeker in self.seekers.drain(..) {
+            seeker.reply(Err(TunnelError::Stopped.into()));
+        }
     }
 
     /// When [`Tunnels::answer`] has something to say that time alone brings.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.requests.iter().map(|request| request.until).min()
+        let seekers = self.seekers.iter().map(|seeker| seeker.until);
+        self.requests.iter().map(|request| request.until).chain(seekers).min()
     }
 
     pub(crate) fn retire(&mut self, node: &mut Node, id: TunnelId) {
@@ -253,7 +307,7 @@ impl Tunnels {
         streams_max: u16,
     ) -> Result<TunnelStream, ConnectError> {
         let Some(held) = self.held.get(&id) else { return Err(Closed::Lost.into()) };
-        if node.tunnel_of(held.group) != Some(id) || held.is_retired {
+        if !held.is_current(node, id) || held.is_retired {
             let is_retired = held.is_retired || node.tunnel_holder(id) == Some(TunnelHolder::Nobody);
             return Err(if is_retired { Closed::Retired } else { Closed::Lost }.into());
         }
@@ -261,6 +315,7 @@ impl Tunnels {
         let syn = match to {
             To::Server(destination) => Syn { kind: FlowKind::Stream, client, destination },
             To::Directory => Syn::directory(client),
+            To::Service(port) => service_syn(client, held.service, port).ok_or(Closed::Lost)?,
         };
         let flow = node.queues().and_then(|queues| queues.open(syn));
         flow.map(TunnelStream::new).ok_or(ConnectError::TooManyStreams(streams_max))
@@ -270,6 +325,8 @@ impl Tunnels {
         let mut summary = Summary {
             ready: 0,
             in_use: 0,
+            services: 0,
+            seeking: 0,
             retired: 0,
             building: 0,
             streams: node.queues().map_or(0, |queues| queues.open_count()),
@@ -277,7 +334,8 @@ impl Tunnels {
         };
         for (holder, is_up) in node.tunnel_holders() {
             match (holder, is_up) {
-                (TunnelHolder::Service, _) => {}
+                (TunnelHolder::Service, true) => summary.services += 1,
+                (TunnelHolder::Service, false) => summary.seeking += 1,
                 (TunnelHolder::Nobody, _) => summary.retired += 1,
                 (_, false) => summary.building += 1,
                 (TunnelHolder::Pool, true) => summary.ready += 1,
@@ -286,6 +344,10 @@ impl Tunnels {
         }
         summary
     }
+}
+
+fn key_of(parameters: &TunnelParameters) -> GroupKey {
+    GroupKey { purpose: parameters.purpose, isolation: parameters.isolation, end: End::Relay }
 }
 
 /// The tunnel of a request, if there is one now.

@@ -3,7 +3,7 @@
 
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, ServiceHost, Setting, World, node_id, service_address};
-use shaped_node::{Isolation, NodeEvent, PoolConfig, SERVICE_IDLE, TunnelHolder, TunnelStatus};
+use shaped_node::{Isolation, NodeEvent, PoolConfig, SERVICE_IDLE, SOUGHT_OF_CLIENT_MAX, TunnelHolder, TunnelStatus};
 use std::time::Duration;
 use wire::flow::ResetReason;
 
@@ -190,6 +190,33 @@ fn what_is_not_there_is_told_in_time_and_in_words() {
     let gone = open(&mut world, plan(port::ECHO, 1));
     assert!(world.run_while(70 * SECOND, |world| reset(world, gone).is_some()), "{:?}", failures(&world));
     assert_eq!(reset(&world, gone), Some(ResetReason::ServiceSilent));
+}
+
+/// Half of the services that can be sought are one client's at most; what it does not use makes room for what it asks for.
+#[test]
+fn one_client_leaves_room_for_others() {
+    let mut world = world(setting());
+    let visit = open(&mut world, plan(port::MEGABYTE, 0));
+    let done = world.run_while(30 * SECOND, |world| world.entry.unshaped.outcome(visit).received == MEGABYTE);
+    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+    // The pool has looked at it since: nobody uses it.
+    world.run_for(5 * SECOND);
+    let seek = |world: &mut World, client: u64, number: usize| {
+        let secret = identity::ServiceSecret::from_seed([number as u8 + 1; 32]);
+        let name = onion_service::ServiceAddress(secret.public_key()).to_string();
+        let plan = Plan { client, ..plan(port::ECHO, 1) };
+        world.entry.unshaped.open_name(plan, &name).expect("a queue pair")
+    };
+    let of_one: Vec<usize> = (0..SOUGHT_OF_CLIENT_MAX + 1).map(|number| seek(&mut world, 7, number)).collect();
+    let of_other = seek(&mut world, 8, 100);
+    world.run_for(SECOND / 40);
+    let told = |world: &World, flow| reset(world, flow);
+    let refused = of_one.iter().filter(|flow| told(&world, **flow) == Some(ResetReason::TooManyFlows)).count();
+    assert_eq!((refused, told(&world, of_other)), (1, None), "{:?}", world.tunnels());
+    assert_eq!(of_service(&world).len(), SOUGHT_OF_CLIENT_MAX + 1, "the one that had no flow has made room");
+    let all = [&of_one[..], &[of_other]].concat();
+    assert!(world.run_while(60 * SECOND, |world| all.iter().all(|flow| told(world, *flow).is_some())));
+    assert_eq!(told(&world, of_other), Some(ResetReason::NoService));
 }
 
 /// The service lets in who has a key that it knows, and tells others so.

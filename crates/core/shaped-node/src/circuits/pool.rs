@@ -243,7 +243,7 @@ impl Circuits {
         let group = if self.pool.isolates() { Group(syn.client) } else { EVERYBODY };
         // A service's name is for nobody but this node: no exit is asked for it.
         if let Some(name) = service_name(&syn.destination) {
-            return self.seek(now, name, group).map(Owner::Tunnel);
+            return self.seek(now, name, group, syn.client).map(Owner::Tunnel);
         }
         Ok(match self.take(now.instant, group) {
             Some(number) => Owner::Tunnel(number),
@@ -262,6 +262,28 @@ impl Circuits {
         let number = self.ready().find(|tunnel| tunnel.is_up() && !tunnel.is_old)?.number;
         self.give(now, number, group);
         Some(number)
+    }
+
+    /// The tunnel of a group; one is built by these rules if there is none.
+    pub(super) fn take_or_build(&mut self, now: Instant, group: Group, rules: PathRules) -> Result<u64, TunnelsFull> {
+        if let Some(number) = self.number_of(group) {
+            return Ok(number);
+        }
+        let number = self.add(now, rules)?;
+        self.give(now, number, group);
+        Ok(number)
+    }
+
+    /// The tunnel that a group has, whether it is up or not.
+    pub(super) fn number_of(&self, group: Group) -> Option<u64> {
+        self.pool.groups.get(&group).copied()
+    }
+
+    /// Retires the tunnel of a group that has no flows: it was for the node's own questions.
+    pub(super) fn let_go(&mut self, group: Group) {
+        if let Some(tunnel) = self.pool.groups.remove(&group).and_then(|number| self.tunnels.get_mut(&number)) {
+            tunnel.holder = Holder::Nobody { idle_since: None };
+        }
     }
 
     fn give(&mut self, now: Instant, number: u64, group: Group) {

@@ -5,6 +5,9 @@
 
 mod attempt;
 mod legs;
+mod wish;
+
+pub use wish::{SeekRefused, ServiceState, ServiceWish};
 
 use super::errands::ErrandOwner;
 use super::pool::Holder;
@@ -19,14 +22,17 @@ use link::Now;
 use onion_service::{
     ADDRESS_SUFFIX, ClientConfig, ClientError, ClientIntroduction, Day, RENDEZVOUS_MAX, ServiceAddress,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use tunnel_plan::{HOPS_MAX, PathRules, Target};
+use tunnel_plan::{HOPS_MAX, PathRules, Refusal, Target};
 use wire::flow::{Destination, Host, ResetReason};
 
 /// Services that are sought or held at a time; one that two groups want counts twice. Flows to further ones are refused.
 pub const SOUGHT_MAX: usize = 16;
+/// How many of these one client has, so that none keeps all others out. A flow to a further one ends the client's tunnel that has had no flow
+/// for longest; if all have flows, it is refused.
+pub const SOUGHT_OF_CLIENT_MAX: usize = SOUGHT_MAX / 2;
 /// How long a service's tunnel has no flow before it ends.
 pub const SERVICE_IDLE: Duration = Duration::from_secs(300);
 /// How long after a loss, or after the last time, legs are made anew. Whoever makes a client lose legs makes it draw relays, so the wait
@@ -51,6 +57,9 @@ pub enum ServiceFailure {
         "nobody could be asked for the service's record: no tunnel led to an exit that is a directory node too, or that one did not answer"
     )]
     NoDirectory,
+    /// The network has no tunnel to a directory.
+    #[error("{0}")]
+    NoPath(Refusal),
     /// It took longer than anybody waits.
     #[error(
         "the service was not reached within a minute: its network or this one is slow or losing much; try again later"
@@ -64,7 +73,9 @@ impl ServiceFailure {
         match self {
             Self::Introduction(ClientError::NoRecord | ClientError::Record(_)) => ResetReason::NoService,
             Self::Introduction(ClientError::Authorisation) => ResetReason::NotAuthorised,
-            Self::Introduction(ClientError::Rendezvous) | Self::NoDirectory => ResetReason::Unreachable,
+            Self::Introduction(ClientError::Rendezvous) | Self::NoDirectory | Self::NoPath(_) => {
+                ResetReason::Unreachable
+            }
             Self::Introduction(ClientError::Work | ClientError::Unanswered { .. }) | Self::TimedOut => {
                 ResetReason::ServiceSilent
             }
@@ -72,10 +83,23 @@ impl ServiceFailure {
     }
 }
 
+/// Through which tunnel a record is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordsFrom {
+    /// The group's own, as far as it leads to a directory.
+    Group(Group),
+    /// One that is built for it.
+    Built(Group, PathRules),
+}
+
 /// A service that somebody wants.
 struct Sought {
     /// Its tunnel.
     tunnel: u64,
+    /// Who wanted it first.
+    client: u64,
+    access: Option<AccessSecret>,
+    records: RecordsFrom,
     attempt: Option<Box<Attempt>>,
     /// How often legs were made anew, until nothing was for the longest wait.
     repairs: u32,
@@ -101,11 +125,24 @@ pub(super) struct Services {
     /// None: flows to services are refused.
     config: Option<ServicesConfig>,
     sought: BTreeMap<(ServiceAddress, Group), Sought>,
+    /// Why services of programs were not reached, by the numbers of their tunnels. Of more than [`SOUGHT_MAX`] the oldest are forgotten.
+    failures: VecDeque<(u64, ServiceFailure)>,
 }
 
 impl Services {
     pub(super) fn new(config: Option<ServicesConfig>) -> Self {
-        Self { config, sought: BTreeMap::new() }
+        Self { config, sought: BTreeMap::new(), failures: VecDeque::new() }
+    }
+
+    /// If a program wished for this tunnel, it is to hear of it.
+    fn note_failure(&mut self, number: u64, records: RecordsFrom, failure: ServiceFailure) {
+        if !matches!(records, RecordsFrom::Built(..)) {
+            return;
+        }
+        if self.failures.len() >= SOUGHT_MAX {
+            self.failures.pop_front();
+        }
+        self.failures.push_back((number, failure));
     }
 }
 
@@ -118,35 +155,85 @@ pub(super) fn service_name(destination: &Destination) -> Option<&str> {
     }
 }
 
+/// Whether a tunnel is a service's and takes flows, or will. One whose session is lost finishes by itself.
+fn takes_flows(tunnel: &CircuitTunnel) -> bool {
+    let is_over = tunnel.joined.as_ref().is_some_and(|joined| joined.over_at.is_some());
+    matches!(tunnel.holder, Holder::Service { .. }) && !tunnel.has_ended && !is_over
+}
+
 impl Circuits {
-    /// The tunnel of a service for a group. Without one it is sought from now on.
-    pub(super) fn seek(&mut self, now: Now, name: &str, group: Group) -> Result<u64, ResetReason> {
-        if self.services.config.is_none() || self.shared.virtual_packet().is_none() {
+    /// The tunnel of a service that a flow goes to. Without one it is sought from now on.
+    pub(super) fn seek(&mut self, now: Now, name: &str, group: Group, client: u64) -> Result<u64, ResetReason> {
+        let address = name.parse::<ServiceAddress>().ok();
+        if let Some(number) = address.and_then(|address| self.tunnel_to(address, group)) {
+            return Ok(number);
+        }
+        let config = self.services.config.as_ref().ok_or(ResetReason::NotOffered)?;
+        let (access, records) = (config.access.clone(), RecordsFrom::Group(group));
+        if self.shared.virtual_packet().is_none() {
             return Err(ResetReason::NotOffered);
         }
-        let address: ServiceAddress = name.parse().map_err(|_| ResetReason::NameUnknown)?;
-        if let Some(sought) = self.services.sought.get(&(address, group)) {
-            // One whose session is lost finishes by itself, and takes no flow any more.
-            let is_over =
-                |tunnel: &CircuitTunnel| tunnel.joined.as_ref().is_some_and(|joined| joined.over_at.is_some());
-            let takes_flows = |tunnel: &CircuitTunnel| {
-                matches!(tunnel.holder, Holder::Service { .. }) && !tunnel.has_ended && !is_over(tunnel)
-            };
-            if self.tunnels.get(&sought.tunnel).is_some_and(takes_flows) {
-                return Ok(sought.tunnel);
-            }
+        let address = address.ok_or(ResetReason::NameUnknown)?;
+        if self.held_of(client).count() >= SOUGHT_OF_CLIENT_MAX {
+            self.give_up_idle(client);
         }
-        if self.services.sought.len() >= SOUGHT_MAX {
-            return Err(ResetReason::TooManyFlows);
+        self.seek_anew(now, (address, group), client, access, records).map_err(SeekRefused::reason)
+    }
+
+    /// The tunnel that a group has to a service, or that is being made.
+    fn tunnel_to(&self, address: ServiceAddress, group: Group) -> Option<u64> {
+        let number = self.services.sought.get(&(address, group))?.tunnel;
+        self.tunnels.get(&number).filter(|tunnel| takes_flows(tunnel)).map(|_| number)
+    }
+
+    /// The tunnels to services that a client has or seeks.
+    fn held_of(&self, client: u64) -> impl Iterator<Item = &CircuitTunnel> {
+        let of_client = self.services.sought.values().filter(move |sought| sought.client == client);
+        of_client.filter_map(|sought| self.tunnels.get(&sought.tunnel)).filter(|tunnel| takes_flows(tunnel))
+    }
+
+    /// Lets the tunnel of a client go that has had no flow for longest.
+    fn give_up_idle(&mut self, client: u64) {
+        let idle = self.held_of(client).filter_map(|tunnel| match tunnel.holder {
+            Holder::Service { idle_since } => Some((idle_since?, tunnel.number)),
+            _ => None,
+        });
+        if let Some((since, number)) = idle.min()
+            && let Some(tunnel) = self.tunnels.get_mut(&number)
+        {
+            tunnel.holder = Holder::Nobody { idle_since: Some(since) };
+        }
+    }
+
+    fn seek_anew(
+        &mut self,
+        now: Now,
+        (address, group): (ServiceAddress, Group),
+        client: u64,
+        access: Option<AccessSecret>,
+        records: RecordsFrom,
+    ) -> Result<u64, SeekRefused> {
+        if self.shared.virtual_packet().is_none() {
+            return Err(SeekRefused::PacketSize);
+        }
+        let live = self.services.sought.values().filter_map(|sought| self.tunnels.get(&sought.tunnel));
+        if live.filter(|tunnel| takes_flows(tunnel)).count() >= SOUGHT_MAX {
+            return Err(SeekRefused::Full);
+        }
+        if self.held_of(client).count() >= SOUGHT_OF_CLIENT_MAX {
+            return Err(SeekRefused::ClientFull);
         }
         let rules = PathRules::new(HOPS_MAX, self.rules.legs().min(RENDEZVOUS_MAX as u8)).unwrap_or(self.rules);
         let rules = rules.relaxed(self.rules.relaxation()).to(Target::Meeting);
-        let attempt = self.attempt(now, address, usize::from(rules.legs())).ok_or(ResetReason::NameUnknown)?;
-        let number = self.add(now.instant, rules).map_err(|_| ResetReason::TooManyFlows)?;
+        let legs = usize::from(rules.legs());
+        let attempt = self.attempt(now, address, legs, access.clone(), records).ok_or(SeekRefused::Address)?;
+        let number = self.add(now.instant, rules)?;
         if let Some(tunnel) = self.tunnels.get_mut(&number) {
             tunnel.holder = Holder::Service { idle_since: None };
         }
-        let sought = Sought { tunnel: number, attempt: Some(attempt), repairs: 0, repaired_at: None, repair_at: None };
+        let attempt = Some(attempt);
+        let (repairs, repaired_at, repair_at) = (0, None, None);
+        let sought = Sought { tunnel: number, client, access, records, attempt, repairs, repaired_at, repair_at };
         if let Some(Sought { attempt: Some(old), .. }) = self.services.sought.insert((address, group), sought) {
             old.end(self, now.instant);
         }
@@ -154,16 +241,22 @@ impl Circuits {
     }
 
     /// One try to get so many legs to a service. None for an address whose key is none.
-    fn attempt(&mut self, now: Now, address: ServiceAddress, legs: usize) -> Option<Box<Attempt>> {
+    fn attempt(
+        &mut self,
+        now: Now,
+        address: ServiceAddress,
+        legs: usize,
+        access: Option<AccessSecret>,
+        records: RecordsFrom,
+    ) -> Option<Box<Attempt>> {
         let network = self.shared.document.network_id();
         let directory_ms = now.unix_s.saturating_mul(1_000);
         let days = Day::sought_at(directory_ms).into_iter().map(|day| address.day_key(network, day).ok());
         let days = days.collect::<Option<Vec<_>>>()?;
-        let access = self.services.config.as_ref().and_then(|config| config.access.clone());
         let config = ClientConfig { network, legs, access, features: 0 };
         let seed = self.shared.random();
         let introduction = ClientIntroduction::new(now.instant, config, days, directory_ms, seed);
-        Some(Box::new(Attempt::new(now.instant, introduction)))
+        Some(Box::new(Attempt::new(now.instant, introduction, records)))
     }
 
     /// Goes on with all services.
@@ -184,9 +277,9 @@ impl Circuits {
         }
         let before = std::mem::take(&mut services.sought);
         self.services = services;
-        for ((address, group), mut sought) in before {
-            if self.follow_service(now, (address, group), &mut sought, near) {
-                self.services.sought.insert((address, group), sought);
+        for (key, mut sought) in before {
+            if self.follow_service(now, key.0, &mut sought, near) {
+                self.services.sought.insert(key, sought);
             }
         }
     }
@@ -195,7 +288,7 @@ impl Circuits {
     fn follow_service<Q: FlowQueues>(
         &mut self,
         now: Now,
-        (address, group): (ServiceAddress, Group),
+        address: ServiceAddress,
         sought: &mut Sought,
         near: &mut Near<Q>,
     ) -> bool {
@@ -209,7 +302,7 @@ impl Circuits {
         }
         self.repair(now, address, sought);
         if let Some(attempt) = &mut sought.attempt {
-            let outcome = attempt.follow(self, now, number, group);
+            let outcome = attempt.follow(self, now, number);
             if outcome != Outcome::Pending
                 && let Some(attempt) = sought.attempt.take()
             {
@@ -224,6 +317,7 @@ impl Circuits {
             let is_there = self.tunnels.get(&number).is_some_and(|tunnel| tunnel.joined.is_some());
             if let Some(failure) = failure.filter(|_| !is_there) {
                 self.fail_service(number, failure, near);
+                self.services.note_failure(number, sought.records, failure);
                 return false;
             }
         }
@@ -241,7 +335,8 @@ impl Circuits {
             Some(at) if at > now.instant => Some(at),
             Some(_) => {
                 (sought.repairs, sought.repaired_at) = (sought.repairs.saturating_add(1), Some(now.instant));
-                sought.attempt = self.attempt(now, address, missing);
+                let (access, records) = (sought.access.clone(), sought.records);
+                sought.attempt = self.attempt(now, address, missing, access, records);
                 Some(sought.next_repair(now.instant))
             }
         };

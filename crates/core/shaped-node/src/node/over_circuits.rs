@@ -2,8 +2,8 @@
 
 use super::{NodeConfig, NodeEvent, ShapedNode, Side};
 use crate::circuits::{
-    Circuits, DocumentRefused, Group, NextDocument, Outlet, PoolConfig, SessionSetting, SlotOutlet, Took, TunnelHolder,
-    TunnelId, TunnelStatus, TunnelsFull, Uplink,
+    Circuits, DocumentRefused, Group, NextDocument, Outlet, PoolConfig, SeekRefused, ServiceState, ServiceWish,
+    SessionSetting, SlotOutlet, Took, TunnelHolder, TunnelId, TunnelStatus, TunnelsFull, Uplink,
 };
 use crate::flow::{Far, Flow, Owner};
 use crate::pacing::{Ceilings, Grounds, Traffic};
@@ -12,6 +12,7 @@ use crate::tunnel::{Portions, Tunnel};
 use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::{LinkId, Now, Route};
 use network_document::NetworkDocument;
+use onion_service::ServiceAddress;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::time::{Duration, Instant};
@@ -210,6 +211,23 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let number = circuits.launch(now.instant, group, rules, &mut self.near)?;
         self.settle(now);
         Ok(number)
+    }
+
+    /// The tunnel of a group to a service, by its number. Without one the service is sought from now on;
+    /// [`ShapedNode::service_state`] says what comes of it. Flows to the address whose SYN has the group's number for a client go there.
+    ///
+    /// # Errors
+    /// [`SeekRefused`].
+    pub fn seek_service(&mut self, now: Now, address: ServiceAddress, wish: ServiceWish) -> Result<u64, SeekRefused> {
+        let circuits = self.circuits.as_mut().ok_or(SeekRefused::Tunnels(TunnelsFull))?;
+        let number = circuits.wish(now, address, wish)?;
+        self.settle(now);
+        Ok(number)
+    }
+
+    /// What came of [`ShapedNode::seek_service`].
+    pub fn service_state(&self, number: u64) -> ServiceState {
+        self.circuits.as_ref().map_or(ServiceState::Over(None), |circuits| circuits.service_state(number))
     }
 
     /// Lets the flows of a tunnel finish and gives it no new ones.

@@ -154,3 +154,42 @@ fn a_stream_that_was_dropped_waits_for_its_other_end_for_a_minute() {
     assert_eq!(world.turn(), [LocalMessage::Reset(queue, ResetReason::ByPeer), LocalMessage::Closed(queue, 0)]);
     assert_eq!(world.queues.poll_timeout(), None);
 }
+
+/// Streams that the other end opens: each gets a queue pair while there are some, is answered when an application takes it, refused when
+/// none does, and its pair is given back once.
+#[test]
+fn streams_that_come_are_taken_or_refused() {
+    let mut world = World::new(2);
+    assert_eq!(world.queues.allocate(), None, "here nobody may open any");
+    world.queues = StreamQueues::taking(2, BUFFER, Arc::clone(&world.bell));
+    let come = |world: &mut World, port: u16| {
+        let queue = world.queues.allocate().expect("a pair");
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into();
+        world.say(&LocalMessage::Syn(queue, Syn { kind: FlowKind::Stream, client: 1, destination }));
+        let (came, flow) = world.queues.poll_came().expect("it came");
+        assert_eq!((came, flow.queue), (port, queue));
+        (queue, TunnelStream::new(flow))
+    };
+    let ((one, taken), (other, refused)) = (come(&mut world, 80), come(&mut world, 81));
+    assert_eq!((world.queues.allocate(), world.turn()), (None, vec![]), "nobody has said anything yet");
+    taken.flow().accept();
+    drop(refused);
+    let told = world.turn();
+    let is_connected = |message: &LocalMessage| matches!(message, LocalMessage::Connected(queue, _) if *queue == one);
+    assert!(is_connected(&told[0]), "{told:?}");
+    assert_eq!(told[1..], [LocalMessage::Reset(other, ResetReason::Refused), LocalMessage::Closed(other, 0)]);
+    world.say(&LocalMessage::Closed(other, 0));
+    world.turn();
+    assert_eq!(world.queues.open_count(), 1);
+    // What the client wrote is there, and what the application writes goes out.
+    assert_eq!(world.queues.write(one.index, b"hello"), Ok(5));
+    assert!(matches!(read(&taken), Poll::Ready(Ok(bytes)) if bytes == b"hello"));
+    assert!(matches!(taken.flow().poll_write(&mut context(), b"you"), Poll::Ready(Ok(3))));
+    assert_eq!(world.turn(), []);
+    assert_eq!(world.queues.read(one.index, 9).as_deref(), Ok(&b"you"[..]));
+    // Too many wait.
+    let (third, late) = come(&mut world, 80);
+    late.flow().refuse(ResetReason::TooManyFlows);
+    drop(late);
+    assert_eq!(world.turn(), [LocalMessage::Reset(third, ResetReason::TooManyFlows), LocalMessage::Closed(third, 0)]);
+}

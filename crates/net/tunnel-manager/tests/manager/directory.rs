@@ -13,26 +13,25 @@ use tunnel_manager::{
 };
 use tunnel_plan::{Cause, PathRules, Target};
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("hushwire-manager-{name}-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
 }
 
 /// Serves each connection in a task of the runtime. Each begins by saying that it is a stranger's.
-fn serve<F>(path: &Path, serve: fn(UnixStream) -> F)
+pub(crate) fn serve<F>(path: &Path, serve: impl Fn(UnixStream) -> F + Send + 'static)
 where
     F: Future<Output = std::io::Result<()>> + Send + 'static,
 {
     let listener = UnixListener::bind(path).expect("a path in a fresh folder");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut first = [0; 5];
-                stream.read_exact(&mut first).await?;
+            let mut first = [0; 5];
+            if stream.read_exact(&mut first).await.is_ok() {
                 assert_eq!(first, [0, 0, 0, 1, 11]);
-                serve(stream).await
-            });
+                tokio::spawn(serve(stream));
+            }
         }
     });
 }

@@ -1,6 +1,7 @@
 //! A tunnel manager over real relays and exits in threads, on loopback sockets.
 
 mod directory;
+mod onion;
 mod rig;
 
 use rig::{Net, REFUSED_PORT};

@@ -1,8 +1,8 @@
 //! One try to reach a service: what [`ClientIntroduction`] wants done is done with questions and errands.
 
-use super::ServiceFailure;
+use super::{RecordsFrom, ServiceFailure};
 use crate::circuits::errands::{ErrandId, ErrandNews, ErrandOwner, KeepApart, Last};
-use crate::circuits::{Circuits, Group, TunnelId};
+use crate::circuits::{Circuits, TunnelId};
 use identity::NodeId;
 use link::Now;
 use onion::{CircuitEvent, CircuitMessage, Cookie, ServiceKey, Side};
@@ -65,6 +65,7 @@ struct Call {
 /// One try.
 pub(super) struct Attempt {
     introduction: ClientIntroduction,
+    records: RecordsFrom,
     until: Instant,
     fetch: Option<Fetch>,
     /// A directory has said at least once what it has.
@@ -82,9 +83,10 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(now: Instant, introduction: ClientIntroduction) -> Self {
+    pub(super) fn new(now: Instant, introduction: ClientIntroduction, records: RecordsFrom) -> Self {
         Self {
             introduction,
+            records,
             until: now + SEEK_MAX,
             fetch: None,
             was_answered: false,
@@ -106,15 +108,18 @@ impl Attempt {
     }
 
     /// Does what can be done now.
-    pub(super) fn follow(&mut self, circuits: &mut Circuits, now: Now, number: u64, group: Group) -> Outcome {
+    pub(super) fn follow(&mut self, circuits: &mut Circuits, now: Now, number: u64) -> Outcome {
         for _ in 0..STEPS_MAX {
-            self.go_on_fetching(circuits, now, group);
+            self.go_on_fetching(circuits, now);
             self.settle_meetings(circuits, now);
             self.go_on_working(now);
             match self.introduction.poll_action(now.instant) {
                 Some(action) => self.begin(circuits, now, number, action),
                 None => break,
             }
+        }
+        if let Some(refusal) = self.fetch.as_ref().and_then(|_| circuits.directory_refusal(self.records)) {
+            return Outcome::Failed(ServiceFailure::NoPath(refusal));
         }
         if let Some(error) = self.introduction.error() {
             return Outcome::Failed(if self.was_answered {
@@ -151,6 +156,7 @@ impl Attempt {
         {
             tunnel.forget(far);
         }
+        circuits.leave_directory(self.records);
     }
 
     fn begin(&mut self, circuits: &mut Circuits, now: Now, number: u64, action: Action) {
@@ -191,10 +197,10 @@ impl Attempt {
     }
 
     /// Asks for the record as soon as there is a tunnel to a directory, and takes the answer.
-    fn go_on_fetching(&mut self, circuits: &mut Circuits, now: Now, group: Group) {
+    fn go_on_fetching(&mut self, circuits: &mut Circuits, now: Now) {
         let Some(fetch) = &mut self.fetch else { return };
         let Some((tunnel, far)) = fetch.asked else {
-            fetch.asked = circuits.ask_directory(now.instant, &ServiceRequest::Record { key: fetch.key }, group);
+            fetch.asked = circuits.ask_directory(now.instant, &ServiceRequest::Record { key: fetch.key }, self.records);
             return;
         };
         let answer = match circuits.session_of(tunnel) {

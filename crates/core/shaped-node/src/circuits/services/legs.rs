@@ -1,7 +1,8 @@
 //! The tunnel of a service: its legs come out of meetings and end at the service.
 
+use super::RecordsFrom;
 use crate::circuits::pool::Holder;
-use crate::circuits::{CircuitTunnel, Circuits, Group, OnionCircuit, Shared, Stage, TunnelId};
+use crate::circuits::{CircuitTunnel, Circuits, OnionCircuit, Shared, Stage, TunnelId};
 use crate::tunnel::Tunnel;
 use conflux::Building;
 use identity::NodeId;
@@ -11,7 +12,7 @@ use onion::Circuit;
 use relay_directory::ServiceRequest;
 use session::FlowId;
 use std::time::Instant;
-use tunnel_plan::{Path, Place};
+use tunnel_plan::{Path, Place, Refusal};
 use wire::cell::CellHead;
 
 /// The client number of a node's own questions. Flows of applications have others.
@@ -24,14 +25,17 @@ impl Circuits {
     }
 
     /// Asks the directory behind a group's tunnel. A group without one takes one that is ready, as for a flow: what it looks up is
-    /// not to stand beside what another group does.
+    /// not to stand beside what another group does. Or it has one built for this alone.
     pub(super) fn ask_directory(
         &mut self,
         now: Instant,
         request: &ServiceRequest,
-        group: Group,
+        records: RecordsFrom,
     ) -> Option<(TunnelId, FlowId)> {
-        let number = self.take(now, group)?;
+        let number = match records {
+            RecordsFrom::Group(group) => self.take(now, group)?,
+            RecordsFrom::Built(group, rules) => self.take_or_build(now, group, rules).ok()?,
+        };
         let tunnel = self.tunnels.get(&number)?;
         let exit = tunnel.joined.as_ref()?.exit;
         let id = tunnel.id();
@@ -40,6 +44,19 @@ impl Circuits {
         }
         let far = self.session_of(id)?.ask(request, OWN_CLIENT)?;
         Some((id, far))
+    }
+
+    /// Why there is no path to a directory for a tunnel that is built for it.
+    pub(super) fn directory_refusal(&self, records: RecordsFrom) -> Option<Refusal> {
+        let RecordsFrom::Built(group, _) = records else { return None };
+        self.refusal_of(self.number_of(group)?)
+    }
+
+    /// The tunnel that was built for records is not needed any more.
+    pub(super) fn leave_directory(&mut self, records: RecordsFrom) {
+        if let RecordsFrom::Built(group, _) = records {
+            self.let_go(group);
+        }
     }
 
     /// A circuit that is joined to one of a service's becomes a leg of its tunnel. `session`: whom the tunnel's session is with, if this

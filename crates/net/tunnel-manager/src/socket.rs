@@ -1,0 +1,153 @@
+//! The socket of a driver: packets in batches, in and out.
+
+use link::{Now, Route};
+use os_net::clock;
+use os_net::readiness::Registered;
+use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
+use shaped_node::queues::FlowQueues;
+use shaped_node::{ServiceNode, ShapedNode};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+use tracing::debug;
+
+/// Receive calls of one turn.
+const RECEIVE_ROUNDS: usize = 4;
+/// Batches that leave in one turn.
+const SEND_ROUNDS: usize = 8;
+
+/// What packets go to and come from.
+pub(crate) trait Node {
+    fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]);
+    fn settle(&mut self, now: Now);
+    fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
+    fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
+}
+
+/// The methods have the same names in both nodes.
+macro_rules! node {
+    ($node:ident) => {
+        impl<Q: FlowQueues> Node for $node<Q> {
+            fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]) {
+                Self::handle_packet(self, now, from, ce, packet);
+            }
+
+            fn settle(&mut self, now: Now) {
+                Self::settle(self, now);
+            }
+
+            fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
+                Self::poll_transmit(self, now, max, out)
+            }
+
+            fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
+                Self::handle_send_refused(self, now, route, packets);
+            }
+        }
+    };
+}
+
+node!(ShapedNode);
+node!(ServiceNode);
+
+/// See the module.
+pub(crate) struct Socket {
+    socket: Registered<UdpSocket>,
+    buffers: RecvBuffers,
+    packet_bytes: usize,
+    /// Where the batch goes that the kernel had no room for. It is in `out`.
+    stuck: Option<SocketAddr>,
+    out: Vec<u8>,
+}
+
+impl Socket {
+    pub(crate) fn bind(address: SocketAddr, packet_bytes: usize) -> io::Result<Self> {
+        Ok(Self {
+            socket: Registered::from_udp(UdpSocket::bind(address)?)?,
+            buffers: RecvBuffers::new(),
+            packet_bytes,
+            stuck: None,
+            out: Vec::new(),
+        })
+    }
+
+    /// Until there is something to receive, or room for what found none. Errors are the turn's to find. Cancel-safe.
+    pub(crate) async fn ready(&self) {
+        let is_stuck = self.stuck.is_some();
+        tokio::select! {
+            biased;
+            _ = self.socket.writable(), if is_stuck => {}
+            _ = self.socket.readable() => {}
+        }
+    }
+
+    /// Takes what came. True if there may be more.
+    pub(crate) fn receive(&mut self, node: &mut impl Node) -> io::Result<bool> {
+        let time = now();
+        let mut packets = 0;
+        for round in 0..RECEIVE_ROUNDS {
+            let take =
+                |from: SocketAddr, ce, packet: &mut [u8]| node.handle_packet(time, Route::from(from), ce, packet);
+            match self.socket.recv_batch(&mut self.buffers, take) {
+                Ok(count) => packets += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if round + 1 == RECEIVE_ROUNDS {
+                node.settle(time);
+                return Ok(true);
+            }
+        }
+        if packets > 0 {
+            node.settle(time);
+        }
+        Ok(false)
+    }
+
+    /// Sends what found no room before. True if it has some now.
+    pub(crate) fn send_stuck(&mut self, node: &mut impl Node) -> bool {
+        let Some(to) = self.stuck.take() else { return false };
+        self.send_batch(node, to)
+    }
+
+    /// Sends what is ready. True if there may be more.
+    pub(crate) fn send(&mut self, node: &mut impl Node) -> bool {
+        if self.stuck.is_some() {
+            return false;
+        }
+        for _ in 0..SEND_ROUNDS {
+            self.out.clear();
+            let Some(route) = node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return false };
+            if !self.send_batch(node, route.to) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.
+    fn send_batch(&mut self, node: &mut impl Node, to: SocketAddr) -> bool {
+        match self.socket.send_batch(to, &self.out, self.packet_bytes) {
+            Ok(sent) if sent.blocked => {
+                self.out.drain(..sent.packets * self.packet_bytes);
+                self.stuck = Some(to);
+                return false;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                debug!(%error, "a batch was not sent");
+                if let SendError::Unreachable(_) = error {
+                    let packets = self.out.len() / self.packet_bytes;
+                    node.handle_send_refused(now(), Route::from(to), packets as u64);
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Both clocks.
+pub(crate) fn now() -> Now {
+    Now { instant: Instant::now(), unix_s: clock::unix_time().as_secs() }
+}
