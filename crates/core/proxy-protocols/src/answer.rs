@@ -63,7 +63,11 @@ pub fn reply_code(reason: ResetReason) -> ReplyCode {
         ResetReason::Denied | ResetReason::NotAuthorised => ReplyCode::NotAllowed,
         ResetReason::TimedOut | ResetReason::ServiceSilent => ReplyCode::TtlExpired,
         ResetReason::TunnelLost => ReplyCode::NetworkUnreachable,
-        ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered => ReplyCode::GeneralFailure,
+        ResetReason::TooManyFlows
+        | ResetReason::Protocol
+        | ResetReason::NotOffered
+        | ResetReason::ServiceIsOff
+        | ResetReason::ServiceIsShaped => ReplyCode::GeneralFailure,
     }
 }
 
@@ -82,6 +86,7 @@ pub fn http_status(reason: ResetReason) -> HttpStatus {
         ResetReason::TunnelLost => (503, "Service Unavailable", "destination_unavailable"),
         ResetReason::TooManyFlows => (503, "Service Unavailable", "connection_limit_reached"),
         ResetReason::Protocol | ResetReason::NotOffered => (502, "Bad Gateway", "proxy_internal_error"),
+        ResetReason::ServiceIsOff | ResetReason::ServiceIsShaped => (502, "Bad Gateway", "proxy_configuration_error"),
     };
     HttpStatus { code, phrase, error }
 }
@@ -100,7 +105,7 @@ pub(crate) fn http_response(status: &str, fields: &str, line: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const REASONS: [(ResetReason, u8, u16); 13] = [
+    const REASONS: [(ResetReason, u8, u16); 15] = [
         (ResetReason::Refused, 5, 502),
         (ResetReason::Unreachable, 4, 502),
         (ResetReason::Denied, 2, 403),
@@ -114,6 +119,8 @@ mod tests {
         (ResetReason::NoService, 4, 502),
         (ResetReason::NotAuthorised, 2, 403),
         (ResetReason::ServiceSilent, 6, 504),
+        (ResetReason::ServiceIsOff, 1, 502),
+        (ResetReason::ServiceIsShaped, 1, 502),
     ];
 
     #[test]

@@ -230,6 +230,8 @@ struct CircuitTunnel {
     last_leg: Option<LegId>,
     switches: u64,
 }
+    /// The service that it was to lead to has refused a leg, since it is in another mode.
+    is_of_other_mode: bool,
 
 impl CircuitTunnel {
     fn new(now: Instant, number: u64, rules: PathRules) -> Self {
@@ -255,6 +257,7 @@ impl CircuitTunnel {
             switches: 0,
         }
     }
+            is_of_other_mode: false,
 
     /// The paths of its places, as far as they have one.
     fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -344,6 +347,11 @@ impl Circuits {
     /// In shaped modes the schedule towards the guards.
     pub(crate) fn uplink_mut(&mut self) -> Option<&mut Uplink> {
         self.shared.uplink.as_mut()
+    }
+
+    /// Those of them that lead to an exit. A service releases nothing, so leave would be lost on it.
+    pub(crate) fn tunnels_to_exits_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
+        self.tunnels.values_mut().filter(|tunnel| !tunnel.is_of_service()).filter_map(CircuitTunnel::session_mut)
     }
 
     /// The session has been closed: nothing is built any more.

@@ -489,7 +489,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Passes leave for the other direction on to the exit (entry). It is spent whatever comes of it; false if it
     /// could not be sent. It pays for one release of an epoch, so where an old tunnel finishes beside its successor only one of them gets it.
     pub fn grant_other(&mut self, grant: Grant) -> bool {
-        self.tunnels_mut().any(|tunnel| tunnel.session.grant(grant))
+        let pairs = self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel));
+        let mut exits = pairs.chain(self.circuits.iter_mut().flat_map(Circuits::tunnels_to_exits_mut));
+        exits.any(|tunnel| tunnel.session.grant(grant))
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards the other node.

@@ -234,6 +234,16 @@ pub enum ResetReason {
     /// The service was found and did not answer. Only an entry says so, of itself.
     #[error("the service was found, but does not answer: it is overloaded or has just gone; try again later")]
     ServiceSilent = 13,
+    /// The service has no schedule and this entry has one. Only an entry says so, of itself.
+    #[error(
+        "the service is in mode `off` and this entry is not: reach it from an entry in mode `off`, or ask its operator for mode `constant`"
+    )]
+    ServiceIsOff = 14,
+    /// The service has a schedule and this entry has none. Only an entry says so, of itself.
+    #[error(
+        "the service is in mode `constant` and this entry in mode `off`: reach it from an entry in mode `constant`"
+    )]
+    ServiceIsShaped = 15,
 }
 
 impl TryFrom<u8> for ResetReason {
@@ -254,6 +264,8 @@ impl TryFrom<u8> for ResetReason {
             11 => Self::NoService,
             12 => Self::NotAuthorised,
             13 => Self::ServiceSilent,
+            14 => Self::ServiceIsOff,
+            15 => Self::ServiceIsShaped,
             _ => return Err(DecodeError::Unknown("reset reason")),
         })
     }

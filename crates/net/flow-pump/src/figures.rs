@@ -74,6 +74,8 @@ pub fn reason_name(reason: ResetReason) -> &'static str {
         ResetReason::NoService => "no_service",
         ResetReason::NotAuthorised => "not_authorised",
         ResetReason::ServiceSilent => "service_silent",
+        ResetReason::ServiceIsOff => "service_is_off",
+        ResetReason::ServiceIsShaped => "service_is_shaped",
         ResetReason::NameUnknown => "name_unknown",
         ResetReason::NotOffered => "not_offered",
     }

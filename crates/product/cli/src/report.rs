@@ -453,6 +453,11 @@ impl Reporter {
         {
             warn(Severity::Alarm, format!("there is no path for a leg: {refusal}"));
         }
+        if let Some(circuits) = shaped.and_then(|shaped| shaped.node.circuits.as_ref())
+            && let Some(refusal) = &circuits.service_refusal
+        {
+            warn(Severity::Warning, format!("a service was not reached: {refusal}"));
+        }
         if let Some(sentence) = narrow {
             warn(Severity::Alarm, sentence);
         }

@@ -76,6 +76,8 @@ pub struct Setting {
     pub ends: usize,
     /// Addresses of each relay, 1 or 2.
     pub addresses: usize,
+    /// Mode of the service; none: that of all.
+    pub service_mode: Option<Mode>,
     /// Whether there is a service, and a directory behind each exit that knows it.
     pub service: bool,
     /// Whether the service lets in only those that have a key: the one of nines.
@@ -119,6 +121,7 @@ impl Default for Setting {
             leak: None,
             ends: 1,
             addresses: 1,
+            service_mode: None,
             service: false,
             authorised: false,
             access: None,

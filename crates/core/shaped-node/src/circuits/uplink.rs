@@ -87,13 +87,27 @@ impl Uplink {
 
     /// What a leg over a link asks the exit for: the same share of the other direction. None of a link without one.
     pub(crate) fn asked_of(&self, link: LinkId) -> Option<Asked> {
-        let (mode, class) = self.asked;
+        self.asked_in(self.mode(), link)
+    }
+
+    /// The same of a service. Those have no rate that follows anything, and a constant one tells the least.
+    pub(crate) fn asked_of_service(&self, link: LinkId) -> Option<Asked> {
+        self.asked_in(Mode::Constant, link)
+    }
+
+    fn asked_in(&self, mode: Mode, link: LinkId) -> Option<Asked> {
+        let (_, class) = self.asked;
         Asked::new(mode as u8, class.number(), self.share_of(link)?, self.shares())
     }
 
     /// Gives a link its share, unless it has one: the first that is free, else that of a link which nothing `uses` any more. False
     /// if every share is in use, which more links than legs would have to bring about.
     pub(crate) fn add_link(&mut self, link: LinkId, uses: impl Fn(LinkId) -> bool) -> bool {
+    /// The mode of the schedule.
+    pub(crate) fn mode(&self) -> Mode {
+        self.asked.0
+    }
+
         if self.share_of(link).is_some() {
             return true;
         }
