@@ -17,6 +17,7 @@ mod pool;
 mod receive;
 mod services;
 mod slot;
+mod spare_guards;
 mod status;
 mod timing;
 mod transmit;
@@ -52,6 +53,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use services::Services;
 use shaping::RateClass;
+use spare_guards::Spares;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays, Way};
@@ -173,6 +175,8 @@ struct Shared {
     session: SessionSetting,
     rng: ChaCha20Rng,
     links: BTreeMap<LinkId, GuardLink>,
+    /// Guards that are asked beside those.
+    spares: Spares,
     /// The tunnel that a circuit is a leg of, by its number.
     carriers: BTreeMap<(LinkId, CircuitId), u64>,
     ending: VecDeque<Ending>,
@@ -226,12 +230,12 @@ struct CircuitTunnel {
     ends_at: Option<Instant>,
     /// Why it has no path.
     refusal: Option<Refusal>,
+    /// The service that it was to lead to has refused a leg, since it is in another mode.
+    is_of_other_mode: bool,
     /// The leg of the newest data cell, and how often that was another one than before.
     last_leg: Option<LegId>,
     switches: u64,
 }
-    /// The service that it was to lead to has refused a leg, since it is in another mode.
-    is_of_other_mode: bool,
 
 impl CircuitTunnel {
     fn new(now: Instant, number: u64, rules: PathRules) -> Self {
@@ -253,11 +257,11 @@ impl CircuitTunnel {
             exit_is_gone: false,
             ends_at: None,
             refusal: None,
+            is_of_other_mode: false,
             last_leg: None,
             switches: 0,
         }
     }
-            is_of_other_mode: false,
 
     /// The paths of its places, as far as they have one.
     fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -304,6 +308,7 @@ impl Circuits {
             session,
             rng: ChaCha20Rng::from_seed(seed),
             links: BTreeMap::new(),
+            spares: Spares::new(now.instant),
             carriers: BTreeMap::new(),
             ending: VecDeque::new(),
             avoided: BTreeMap::new(),
@@ -344,14 +349,14 @@ impl Circuits {
         self.tunnels.values_mut().filter_map(CircuitTunnel::session_mut)
     }
 
-    /// In shaped modes the schedule towards the guards.
-    pub(crate) fn uplink_mut(&mut self) -> Option<&mut Uplink> {
-        self.shared.uplink.as_mut()
-    }
-
     /// Those of them that lead to an exit. A service releases nothing, so leave would be lost on it.
     pub(crate) fn tunnels_to_exits_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
         self.tunnels.values_mut().filter(|tunnel| !tunnel.is_of_service()).filter_map(CircuitTunnel::session_mut)
+    }
+
+    /// In shaped modes the schedule towards the guards.
+    pub(crate) fn uplink_mut(&mut self) -> Option<&mut Uplink> {
+        self.shared.uplink.as_mut()
     }
 
     /// The session has been closed: nothing is built any more.

@@ -138,6 +138,8 @@ pub enum NodeEvent {
     QueuesFailed(QueueFault),
     /// The guards have changed: the text of their file, to be stored for the next start.
     GuardsChanged(String),
+    /// None of the guards in use is heard; the next one of the few is asked whether it is.
+    GuardsSilent,
     /// There is no path for a leg. Said once for each reason.
     NoPath(tunnel_plan::Refusal),
     /// A leg of the tunnel is in use; its number.
