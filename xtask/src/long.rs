@@ -17,7 +17,7 @@ struct Long {
 }
 
 /// All long runs by name.
-const RUNS: [Long; 31] = [
+const RUNS: [Long; 32] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",

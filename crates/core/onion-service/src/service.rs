@@ -275,8 +275,8 @@ impl ServiceCore {
         self.days.key_tags()
     }
 
-    /// The directory's time as far as it is known.
-    fn directory_ms(&self, now: Instant) -> Option<u64> {
+    /// The directory's time in milliseconds since 1970 UTC, as far as it is known: what was told last, and the time since then.
+    pub fn directory_ms(&self, now: Instant) -> Option<u64> {
         let (ms, said) = self.clock?;
         Some(ms.saturating_add(now.saturating_duration_since(said).as_millis() as u64))
     }

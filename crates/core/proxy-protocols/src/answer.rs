@@ -63,9 +63,12 @@ pub fn reply_code(reason: ResetReason) -> ReplyCode {
         ResetReason::Denied | ResetReason::NotAuthorised => ReplyCode::NotAllowed,
         ResetReason::TimedOut | ResetReason::ServiceSilent => ReplyCode::TtlExpired,
         ResetReason::TunnelLost => ReplyCode::NetworkUnreachable,
-        ResetReason::TooManyFlows | ResetReason::Protocol | ResetReason::NotOffered | ResetReason::NoMemory => {
-            ReplyCode::GeneralFailure
-        }
+        ResetReason::TooManyFlows
+        | ResetReason::Protocol
+        | ResetReason::NotOffered
+        | ResetReason::NoMemory
+        | ResetReason::ServiceIsOff
+        | ResetReason::ServiceIsShaped => ReplyCode::GeneralFailure,
     }
 }
 
@@ -84,6 +87,7 @@ pub fn http_status(reason: ResetReason) -> HttpStatus {
         ResetReason::TunnelLost => (503, "Service Unavailable", "destination_unavailable"),
         ResetReason::TooManyFlows | ResetReason::NoMemory => (503, "Service Unavailable", "connection_limit_reached"),
         ResetReason::Protocol | ResetReason::NotOffered => (502, "Bad Gateway", "proxy_internal_error"),
+        ResetReason::ServiceIsOff | ResetReason::ServiceIsShaped => (502, "Bad Gateway", "proxy_configuration_error"),
     };
     HttpStatus { code, phrase, error }
 }
@@ -102,7 +106,7 @@ pub(crate) fn http_response(status: &str, fields: &str, line: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const REASONS: [(ResetReason, u8, u16); 14] = [
+    const REASONS: [(ResetReason, u8, u16); 16] = [
         (ResetReason::Refused, 5, 502),
         (ResetReason::Unreachable, 4, 502),
         (ResetReason::Denied, 2, 403),
@@ -117,6 +121,8 @@ mod tests {
         (ResetReason::NotAuthorised, 2, 403),
         (ResetReason::ServiceSilent, 6, 504),
         (ResetReason::NoMemory, 1, 503),
+        (ResetReason::ServiceIsOff, 1, 502),
+        (ResetReason::ServiceIsShaped, 1, 502),
     ];
 
     #[test]

@@ -18,6 +18,7 @@ mod pool;
 mod receive;
 mod services;
 mod slot;
+mod spare_guards;
 mod status;
 mod timing;
 mod transmit;
@@ -57,6 +58,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use services::Services;
 use shaping::RateClass;
+use spare_guards::Spares;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tunnel_plan::{Guards, Path, PathRules, Refusal, Relays, Way};
@@ -180,6 +182,8 @@ struct Shared {
     session: SessionSetting,
     rng: ChaCha20Rng,
     links: BTreeMap<LinkId, GuardLink>,
+    /// Guards that are asked beside those.
+    spares: Spares,
     /// The tunnel that a circuit is a leg of, by its number.
     carriers: BTreeMap<(LinkId, CircuitId), u64>,
     ending: VecDeque<Ending>,
@@ -234,6 +238,8 @@ struct CircuitTunnel {
     ends_at: Option<Instant>,
     /// Why it has no path.
     refusal: Option<Refusal>,
+    /// The service that it was to lead to has refused a leg, since it is in another mode.
+    is_of_other_mode: bool,
     /// The leg of the newest data cell, and how often that was another one than before.
     last_leg: Option<LegId>,
     switches: u64,
@@ -261,6 +267,7 @@ impl CircuitTunnel {
             exit_is_gone: false,
             ends_at: None,
             refusal: None,
+            is_of_other_mode: false,
             last_leg: None,
             switches: 0,
             charge: Charge::default(),
@@ -312,6 +319,7 @@ impl Circuits {
             session,
             rng: ChaCha20Rng::from_seed(seed),
             links: BTreeMap::new(),
+            spares: Spares::new(now.instant),
             carriers: BTreeMap::new(),
             ending: VecDeque::new(),
             avoided: BTreeMap::new(),
@@ -351,6 +359,11 @@ impl Circuits {
     /// All that have a session.
     pub(crate) fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
         self.tunnels.values_mut().filter_map(CircuitTunnel::session_mut)
+    }
+
+    /// Those of them that lead to an exit. A service releases nothing, so leave would be lost on it.
+    pub(crate) fn tunnels_to_exits_mut(&mut self) -> impl Iterator<Item = &mut crate::tunnel::Tunnel> {
+        self.tunnels.values_mut().filter(|tunnel| !tunnel.is_of_service()).filter_map(CircuitTunnel::session_mut)
     }
 
     /// In shaped modes the schedule towards the guards.

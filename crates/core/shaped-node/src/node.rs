@@ -138,6 +138,8 @@ pub enum NodeEvent {
     QueuesFailed(QueueFault),
     /// The guards have changed: the text of their file, to be stored for the next start.
     GuardsChanged(String),
+    /// None of the guards in use is heard; the next one of the few is asked whether it is.
+    GuardsSilent,
     /// There is no path for a leg. Said once for each reason.
     NoPath(tunnel_plan::Refusal),
     /// A leg of the tunnel is in use; its number.
@@ -490,7 +492,9 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     /// Passes leave for the other direction on to the exit (entry). It is spent whatever comes of it; false if it
     /// could not be sent. It pays for one release of an epoch, so where an old tunnel finishes beside its successor only one of them gets it.
     pub fn grant_other(&mut self, grant: Grant) -> bool {
-        self.tunnels_mut().any(|tunnel| tunnel.session.grant(grant))
+        let pairs = self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel));
+        let mut exits = pairs.chain(self.circuits.iter_mut().flat_map(Circuits::tunnels_to_exits_mut));
+        exits.any(|tunnel| tunnel.session.grant(grant))
     }
 
     /// Takes queues of a new generation: the flows of the old one are reset towards the other node.

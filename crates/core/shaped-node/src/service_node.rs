@@ -149,6 +149,8 @@ pub struct ServiceNode<Q> {
     region: Vec<u8>,
     counters: errands::Counters,
     is_closing: bool,
+    /// The newest time that was told.
+    now: Instant,
 }
 
 impl<Q> fmt::Debug for ServiceNode<Q> {
@@ -205,6 +207,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             region: vec![0; packet_size.region()],
             counters: errands::Counters::default(),
             is_closing: false,
+            now: now.instant,
         })
     }
 
@@ -291,6 +294,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
 
     /// Handles what links, circuits and sessions have to say. Call it after a batch of packets.
     pub fn settle(&mut self, now: Now) {
+        self.now = now.instant;
         self.settle_links(now);
         self.node.settle(now);
         self.follow_errands(now);

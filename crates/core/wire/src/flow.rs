@@ -237,6 +237,16 @@ pub enum ResetReason {
     /// The node had no memory left for the flow: it held most, because nobody read it, or all is taken.
     #[error("the node has no memory left for this flow: its bytes were not read or not acknowledged for too long")]
     NoMemory = 14,
+    /// The service has no schedule and this entry has one. Only an entry says so, of itself.
+    #[error(
+        "the service is in mode `off` and this entry is not: reach it from an entry in mode `off`, or ask its operator for mode `constant`"
+    )]
+    ServiceIsOff = 15,
+    /// The service has a schedule and this entry has none. Only an entry says so, of itself.
+    #[error(
+        "the service is in mode `constant` and this entry in mode `off`: reach it from an entry in mode `constant`"
+    )]
+    ServiceIsShaped = 16,
 }
 
 impl TryFrom<u8> for ResetReason {
@@ -258,6 +268,8 @@ impl TryFrom<u8> for ResetReason {
             12 => Self::NotAuthorised,
             13 => Self::ServiceSilent,
             14 => Self::NoMemory,
+            15 => Self::ServiceIsOff,
+            16 => Self::ServiceIsShaped,
             _ => return Err(DecodeError::Unknown("reset reason")),
         })
     }

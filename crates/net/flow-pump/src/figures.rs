@@ -75,6 +75,8 @@ pub fn reason_name(reason: ResetReason) -> &'static str {
         ResetReason::NotAuthorised => "not_authorised",
         ResetReason::ServiceSilent => "service_silent",
         ResetReason::NoMemory => "no_memory",
+        ResetReason::ServiceIsOff => "service_is_off",
+        ResetReason::ServiceIsShaped => "service_is_shaped",
         ResetReason::NameUnknown => "name_unknown",
         ResetReason::NotOffered => "not_offered",
     }

@@ -244,6 +244,9 @@ fn note(event: NodeEvent) -> Note {
 fn note_over_circuits(event: NodeEvent) -> Note {
     match event {
         NodeEvent::GuardsChanged(text) => return Note::Keep(text),
+        NodeEvent::GuardsSilent => {
+            info!("no guard is heard; the next one is asked, in case it is not this machine's network that is away")
+        }
         NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
         NodeEvent::LegUp(leg) => info!(leg, "a leg is in use"),
         NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),

@@ -6,10 +6,14 @@ use link::Now;
 use os_net::slot_sender::Way;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
 use tracing::debug;
 
 /// Batches sent before anything is received.
 const SEND_ROUNDS: usize = 8;
+/// How often is looked at what is due while the kernel has no room for a batch, unless packets come. Most of what is due then is to be
+/// sent, and stays due until there is room.
+const STUCK_LOOK: Duration = Duration::from_millis(10);
 
 /// State of the loop.
 pub(crate) struct OffLoop<'a, N> {
@@ -80,6 +84,10 @@ impl<'a, N: Driven> OffLoop<'a, N> {
     /// is raised before the queues are looked at once more, so no wake-up is lost.
     fn sleep(&mut self) -> Result<(), RunError> {
         let now = now();
+        if self.stuck.is_some() {
+            // What the queues bring could not leave either.
+            return self.wait(now, false);
+        }
         let Some(queues) = self.shell.node.queues() else { return self.wait(now, false) };
         if !queues.prepare_sleep() {
             return Ok(());
@@ -94,7 +102,8 @@ impl<'a, N: Driven> OffLoop<'a, N> {
     fn wait(&mut self, now: Now, bell: bool) -> Result<(), RunError> {
         let longest = self.shell.sleep_max();
         let timeout = self.shell.node.next_wake(now);
-        let until = timeout.map_or(longest, |at| at.saturating_duration_since(now.instant)).min(longest);
+        let until = timeout.map(|at| at.saturating_duration_since(now.instant));
+        let until = rest(until, longest, self.stuck.is_some());
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
         let shell = &*self.shell;
         let mut watched = shell.sockets.watched(PollFlags::IN);
@@ -108,6 +117,30 @@ impl<'a, N: Driven> OffLoop<'a, N> {
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(RunError::Socket(error.into())),
+        }
+    }
+}
+
+/// How long to sleep if nothing else wakes. `until`: when something is due.
+fn rest(until: Option<Duration>, longest: Duration, is_stuck: bool) -> Duration {
+    let least = if is_stuck { STUCK_LOOK } else { Duration::ZERO };
+    until.map_or(longest, |until| until.max(least)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_does_not_wake_a_loop_that_cannot_send() {
+        let (ms, longest) = (Duration::from_millis, Duration::from_secs(1));
+        for (until, free, stuck) in [
+            (None, longest, longest),
+            (Some(ms(0)), ms(0), ms(10)),
+            (Some(ms(40)), ms(40), ms(40)),
+            (Some(ms(1_500)), longest, longest),
+        ] {
+            assert_eq!([rest(until, longest, false), rest(until, longest, true)], [free, stuck], "{until:?}");
         }
     }
 }

@@ -131,7 +131,7 @@ impl Driver {
         Ok(match self.stop_at {
             Some(at) if at <= time.instant => {
                 self.node.leave();
-                self.send();
+                self.socket.send(&mut self.node);
                 Turn::Over
             }
             _ if has_more => Turn::More,

@@ -12,6 +12,7 @@ use identity::{AccessKey, ServiceSecret};
 use network_document::NetworkDocument;
 use onion_service::ServiceAddress;
 use shaped_node::NextDocument;
+use shaped_node::memory::MEMORY_MAX;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub struct OnionServiceConfig {
     pub streams: u16,
     /// Bytes of one direction of a stream that wait in this process: within [`STREAM_BUFFER_BYTES`].
     pub stream_buffer: usize,
+    /// As [`crate::TunnelMgrConfig::memory_max`].
+    pub memory_max: u64,
 }
 
 impl OnionServiceConfig {
@@ -77,6 +80,7 @@ impl OnionServiceConfig {
             tunnels: 64,
             streams: 256,
             stream_buffer: 256 * 1024,
+            memory_max: MEMORY_MAX,
         })
     }
 }

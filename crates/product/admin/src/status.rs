@@ -157,7 +157,7 @@ pub struct HostedService {
     pub points: u64,
     /// Those that are wanted.
     pub points_wanted: u64,
-    /// Seconds for which the directory has a record of it, by this machine's clock; none: it has none.
+    /// Seconds for which the directory has a record of it, by the directory's time; none: it has none.
     pub published_for_s: Option<u64>,
     /// Tunnels of clients.
     pub tunnels: u64,

@@ -132,12 +132,11 @@ impl Reporter {
     /// The services of a service node.
     fn services(&self, shaped: &ShapedStatus) -> Option<Services> {
         let figures = shaped.service.as_ref()?;
-        let now_ms = os_net::clock::unix_time().as_millis() as u64;
         let service = |(name, status): (&String, &HostedStatus)| HostedService {
             name: name.clone(),
             points: status.points as u64,
             points_wanted: status.points_wanted as u64,
-            published_for_s: status.published_until_ms.and_then(|until| until.checked_sub(now_ms)).map(|ms| ms / 1_000),
+            published_for_s: status.published_for_s,
             tunnels: status.tunnels as u64,
             flows: status.flows as u64,
             work_bits: status.work_bits,

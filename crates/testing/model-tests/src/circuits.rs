@@ -19,7 +19,7 @@ use onion::Interval;
 use relay_node::Limits;
 use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, PacingConfig, PoolConfig, TunnelStatus};
 use shaping::{Grid, RateClass, SlotLength};
-use simnet::{Loss, Network, Path, Seed, Step};
+use simnet::{Fate, Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -78,6 +78,8 @@ pub struct Setting {
     pub ends: usize,
     /// Addresses of each relay, 1 or 2.
     pub addresses: usize,
+    /// Mode of the service; none: that of all.
+    pub service_mode: Option<Mode>,
     /// Whether there is a service, and a directory behind each exit that knows it.
     pub service: bool,
     /// Whether the service lets in only those that have a key: the one of nines.
@@ -122,6 +124,7 @@ impl Default for Setting {
             leak: None,
             ends: 1,
             addresses: 1,
+            service_mode: None,
             service: false,
             authorised: false,
             access: None,
@@ -438,10 +441,16 @@ impl World {
         self.network.set_paths(self.relays[one].place, self.relays[other].place, path);
     }
 
-    /// Relays that have had a packet of the entry's.
+    /// Relays that a packet of the entry's has reached.
     pub fn guards_seen(&self) -> usize {
         let of_entry = self.network.recording().records().iter().filter(|record| record.from == self.entry.address);
-        of_entry.map(|record| record.to).collect::<BTreeSet<_>>().len()
+        let arrived = of_entry.filter(|record| matches!(record.fate, Fate::Arrives { .. }));
+        arrived.map(|record| record.to).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The guards of the first tunnel's legs.
+    pub fn guards(&self) -> BTreeSet<usize> {
+        (0..self.status().legs.len()).filter_map(|leg| self.relay_of(leg, 0)).collect()
     }
 
     /// What left the entry or a relay so far: when, where to, how long.

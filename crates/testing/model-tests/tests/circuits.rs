@@ -1,5 +1,7 @@
 //! An entry over circuits of real relays to a real exit: what its tunnel carries, and what it survives.
 
+#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
+
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, Setting, World};
 use shaped_node::NodeEvent;
@@ -155,6 +157,65 @@ fn an_outage_of_the_entrys_network_loses_no_flow_and_shows_it_to_no_further_guar
     assert_eq!(world.guards_seen(), 2);
 }
 
+/// Both guards die within two seconds while data flows: the next one of the few is asked, and carries on. When they are there again
+/// they are used again.
+#[test]
+fn both_guards_that_die_are_stood_in_for_and_used_again() {
+    // A slow line, so that minutes are soon computed, and a long one.
+    let line = |delay| Path::with_delay(delay).with_rate(3_000_000, 32 * 1024);
+    let off = |legs_wanted, delay| Setting { path: line(delay), relays: 10, ..legs(legs_wanted) };
+    // What a pause may be: a second of silence, and the round trips of a question, of a circuit over three hops, and of its first data.
+    let cases = [
+        ("off, one after the other", off(2, 5 * MS), 1_900 * MS, 1_500),
+        ("off, one leg", off(1, 5 * MS), Duration::ZERO, 1_500),
+        ("constant", Setting { relays: 10, ..Setting::constant() }, 1_900 * MS, 1_900),
+        ("off, far away", off(2, 150 * MS), Duration::ZERO, 8_000),
+    ];
+    for (what, setting, apart, pause_ms) in cases {
+        let wanted = usize::from(setting.legs);
+        let mut world = world(setting);
+        let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+        world.run_for(3 * SECOND);
+        let first = world.guards();
+        assert_eq!(first.len(), wanted);
+        let mut pause = Duration::ZERO;
+        for guard in &first {
+            world.relays[*guard].health = Health::Dead;
+            pause = pause.max(longest_pause(&mut world, flow, apart));
+        }
+        pause = pause.max(longest_pause(&mut world, flow, 15 * SECOND));
+        println!("{what}: a pause of {pause:?}");
+        assert!(pause < pause_ms * MS, "{what}: {pause:?} {:?}", world.entry.events);
+        assert_eq!(world.linked(), wanted, "{what}: {:?}", world.status());
+        assert!(world.guards().is_disjoint(&first), "{what}");
+        assert!(world.guards_seen() <= wanted + 2, "no guard but those of the set");
+        assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
+        if apart == Duration::ZERO {
+            // Going back takes half a minute, and needs to be seen in one case of each mode.
+            continue;
+        }
+        first.iter().for_each(|guard| world.restart(*guard));
+        let returned = world.run_while(90 * SECOND, |world| world.guards() == first && world.linked() == wanted);
+        assert!(returned, "{what}: {:?} {:?}", world.status(), world.entry.events);
+        println!("{what}: used again after {:?}", world.elapsed());
+        assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
+        assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+    }
+}
+
+/// The longest time without a byte of a flow.
+fn longest_pause(world: &mut World, flow: usize, time: Duration) -> Duration {
+    let (mut pause, mut newest, mut at) = (Duration::ZERO, received(world, flow), world.elapsed());
+    world.run_while(time, |world| {
+        if received(world, flow) > newest {
+            (newest, at) = (received(world, flow), world.elapsed());
+        }
+        pause = pause.max(world.elapsed() - at);
+        false
+    });
+    pause
+}
+
 /// The guard's link is up, but no hop ever comes.
 #[test]
 fn a_relay_that_accepts_and_never_answers_is_gone_around() {
@@ -220,14 +281,11 @@ fn a_leg_that_loses_much_is_replaced_through_its_guard() {
 #[test]
 fn guards_are_kept_over_a_restart() {
     let mut world = world(legs(2));
-    let guards = |world: &World| -> std::collections::BTreeSet<usize> {
-        [0, 1].iter().filter_map(|leg| world.relay_of(*leg, 0)).collect()
-    };
-    let before = guards(&world);
+    let before = world.guards();
     for seed in 10..14 {
         world.restart_entry(seed);
         assert!(world.run_while(10 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
-        assert_eq!(guards(&world), before);
+        assert_eq!(world.guards(), before);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use adversary::{Direction, Sighting, first_difference, one_size};
 use model_tests::apps::{Plan, port};
-use model_tests::circuits::{Setting, World};
+use model_tests::circuits::{ServiceHost, Setting, World, service_address};
 use model_tests::noise::NoiseOf;
 use shaped_node::{Mode, PacingConfig};
 use shaping::accountant::MuSquared;
@@ -212,4 +212,22 @@ fn steps_follow_the_load_at_their_edges() {
     let flow = world.entry.unshaped.open(plan(port::SINK, 1, u64::MAX)).expect("a queue pair");
     after_two_edges(&mut world, cells(fast()), "an upload");
     assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
+}
+
+/// A service has no releases. Whatever rule its client goes by, it sends at a constant rate.
+#[test]
+fn a_service_at_a_constant_rate_is_reached_from_every_mode_with_a_schedule() {
+    for setting in [stepped(), dp(1_000, NoiseOf::Seed), queue(NoiseOf::Seed)] {
+        let mode = setting.mode;
+        let setting = Setting { relays: 14, service: true, service_mode: Some(Mode::Constant), ..setting };
+        let mut world = World::new(setting);
+        let known =
+            world.run_while(ServiceHost::PATIENCE, |world| world.status().session_up && world.service().published > 1);
+        assert!(known, "{mode:?}: {:?}", world.status());
+        world.pay(EPOCHS);
+        let name = service_address().to_string();
+        let flow = world.entry.unshaped.open_name(plan(port::ECHO, 7, 50_000), &name).expect("a queue pair");
+        let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(flow).received == 50_000);
+        assert!(done, "{mode:?}: {:?} {:?}", world.entry.unshaped.outcome(flow), world.tunnels());
+    }
 }

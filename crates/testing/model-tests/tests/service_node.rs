@@ -81,6 +81,12 @@ fn services_of_one_node_have_addresses_ports_and_tunnels_of_their_own() {
     assert_eq!(world.clients[second].flow(refused).reset, Some(ResetReason::Refused));
     let status = world.host().node.status();
     assert_eq!(status.services.iter().map(|service| service.tunnels).collect::<Vec<_>>(), [1, 1]);
+    // For how long a record is there is a matter of the directory's time alone.
+    let left = status.services[0].published_for_s.expect("it is published");
+    let (now, later_ms) = (world.now, world.host().directory_ms(world.now) + 3_600_000);
+    world.host_mut().node.handle_directory_time(now, later_ms);
+    let then = world.host().node.status().services[0].published_for_s.expect("for three hours");
+    assert!((3_599..=3_601).contains(&(left - then)), "{left} {then}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ const LOADS: [Load; 6] = [Load::Up, Load::Down, Load::ManyFlows, Load::OpenAndCl
 enum Trouble {
     None,
     GuardKilled,
+    GuardsKilled,
     MiddleKilled,
     LossBehindGuard,
     DocumentRenewed,
@@ -121,6 +122,7 @@ fn afflict(world: &mut World, trouble: Trouble) {
             let guard = relay(world, 0);
             world.relays[guard].health = Health::Dead;
         }
+        Trouble::GuardsKilled => world.guards().iter().for_each(|guard| world.relays[*guard].health = Health::Dead),
         Trouble::MiddleKilled => {
             let middle = relay(world, 1);
             world.relays[middle].health = Health::Dead;
@@ -205,7 +207,7 @@ fn every_packet_has_one_size_and_leaves_at_a_slot() {
 /// Guards that die, circuits that are built again, legs that come and go: all of it happens at the same times, in the same slots.
 #[test]
 fn what_relays_do_shows_the_same_whatever_applications_do() {
-    for trouble in [Trouble::GuardKilled, Trouble::MiddleKilled, Trouble::LossBehindGuard] {
+    for trouble in [Trouble::GuardKilled, Trouble::GuardsKilled, Trouble::MiddleKilled, Trouble::LossBehindGuard] {
         let idle = play(Setting::constant(), Load::Idle, trouble);
         let expected = lines(&idle, idle.entry.address);
         let ended = idle.entry.events.iter().filter(|(_, event)| matches!(event, NodeEvent::LegDown(..))).count();

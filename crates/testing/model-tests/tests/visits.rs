@@ -3,7 +3,9 @@
 
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, ServiceHost, Setting, World, node_id, service_address};
-use shaped_node::{Isolation, NodeEvent, PoolConfig, SERVICE_IDLE, SOUGHT_OF_CLIENT_MAX, TunnelHolder, TunnelStatus};
+use shaped_node::{
+    Isolation, Mode, NodeEvent, PoolConfig, SERVICE_IDLE, SOUGHT_OF_CLIENT_MAX, TunnelHolder, TunnelStatus,
+};
 use std::time::Duration;
 use wire::flow::ResetReason;
 
@@ -217,6 +219,41 @@ fn one_client_leaves_room_for_others() {
     let all = [&of_one[..], &[of_other]].concat();
     assert!(world.run_while(60 * SECOND, |world| all.iter().all(|flow| told(world, *flow).is_some())));
     assert_eq!(told(&world, of_other), Some(ResetReason::NoService));
+}
+
+/// An entry and a service of which one has a schedule and the other has none: the application is told at once, and `status` says it.
+#[test]
+fn a_service_in_another_mode_is_refused_at_once_and_in_words() {
+    let modes = [
+        (
+            Mode::Off,
+            Mode::Constant,
+            ResetReason::ServiceIsShaped,
+            "the service is in mode `constant` and this entry in mode `off`",
+        ),
+        (
+            Mode::Constant,
+            Mode::Off,
+            ResetReason::ServiceIsOff,
+            "the service is in mode `off` and this entry in mode `constant`",
+        ),
+    ];
+    for (mode, service, reason, words) in modes {
+        let mut world =
+            world(Setting { mode, service_mode: Some(service), relays: 14, service: true, ..Setting::constant() });
+        let (asked, flow) = (world.elapsed(), open(&mut world, plan(port::ECHO, 1)));
+        let told = world.run_while(60 * SECOND, |world| reset(world, flow).is_some());
+        assert!(told, "{mode:?}: {:?}", world.tunnels());
+        assert_eq!(reset(&world, flow), Some(reason));
+        let took = world.elapsed() - asked;
+        assert!(took < 5 * SECOND, "{mode:?}: as soon as it was met, not after {took:?}");
+        assert_eq!(failures(&world).len(), 1, "{:?}", failures(&world));
+        assert!(failures(&world)[0].starts_with(words), "{:?}", failures(&world));
+        let circuits = world.entry.node.status().circuits.expect("over circuits");
+        assert_eq!(circuits.service_refusal.as_ref(), failures(&world).first());
+        assert!(world.run_while(5 * SECOND, |world| world.tunnels().len() == 1), "{:?}", world.tunnels());
+        assert!(world.run_while(60 * SECOND, |world| world.service().node.status().joined == 0), "{mode:?}");
+    }
 }
 
 /// The service lets in who has a key that it knows, and tells others so.

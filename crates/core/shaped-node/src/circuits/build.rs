@@ -140,9 +140,13 @@ impl CircuitTunnel {
         (path, link, id): (Path, LinkId, CircuitId),
         built: Built<OnionCircuit>,
     ) -> bool {
+        let is_of_service = self.is_of_service();
         let Some(joined) = &mut self.joined else { return true };
+        let asked = |uplink: &super::Uplink| {
+            if is_of_service { uplink.asked_of_service(link) } else { uplink.asked_of(link) }
+        };
         // A link that a place uses has its share.
-        let asked = shared.uplink.as_ref().and_then(|uplink| uplink.asked_of(link)).unwrap_or(Asked::OFF);
+        let asked = shared.uplink.as_ref().and_then(asked).unwrap_or(Asked::OFF);
         match joined.legs.add_leg_asking(now, built, asked) {
             Ok(leg) => {
                 self.routes.insert((link, id), leg);

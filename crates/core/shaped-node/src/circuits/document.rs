@@ -201,16 +201,21 @@ impl CircuitTunnel {
         }
     }
 
-    /// A relay of the place's path is gone, but not the exit. A leg carries data until its successor is built.
+    /// A relay of the place's path is gone, but not the exit.
     fn replace(&mut self, shared: &mut Shared, now: Instant, number: usize) {
+        let guard = self.places[number].stage.path().map(Path::first);
+        let moves = shared.uplink.is_some() && guard.is_some_and(|guard| !shared.relays.has(&guard, Place::Guard));
+        self.hand_over(shared, now, number, moves);
+    }
+
+    /// A place begins again. Its leg carries data until it has a successor, unless a share `moves` to another guard's link.
+    pub(super) fn hand_over(&mut self, shared: &mut Shared, now: Instant, number: usize, moves: bool) {
         let outgoing = match &self.places[number].stage {
             Stage::Joined { leg, path, .. } if self.can_overlap(*leg) => {
                 Some(Outgoing { leg: *leg, path: path.clone(), until: now + OUTGOING_MAX })
             }
             _ => None,
         };
-        let guard = self.places[number].stage.path().map(Path::first);
-        let moves = shared.uplink.is_some() && guard.is_some_and(|guard| !shared.relays.has(&guard, Place::Guard));
         if let Some(outgoing) = outgoing.filter(|_| !moves) {
             let stage = Stage::at(now);
             self.places[number] = LegPlace { stage, failures: 0, up_link: None, outgoing: Some(outgoing) };

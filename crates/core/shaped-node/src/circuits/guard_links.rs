@@ -40,12 +40,6 @@ impl Shared {
         guard.silent_since.map(|since| since + patience)
     }
 
-    /// Several guards are in use, and none is heard.
-    fn is_outage(&self) -> bool {
-        let in_use = self.links.values().filter(|guard| guard.up);
-        in_use.clone().count() > 1 && in_use.clone().all(|guard| guard.silent_since.is_some())
-    }
-
     pub(super) fn is_up(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|link| link.up)
     }
@@ -205,22 +199,30 @@ impl Circuits {
         let silent: Vec<(LinkId, NodeId)> =
             silent.filter(|(_, guard)| is_over(guard)).map(|(link, guard)| (*link, guard.node)).collect();
         for (link, node) in silent {
-            self.shared.guards.handle_failed(now.unix_s, &node, &mut self.shared.rng);
-            if let Some(guard) = self.shared.links.get_mut(&link) {
-                guard.silent_since = Some(now.instant);
-            }
-            for tunnel in self.tunnels.values_mut() {
-                if tunnel.leave_ways(&mut self.shared, now, endpoint, link) {
-                    continue;
-                }
-                if tunnel.rules.hops() == 1 {
-                    // No guard of the set: it is drawn, and another one is to be drawn now.
-                    self.shared.avoid(now.instant, node);
-                }
-                tunnel.leave_guard(&mut self.shared, now, endpoint, link, node);
-            }
-            self.errands.leave_guard(&mut self.shared, now.instant, link);
+            self.give_up_guard(now, endpoint, link, node);
         }
+    }
+
+    /// Writes a guard down as failed, and moves what is over its link to others.
+    pub(super) fn give_up_guard(&mut self, now: Now, endpoint: &mut Endpoint, link: LinkId, node: NodeId) {
+        self.shared.guards.handle_failed(now.unix_s, &node, &mut self.shared.rng);
+        if let Some(guard) = self.shared.links.get_mut(&link) {
+            guard.silent_since = Some(now.instant);
+        }
+        if self.shared.spares.asks(link) {
+            self.shared.end_asking();
+        }
+        for tunnel in self.tunnels.values_mut() {
+            if tunnel.leave_ways(&mut self.shared, now, endpoint, link) {
+                continue;
+            }
+            if tunnel.rules.hops() == 1 {
+                // No guard of the set: it is drawn, and another one is to be drawn now.
+                self.shared.avoid(now.instant, node);
+            }
+            tunnel.leave_guard(&mut self.shared, now, endpoint, link, node);
+        }
+        self.errands.leave_guard(&mut self.shared, now.instant, link);
     }
 
     /// Closes links that no path needs, once every place has one.
@@ -241,6 +243,7 @@ impl Circuits {
                 || self.shared.ending.iter().any(|ending| ending.link == *link)
                 || self.errands.uses(*link)
                 || self.is_kept(*link)
+                || self.shared.spares.asks(*link)
         };
         let unused: Vec<LinkId> = self.shared.links.keys().copied().filter(|link| !is_used(link)).collect();
         for link in unused {

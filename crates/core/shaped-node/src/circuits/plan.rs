@@ -92,12 +92,25 @@ impl CircuitTunnel {
         wanted: usize,
         instead_of: Option<usize>,
     ) -> Result<Vec<Path>, Refusal> {
+        self.choose_among(shared, now, wanted, instead_of, &|_| true)
+    }
+
+    /// The same through some of the guards alone.
+    pub(super) fn choose_among(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        wanted: usize,
+        instead_of: Option<usize>,
+        suits_guard: &dyn Fn(&NodeId) -> bool,
+    ) -> Result<Vec<Path>, Refusal> {
         let seed = shared.random();
         let others = self.places.iter().enumerate().filter(|(number, _)| Some(*number) != instead_of);
         let legs: Vec<Path> = others.filter_map(|(_, place)| place.stage.path().cloned()).collect();
         let exit = self.exit.filter(|_| self.joined.is_some() || !legs.is_empty()).or(self.only_exit(shared));
         let usable = shared.guards.usable(now.unix_s);
-        let guards: Vec<NodeId> = usable.into_iter().filter(|guard| shared.first_way_to(guard).is_some()).collect();
+        let guards: Vec<NodeId> =
+            usable.into_iter().filter(|guard| suits_guard(guard) && shared.first_way_to(guard).is_some()).collect();
         let wanted = u8::try_from(legs.len() + wanted).unwrap_or(u8::MAX).min(self.rules.legs());
         // As many legs as the rules have, or fewer.
         let rules = self.rules.with_legs(wanted).unwrap_or(self.rules);

@@ -351,12 +351,17 @@ impl Circuits {
         while let Some(tunnel) = self.tunnels.values_mut().find(|tunnel| tunnel.has_ended) {
             tunnel.has_ended = false;
             let (number, holder, is_kept) = (tunnel.number, tunnel.holder, tunnel.rules == self.rules);
+            let is_of_other_mode = std::mem::take(&mut tunnel.is_of_other_mode);
             tunnel.holder = Holder::Pool;
             if let Holder::Group(group, _) = holder {
                 self.pool.groups.remove(&group);
                 self.send_back(number, group, near);
             }
-            if let Holder::Service { .. } = holder {
+            if let Holder::Service { .. } = holder
+                && is_of_other_mode
+            {
+                self.tell_other_mode(number, near);
+            } else if let Holder::Service { .. } = holder {
                 reset_flows(number, ResetReason::TunnelLost, near);
             }
             if matches!(holder, Holder::Nobody { .. }) || !is_kept {
@@ -497,7 +502,7 @@ impl CircuitTunnel {
     }
 
     /// Ends what it has. Its session has time for its farewell.
-    fn finish(&mut self, shared: &mut Shared, now: Instant) {
+    pub(super) fn finish(&mut self, shared: &mut Shared, now: Instant) {
         if let Some(joined) = &mut self.joined {
             match &mut joined.tunnel {
                 Some(tunnel) if !tunnel.session.is_closed() => tunnel.session.close(now, EndReason::Replaced),

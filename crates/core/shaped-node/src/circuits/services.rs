@@ -15,6 +15,7 @@ use super::{CircuitTunnel, Circuits, Group};
 use crate::flow::Owner;
 use crate::near::Near;
 use crate::node::NodeEvent;
+use crate::parameters::Mode;
 use crate::queues::FlowQueues;
 use attempt::{Attempt, Outcome};
 use identity::AccessSecret;
@@ -65,6 +66,25 @@ pub enum ServiceFailure {
         "the service was not reached within a minute: its network or this one is slow or losing much; try again later"
     )]
     TimedOut,
+    /// It sends in another mode than this entry. A service is in mode `constant` or `off`, and an entry with a schedule asks for the former.
+    #[error("the service is in mode `{}` and this entry in mode `{}`: {}", mode_of_service(*entry), entry.name(), mode_remedy(*entry))]
+    Mode {
+        /// That of this entry.
+        entry: Mode,
+    },
+}
+
+/// Of a service that refuses an entry in this mode.
+fn mode_of_service(entry: Mode) -> &'static str {
+    if entry.is_shaped() { Mode::Off.name() } else { Mode::Constant.name() }
+}
+
+fn mode_remedy(entry: Mode) -> &'static str {
+    if entry.is_shaped() {
+        "reach it from an entry in mode `off`, or ask its operator for mode `constant`"
+    } else {
+        "reach it from an entry in mode `constant`"
+    }
 }
 
 impl ServiceFailure {
@@ -79,6 +99,8 @@ impl ServiceFailure {
             Self::Introduction(ClientError::Work | ClientError::Unanswered { .. }) | Self::TimedOut => {
                 ResetReason::ServiceSilent
             }
+            Self::Mode { entry } if entry.is_shaped() => ResetReason::ServiceIsOff,
+            Self::Mode { .. } => ResetReason::ServiceIsShaped,
         }
     }
 }
@@ -127,11 +149,13 @@ pub(super) struct Services {
     sought: BTreeMap<(ServiceAddress, Group), Sought>,
     /// Why services of programs were not reached, by the numbers of their tunnels. Of more than [`SOUGHT_MAX`] the oldest are forgotten.
     failures: VecDeque<(u64, ServiceFailure)>,
+    /// Why a service was not reached at last, if it was for its mode and none was reached since.
+    pub(super) mode_refusal: Option<ServiceFailure>,
 }
 
 impl Services {
     pub(super) fn new(config: Option<ServicesConfig>) -> Self {
-        Self { config, sought: BTreeMap::new(), failures: VecDeque::new() }
+        Self { config, sought: BTreeMap::new(), failures: VecDeque::new(), mode_refusal: None }
     }
 
     /// If a program wished for this tunnel, it is to hear of it.
@@ -300,6 +324,12 @@ impl Circuits {
             }
             return false;
         }
+        if self.end_refused(now.instant, number, near) {
+            if let Some(attempt) = sought.attempt.take() {
+                attempt.end(self, now.instant);
+            }
+            return false;
+        }
         self.repair(now, address, sought);
         if let Some(attempt) = &mut sought.attempt {
             let outcome = attempt.follow(self, now, number);
@@ -340,6 +370,30 @@ impl Circuits {
                 Some(sought.next_repair(now.instant))
             }
         };
+    }
+
+    /// Ends the tunnel of a service that is in another mode, and tells its flows. False if it is in none.
+    fn end_refused<Q: FlowQueues>(&mut self, now: Instant, number: u64, near: &mut Near<Q>) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(&number) else { return false };
+        if tunnel.is_up() {
+            self.services.mode_refusal = None;
+        }
+        if !std::mem::take(&mut tunnel.is_of_other_mode) {
+            return false;
+        }
+        tunnel.holder = Holder::Nobody { idle_since: Some(now) };
+        tunnel.finish(&mut self.shared, now);
+        self.tell_other_mode(number, near);
+        true
+    }
+
+    /// Tells the flows of a service's tunnel, and whoever looks at `status`, that the service is in another mode.
+    pub(super) fn tell_other_mode<Q: FlowQueues>(&mut self, number: u64, near: &mut Near<Q>) {
+        let entry = self.shared.uplink.as_ref().map_or(Mode::Off, super::Uplink::mode);
+        let failure = ServiceFailure::Mode { entry };
+        super::pool::reset_flows(number, failure.reason(), near);
+        self.services.mode_refusal = Some(failure);
+        self.shared.events.push(NodeEvent::ServiceFailed(failure));
     }
 
     /// A service was not reached: its flows are told, and its tunnel goes.

@@ -52,7 +52,7 @@ impl Circuits {
         self.shared.uplink.as_ref().map(|uplink| uplink.peek(slot)).unwrap_or_default()
     }
 
-    /// Appends one packet of a slot of a link, and says where it goes: the link's own if one is due, else a cell of a circuit in the
+    /// Appends one packet of a slot of a link, and says where it goes: its guest's or the link's own if one is due, else a cell of a circuit in the
     /// making, else a leg's, else cover of the link. None of a link that is not up and has no handshake due: its slot stays
     /// empty, as the first slots of every link are.
     pub(crate) fn fill_slot<Q: FlowQueues>(
@@ -63,7 +63,9 @@ impl Circuits {
         outlet: &mut SlotOutlet<'_>,
         out: &mut Vec<u8>,
     ) -> Option<Route> {
-        if let Some(to) = outlet.endpoint.poll_own_packet(now, link, out) {
+        let guest = self.shared.uplink.as_ref().and_then(|uplink| uplink.guest_of(link));
+        let own = guest.and_then(|guest| outlet.endpoint.poll_own_packet(now, guest, out));
+        if let Some(to) = own.or_else(|| outlet.endpoint.poll_own_packet(now, link, out)) {
             outlet.counters.link_cells += 1;
             near.minute.note_cell(false);
             return Some(to);

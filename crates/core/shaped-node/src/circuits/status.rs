@@ -21,6 +21,9 @@ pub struct CircuitsStatus {
     pub made: u64,
     /// Why a path is missing, in one sentence.
     pub refusal: Option<String>,
+    /// Why a service was not reached that is in another mode, in one sentence, until one is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_refusal: Option<String>,
 }
 
 /// A tunnel and its legs.
@@ -75,6 +78,7 @@ impl Circuits {
             tunnels: self.tunnels.values().map(|tunnel| tunnel.status(&self.shared, near)).collect(),
             made: self.shared.made,
             refusal: self.shared.refusal.map(|refusal| refusal.to_string()),
+            service_refusal: self.services.mode_refusal.map(|failure| failure.to_string()),
         }
     }
 

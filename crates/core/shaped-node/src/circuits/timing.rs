@@ -50,6 +50,7 @@ impl Circuits {
         self.follow_services(now, near);
         if !self.shared.stopping {
             self.follow_guards(now, endpoint);
+            self.ask_spare_guards(now, endpoint);
             self.give_up_silent_guards(now, endpoint);
             for tunnel in self.tunnels.values_mut() {
                 tunnel.look_for_better_ways(&mut self.shared, now, endpoint);
@@ -69,13 +70,14 @@ impl Circuits {
     /// When [`Circuits::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let (pool, services) = (self.pool_timeout(), self.services_timeout());
+        let spares = if self.shared.stopping { None } else { self.spares_timeout() };
         let Self { shared, tunnels, .. } = self;
         let guards = shared.links.values().filter(|_| !shared.stopping);
         let guards = guards.filter_map(|guard| shared.patience_ends(guard)).min();
         let ending = shared.ending.iter().filter_map(|ending| ending.circuit.poll_timeout()).min();
         let tunnels = tunnels.values_mut().filter_map(|tunnel| tunnel.poll_timeout(shared)).min();
         let errands = self.errands.poll_timeout(shared);
-        [guards, ending, errands, services, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
+        [guards, spares, ending, errands, services, tunnels, pool, Some(shared.look_at)].into_iter().flatten().min()
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Uplink {
     shares: Shares,
     /// By share.
     lanes: Vec<Option<Lane>>,
+    /// A link without a share whose own packets take slots of another one.
+    guest: Option<(LinkId, LinkId)>,
     configured: RateClass,
     /// What is asked of the exit.
     asked: (Mode, RateClass),
@@ -66,6 +68,7 @@ impl Uplink {
         Self {
             pacing: Pacing::new(config, grounds),
             lanes: std::iter::repeat_with(|| None).take(usize::from(shares.legs())).collect(),
+            guest: None,
             shares,
             configured: grounds.ceilings.own,
             asked: (mode, grounds.ceilings.other),
@@ -87,8 +90,22 @@ impl Uplink {
 
     /// What a leg over a link asks the exit for: the same share of the other direction. None of a link without one.
     pub(crate) fn asked_of(&self, link: LinkId) -> Option<Asked> {
-        let (mode, class) = self.asked;
+        self.asked_in(self.mode(), link)
+    }
+
+    /// The same of a service. Those have no rate that follows anything, and a constant one tells the least.
+    pub(crate) fn asked_of_service(&self, link: LinkId) -> Option<Asked> {
+        self.asked_in(Mode::Constant, link)
+    }
+
+    fn asked_in(&self, mode: Mode, link: LinkId) -> Option<Asked> {
+        let (_, class) = self.asked;
         Asked::new(mode as u8, class.number(), self.share_of(link)?, self.shares())
+    }
+
+    /// The mode of the schedule.
+    pub(crate) fn mode(&self) -> Mode {
+        self.asked.0
     }
 
     /// Gives a link its share, unless it has one: the first that is free, else that of a link which nothing `uses` any more. False
@@ -100,13 +117,30 @@ impl Uplink {
         let is_free = |lane: &Option<Lane>| lane.as_ref().is_none_or(|lane| !uses(lane.link));
         let free = self.lanes.iter().position(Option::is_none).or_else(|| self.lanes.iter().position(is_free));
         let Some(free) = free else { return false };
+        self.remove_guest(link);
         self.lanes[free] =
             Some(Lane { link, breaker: Breaker::new(self.configured, self.unix_s), cap: Cap::default() });
         true
     }
 
+    /// A link without a share: its own packets, those of a handshake, take slots of `host` until it has one.
+    pub(crate) fn set_guest(&mut self, link: LinkId, host: LinkId) {
+        self.guest = Some((link, host)).filter(|_| self.share_of(link).is_none());
+    }
+
+    /// A link is the guest of another one no longer.
+    pub(crate) fn remove_guest(&mut self, link: LinkId) {
+        self.guest.take_if(|(guest, _)| *guest == link);
+    }
+
+    /// The link whose own packets take slots of `host` before those of `host` do.
+    pub(crate) fn guest_of(&self, host: LinkId) -> Option<LinkId> {
+        self.guest.filter(|(_, of)| *of == host).map(|(guest, _)| guest)
+    }
+
     /// The link is closed.
     pub(crate) fn remove_link(&mut self, link: LinkId) {
+        self.remove_guest(link);
         if let Some(share) = self.share_of(link) {
             self.lanes[usize::from(share)] = None;
         }

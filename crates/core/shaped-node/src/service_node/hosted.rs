@@ -9,7 +9,7 @@ use network_document::NetworkId;
 use onion_service::{Day, PointId, Publication, ServiceAddress, ServiceCore};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Records of one service whose answer is awaited. There is one for each of two days; of more, the oldest counts as not taken.
 pub const PUBLICATIONS_MAX: usize = 4;
@@ -24,8 +24,8 @@ pub(super) struct Hosted {
     pub(super) points: BTreeMap<PointId, ErrandId>,
     unanswered: VecDeque<Publication>,
     pub(super) points_wanted: usize,
-    /// When the last record ends that was taken, in milliseconds since 1970 UTC.
-    pub(super) published_until_ms: Option<u64>,
+    /// When the last record ends that was taken, in milliseconds since 1970 UTC by the directory's time.
+    published_until_ms: Option<u64>,
 }
 
 impl Hosted {
@@ -71,6 +71,12 @@ impl Hosted {
             self.published_until_ms = self.published_until_ms.max(Some(publication.record.expires_ms));
         }
         self.core.handle_published(now, &publication, taken);
+    }
+
+    /// For how long the directory has a record. None: it has none.
+    pub(super) fn published_for(&self, now: Instant) -> Option<Duration> {
+        let left_ms = self.published_until_ms?.checked_sub(self.core.directory_ms(now)?)?;
+        (left_ms > 0).then_some(Duration::from_millis(left_ms))
     }
 
     /// As what a client's tunnel is served that comes of an introduction.

@@ -29,8 +29,8 @@ pub struct HostedStatus {
     pub points: usize,
     /// Those that are wanted.
     pub points_wanted: usize,
-    /// Until when the directory has a record of it, in milliseconds since 1970 UTC; none: it has none.
-    pub published_until_ms: Option<u64>,
+    /// For how many seconds more the directory has a record of it, by the directory's time; none: it has none.
+    pub published_for_s: Option<u64>,
     /// Tunnels of clients.
     pub tunnels: usize,
     /// Open flows.
@@ -42,7 +42,7 @@ pub struct HostedStatus {
 }
 
 impl<Q: FlowQueues> ServiceNode<Q> {
-    /// What `status` shows.
+    /// What `status` shows, as things stood when the time was told last.
     pub fn status(&self) -> ServiceNodeStatus {
         let services = self.services.iter().enumerate().map(|(number, service)| {
             let figures = service.core.figures();
@@ -58,7 +58,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             HostedStatus {
                 points: service.core.live_points(),
                 points_wanted: service.points_wanted,
-                published_until_ms: service.published_until_ms,
+                published_for_s: service.published_for(self.now).map(|left| left.as_secs()),
                 tunnels,
                 flows,
                 work_bits: service.core.work_bits(),

@@ -307,6 +307,7 @@ fn node_config(
         session_timeout: config.session_timeout,
         tunnels_max: config.tunnels,
         max_flows: config.streams,
+        memory_max: config.memory_max,
         hops: None,
         seed,
     })

@@ -98,6 +98,9 @@ impl Reporter {
                 if let Some(refusal) = &circuits.refusal {
                     warnings.alarm(format!("there is no path for a leg: {refusal}"));
                 }
+                if let Some(refusal) = &circuits.service_refusal {
+                    warnings.warn(format!("a service was not reached: {refusal}"));
+                }
             }
             None => links.iter().for_each(|link| warnings.of_link(link, self.facts.packet_size.packet())),
         }

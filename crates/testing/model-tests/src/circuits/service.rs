@@ -62,7 +62,7 @@ impl ServiceHost {
             guards: Guards::new(network, 2).expect("two"),
             rules: PathRules::new(3, 2).expect("a tunnel").relaxed(setting.relaxation),
             ipv4: true,
-            mode: setting.mode,
+            mode: setting.service_mode.unwrap_or(setting.mode),
             slot: SlotLength::DEFAULT,
             base: setting.class,
             fastest: setting.class,

@@ -115,3 +115,21 @@ fn loss_caps_the_link_that_has_it_and_no_other() {
     assert_eq!((of(links[0]).steps_down, of(links[1]).steps_down), (0, 1));
     assert_eq!((of(links[0]).in_force, of(links[1]).in_force), (class(10_000_000), slower));
 }
+
+/// A guard that is asked has slots of another one's link until it has a share, and adds none.
+#[test]
+fn a_guest_has_no_share_and_gives_its_place_up_for_one() {
+    let links = links(3);
+    let mut uplink = uplink(1_000_000, 2);
+    assert!(links[..2].iter().all(|link| uplink.add_link(*link, |_| true)));
+    uplink.set_guest(links[1], links[0]);
+    assert_eq!(uplink.guest_of(links[0]), None, "it has a share");
+    uplink.set_guest(links[2], links[0]);
+    assert_eq!((uplink.guest_of(links[0]), uplink.guest_of(links[1])), (Some(links[2]), None));
+    assert_eq!((uplink.share_of(links[2]), uplink.deal(0).len()), (None, 2));
+    assert!(uplink.add_link(links[2], |link| link == links[1]));
+    assert_eq!((uplink.share_of(links[2]), uplink.guest_of(links[0])), (Some(0), None));
+    uplink.set_guest(links[0], links[2]);
+    uplink.remove_link(links[0]);
+    assert_eq!(uplink.guest_of(links[2]), None);
+}
