@@ -60,6 +60,19 @@ struct Joined {
     silent_until: Instant,
     /// Whoever uses it knows that it is gone.
     is_told: bool,
+    /// The inner part of a cell that is said outside of any tunnel.
+    parting: Option<Vec<u8>>,
+}
+
+impl Joined {
+    fn say_parting(&mut self, now: Instant, region: &mut [u8]) -> Option<CellHead> {
+        let inner = self.parting.take()?;
+        self.silent_until = now + KEEP_ALIVE;
+        region.fill(0);
+        region[self.circuit.inner()..][..inner.len()].copy_from_slice(&inner);
+        self.circuit.seal(now, region).ok()?;
+        Some(CellHead { circuit: self.circuit.id(), command: Command::Relay })
+    }
 }
 
 /// All joined circuits of a service.
@@ -121,7 +134,8 @@ impl ServiceCircuits {
         let key = CircuitKey::numbered(self.last);
         self.places.insert((link, circuit.id()), key);
         let silent_until = now.instant + KEEP_ALIVE;
-        self.circuits.insert(key, Joined { link, circuit, served, waiting: 0, silent_until, is_told: false });
+        self.circuits
+            .insert(key, Joined { link, circuit, served, waiting: 0, silent_until, is_told: false, parting: None });
         Ok(key)
     }
 
@@ -197,6 +211,9 @@ impl ServiceCircuits {
         let keys: Vec<CircuitKey> = wanted.map(|(key, _)| *key).collect();
         for key in keys {
             let Some(joined) = self.circuits.get_mut(&key) else { continue };
+            if let Some(head) = joined.say_parting(now.instant, region) {
+                return Some((joined.link, head));
+            }
             if joined.silent_until <= now.instant && joined.circuit.is_virtual() {
                 joined.silent_until = now.instant + KEEP_ALIVE;
                 joined.circuit.keep_alive(now.instant);
@@ -302,6 +319,15 @@ impl Circuits for ServiceLinks<'_> {
         }
         joined.waiting += 1;
         self.circuits.waiting.push_back((circuit, route, packet));
+        Ok(())
+    }
+
+    fn refuse(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
+        // With a schedule, what is sent leaves in a tunnel's slots, and here there is no tunnel: it goes with the circuit's own cells.
+        let joined =
+            self.circuits.circuits.get_mut(&circuit).filter(|joined| joined.circuit.is_virtual()).ok_or(CircuitGone)?;
+        joined.parting = Some(inner.to_vec());
+        joined.silent_until = now.instant;
         Ok(())
     }
 

@@ -33,6 +33,13 @@ pub trait Circuits {
     fn sealed(&self, circuit: CircuitKey) -> Option<u64>;
     /// Cells that fit before the relay would drop one.
     fn room(&self, circuit: CircuitKey) -> usize;
+    /// Says that a circuit becomes no leg. It is no tunnel's, so it has no slots of one.
+    ///
+    /// # Errors
+    /// When the circuit takes no cell.
+    fn refuse(&mut self, now: Now, circuit: CircuitKey, inner: &[u8]) -> Result<(), CircuitGone> {
+        self.send(now, circuit, inner)
+    }
     /// Sends a cell to the client of a circuit; `inner` is filled up with zeros.
     ///
     /// # Errors

@@ -195,7 +195,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             feedback: Feedback::default(),
         };
         let inner = [&header.encode()[..], &body].concat();
-        match circuits.send(now, circuit, &inner) {
+        match circuits.refuse(now, circuit, &inner) {
             Ok(()) => self.let_leave(now, circuit, circuits),
             Err(_) => self.take_down(now, circuit, Reason::Full, circuits),
         }
