@@ -163,8 +163,17 @@ fn streams_go_both_ways_between_two_programs() {
             tunnel
         };
         let tunnel = beside(&mut service, visit).await;
-        let figures = service.figures().await.expect("it runs");
-        assert!(figures.tunnels == 1 && figures.is_published && figures.points == 2, "{figures:?}");
+        let whole = async {
+            loop {
+                let figures = service.figures().await.expect("it runs");
+                assert!(figures.tunnels == 1 && figures.is_published, "{figures:?}");
+                if figures.points == 2 {
+                    break;
+                }
+                tokio::time::sleep(SECOND / 20).await;
+            }
+        };
+        tokio::time::timeout(30 * SECOND, whole).await.expect("both points");
         // The service ends: whoever is there is told.
         service.stop().await;
         assert_eq!(tunnel.wait_for_close().await, Closed::Lost);

@@ -41,7 +41,8 @@ pub(crate) fn a_later_document_reaches_the_running_process() -> Outcome {
     with_node(plan, |watcher| {
         let of = |interval| document(1, interval).encode();
         async move {
-            let status = watcher.until("the first", |status| seen(status) == json!([5, "boot"])).await?;
+            let is_first = |status: &NodeStatus| seen(status) == json!([5, "boot"]) && status.unshaped.body.is_some();
+            let status = watcher.until("the first", is_first).await?;
             assert_eq!(status.unshaped.body.as_ref().map(|body| body["document"].clone()), Some(json!(null)));
             put(&of(6))?;
             watcher.until("the second", |status| seen(status) == json!([6, "order"])).await?;

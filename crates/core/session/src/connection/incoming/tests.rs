@@ -241,7 +241,7 @@ fn more_datagram_flows_than_a_server_takes() {
 #[test]
 fn an_unknown_stream_code_is_the_other_ends_mistake() {
     assert_eq!(reason_of(VarInt::from_u32(3)), ResetReason::Denied);
-    for code in [0, 15, 255, 256, 259] {
+    for code in [0, 17, 255, 256, 259] {
         assert_eq!(reason_of(VarInt::from_u32(code)), ResetReason::Protocol);
     }
 }
