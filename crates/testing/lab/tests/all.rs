@@ -12,7 +12,6 @@ mod iperf;
 mod kills;
 mod link_refusals;
 mod network;
-mod one_network;
 mod releases;
 mod shells;
 mod start;

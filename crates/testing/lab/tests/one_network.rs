@@ -98,6 +98,7 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
 }
 
 fn run(form: &Form) -> Outcome {
+    let _turn = crate::take_turn();
     let here = Namespace::new("one")?;
     // What crosses a real line is single packets.
     here.set_up("link set lo gso_max_segs 1\n")?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod circuits_wire;
 mod link_hops;
 mod many_flows;
+mod one_network;
 mod shaped_circuits;
 mod wire;
 

@@ -149,7 +149,7 @@ mod tests {
         let tunnel = tunnel();
         assert_eq!(list(&tunnel).lines().count(), 3);
         let shown = show(&tunnel, 1).expect("the second");
-        assert!(shown.contains("tunnel holds  4.00 KiB (unread 4.00 KiB)\nits queues    512 KiB\n"), "{shown}");
+        assert!(shown.contains("tunnel holds  4.0 KiB (unread 4.0 KiB)\nits queues    512.0 KiB\n"), "{shown}");
         assert!(
             shown.contains("guard         hwn1relay1of1long") && shown.contains("exit          hwn1relay3of1long"),
             "{shown}"

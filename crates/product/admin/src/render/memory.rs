@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn kinds_of_which_nothing_is_held_are_left_out() {
         let held = HeldMemory { unread: 1 << 20, overhead: 32 << 10, queues: 1 << 30, ..HeldMemory::default() };
-        assert_eq!(held_text(&held), "1.03 MiB (unread 1.00 MiB, overhead 32.0 KiB)");
+        assert_eq!(held_text(&held), "1.0 MiB (unread 1.0 MiB, overhead 32.0 KiB)");
         assert_eq!(held_text(&HeldMemory::default()), "0 B");
         let memory = Memory { held: Some(held), flows_cut: Some(3), ..Memory::default() };
         assert!(text(&memory).ends_with("overhead 32.0 KiB), 3 flows cut for want of it"), "{}", text(&memory));

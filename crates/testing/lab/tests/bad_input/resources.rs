@@ -75,7 +75,8 @@ fn a_file_of_past_handshakes_that_is_none_is_refused() -> Outcome {
 fn too_few_descriptors_are_one_sentence_whatever_lacks_first() -> Outcome {
     let place = Place::new()?;
     for limit in 5..=24 {
-        let shell = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        // What other tests have open at the moment and hand down is none of its own.
+        let shell = format!("exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-; ulimit -n {limit}; exec \"$0\" \"$@\"");
         place.refused(&["sh", "-c", &shell], code::SYSTEM, &["error: cannot ", "raise the limit of open files"])?;
     }
     Ok(())
