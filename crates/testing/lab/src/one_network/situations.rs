@@ -13,7 +13,7 @@ use os_net::clock::monotonic_ns;
 use crate::bulk::{Bulk, SETTLE, Trickle, Window};
 use crate::load::{self, Service, read_pattern};
 use crate::process::sleeps;
-use crate::socks;
+use crate::socks::{self, Place};
 
 /// Bytes that a slow reader takes when it reads at last.
 const LATE_BYTES: u64 = 1_000_000;
@@ -27,9 +27,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 enum Situation {
     /// No flow at all.
     Idle,
-    /// Bytes in both directions as fast as they are taken, and a trickle of single bytes.
+    /// Bytes in both directions as fast as they are taken, a trickle of single bytes, and what the service brings.
     Loaded,
-    /// One flow brings what it can and its reader takes nothing; beside it another one is read.
+    /// One flow of an exit and one of the service bring what they can and their readers take nothing; beside them another one is read.
     SlowReader,
 }
 
@@ -40,7 +40,7 @@ pub struct Watched {
     pub windows: Vec<Window>,
     /// How often the process with the schedule went to sleep meanwhile.
     pub sleeps: u64,
-    /// Bytes that came to whoever read, in the windows.
+    /// Bytes that came to whoever read beside a slow reader, or from the service, in the windows.
     pub read: u64,
 }
 
@@ -52,8 +52,9 @@ impl Watched {
 }
 
 /// The servers for it, and the entry's proxy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stage {
+    service: Place,
     proxy: SocketAddr,
     source: SocketAddr,
     sink: SocketAddr,
@@ -61,19 +62,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts servers; `source` is there already.
+    /// Starts servers; `source` is there already, and everything is reached without a proxy's help.
     ///
     /// # Errors
     /// When no port is free.
     pub fn new(source: SocketAddr) -> std::io::Result<Self> {
         let (sink, echo) = (load::start(Service::Sink)?, load::start(Service::Echo)?);
-        Ok(Self { proxy: source, source, sink, echo })
+        Ok(Self { service: source.into(), proxy: source, source, sink, echo })
     }
 
-    /// The same for the applications of an entry.
+    /// The same for the applications of an entry, who know a service.
     #[must_use]
-    pub fn through(self, proxy: SocketAddr) -> Self {
-        Self { proxy, ..self }
+    pub fn through(self, proxy: SocketAddr, service: &Place) -> Self {
+        Self { proxy, service: service.clone(), ..self }
     }
 
     /// The ports that exits have to allow.
@@ -107,15 +108,21 @@ impl Stage {
         socks::connect(self.proxy, to, SILENCE)
     }
 
+    /// A long download from the service.
+    fn visit(&self) -> anyhow::Result<TcpStream> {
+        socks::ask(self.proxy, self.service.clone(), "bulk", SILENCE)
+    }
+
     fn begin(&self, situation: Situation) -> anyhow::Result<Running> {
         Ok(match situation {
             Situation::Idle => Running::Idle,
             Situation::Loaded => {
                 let bulk = Bulk::over(self.connect(self.source)?, self.connect(self.sink)?)?;
-                Running::Loaded(bulk, Trickle::over(self.connect(self.echo)?)?)
+                let trickle = Trickle::over(self.connect(self.echo)?)?;
+                Running::Loaded(bulk, trickle, Reader::start(self.visit()?)?)
             }
             Situation::SlowReader => {
-                let slow = self.connect(self.source)?;
+                let slow = [self.connect(self.source)?, self.visit()?];
                 std::thread::sleep(FILLS_WITHIN);
                 Running::Slow(slow, Reader::start(self.connect(self.source)?)?)
             }
@@ -125,8 +132,8 @@ impl Stage {
 
 enum Running {
     Idle,
-    Loaded(Bulk, Trickle),
-    Slow(TcpStream, Reader),
+    Loaded(Bulk, Trickle, Reader),
+    Slow([TcpStream; 2], Reader),
 }
 
 impl Running {
@@ -144,19 +151,25 @@ impl Running {
     fn read(&self) -> u64 {
         match self {
             Self::Slow(_, reader) => reader.read.load(Ordering::Relaxed),
-            Self::Idle | Self::Loaded(..) => 0,
+            Self::Loaded(_, _, visit) => visit.read.load(Ordering::Relaxed),
+            Self::Idle => 0,
         }
     }
 
-    /// What the slow reader takes at last is what was sent.
+    /// What slow readers take at last is what was sent.
     fn end(self) -> anyhow::Result<()> {
         match self {
             Self::Idle => {}
-            Self::Loaded(bulk, trickle) => drop((bulk, trickle)),
+            Self::Loaded(bulk, trickle, visit) => {
+                drop((bulk, trickle));
+                visit.end()?;
+            }
             Self::Slow(slow, reader) => {
                 reader.end()?;
-                let late = read_pattern(&mut slow.take(LATE_BYTES)).context("a slow reader")?;
-                anyhow::ensure!(late == LATE_BYTES, "a slow reader got {late} bytes");
+                for slow in slow {
+                    let late = read_pattern(&mut slow.take(LATE_BYTES)).context("a slow reader")?;
+                    anyhow::ensure!(late == LATE_BYTES, "a slow reader got {late} bytes");
+                }
             }
         }
         Ok(())

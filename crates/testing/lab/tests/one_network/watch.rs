@@ -1,19 +1,23 @@
-//! The lines of both tunnels while nothing dies: what applications do at one entry, and what a tap shows of it.
+//! The lines of all tunnels while nothing dies, those of the service and its entry among them: what applications do at one entry, and
+//! what a tap shows of it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
 use anyhow::{Context, ensure};
-use lab::one_network::OneNetwork;
+use lab::bulk::Window;
 use lab::one_network::lines::{Lines, P, SLOT, entry_address};
 use lab::one_network::report::Report;
+use lab::one_network::service::{self, ENTRY_OF_SERVICE, PUBLISHING_RATE, SERVICE};
 use lab::one_network::situations::{Stage, Watched};
+use lab::one_network::{Machine, OneNetwork};
 use lab::wiretap::Line;
 use lab::witness::Stalls;
 use shaping::RateClass;
 
-use super::{Form, Outcome};
+use serde_json::Value;
+
+use super::{Form, Outcome, visit};
 
 /// Bytes of a session packet, one of which is in each cell.
 const SESSION_PACKET: u64 = 1222;
@@ -32,44 +36,78 @@ const DOOR: u16 = 4433;
 pub(crate) struct Scene {
     situations: [Watched; 3],
     legs: Vec<Leg>,
-    rate: u64,
+    rate: RateClass,
     /// Machines to which no link hops.
     fixed: Vec<IpAddr>,
+    /// Relays and members.
+    relays: Vec<IpAddr>,
+    /// Guards of the service.
+    guards: Vec<IpAddr>,
 }
 
-/// A leg by the addresses of its machines, the entry's first.
+/// A leg as its entry knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Leg(Vec<IpAddr>);
+struct Leg {
+    /// The addresses of its machines, the entry's first. The last one is the exit or, if it leads to the service, the place of the meeting.
+    path: Vec<IpAddr>,
+    to_service: bool,
+    /// Of the whole tunnel.
+    class: RateClass,
+}
 
 impl Leg {
-    /// Its lines, both ways.
+    /// Its lines, away from the entry.
     fn lines(&self) -> impl Iterator<Item = Line> + '_ {
-        self.0.windows(2).flat_map(|pair| [(pair[0], pair[1]), (pair[1], pair[0])])
+        self.path.windows(2).map(|pair| (pair[0], pair[1]))
     }
 
-    /// The lines on which a schedule is kept: away from the entry, and away from the exit.
-    fn scheduled(&self) -> [Line; 2] {
-        let last = self.0.len() - 1;
-        [(self.0[0], self.0[1]), (self.0[last], self.0[last - 1])]
+    fn first_line(&self) -> Line {
+        (self.path[0], self.path[1])
     }
 }
 
-/// Plays all situations at one entry, with the legs of both tunnels at rest.
-pub(crate) fn play(net: &OneNetwork, stage: Stage, form: &Form, report: &mut Report) -> anyhow::Result<Scene> {
-    let stage = stage.through(net.entries[0].address);
+impl Scene {
+    /// Cells a second that leave the entry on a leg. Its link has one share of its schedule, in which the circuits of the link take turns.
+    fn up(&self, leg: &Leg) -> f64 {
+        let turns = self.legs.iter().filter(|other| other.first_line() == leg.first_line()).count();
+        cells_a_second(leg.class) / turns as f64
+    }
+
+    /// Legs to the service.
+    fn to_service(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(|leg| leg.to_service)
+    }
+
+    /// All windows of all situations.
+    fn windows(&self) -> Vec<Window> {
+        self.situations.iter().flat_map(|watched| watched.windows.clone()).collect()
+    }
+}
+
+/// Plays all situations at one entry, with the legs of all tunnels at rest.
+pub(crate) fn play(net: &OneNetwork, stage: &Stage, form: &Form, report: &mut Report) -> anyhow::Result<Scene> {
     let pid = scheduled_process(net)?;
+    let rate = class(form.rate)?;
+    let addresses = |machines: &[Machine]| machines.iter().map(|machine| machine.address.ip()).collect::<Vec<_>>();
+    let relays = [addresses(&net.members), addresses(&net.relays)].concat();
+    let fixed = [addresses(&net.members), addresses(&net.exits)].concat();
     for _ in 0..ATTEMPTS {
-        let legs = legs(net)?;
+        let (legs, guards) = (legs(net, rate)?, guards(net)?);
         let situations = stage.play(form.turns, form.phase, pid)?;
-        if legs.len() == 2 * LEGS && self::legs(net)? == legs {
-            let bits = form.rate.split(' ').next().and_then(|number| number.parse::<u64>().ok()).context("a rate")?;
-            let rate = RateClass::at_least(bits * 1_000_000)?.bits_per_second();
-            tell(&situations, rate, report)?;
-            let fixed = net.members.iter().chain(&net.exits).map(|machine| machine.address.ip()).collect();
-            return Ok(Scene { situations, legs, rate, fixed });
+        let to_service = legs.iter().filter(|leg| leg.to_service).count();
+        let is_whole = legs.len() - to_service == 3 * LEGS && to_service == 2 * visit::LEGS;
+        if is_whole && self::legs(net, rate)? == legs && self::guards(net)? == guards {
+            tell(&situations, rate.bits_per_second(), report)?;
+            return Ok(Scene { situations, legs, rate, fixed, relays, guards });
         }
     }
-    anyhow::bail!("legs change all the time: {:?}", legs(net)?)
+    anyhow::bail!("legs change all the time: {:?}", legs(net, rate)?)
+}
+
+/// The class of a rate as commands take it.
+fn class(rate: &str) -> anyhow::Result<RateClass> {
+    let bits = rate.split(' ').next().and_then(|number| number.parse::<u64>().ok()).context("a rate")?;
+    Ok(RateClass::at_least(bits * 1_000_000)?)
 }
 
 /// The process id of what keeps the schedule of the first entry.
@@ -81,24 +119,41 @@ fn scheduled_process(net: &OneNetwork) -> anyhow::Result<u32> {
     Ok(u32::try_from(found["pid"].as_u64().context("it runs")?)?)
 }
 
-/// The linked legs of all entries.
-fn legs(net: &OneNetwork) -> anyhow::Result<Vec<Leg>> {
-    let machines = || [&net.members, &net.relays, &net.exits].into_iter().flatten();
-    let addresses: BTreeMap<&str, IpAddr> =
-        machines().filter_map(|machine| Some((machine.id.as_deref()?, machine.address.ip()))).collect();
+/// The linked legs of all entries, that of the service included.
+fn legs(net: &OneNetwork, rate: RateClass) -> anyhow::Result<Vec<Leg>> {
     let mut legs = Vec::new();
     for entry in 0..net.entries.len() {
-        let status = net.entry_status(entry)?;
-        for leg in status["circuits"]["legs"].as_array().into_iter().flatten() {
-            if leg["state"] == "linked" {
-                let own = entry_address(u8::try_from(entry)?);
-                let path = leg["path"].as_array().into_iter().flatten().filter_map(|id| addresses.get(id.as_str()?));
-                legs.push(Leg(std::iter::once(own).chain(path.copied()).collect()));
-            }
-        }
+        add_legs(net, &net.entry_status(entry)?, u8::try_from(entry)?, rate, &mut legs);
     }
+    add_legs(
+        net,
+        &net.status_of_part(&net.services[0].name, "entry")?,
+        ENTRY_OF_SERVICE,
+        class(PUBLISHING_RATE)?,
+        &mut legs,
+    );
     legs.sort();
     Ok(legs)
+}
+
+fn add_legs(net: &OneNetwork, status: &Value, entry: u8, class: RateClass, legs: &mut Vec<Leg>) {
+    for tunnel in service::tunnels(status) {
+        let to_service = tunnel["held"] == "service";
+        for path in service::linked_paths(tunnel) {
+            let relays = path.iter().filter_map(|id| address_of(net, id));
+            legs.push(Leg { path: std::iter::once(entry_address(entry)).chain(relays).collect(), to_service, class });
+        }
+    }
+}
+
+fn address_of(net: &OneNetwork, id: &str) -> Option<IpAddr> {
+    let mut machines = [&net.members, &net.relays, &net.exits].into_iter().flatten();
+    machines.find(|machine| machine.id.as_deref() == Some(id)).map(|machine| machine.address.ip())
+}
+
+/// The guards of the service, by their addresses.
+fn guards(net: &OneNetwork) -> anyhow::Result<Vec<IpAddr>> {
+    Ok(net.guards_of_service()?.iter().filter_map(|id| address_of(net, id)).collect())
 }
 
 /// What can be said without the tap: who was served (I5), and what woke the process with the schedule (I10).
@@ -133,60 +188,133 @@ pub(crate) fn check(lines: &Lines, scene: &Scene, stalls: &Stalls, report: &mut 
     hops(lines, scene, report)
 }
 
-/// Every line of both tunnels has the same packets a second in all situations: those of the schedule, on its last line as on its first,
-/// though links hop meanwhile.
+/// Packets of a line a second in each situation.
+fn rates_of(lines: &Lines, scene: &Scene, line: Line) -> [f64; 3] {
+    scene.situations.each_ref().map(|watched| lines.rate(line, &watched.windows))
+}
+
+fn per_mille(rate: f64, of: f64) -> f64 {
+    (rate / of - 1.0).abs() * 1000.0
+}
+
+/// Every line of all tunnels has the same packets a second in all situations: those of the schedules, on its last line as on its first,
+/// though links hop meanwhile. Halves of legs that the service built nobody but the service knows; on lines between relays they are
+/// more of the same.
 fn rates(lines: &Lines, scene: &Scene, report: &mut Report) -> Outcome {
-    let mut legs_on = BTreeMap::<Line, u32>::new();
-    scene.legs.iter().flat_map(Leg::lines).for_each(|line| *legs_on.entry(line).or_default() += 1);
+    let mut cells_on = BTreeMap::<Line, f64>::new();
+    for leg in &scene.legs {
+        for line in leg.lines() {
+            *cells_on.entry(line).or_default() += scene.up(leg);
+            *cells_on.entry((line.1, line.0)).or_default() += cells_a_second(leg.class);
+        }
+    }
+    let halves: Vec<f64> = scene.to_service().flat_map(|leg| [scene.up(leg), cells_a_second(leg.class)]).collect();
     let (mut apart, mut off) = (0.0_f64, 0.0_f64);
-    for (line, legs) in &legs_on {
-        let rates = scene.situations.each_ref().map(|watched| lines.rate(*line, &watched.windows));
+    for (line, cells) in &cells_on {
+        let rates = rates_of(lines, scene, *line);
+        let is_between_relays = scene.relays.contains(&line.0) && scene.relays.contains(&line.1);
+        let schedule = if is_between_relays { with_halves(*cells, &halves, rates[0]) } else { *cells };
         let told = format!(
-            "{} > {} ({legs} legs): {rates:.1?} packets a second idle, loaded, with a slow reader",
+            "{} > {}: {rates:.1?} packets a second idle, loaded, with slow readers; {cells:.1} by known legs, {schedule:.1} by all",
             line.0, line.1
         );
         println!("{told}");
-        let per_mille = |rate: f64, of: f64| (rate / of - 1.0).abs() * 1000.0;
         apart = rates.iter().fold(apart, |most, rate| most.max(per_mille(*rate, rates[0])));
         ensure!(apart <= RATE_APART_PER_MILLE, "{told}");
-        let schedule = f64::from(*legs) * cells_a_second(scene.rate);
         off = rates.iter().fold(off, |most, rate| most.max(per_mille(*rate, schedule)));
-        ensure!(off <= RATE_OFF_PER_MILLE, "{told}, of {schedule:.1}");
+        ensure!(off <= RATE_OFF_PER_MILLE, "{told}");
     }
-    let found = format!("{apart:.1} per mille apart at most on {} lines", legs_on.len());
-    report.add("I2, I5, I6: packets a second, idle, loaded, with a slow reader", found);
+    let found = format!("{apart:.1} per mille apart at most on {} lines", cells_on.len());
+    report.add("I2, I5, I6: packets a second, idle, loaded, with slow readers", found);
     report.add("packets a second of each line, beside the schedule", format!("{off:.1} per mille off at most"));
     Ok(())
 }
 
-/// Whoever has a schedule keeps to its slots, whatever situation it is.
+/// What is nearest to a rate of what known cells make together with some of these.
+fn with_halves(known: f64, halves: &[f64], rate: f64) -> f64 {
+    let sums = (0..1_u32 << halves.len()).map(|chosen| {
+        let of = halves.iter().enumerate().filter(|(place, _)| chosen >> place & 1 == 1);
+        known + of.map(|(_, half)| half).sum::<f64>()
+    });
+    sums.min_by(|one, other| (one - rate).abs().total_cmp(&(other - rate).abs())).unwrap_or(known)
+}
+
+/// Packets that a schedule has in a slot.
+#[derive(Debug, Clone, Copy, Default)]
+struct PerSlot {
+    least: u32,
+    most: u32,
+}
+
+impl PerSlot {
+    fn add(&mut self, cells_a_second: f64) {
+        let cells = cells_a_second * SLOT.as_secs_f64();
+        self.least += cells.floor() as u32;
+        self.most += cells.ceil() as u32;
+    }
+}
+
+/// Whoever has a schedule keeps to its slots, whatever situation it is: entries on their links, exits on each leg, the service on both.
 fn slots(lines: &Lines, scene: &Scene, stalls: &Stalls, report: &mut Report) -> Outcome {
-    let mut legs_of = BTreeMap::<Line, u32>::new();
-    scene.legs.iter().flat_map(Leg::scheduled).for_each(|line| *legs_of.entry(line).or_default() += 1);
-    let windows: Vec<_> = scene.situations.iter().flat_map(|watched| watched.windows.clone()).collect();
+    let mut per_slot = BTreeMap::<Line, PerSlot>::new();
+    for leg in &scene.legs {
+        per_slot.entry(leg.first_line()).or_insert_with(|| {
+            let mut of_link = PerSlot::default();
+            of_link.add(cells_a_second(leg.class));
+            of_link
+        });
+        if let (false, [.., before, exit]) = (leg.to_service, leg.path.as_slice()) {
+            per_slot.entry((*exit, *before)).or_default().add(cells_a_second(leg.class));
+        }
+    }
+    per_slot.extend(of_service(lines, scene, report)?);
+    let windows = scene.windows();
     let mut worst = 0.0_f64;
-    for (line, legs) in &legs_of {
-        let tally = lines.slots(*line, &windows, &per_slot(scene.rate, *legs), stalls)?;
-        println!("{} > {} ({legs} legs): {tally}", line.0, line.1);
+    for (line, PerSlot { least, most }) in &per_slot {
+        let tally = lines.slots(*line, &windows, &(*least..=*most), stalls)?;
+        println!("{} > {} ({least} to {most} packets): {tally}", line.0, line.1);
         tally.check().with_context(|| format!("{line:?}"))?;
         worst = worst.max(tally.odd as f64 * 1000.0 / tally.slots as f64);
     }
     report.add(
         "I2: slots with another number of packets",
-        format!("{worst:.1} per mille at most on {} lines", legs_of.len()),
+        format!("{worst:.1} per mille at most on {} lines", per_slot.len()),
     );
     Ok(())
 }
 
-/// Cells of one leg in a second.
-fn cells_a_second(rate: u64) -> f64 {
-    rate as f64 / 8.0 / SESSION_PACKET as f64 / LEGS as f64
+/// Lines from the service to its guards: a share of what leaves whoever comes, and beside it one schedule for each leg of a client. All
+/// legs are found on them, and none has more or less in any situation.
+fn of_service(lines: &Lines, scene: &Scene, report: &mut Report) -> anyhow::Result<BTreeMap<Line, PerSlot>> {
+    let guards = scene.guards.len() as f64;
+    let base = RateClass::SLOWEST.bits_per_second() as f64 / 8.0 / SESSION_PACKET as f64 / guards;
+    let leg = cells_a_second(scene.rate);
+    let (mut found, mut per_slot, mut apart) = (0, BTreeMap::new(), 0.0_f64);
+    for guard in &scene.guards {
+        let line = (entry_address(SERVICE), *guard);
+        let rates = rates_of(lines, scene, line);
+        let legs = ((rates[0] - base) / leg).round();
+        let schedule = base + legs * leg;
+        let told = format!("the service > {guard}: {rates:.1?} packets a second, {schedule:.1} by {legs} legs");
+        println!("{told}");
+        apart = rates.iter().fold(apart, |most, rate| most.max(per_mille(*rate, rates[0])));
+        ensure!(apart <= RATE_APART_PER_MILLE, "{told}");
+        ensure!(per_mille(rates[0], schedule) <= RATE_OFF_PER_MILLE, "{told}");
+        let mut of_line = PerSlot::default();
+        of_line.add(base);
+        (0..legs as u32).for_each(|_| of_line.add(leg));
+        found += legs as usize;
+        per_slot.insert(line, of_line);
+    }
+    ensure!(found == scene.to_service().count(), "{found} legs on the lines of the service");
+    let told = format!("{apart:.1} per mille apart at most on {guards} lines, which carry {found} legs");
+    report.add("I2, I5: packets a second from the service, idle, loaded, with slow readers", told);
+    Ok(per_slot)
 }
 
-/// Packets that so many legs have in a slot.
-fn per_slot(rate: u64, legs: u32) -> RangeInclusive<u32> {
-    let cells = cells_a_second(rate) * SLOT.as_secs_f64();
-    legs * cells.floor() as u32..=legs * cells.ceil() as u32
+/// Cells of one leg in a second.
+fn cells_a_second(class: RateClass) -> f64 {
+    class.bits_per_second() as f64 / 8.0 / SESSION_PACKET as f64 / LEGS as f64
 }
 
 /// Links to relays hop, those of entries and those between relays; links to exits and members stay at their doors.
@@ -197,8 +325,7 @@ fn hops(lines: &Lines, scene: &Scene, report: &mut Report) -> Outcome {
     }
     let (mut of_entries, mut of_relays) = (BTreeMap::new(), BTreeMap::new());
     for leg in &scene.legs {
-        for (place, pair) in leg.0.windows(2).enumerate().filter(|(_, pair)| !scene.fixed.contains(&pair[1])) {
-            let line = (pair[0], pair[1]);
+        for (place, line) in leg.lines().enumerate().filter(|(_, line)| !scene.fixed.contains(&line.1)) {
             if place == 0 { &mut of_entries } else { &mut of_relays }.insert(line, lines.port_pairs(line));
         }
     }
