@@ -64,6 +64,8 @@ struct Form {
     /// Phases of silence and of load, and their length.
     turns: u32,
     phase: Duration,
+    /// Whether introduction points of the service and places of meetings die while it is visited.
+    deaths: bool,
     /// Whether the second entry and exit turn to mode `dp` at the end.
     budget: bool,
 }
@@ -76,6 +78,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
         download: 2_000_000,
         downloads: 5,
         moves: 1,
+        deaths: false,
         turns: 4,
         phase: Duration::from_millis(1200),
         budget: false,
@@ -91,6 +94,7 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
         download: 100_000_000,
         downloads: 1,
         moves: 4,
+        deaths: true,
         turns: 8,
         phase: Duration::from_secs(2),
         budget: true,

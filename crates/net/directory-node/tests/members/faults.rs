@@ -24,9 +24,8 @@ async fn as_many_dead_as_may_be(members: u8, liars: u8) {
     let done = until_ordered(&cluster, living[0], admit(&cluster, 1, 1)).await;
     assert!(done.is_done(), "{name}: {done:?}");
     // Another member has what is ordered a little later.
-    let is_known = |cluster: &Cluster| {
-        cluster.look(living[1], |directory| directory.admission(&relay(1).node_id()).is_some())
-    };
+    let is_known =
+        |cluster: &Cluster| cluster.look(living[1], |directory| directory.admission(&relay(1).node_id()).is_some());
     cluster.until("the admission at another member", is_known).await;
     let done = until_ordered(&cluster, living[1], describe(&cluster, 1)).await;
     assert!(done.is_done(), "{name}: {done:?}");
