@@ -117,7 +117,7 @@ pub enum Problem {
     OperatorSignature,
     /// Not enough operators signed.
     #[error(
-        "{found} of the network's operators signed, and {needed} must; ask another one to run `hushwire network sign`"
+        "{found} of the network's operators signed, and {needed} must; ask another one to run `hushwire network sign`, or `hushwire directory sign` for what the directory is told"
     )]
     TooFewSignatures {
         /// How many did.

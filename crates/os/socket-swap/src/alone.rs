@@ -3,7 +3,7 @@
 //!
 //! Such a change is one instruction or is undone before it is seen, so a signal handler that makes the same in the middle
 //! does no harm. libc says whether there are threads; it never goes back to one. Whoever makes threads or copies of this
-//! process in other ways is seen doing that and ends it for good.
+//! process by libc's `clone` or `syscall` is seen doing that and ends it for good; by an instruction of its own it is not seen.
 
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
@@ -88,5 +88,7 @@ mod tests {
     fn threads_are_noticed() {
         std::thread::spawn(prepare).join().expect("it only looks");
         assert!(!is_alone());
+        #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+        assert!(!std::ptr::eq(ONLY_THREAD.load(Ordering::Relaxed), std::ptr::addr_of!(NOT_KNOWN)), "libc was not asked");
     }
 }

@@ -157,7 +157,7 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
     let stalls = witness.stalls();
     drop(witness);
     println!("watched after {:.1?}", begun.elapsed());
-    // What kills much in little time comes last: a service may not renew its record more than four times in ten minutes.
+    // What kills much in little time comes last: a service may not renew its record more than three times in ten minutes.
     carry(&mut net, &servers, form, report)?;
     println!("carried after {:.1?}", begun.elapsed());
     if form.budget {

@@ -118,7 +118,10 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
             leave_everything();
         }
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_fork | libc::SYS_vfork => leave_everything(),
+        libc::SYS_fork | libc::SYS_vfork => {
+            alone::never_again();
+            leave_everything();
+        }
         libc::SYS_read
         | libc::SYS_write
         | libc::SYS_readv
@@ -275,8 +278,11 @@ before! {
     before_execl of c"execl": |_| leave_inherited();
     before_execlp of c"execlp": |_| leave_inherited();
     before_execle of c"execle": |_| leave_inherited();
-    // The other may be a thread that libc does not know of.
-    before_clone of c"clone": |_| alone::never_again();
+    // The other may be a thread that libc does not know of, or a copy of the process that no handler of `fork` sees.
+    before_clone of c"clone": |_| {
+        alone::never_again();
+        leave_everything();
+    };
     // It writes by a part of stdio that nobody stands in front of.
     before_dprintf of c"dprintf": |fd| table::leave(fd as c_int);
     before_dprintf_chk of c"__dprintf_chk": |fd| table::leave(fd as c_int);

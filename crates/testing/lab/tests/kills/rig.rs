@@ -25,7 +25,7 @@ const UNDER_WAY: u64 = 400_000;
 /// How long the packets of the surviving node are watched after a kill.
 const WATCHED: Duration = Duration::from_millis(1_500);
 
-/// One test at a time: each needs the machine to itself.
+/// One of these tests at a time: each counts processes and descriptors, and times pauses.
 pub(crate) fn take_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

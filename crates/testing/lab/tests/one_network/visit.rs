@@ -176,7 +176,8 @@ fn moves(net: &mut OneNetwork, form: &Form, mut visits: Option<&mut Loads>, repo
             met(net, visits, &[])?;
         }
         let movable = bystanders(net)?;
-        let to = net.move_relay(movable[number % movable.len().max(1)])?;
+        let next = movable.get(number % movable.len().max(1)).context("a relay that may move")?;
+        let to = net.move_relay(*next)?;
         let started = Instant::now();
         let mut seen = [None; 2];
         while seen.contains(&None) {
