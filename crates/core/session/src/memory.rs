@@ -66,14 +66,14 @@ impl FlowMemory {
         if !self.is_stopped {
             self.came = self.came.max(end);
             // A repeated frame of what was read is not kept.
-            self.packets = if self.unread() > 0 { self.packets + packet_len } else { 0 };
+            self.packets = if self.is_behind() { self.packets + packet_len } else { 0 };
         }
     }
 
     pub(crate) fn read(&mut self, bytes: u64) {
         self.read += bytes;
         self.came = self.came.max(self.read);
-        self.packets = if self.unread() > 0 { self.packets.saturating_sub(bytes) } else { 0 };
+        self.packets = if self.is_behind() { self.packets.saturating_sub(bytes) } else { 0 };
     }
 
     pub(crate) fn stop(&mut self) {
@@ -82,8 +82,13 @@ impl FlowMemory {
         self.packets = 0;
     }
 
+    fn is_behind(&self) -> bool {
+        self.came > self.read
+    }
+
+    /// What is missing in between is kept by nobody: no more is held than packets brought.
     pub(crate) fn unread(&self) -> u64 {
-        self.came - self.read
+        (self.came - self.read).min(self.packets)
     }
 
     /// What packets keep beside the bytes that are unread, at most.
@@ -117,6 +122,17 @@ mod tests {
         memory.stop();
         memory.take(9_000, 1_200);
         assert_eq!(memory.held(), 0, "nothing of a stopped stream is kept");
+    }
+
+    #[test]
+    fn a_byte_far_ahead_is_held_as_what_its_packet_is() {
+        let mut memory = FlowMemory::default();
+        memory.take(1 << 20, 100);
+        assert_eq!((memory.unread(), memory.overhead()), (100, 0));
+        memory.take((1 << 20) - 1, 1_200);
+        assert_eq!(memory.held(), 1_300);
+        memory.read(1 << 20);
+        assert_eq!(memory.held(), 0);
     }
 
     #[test]

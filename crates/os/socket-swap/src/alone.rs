@@ -89,6 +89,9 @@ mod tests {
         std::thread::spawn(prepare).join().expect("it only looks");
         assert!(!is_alone());
         #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-        assert!(!std::ptr::eq(ONLY_THREAD.load(Ordering::Relaxed), std::ptr::addr_of!(NOT_KNOWN)), "libc was not asked");
+        assert!(
+            !std::ptr::eq(ONLY_THREAD.load(Ordering::Relaxed), std::ptr::addr_of!(NOT_KNOWN)),
+            "libc was not asked"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{CircuitTunnel, Circuits, Stage};
 use crate::memory::{CUTS_MAX, MemoryAccount, MemoryPool};
+use crate::tunnel::Tunnel;
 use session::EndReason;
 use std::time::Instant;
 use wire::flow::ResetReason;
@@ -44,8 +45,15 @@ impl CircuitTunnel {
     }
 
     fn is_cuttable(&self) -> bool {
-        let tunnel = self.joined.as_ref().and_then(|joined| joined.tunnel.as_ref());
-        tunnel.is_some_and(|tunnel| !tunnel.session.is_closed())
+        self.inner().is_some_and(|tunnel| !tunnel.session.is_closed())
+    }
+
+    fn is_going(&self) -> bool {
+        self.inner().is_some_and(|tunnel| tunnel.session.is_closed())
+    }
+
+    fn inner(&self) -> Option<&Tunnel> {
+        self.joined.as_ref()?.tunnel.as_ref()
     }
 }
 
@@ -58,6 +66,11 @@ impl Circuits {
         }
         for _ in 0..CUTS_MAX {
             if !self.shared.memory.is_short() {
+                break;
+            }
+            // What a tunnel holds whose session is over goes with it, soon.
+            let over = self.tunnels.values().filter(|tunnel| tunnel.is_going());
+            if !self.shared.memory.is_short_without(over.map(|tunnel| tunnel.charge.bytes()).sum()) {
                 break;
             }
             let tunnels = self.tunnels.values_mut().filter(|tunnel| tunnel.is_cuttable());

@@ -176,7 +176,9 @@ impl Circuits {
         match &shared.spares.asked {
             Some(spare) => Some(spare.answered_until.unwrap_or(spare.until)),
             None => {
-                let returns = self.tunnels.values().any(|tunnel| tunnel.misses_first_guards(shared));
+                // While none is heard nobody looks for them.
+                let returns =
+                    !shared.none_is_heard() && self.tunnels.values().any(|tunnel| tunnel.misses_first_guards(shared));
                 shared.doubt_at().into_iter().chain(returns.then_some(shared.spares.next_return_look)).min()
             }
         }

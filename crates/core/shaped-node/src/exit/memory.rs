@@ -18,6 +18,10 @@ impl<Q: FlowQueues> CircuitExit<Q> {
                 break;
             }
             // What a session held that is over goes with its tunnel, soon.
+            let over = self.tunnels.values().filter(|joined| joined.tunnel.session.is_closed());
+            if !self.memory.is_short_without(over.map(|joined| joined.charge.bytes()).sum()) {
+                break;
+            }
             let tunnels = self.tunnels.iter_mut().filter(|(_, joined)| !joined.tunnel.session.is_closed());
             let largest = tunnels.max_by(|(_, one), (_, other)| one.charge.cmp(&other.charge));
             let Some((&largest, joined)) = largest else { break };
