@@ -39,6 +39,9 @@ pub(crate) fn play(
     report: &mut Report,
 ) -> Outcome {
     net.until_published()?;
+    if !form.deaths {
+        moves(net, form, None, report)?;
+    }
     let points = PointWatch::start(net)?;
     let mut visits = Loads::new();
     let begun = Instant::now();
@@ -67,9 +70,6 @@ pub(crate) fn play(
     let lasted = begun.elapsed();
     let carried = visits.stop()?;
     tell(&carried, lasted, report)?;
-    if !form.deaths {
-        moves(net, form, None, report)?;
-    }
     for entry in 0..2 {
         net.until_met(entry, LEGS, &[])?;
     }
