@@ -64,8 +64,8 @@ struct Form {
     /// Phases of silence and of load, and their length.
     turns: u32,
     phase: Duration,
-    /// Whether introduction points of the service and places of meetings die while it is visited.
-    deaths: bool,
+    /// Whether there is an onion service, visited while its introduction points and places of meetings die.
+    service: bool,
     /// Whether the second entry and exit turn to mode `dp` at the end.
     budget: bool,
 }
@@ -78,7 +78,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
         download: 2_000_000,
         downloads: 5,
         moves: 1,
-        deaths: false,
+        service: false,
         turns: 4,
         phase: Duration::from_millis(1200),
         budget: false,
@@ -94,7 +94,7 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
         download: 100_000_000,
         downloads: 1,
         moves: 4,
-        deaths: true,
+        service: true,
         turns: 8,
         phase: Duration::from_secs(2),
         budget: true,
@@ -146,13 +146,13 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
     net.settle_exits()?;
     report.add("first key to an edition with 11 relays", format!("{:.1?}", begun.elapsed()));
     // It finds its points while entries come.
-    let service = net.add_service(servers.web(), true)?;
+    let service = form.service.then(|| net.add_service(servers.web(), true)).transpose()?;
     enter(&mut net, servers.source, report)?;
     println!("entered after {:.1?}", begun.elapsed());
-    visit::play(&mut net, &servers, &service, form, report)?;
+    visit::play(&mut net, &servers, service.as_ref(), form, report)?;
     println!("visited and moved after {:.1?}", begun.elapsed());
     let witness = Witness::start()?;
-    let stage = stage.through(net.entries[0].address, &service);
+    let stage = stage.through(net.entries[0].address, service.as_ref());
     let seen = watch::play(&net, &stage, form, report)?;
     let stalls = witness.stalls();
     drop(witness);

@@ -54,7 +54,7 @@ impl Watched {
 /// The servers for it, and the entry's proxy.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    service: Place,
+    service: Option<Place>,
     proxy: SocketAddr,
     source: SocketAddr,
     sink: SocketAddr,
@@ -68,13 +68,13 @@ impl Stage {
     /// When no port is free.
     pub fn new(source: SocketAddr) -> std::io::Result<Self> {
         let (sink, echo) = (load::start(Service::Sink)?, load::start(Service::Echo)?);
-        Ok(Self { service: source.into(), proxy: source, source, sink, echo })
+        Ok(Self { service: None, proxy: source, source, sink, echo })
     }
 
-    /// The same for the applications of an entry, who know a service.
+    /// The same for the applications of an entry, who may know a service.
     #[must_use]
-    pub fn through(self, proxy: SocketAddr, service: &Place) -> Self {
-        Self { proxy, service: service.clone(), ..self }
+    pub fn through(self, proxy: SocketAddr, service: Option<&Place>) -> Self {
+        Self { proxy, service: service.cloned(), ..self }
     }
 
     /// The ports that exits have to allow.
@@ -109,8 +109,9 @@ impl Stage {
     }
 
     /// A long download from the service.
-    fn visit(&self) -> anyhow::Result<TcpStream> {
-        socks::ask(self.proxy, self.service.clone(), "bulk", SILENCE)
+    fn visit(&self) -> anyhow::Result<Option<TcpStream>> {
+        let visit = |service: &Place| socks::ask(self.proxy, service.clone(), "bulk", SILENCE);
+        self.service.as_ref().map(visit).transpose()
     }
 
     fn begin(&self, situation: Situation) -> anyhow::Result<Running> {
@@ -119,10 +120,10 @@ impl Stage {
             Situation::Loaded => {
                 let bulk = Bulk::over(self.connect(self.source)?, self.connect(self.sink)?)?;
                 let trickle = Trickle::over(self.connect(self.echo)?)?;
-                Running::Loaded(bulk, trickle, Reader::start(self.visit()?)?)
+                Running::Loaded(bulk, trickle, self.visit()?.map(Reader::start).transpose()?)
             }
             Situation::SlowReader => {
-                let slow = [self.connect(self.source)?, self.visit()?];
+                let slow = std::iter::once(self.connect(self.source)?).chain(self.visit()?).collect();
                 std::thread::sleep(FILLS_WITHIN);
                 Running::Slow(slow, Reader::start(self.connect(self.source)?)?)
             }
@@ -132,8 +133,8 @@ impl Stage {
 
 enum Running {
     Idle,
-    Loaded(Bulk, Trickle, Reader),
-    Slow([TcpStream; 2], Reader),
+    Loaded(Bulk, Trickle, Option<Reader>),
+    Slow(Vec<TcpStream>, Reader),
 }
 
 impl Running {
@@ -151,7 +152,7 @@ impl Running {
     fn read(&self) -> u64 {
         match self {
             Self::Slow(_, reader) => reader.read.load(Ordering::Relaxed),
-            Self::Loaded(_, _, visit) => visit.read.load(Ordering::Relaxed),
+            Self::Loaded(_, _, visit) => visit.as_ref().map_or(0, |visit| visit.read.load(Ordering::Relaxed)),
             Self::Idle => 0,
         }
     }
@@ -162,7 +163,7 @@ impl Running {
             Self::Idle => {}
             Self::Loaded(bulk, trickle, visit) => {
                 drop((bulk, trickle));
-                visit.end()?;
+                visit.map_or(Ok(()), Reader::end)?;
             }
             Self::Slow(slow, reader) => {
                 reader.end()?;

@@ -23,8 +23,6 @@ const DEATHS_MAX: usize = 5;
 const REPAIRED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the tunnel may go on with fewer legs: the wait for another introduction doubles with each.
 const MET_WITHIN: Duration = Duration::from_secs(90);
-/// How long somebody is there at least.
-const VISIT_MIN: Duration = Duration::from_secs(8);
 /// Bytes that the download has to have brought.
 const BULK_MIN: u64 = 2_000_000;
 /// Legs of a tunnel to a service.
@@ -34,38 +32,33 @@ pub(crate) const LEGS: usize = 2;
 pub(crate) fn play(
     net: &mut OneNetwork,
     servers: &Servers,
-    service: &Place,
+    service: Option<&Place>,
     form: &Form,
     report: &mut Report,
 ) -> Outcome {
-    net.until_published()?;
-    if !form.deaths {
+    let Some(service) = service else {
         moves(net, form, None, report)?;
-    }
+        return (0..2).try_for_each(|entry| net.until_linked(entry, 2));
+    };
+    net.until_published()?;
     let points = PointWatch::start(net)?;
     let mut visits = Loads::new();
     let begun = Instant::now();
     visits.start_visits(servers, "e0", net.entries[0].address, service);
     met(net, &mut visits, &[])?;
-    if form.deaths {
-        moves(net, form, Some(&mut visits), report)?;
-        let deaths = point_dies(net, &mut visits, &points)?;
-        let met_again = meeting_dies(net, &mut visits)?;
-        let lost = points.lost();
-        report.add(
-            "an introduction point of the service dies, then the place of a meeting",
-            format!(
-                "{lost} points were lost by {} moves and {deaths} deaths; both legs are there again {met_again:.1?} after the \
-                 meeting's death",
-                form.moves
-            ),
-        );
-        ensure!(lost > 0, "no introduction point was among the relays that died");
-    }
-    while begun.elapsed() < VISIT_MIN {
-        visits.check()?;
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    moves(net, form, Some(&mut visits), report)?;
+    let deaths = point_dies(net, &mut visits, &points)?;
+    let met_again = meeting_dies(net, &mut visits)?;
+    let lost = points.lost();
+    report.add(
+        "an introduction point of the service dies, then the place of a meeting",
+        format!(
+            "{lost} points were lost by {} moves and {deaths} deaths; both legs are there again {met_again:.1?} after the \
+             meeting's death",
+            form.moves
+        ),
+    );
+    ensure!(lost > 0, "no introduction point was among the relays that died");
     report.add("somebody who was never there has the service's page after", format!("{:.1?}", newcomer(net, service)?));
     let lasted = begun.elapsed();
     let carried = visits.stop()?;

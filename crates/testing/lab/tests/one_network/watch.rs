@@ -95,7 +95,9 @@ pub(crate) fn play(net: &OneNetwork, stage: &Stage, form: &Form, report: &mut Re
         let (legs, guards) = (legs(net, rate)?, guards(net)?);
         let situations = stage.play(form.turns, form.phase, pid)?;
         let to_service = legs.iter().filter(|leg| leg.to_service).count();
-        let is_whole = legs.len() - to_service == 3 * LEGS && to_service == 2 * visit::LEGS;
+        // A service has an entry of its own, and each of the others a tunnel to it.
+        let services = net.services.len();
+        let is_whole = legs.len() - to_service == (2 + services) * LEGS && to_service == 2 * services * visit::LEGS;
         if is_whole && self::legs(net, rate)? == legs && self::guards(net)? == guards {
             tell(&situations, rate.bits_per_second(), report)?;
             return Ok(Scene { situations, legs, rate, fixed, relays, guards });
@@ -125,13 +127,10 @@ fn legs(net: &OneNetwork, rate: RateClass) -> anyhow::Result<Vec<Leg>> {
     for entry in 0..net.entries.len() {
         add_legs(net, &net.entry_status(entry)?, u8::try_from(entry)?, rate, &mut legs);
     }
-    add_legs(
-        net,
-        &net.status_of_part(&net.services[0].name, "entry")?,
-        ENTRY_OF_SERVICE,
-        class(PUBLISHING_RATE)?,
-        &mut legs,
-    );
+    if let Some(service) = net.services.first() {
+        let status = net.status_of_part(&service.name, "entry")?;
+        add_legs(net, &status, ENTRY_OF_SERVICE, class(PUBLISHING_RATE)?, &mut legs);
+    }
     legs.sort();
     Ok(legs)
 }
@@ -153,6 +152,9 @@ fn address_of(net: &OneNetwork, id: &str) -> Option<IpAddr> {
 
 /// The guards of the service, by their addresses.
 fn guards(net: &OneNetwork) -> anyhow::Result<Vec<IpAddr>> {
+    if net.services.is_empty() {
+        return Ok(Vec::new());
+    }
     Ok(net.guards_of_service()?.iter().filter_map(|id| address_of(net, id)).collect())
 }
 
@@ -307,8 +309,10 @@ fn of_service(lines: &Lines, scene: &Scene, report: &mut Report) -> anyhow::Resu
         per_slot.insert(line, of_line);
     }
     ensure!(found == scene.to_service().count(), "{found} legs on the lines of the service");
-    let told = format!("{apart:.1} per mille apart at most on {guards} lines, which carry {found} legs");
-    report.add("I2, I5: packets a second from the service, idle, loaded, with slow readers", told);
+    if found > 0 {
+        let told = format!("{apart:.1} per mille apart at most on {guards} lines, which carry {found} legs");
+        report.add("I2, I5: packets a second from the service, idle, loaded, with slow readers", told);
+    }
     Ok(per_slot)
 }
 
