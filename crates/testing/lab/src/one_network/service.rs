@@ -106,6 +106,9 @@ impl OneNetwork {
     /// # Errors
     /// When it does not answer.
     pub fn guards_of_service(&self) -> anyhow::Result<Vec<String>> {
+        if self.services.is_empty() {
+            return Ok(Vec::new());
+        }
         Ok(self.service_status()?.links.into_iter().filter_map(|link| link.node_id).collect())
     }
 }
