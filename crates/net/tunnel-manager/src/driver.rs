@@ -5,6 +5,7 @@
 //! the others waiting. Commands never wait for the network: what they begin leaves when there is room.
 
 use crate::bell::Bell;
+use crate::commands::{COMMANDS_A_TURN, Commands};
 use crate::error::{Closed, StartError};
 use crate::manager::{KeepGuards, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelMgrConfig};
 use crate::queues::StreamQueues;
@@ -28,8 +29,6 @@ use tracing::{debug, info, warn};
 use tunnel_plan::{Guards, Target};
 use wire::flow::ResetReason;
 
-/// Commands of one turn.
-const COMMANDS_A_TURN: usize = 64;
 /// How long a driver that stops gives its farewells to leave.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(100);
 /// Longest sleep.
@@ -50,15 +49,13 @@ pub(crate) enum Turn {
 pub(crate) struct Driver {
     node: ShapedNode<StreamQueues>,
     socket: Socket,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands<Command>,
     bell: Arc<Bell>,
     tunnels: Tunnels,
     streams: u16,
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
-    /// No handle is left that could send a command.
-    is_forsaken: bool,
 }
 
 impl Driver {
@@ -84,14 +81,13 @@ impl Driver {
         Ok(Self {
             node,
             socket,
-            commands,
+            commands: Commands::new(commands),
             tunnels: Tunnels::new(sender, Arc::clone(&bell), rules),
             bell,
             streams,
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
-            is_forsaken: false,
         })
     }
 
@@ -147,10 +143,11 @@ impl Driver {
         let until = due.into_iter().flatten().min().unwrap_or(time + SLEEP_MAX).min(time + SLEEP_MAX);
         tokio::select! {
             biased;
-            command = self.commands.recv(), if !self.is_forsaken => match command {
-                Some(command) => self.obey(command),
-                None => self.is_forsaken = true,
-            },
+            command = self.commands.next(), if !self.commands.is_forsaken() => {
+                if let Some(command) = command {
+                    self.obey(command);
+                }
+            }
             () = self.socket.ready() => {}
             () = self.bell.rung() => {}
             () = tokio::time::sleep_until(until.into()) => {}
@@ -160,14 +157,8 @@ impl Driver {
     /// True if there may be more.
     fn take_commands(&mut self) -> bool {
         for _ in 0..COMMANDS_A_TURN {
-            match self.commands.try_recv() {
-                Ok(command) => self.obey(command),
-                Err(mpsc::error::TryRecvError::Empty) => return false,
-                Err(mpsc::error::TryRecvError::Disconnected) => {
-                    self.is_forsaken = true;
-                    return false;
-                }
-            }
+            let Some(command) = self.commands.poll() else { return false };
+            self.obey(command);
         }
         true
     }
@@ -220,7 +211,7 @@ impl Driver {
             queues.free_closed();
             queues.open_count()
         });
-        if self.is_forsaken && open == 0 {
+        if self.commands.is_forsaken() && open == 0 {
             self.stop(time);
         }
     }

@@ -5,6 +5,7 @@ mod client_dir_tunnel;
 mod client_onion_tunnel;
 mod client_tunnel;
 mod clock_skew;
+mod commands;
 mod driver;
 mod engine;
 mod error;

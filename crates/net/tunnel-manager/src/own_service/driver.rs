@@ -3,6 +3,7 @@
 use super::publish::{publisher, sign};
 use super::{OnionServiceConfig, OnionServiceFigures};
 use crate::bell::Bell;
+use crate::commands::{COMMANDS_A_TURN, Commands};
 use crate::driver::{FAREWELL, SLEEP_MAX, Turn, known_guards};
 use crate::error::StartError;
 use crate::manager::{KeepGuards, TunnelMgr};
@@ -28,8 +29,6 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 use wire::flow::ResetReason;
 
-/// Commands of one turn.
-const COMMANDS_A_TURN: usize = 64;
 /// Records that are on their way. A further one counts as not taken, and another is made.
 const PUBLISHING_MAX: usize = 4;
 
@@ -53,7 +52,7 @@ pub(super) struct ServiceDriver {
     network: NetworkId,
     secret: ServiceSecret,
     bell: Arc<Bell>,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands<Command>,
     arrived: mpsc::Sender<(u16, TunnelStream)>,
     published: watch::Sender<bool>,
     publisher: Arc<ServicePublisher>,
@@ -63,8 +62,6 @@ pub(super) struct ServiceDriver {
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
-    /// The handle is gone.
-    is_forsaken: bool,
 }
 
 impl ServiceDriver {
@@ -88,7 +85,7 @@ impl ServiceDriver {
             network,
             secret,
             bell,
-            commands,
+            commands: Commands::new(commands),
             arrived,
             published,
             time: publisher.time(),
@@ -97,7 +94,6 @@ impl ServiceDriver {
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
-            is_forsaken: false,
         })
     }
 
@@ -150,10 +146,11 @@ impl ServiceDriver {
         let until = due.into_iter().flatten().min().unwrap_or(longest).min(longest);
         tokio::select! {
             biased;
-            command = self.commands.recv(), if !self.is_forsaken => match command {
-                Some(command) => self.obey(command),
-                None => self.is_forsaken = true,
-            },
+            command = self.commands.next(), if !self.commands.is_forsaken() => {
+                if let Some(command) = command {
+                    self.obey(command);
+                }
+            }
             Some(published) = self.under_way.join_next() => self.handle_published(published),
             Ok(()) = self.time.changed() => self.handle_directory_time(),
             () = self.socket.ready() => {}
@@ -165,14 +162,8 @@ impl ServiceDriver {
     /// True if there may be more.
     fn take_commands(&mut self) -> bool {
         for _ in 0..COMMANDS_A_TURN {
-            match self.commands.try_recv() {
-                Ok(command) => self.obey(command),
-                Err(mpsc::error::TryRecvError::Empty) => return false,
-                Err(mpsc::error::TryRecvError::Disconnected) => {
-                    self.is_forsaken = true;
-                    return false;
-                }
-            }
+            let Some(command) = self.commands.poll() else { return false };
+            self.obey(command);
         }
         true
     }
@@ -225,7 +216,7 @@ impl ServiceDriver {
             }
         }
         queues.free_closed();
-        if self.is_forsaken && queues.open_count() == 0 {
+        if self.commands.is_forsaken() && queues.open_count() == 0 {
             self.stop(time);
         }
     }
