@@ -1,6 +1,7 @@
-//! What a cell costs a relay from packet to packet, without sockets: `cargo bench -p relay-node`.
+//! What a cell costs a relay from packet to packet, without sockets, and what a circuit takes: `cargo bench -p relay-node`.
 
-#![expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+#![expect(clippy::disallowed_methods, reason = "an origin for virtual time, and what the kernel says of this process")]
+#![expect(clippy::print_stdout, reason = "a figure that is not a time")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use identity::{DoorKey, LinkSecret, NodeSecret, OperatorSecret};
@@ -86,6 +87,7 @@ struct Bench {
     link: LinkId,
     guard: RelayNode,
     exit: RelayNode,
+    built: u32,
     circuits: Vec<Circuit>,
 }
 
@@ -111,16 +113,21 @@ impl Bench {
         };
         let link = endpoint.dial(now, &peer, address(GUARD), [0; 7]).expect("its only dial");
         let (guard, exit) = (relay(GUARD, &document, bandwidth), relay(EXIT, &document, None));
-        let mut bench = Self { now, document, endpoint, link, guard, exit, circuits: Vec::new() };
+        let mut bench = Self { now, document, endpoint, link, guard, exit, built: 0, circuits: Vec::new() };
         bench.settle(&mut None);
         assert!(bench.endpoint.poll_event().is_some_and(|event| matches!(event, LinkEvent::Up { .. })));
-        for number in 1..=circuits {
-            // Slower than the handshakes that a relay works on.
-            bench.now.instant += Duration::from_millis(1);
-            let circuit = bench.build(number);
+        for _ in 0..circuits {
+            let circuit = bench.build_next();
             bench.circuits.push(circuit);
         }
         bench
+    }
+
+    fn build_next(&mut self) -> Circuit {
+        // Slower than the handshakes that a relay works on.
+        self.now.instant += Duration::from_millis(1);
+        self.built += 1;
+        self.build(self.built)
     }
 
     fn build(&mut self, number: u32) -> Circuit {
@@ -256,5 +263,26 @@ fn wait(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, forward, wait);
+/// Bytes of memory that this process has.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// What a relay takes for a circuit, its keys, tables and unheard answers included: two relays with so many circuits each, whose client
+/// forgets its own end.
+fn memory(_: &mut Criterion) {
+    const CIRCUITS: u32 = 10_000;
+    let mut bench = Bench::new(0, None);
+    drop(bench.build_next());
+    let before = resident();
+    (1..CIRCUITS).for_each(|_| drop(bench.build_next()));
+    let each = (resident() - before) / u64::from(2 * (CIRCUITS - 1));
+    assert_eq!([bench.guard.circuits(), bench.exit.circuits()], [CIRCUITS; 2]);
+    println!("{CIRCUITS} circuits over two relays: {each} bytes for each at a relay");
+}
+
+criterion_group!(benches, memory, forward, wait);
 criterion_main!(benches);

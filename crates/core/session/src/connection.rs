@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigError, ExpectedPeer, SessionConfig};
 use crate::control::ControlDecoder;
-use crate::datagram::{Early, Reassembly};
+use crate::datagram::{Early, Outbox, Reassembly};
 use crate::event::{CloseReason, EndReason, SessionEvent, Violation};
 use crate::flow::{FlowId, FlowTable, control_stream};
 use crate::memory::{FlowMemory, PIECE_OVERHEAD, SessionMemory};
@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
+use wire::flow::ResetReason;
 
 mod commands;
 mod incoming;
@@ -48,7 +49,10 @@ pub struct Session {
     reassembly: Reassembly,
     early: Early,
     datagram_number: u32,
-    datagram_unsent: u64,
+    /// Datagrams that wait for a packet.
+    outbox: Outbox,
+    /// Bytes of datagrams that quinn has for its next packets.
+    datagrams_handed: u64,
     events: VecDeque<SessionEvent>,
     counters: Counters,
     /// The next packet leaves whatever the controller says.
@@ -137,7 +141,8 @@ impl Session {
             reassembly: Reassembly::default(),
             early: Early::default(),
             datagram_number: 0,
-            datagram_unsent: 0,
+            outbox: Outbox::default(),
+            datagrams_handed: 0,
             events: VecDeque::new(),
             counters: Counters::default(),
             probe: false,
@@ -168,7 +173,7 @@ impl Session {
     /// packets themselves, so it does not drift. Lost bytes that wait to be repeated are not in it. 0 whenever
     /// `poll_packet` gave nothing and [`Session::is_held_back`] is false.
     pub fn unsent_bytes(&self) -> u64 {
-        self.flows.unsent() + self.datagram_unsent
+        self.flows.unsent() + self.datagrams_unsent()
     }
 
     /// Whether the last poll gave no packet although something waits, because the congestion controller or its
@@ -195,7 +200,8 @@ impl Session {
     /// a few hundred bytes a flow: unread and unacknowledged stream bytes, datagrams, control messages, events.
     pub fn memory_max_bytes(&self) -> u64 {
         let windows = 2 * self.config.session_window();
-        let datagrams = transport::DATAGRAM_SEND_BUFFER + transport::DATAGRAM_RECEIVE_BUFFER;
+        let unsent = crate::datagram::UNSENT_BYTES_MAX + transport::DATAGRAM_SEND_BUFFER;
+        let datagrams = unsent + transport::DATAGRAM_RECEIVE_BUFFER;
         let parts = (crate::datagram::PARTS_MAX + crate::datagram::EARLY_MAX) * 2 * self.config.packet_max;
         windows + (datagrams + parts + self.config.control_backlog_max()) as u64
     }
@@ -204,12 +210,15 @@ impl Session {
     pub fn memory(&self) -> SessionMemory {
         let (unread, unread_overhead) = self.flows.unread();
         let sent = self.shared.tap.lock();
-        let parts = (self.reassembly.waiting() + 2 * self.early.waiting()) * self.config.packet_max;
+        let parts = ((self.reassembly.waiting() + 2 * self.early.waiting()) * self.config.packet_max) as u64;
+        let unread = unread + self.control_memory.unread();
+        let unread_overhead = unread_overhead + self.control_memory.overhead();
         SessionMemory {
-            unread: unread + self.control_memory.unread(),
+            unread,
             unacknowledged: sent.kept,
-            waiting: self.datagram_unsent + (self.control_out.len() + parts) as u64,
-            overhead: unread_overhead + self.control_memory.overhead() + sent.kept_pieces * PIECE_OVERHEAD,
+            waiting: self.datagrams_unsent() + self.control_out.len() as u64 + parts,
+            overhead: unread_overhead + sent.kept_pieces * PIECE_OVERHEAD,
+            pushed: unread + unread_overhead + parts,
         }
     }
 
@@ -264,6 +273,7 @@ impl Session {
     pub fn poll_packets(&mut self, now: Instant, max: usize, out: &mut Vec<u8>) -> Option<PacketBatch> {
         self.advance(now);
         self.flush_control();
+        self.hand_over_datagrams(max);
         let (_, connection) = self.connection.as_mut()?;
         let probe = std::mem::take(&mut self.probe);
         let max = if probe { 1 } else { max.max(1) };
@@ -343,6 +353,40 @@ impl Session {
         }
     }
 
+    fn datagrams_unsent(&self) -> u64 {
+        self.outbox.bytes() + self.datagrams_handed
+    }
+
+    /// Gives quinn the datagrams that so many packets can hold.
+    fn hand_over_datagrams(&mut self, packets: usize) {
+        let Some((_, connection)) = self.connection.as_mut().filter(|_| self.outbox.bytes() > 0) else { return };
+        let enough = (packets.max(1) * self.config.packet_max) as u64;
+        let mut datagrams = connection.datagrams();
+        while self.datagrams_handed < enough && datagrams.send_buffer_space() >= self.config.packet_max {
+            let Some(datagram) = self.outbox.pop() else { break };
+            let length = datagram.len() as u64;
+            // They were cut to a size that does not change, and there is room.
+            if datagrams.send(datagram, false).is_ok() {
+                self.datagrams_handed += length;
+            }
+        }
+    }
+
+    /// Lets go of all that is kept for flows. quinn would keep it for as long as the farewell may have to be repeated.
+    fn let_go(&mut self) {
+        let streams: Vec<_> = self.flows.streams().chain([control_stream()]).collect();
+        streams.into_iter().for_each(|stream| self.abort_stream(stream, ResetReason::TunnelLost));
+        if let Some((_, connection)) = &mut self.connection {
+            while connection.datagrams().recv().is_some() {}
+        }
+        self.flows = FlowTable::default();
+        self.control_memory.stop();
+        (self.outbox, self.datagrams_handed) = (Outbox::default(), 0);
+        self.reassembly.clear();
+        self.early.clear();
+        self.control_out = Vec::new();
+    }
+
     /// The session is over; only the first reason counts. Events that were not taken are about flows that are gone.
     fn end(&mut self, reason: CloseReason) {
         if self.phase == Phase::Closed {
@@ -351,10 +395,7 @@ impl Session {
         debug!(side = ?self.side, %reason, "session over");
         self.phase = Phase::Closed;
         self.accept_until = None;
-        self.flows = FlowTable::default();
-        self.control_memory = FlowMemory::default();
-        self.datagram_unsent = 0;
-        self.control_out = Vec::new();
+        self.let_go();
         self.events.clear();
         self.events.push_back(SessionEvent::Closed(reason));
     }
@@ -367,7 +408,7 @@ impl Session {
         }
         let datagrams = std::mem::take(&mut sent.datagram_bytes);
         drop(sent);
-        self.datagram_unsent = self.datagram_unsent.saturating_sub(datagrams);
+        self.datagrams_handed = self.datagrams_handed.saturating_sub(datagrams);
     }
 
     /// Takes over what packets brought, and what quinn let go of. All streams are known by now.

@@ -23,6 +23,58 @@ const WHOLE_HEAD: usize = 1 + 8;
 /// Bytes in front of a part.
 const PART_HEAD: usize = WHOLE_HEAD + 4;
 
+/// Bytes of session datagrams that may wait to be sent, with [`WAITING_OVERHEAD`] for each. When full, `send_datagram` says so.
+pub(crate) const UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// What is charged for each of them, beside its bytes.
+const WAITING_OVERHEAD: usize = size_of::<(FlowId, Bytes)>();
+
+/// Session datagrams that wait for the packets that will hold them, oldest first. quinn would keep what it is given until it is
+/// sent; from here the datagrams of a flow can be taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<(FlowId, Bytes)>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Takes the one or two halves of a record, if there is room for both.
+    pub(crate) fn push(&mut self, flow: FlowId, halves: [Option<Bytes>; 2]) -> bool {
+        let cost = |half: &Bytes| half.len() + WAITING_OVERHEAD;
+        let charged = self.bytes + WAITING_OVERHEAD * self.waiting.len();
+        if charged + halves.iter().flatten().map(cost).sum::<usize>() > UNSENT_BYTES_MAX {
+            return false;
+        }
+        for half in halves.into_iter().flatten() {
+            self.bytes += half.len();
+            self.waiting.push_back((flow, half));
+        }
+        true
+    }
+
+    /// The oldest one.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let (_, datagram) = self.waiting.pop_front()?;
+        self.bytes -= datagram.len();
+        Some(datagram)
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// Lets go of what waits for a flow.
+    pub(crate) fn forget(&mut self, flow: FlowId) {
+        self.waiting.retain(|(of, _)| *of != flow);
+        self.bytes = self.waiting.iter().map(|(_, datagram)| datagram.len()).sum();
+    }
+
+    /// What waits: whose it is, and bytes.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (FlowId, u64)> {
+        self.waiting.iter().map(|(flow, datagram)| (*flow, datagram.len() as u64))
+    }
+}
+
 /// The largest record that fits, given the largest session datagram.
 pub(crate) fn record_max(datagram_max: usize) -> usize {
     2 * datagram_max.saturating_sub(PART_HEAD)
@@ -110,6 +162,21 @@ impl Reassembly {
         self.parts.len()
     }
 
+    /// The flow of each of them.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = FlowId> {
+        self.parts.iter().map(|part| part.flow)
+    }
+
+    /// Lets go of the parts of a flow.
+    pub(crate) fn forget(&mut self, flow: FlowId) {
+        self.parts.retain(|part| part.flow != flow);
+    }
+
+    /// Lets go of all.
+    pub(crate) fn clear(&mut self) {
+        self.parts = VecDeque::new();
+    }
+
     fn keep(&mut self, part: Part) {
         if self.parts.len() >= PARTS_MAX {
             self.parts.pop_front();
@@ -148,6 +215,16 @@ impl Early {
         self.records.len()
     }
 
+    /// The flow of each of them.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = FlowId> {
+        self.records.iter().map(|(flow, _)| *flow)
+    }
+
+    /// Lets go of all.
+    pub(crate) fn clear(&mut self) {
+        self.records = VecDeque::new();
+    }
+
     /// Takes out, in order, the records of a flow whose SYN has come.
     pub(crate) fn release(&mut self, flow: FlowId) -> Vec<Bytes> {
         let (released, kept) = self.records.drain(..).partition(|(of, _)| *of == flow);
@@ -181,6 +258,24 @@ mod tests {
             assert_eq!(reassembly.push(now + PART_TIMEOUT, &parts(&[7; 2000], number).0), Ok(None));
         }
         assert_eq!(reassembly.parts.len(), PARTS_MAX);
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_bounded_and_can_be_taken_back() {
+        let mut outbox = Outbox::default();
+        let other = FlowId(6);
+        let half = |bytes| Some(Bytes::from(vec![7; bytes]));
+        let mut taken = 0;
+        while outbox.push(if taken % 2 == 0 { FLOW } else { other }, [half(1000), half(0)]) {
+            taken += 1;
+        }
+        assert_eq!(taken, UNSENT_BYTES_MAX / (1000 + 2 * WAITING_OVERHEAD));
+        assert_eq!(outbox.held().map(|(_, bytes)| bytes).sum::<u64>(), outbox.bytes());
+        outbox.forget(FLOW);
+        assert_eq!(outbox.bytes(), taken as u64 / 2 * 1000);
+        assert!(outbox.held().all(|(flow, _)| flow == other) && outbox.push(FLOW, [half(1), None]));
+        while outbox.pop().is_some() {}
+        assert_eq!((outbox.bytes(), outbox.held().count()), (0, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Flows: their numbers and what the session remembers of each.
 
 use crate::event::SessionEvent;
-use crate::memory::FlowMemory;
+use crate::memory::{Burden, FlowMemory};
 use quinn_proto::{Dir, Side, StreamId, VarInt};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -257,10 +257,14 @@ impl FlowTable {
         }
     }
 
-    /// The flow that holds most, if any holds something.
-    pub(crate) fn largest(&self) -> Option<FlowId> {
-        let held = self.flows.iter().map(|(id, flow)| (flow.memory.held(), *id));
-        held.max().filter(|(held, _)| *held > 0).map(|(_, id)| id)
+    /// Flows of which bytes are kept, and how many.
+    pub(crate) fn held(&self, of: Burden) -> impl Iterator<Item = (FlowId, u64)> {
+        self.flows.iter().map(move |(id, flow)| (*id, flow.memory.held(of))).filter(|(_, held)| *held > 0)
+    }
+
+    /// All flows that have a stream.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = StreamId> {
+        self.flows.keys().filter_map(|id| id.stream())
     }
 
     fn change_memory(&mut self, id: FlowId, change: impl FnOnce(&mut FlowMemory)) {

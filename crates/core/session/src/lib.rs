@@ -33,7 +33,7 @@ pub use event::{
     Violation, WriteError,
 };
 pub use flow::FlowId;
-pub use memory::{PIECE_OVERHEAD, SessionMemory};
+pub use memory::{Burden, PIECE_OVERHEAD, SessionMemory};
 pub use stats::SessionStats;
 
 #[doc(hidden)]

@@ -23,6 +23,17 @@ pub struct SessionMemory {
     pub waiting: u64,
     /// What keeps all of that: packets of which only a part is unread, and [`PIECE_OVERHEAD`].
     pub overhead: u64,
+    /// Of all of that, what the other end sent. Nothing makes it less but readers, or the end of a flow.
+    pub pushed: u64,
+}
+
+/// What is to become less when a flow is shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Burden {
+    /// [`SessionMemory::pushed`].
+    Pushed,
+    /// All.
+    All,
 }
 
 impl SessionMemory {
@@ -41,6 +52,7 @@ impl Add for SessionMemory {
             unacknowledged: self.unacknowledged + other.unacknowledged,
             waiting: self.waiting + other.waiting,
             overhead: self.overhead + other.overhead,
+            pushed: self.pushed + other.pushed,
         }
     }
 }
@@ -97,8 +109,9 @@ impl FlowMemory {
         self.packets.saturating_sub(self.unread()).min(slack)
     }
 
-    pub(crate) fn held(&self) -> u64 {
-        self.unread() + self.overhead() + self.kept
+    pub(crate) fn held(&self, of: Burden) -> u64 {
+        let kept = if of == Burden::All { self.kept } else { 0 };
+        self.unread() + self.overhead() + kept
     }
 }
 
@@ -115,13 +128,13 @@ mod tests {
         memory.take(1_500, 1_200);
         assert_eq!((memory.unread(), memory.overhead()), (2_000, 1_600), "a repeated frame keeps a packet");
         memory.read(2_000);
-        assert_eq!(memory.held(), 0);
+        assert_eq!(memory.held(Burden::All), 0);
         memory.take(1_500, 1_200);
-        assert_eq!(memory.held(), 0, "what was read is not kept again");
+        assert_eq!(memory.held(Burden::All), 0, "what was read is not kept again");
         memory.take(5_000, 1_200);
         memory.stop();
         memory.take(9_000, 1_200);
-        assert_eq!(memory.held(), 0, "nothing of a stopped stream is kept");
+        assert_eq!(memory.held(Burden::All), 0, "nothing of a stopped stream is kept");
     }
 
     #[test]
@@ -130,9 +143,9 @@ mod tests {
         memory.take(1 << 20, 100);
         assert_eq!((memory.unread(), memory.overhead()), (100, 0));
         memory.take((1 << 20) - 1, 1_200);
-        assert_eq!(memory.held(), 1_300);
+        assert_eq!(memory.held(Burden::All), 1_300);
         memory.read(1 << 20);
-        assert_eq!(memory.held(), 0);
+        assert_eq!(memory.held(Burden::All), 0);
     }
 
     #[test]

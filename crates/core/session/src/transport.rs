@@ -18,7 +18,8 @@ use std::time::SystemTime;
 /// quinn routes by address. There is one session per endpoint, so one made-up address (RFC 5737) does.
 pub(crate) const REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
 
-/// Bytes of datagrams that may wait to be sent. When full, `send_datagram` says so.
+/// Bytes of datagrams that quinn may keep until it sends them. It is given what the packets of one poll can hold and keeps no
+/// more; the rest waits in the session.
 pub(crate) const DATAGRAM_SEND_BUFFER: usize = 256 * 1024;
 
 /// Bytes of received datagrams that may wait for `poll_event`. When full, the oldest are dropped.

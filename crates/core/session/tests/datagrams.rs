@@ -5,7 +5,7 @@
 #[path = "support/pair.rs"]
 mod support;
 
-use session::{DatagramError, SessionEvent, StreamState};
+use session::{Burden, DatagramError, SessionEvent, StreamState};
 use std::time::Duration;
 use support::{Pair, Path, client_config, datagram_syn, pattern, server_config};
 use wire::flow::{Destination, ResetReason};
@@ -173,4 +173,28 @@ fn records_that_nobody_reads_are_bounded() {
         kept += u64::from(matches!(event, SessionEvent::Datagram(..)));
     }
     assert!(kept < 1100 && kept < sent, "{kept} of {sent}");
+}
+
+#[test]
+fn the_flow_whose_records_wait_ends_first_if_they_are_most_and_they_go_with_it() {
+    let mut pair = Pair::usual();
+    let (stream, many, few) = (pair.open(), open(&mut pair), open(&mut pair));
+    pair.path.cut = true;
+    let now = pair.now;
+    pair.client.session.write(stream, pattern(20_000, 1)).expect("room");
+    for (flow, records) in [(many, 100), (few, 3)] {
+        (0..records).for_each(|salt| pair.client.session.send_datagram(now, flow, &record(1000, salt)).expect("room"));
+    }
+    let before = pair.client.session.memory();
+    assert!(before.waiting > 103_000, "{before:?}");
+    assert!(pair.client.session.shed(now, Burden::All, ResetReason::NoMemory));
+    let after = pair.client.session.memory();
+    assert!(after.waiting < 5_000 && after.unacknowledged >= 20_000, "{after:?}");
+    pair.path.cut = false;
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(pair.client.resets, [(many, ResetReason::NoMemory)]);
+    assert_eq!(pair.server.resets, [(many, ResetReason::NoMemory)]);
+    assert!(pair.server.datagrams.iter().all(|(flow, _)| *flow == few) && pair.server.datagrams.len() == 3);
+    assert_eq!(pair.server.received[&stream].len(), 20_000);
+    assert_eq!(pair.client.session.memory().total(), 0);
 }

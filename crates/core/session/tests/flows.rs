@@ -5,7 +5,7 @@
 #[path = "support/pair.rs"]
 mod support;
 
-use session::{OpenError, PIECE_OVERHEAD, SessionConfig, SessionEvent, WriteError};
+use session::{Burden, EndReason, OpenError, PIECE_OVERHEAD, SessionConfig, SessionEvent, WriteError};
 use std::net::SocketAddr;
 use std::time::Duration;
 use support::{Pair, Path, client_config, pattern, server_config, stream_syn};
@@ -335,7 +335,7 @@ fn the_flow_that_holds_most_ends_first_and_the_others_go_on() {
     }
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.server.session.memory().unread, 350_000);
-    assert!(pair.server.session.shed(pair.now, ResetReason::NoMemory));
+    assert!(pair.server.session.shed(pair.now, Burden::All, ResetReason::NoMemory));
     assert_eq!(pair.server.session.memory().unread, 150_000, "gone at once");
     // What is on its way, or sent by who does not listen, is not kept either.
     pair.run_for(Duration::from_secs(1));
@@ -346,5 +346,45 @@ fn the_flow_that_holds_most_ends_first_and_the_others_go_on() {
         pair.server.read(pair.now, flow);
     }
     assert_eq!(pair.server.received[&flows[2]].len(), 100_000);
-    assert!(!pair.server.session.shed(pair.now, ResetReason::NoMemory), "nobody holds anything");
+    assert!(!pair.server.session.shed(pair.now, Burden::All, ResetReason::NoMemory), "nobody holds anything");
+}
+
+#[test]
+fn of_what_was_pushed_the_flow_with_most_of_it_ends_first_whatever_others_wait_to_send() {
+    let mut pair = Pair::usual();
+    let flows = [(); 2].map(|()| pair.open());
+    pair.server.unread = flows.to_vec();
+    pair.client.send(flows[0], pattern(50_000, 1));
+    pair.run_for(Duration::from_secs(1));
+    pair.path.cut = true;
+    assert_eq!(pair.server.session.write(flows[1], pattern(200_000, 2)), Ok(200_000));
+    let memory = pair.server.session.memory();
+    assert_eq!((memory.unread, memory.unacknowledged), (50_000, 200_000));
+    assert_eq!(memory.pushed + memory.unacknowledged + PIECE_OVERHEAD, memory.total());
+    assert!(pair.server.session.shed(pair.now, Burden::Pushed, ResetReason::NoMemory));
+    let memory = pair.server.session.memory();
+    assert_eq!((memory.pushed, memory.unacknowledged), (0, 200_000));
+    assert!(!pair.server.session.shed(pair.now, Burden::Pushed, ResetReason::NoMemory), "nobody has any of it");
+}
+
+#[test]
+fn a_session_that_is_over_holds_nothing_of_its_flows() {
+    let mut pair = Pair::usual();
+    let flow = pair.open();
+    (pair.client.unread, pair.server.unread) = (vec![flow], vec![flow]);
+    pair.client.send(flow, pattern(100_000, 1));
+    pair.server.send(flow, pattern(100_000, 2));
+    pair.run_for(Duration::from_secs(1));
+    pair.path.cut = true;
+    for end in [&mut pair.client, &mut pair.server] {
+        assert_eq!(end.session.write(flow, pattern(50_000, 3)), Ok(50_000));
+        let memory = end.session.memory();
+        assert_eq!((memory.unread, memory.unacknowledged), (100_000, 50_000));
+    }
+    pair.path.cut = false;
+    pair.server.session.close(pair.now, EndReason::NoMemory);
+    assert_eq!(pair.server.session.memory().total(), 0, "at once, though its farewell is not said");
+    pair.run_for(Duration::from_secs(1));
+    assert!(pair.client.closed.is_some(), "it is told");
+    assert_eq!([&pair.client, &pair.server].map(|end| end.session.memory().total()), [0, 0]);
 }

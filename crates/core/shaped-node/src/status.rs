@@ -174,7 +174,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
 
     fn counter_map(&self) -> BTreeMap<String, u64> {
         let over_circuits = self.circuits.as_ref().map_or(0, Circuits::session_failures);
-        let cuts = self.circuits.as_ref().map_or(0, |circuits| circuits.memory_pool().cuts);
+        let pool = self.circuits.as_ref().map(Circuits::memory_pool);
         let own = [
             ("data_cells_sent", self.counters.data_cells),
             ("cover_cells_sent", self.counters.cover_cells),
@@ -186,7 +186,8 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             ("empty_while_waiting", self.counters.empty_while_waiting),
             ("session_failures", self.counters.session_failures + over_circuits),
             ("datagrams_dropped", self.near.datagrams_dropped),
-            ("flows_cut_for_memory", cuts),
+            ("flows_cut_for_memory", pool.map_or(0, |pool| pool.flows_cut)),
+            ("sessions_cut_for_memory", pool.map_or(0, |pool| pool.sessions_cut)),
         ];
         let own = own.into_iter().map(|(name, count)| (name.to_owned(), count));
         let drops = self.endpoint.counters().drops().map(|(reason, count)| (format!("dropped_{reason:?}"), count));

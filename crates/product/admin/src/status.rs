@@ -444,8 +444,10 @@ pub struct Memory {
     pub held: Option<HeldMemory>,
     /// Most of it that counted against the bound at once.
     pub held_peak_bytes: Option<u64>,
-    /// Flows and sessions that ended because too little was left.
+    /// Flows that ended because too little was left.
     pub flows_cut: Option<u64>,
+    /// Sessions that did, with all flows that they had.
+    pub sessions_cut: Option<u64>,
 }
 
 /// What tunnels hold, in bytes by kind.

@@ -60,7 +60,7 @@ pub struct Setting {
     pub seed: u64,
     /// How long a session outlives its legs.
     pub session_timeout: Duration,
-    /// Bytes that the tunnels of the entry may hold together, and those of each exit.
+    /// Bytes that the tunnels of the entry may hold together, those of each exit, and those of the service.
     pub memory_max: u64,
     /// Tunnels, and whose they are.
     pub pool: PoolConfig,
@@ -439,6 +439,12 @@ impl World {
     pub fn set_loss(&mut self, one: usize, other: usize, part: f64) {
         let path = self.setting.path.clone().with_loss(Loss::Independent(part));
         self.network.set_paths(self.relays[one].place, self.relays[other].place, path);
+    }
+
+    /// Between the entry and a relay everything is as slow as this from now on, in both directions.
+    pub fn slow_down(&mut self, relay: usize, delay: Duration, bits_per_second: u64) {
+        let path = Path::with_delay(delay).with_rate(bits_per_second, 256 * 1024);
+        self.network.set_paths(self.entry.places[0], self.relays[relay].place, path);
     }
 
     /// Relays that a packet of the entry's has reached.

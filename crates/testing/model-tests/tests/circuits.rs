@@ -112,6 +112,25 @@ fn a_guard_that_misbehaves_costs_no_byte_and_no_flow() {
     }
 }
 
+/// A guard that becomes forty times slower in the middle of a transfer: what it has arrives late or is repeated, and the other leg goes
+/// on at its own speed.
+#[test]
+fn a_guard_that_becomes_slow_costs_its_own_part_of_the_speed() {
+    let mut world = world(legs(2));
+    let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    world.run_for(SECOND);
+    let guard = world.relay_of(0, 0).expect("a path");
+    world.slow_down(guard, 200 * MS, 1_000_000);
+    for second in 0..5 {
+        let before = received(&world, flow);
+        world.run_for(SECOND);
+        let came = received(&world, flow) - before;
+        assert!(came > MEGABYTE, "second {second}: {came} bytes, {:?}", world.status());
+    }
+    assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
+    assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+}
+
 #[test]
 fn an_exit_that_is_restarted_gets_a_new_session_and_flows_that_wait_get_it() {
     let mut world = world(legs(2));

@@ -4,9 +4,8 @@
 
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
-use model_tests::exit_world::{Bounds, Conduct, EXIT, QUEUES, World};
+use model_tests::exit_world::{EXIT, QUEUES, World};
 use onion::{Features, Reason};
-use shaped_node::memory::MEMORY_MAX_LEAST;
 use shaped_node::{ExitEvent, TunnelOver};
 use std::time::Duration;
 
@@ -258,46 +257,4 @@ fn nothing_secret_is_printed() {
     world.connected(&[ONE]);
     let text = format!("{:?} {:#?}", world.exit, world.exit.status());
     assert!(!text.to_lowercase().contains("nonce") && !text.contains("99, 99"), "{text}");
-}
-
-/// An exit with as little memory as can be, and many queues.
-fn tight_world(seed: u64) -> World {
-    println!("seed {seed}");
-    World::bounded(seed, Bounds { tunnels_max: 16, queues: 96, memory_max: MEMORY_MAX_LEAST })
-}
-
-/// Runs until `done`, and looks all the time whether the bound holds.
-fn runs_within_bounds(world: &mut World, longest: Duration, mut done: impl FnMut(&World) -> bool) -> bool {
-    world.run_until(longest, |world| {
-        let held = world.exit.memory();
-        assert!(held.total() <= MEMORY_MAX_LEAST, "{held:?}");
-        done(world)
-    })
-}
-
-#[test]
-fn clients_that_acknowledge_nothing_are_held_back_at_the_bound_and_others_go_on() {
-    let mut world = tight_world(16);
-    let hostile = [0; 3].map(|_| world.connected(&[ONE]));
-    for client in hostile {
-        for _ in 0..12 {
-            world.clients[client].start(port::ENDLESS, 1);
-        }
-    }
-    world.run_for(Duration::from_millis(200));
-    for client in hostile {
-        world.clients[client].conduct = Conduct::Silent;
-    }
-    runs_within_bounds(&mut world, Duration::from_secs(6), |_| false);
-    let held = world.exit.memory();
-    assert!(held.unacknowledged > MEMORY_MAX_LEAST / 2, "they do hold memory: {held:?}");
-    let status = world.exit.status();
-    assert_eq!(status.counters["flows_cut_for_memory"], 0, "nobody had to go: {status:?}");
-    let modest = world.connected(&[OTHER]);
-    moves_a_megabyte_both_ways(&mut world, modest);
-    // Their sessions time out, and all of it comes back.
-    runs_within_bounds(&mut world, SOON, |world| world.exit.status().tunnels == 1);
-    let status = world.exit.status();
-    assert!(status.tunnels == 1 && status.memory.total() < 64 * 1024, "{status:?}");
-    assert!(status.memory_peak <= MEMORY_MAX_LEAST, "{status:?}");
 }

@@ -1,6 +1,7 @@
 //! What needs the inside of a circuit; how circuits live with relays is tested in `tests/network`.
 
 mod meeting;
+mod states;
 
 use super::*;
 use crate::keys::{OnionKeys, OnionSecret};

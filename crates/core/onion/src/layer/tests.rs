@@ -246,6 +246,35 @@ fn the_inner_part_has_one_length() {
     }
 }
 
+/// A million cells of which a tenth is lost and the others overtake each other within the window: what comes is taken, once.
+#[test]
+fn a_million_cells_with_losses_and_overtaking_are_each_taken_once() {
+    let (mut client, mut relay) = (SealKey::new(&keys(1).forward), OpenKey::new(&keys(1).forward));
+    let (mut under_way, mut dice) = (Vec::new(), 1_u64);
+    let mut draw = |below: usize| {
+        // An old generator is random enough to lose and to shuffle.
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (dice >> 33) as usize % below
+    };
+    let (mut sent, mut came) = (0_u64, 0_u64);
+    for _ in 0..1_000_000 {
+        let mut cell = vec![0; 64];
+        client.seal(&mut cell, false).expect("a fresh key");
+        if draw(10) > 0 {
+            under_way.push(cell);
+            sent += 1;
+        }
+        if under_way.len() > 64 {
+            let mut late = under_way.swap_remove(draw(under_way.len()));
+            let mut again = late.clone();
+            came += u64::from(relay.open(&mut late).is_ok());
+            assert_eq!(relay.open(&mut again), Err(OpenError::Replayed));
+        }
+    }
+    let left = under_way.into_iter().filter_map(|mut cell| relay.open(&mut cell).ok()).count() as u64;
+    assert_eq!(came + left, sent);
+}
+
 proptest! {
     /// Any order, loss and doubling of cells at each hop: what comes out is what went in, each at most once.
     #[test]

@@ -30,4 +30,5 @@ fn a_key_of_a_circuit_that_is_gone_leads_nowhere() {
 }
 
 mod bounds;
+mod extending;
 mod states;

@@ -5,9 +5,11 @@ use crate::control::ControlMessage;
 use crate::datagram;
 use crate::event::{DatagramError, OpenError, ReadOutcome, SessionEvent, StreamState, Violation, WriteError};
 use crate::flow::{FlowId, control_stream};
+use crate::memory::Burden;
 use crate::tap;
 use bytes::Bytes;
-use quinn_proto::{Chunks, Datagram, Dir, ReadError, Side, StreamId, VarInt};
+use quinn_proto::{Chunks, Dir, ReadError, Side, StreamId, VarInt};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::flow::{FlowKind, ResetReason, Syn};
@@ -148,23 +150,47 @@ impl Session {
         }
     }
 
-    /// Ends the flow that holds most memory, unread and unacknowledged bytes together: a `FlowReset` tells the caller, and the
-    /// other end learns the reason. False if none holds anything.
-    pub fn shed(&mut self, now: Instant, reason: ResetReason) -> bool {
+    /// Ends the flow that holds most memory: of what was pushed, or unread and unacknowledged bytes and datagrams that wait
+    /// together. A `FlowReset` tells the caller, and the other end learns the reason. False if none holds anything.
+    pub fn shed(&mut self, now: Instant, of: Burden, reason: ResetReason) -> bool {
         self.advance(now);
-        let Some(id) = self.flows.largest() else { return false };
+        self.account_came();
+        let Some(id) = self.largest_flow(of) else { return false };
         if self.flows.announced(id).is_some() {
             self.drop_flow(id, reason);
             self.events.push_back(SessionEvent::FlowReset(id, reason));
             return true;
         }
-        // Its SYN has not come: it is told of then.
+        // Its SYN has not come, or it is gone.
+        self.forget_datagrams(id);
         if let (Some(flow), Some(stream)) = (self.flows.at(id), id.stream()) {
             flow.early_reset.get_or_insert(reason);
             self.flows.record_stopped(id);
             self.abort_stream(stream, reason);
         }
         true
+    }
+
+    /// The flow that holds most, if any holds something; datagrams cost what [`Session::memory`] says.
+    fn largest_flow(&self, of: Burden) -> Option<FlowId> {
+        let packet = self.config.packet_max as u64;
+        let halves = self.reassembly.flows().map(|flow| (flow, packet));
+        let early = self.early.flows().map(|flow| (flow, 2 * packet));
+        let unsent = self.outbox.held().filter(|_| of == Burden::All);
+        let mut held: BTreeMap<FlowId, u64> = self.flows.held(of).collect();
+        for (flow, bytes) in unsent.chain(halves).chain(early) {
+            *held.entry(flow).or_default() += bytes;
+        }
+        held.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(flow, _)| flow)
+    }
+
+    /// Lets go of the records of a flow, in both directions, whose ends do not want them any more.
+    pub(super) fn forget_datagrams(&mut self, id: FlowId) {
+        if id.stream().is_none() {
+            self.outbox.forget(id);
+            self.reassembly.forget(id);
+            drop(self.early.release(id));
+        }
     }
 
     /// Sends a record of a datagram flow, whole or in two parts. It may be lost, and may overtake another.
@@ -174,24 +200,18 @@ impl Session {
         let (Some(_), Some((_, connection))) = (flow, &mut self.connection) else {
             return Err(DatagramError::UnknownFlow);
         };
-        let mut datagrams = connection.datagrams();
-        let datagram_max = datagrams.max_size().ok_or(DatagramError::Full)?;
+        let datagram_max = connection.datagrams().max_size().ok_or(DatagramError::Full)?;
         let parts = datagram::split(id, self.datagram_number, record, datagram_max);
         let Some((first, second)) = parts else {
             self.counters.datagrams_too_large += 1;
             return Err(DatagramError::TooLarge);
         };
-        let second_len = second.as_ref().map_or(0, |second| second.len() + size_of::<Datagram>());
-        if datagrams.send_buffer_space() < first.len() + second_len {
+        let is_split = second.is_some();
+        if !self.outbox.push(id, [Some(first), second]) {
             self.counters.datagrams_full += 1;
             return Err(DatagramError::Full);
         }
-        self.datagram_number = self.datagram_number.wrapping_add(u32::from(second.is_some()));
-        for part in [Some(first), second].into_iter().flatten() {
-            let length = part.len() as u64;
-            datagrams.send(part, false).map_err(|_| DatagramError::Full)?;
-            self.datagram_unsent += length;
-        }
+        self.datagram_number = self.datagram_number.wrapping_add(u32::from(is_split));
         Ok(())
     }
 
@@ -219,6 +239,7 @@ impl Session {
     /// Forgets a flow and tells the other end why.
     pub(super) fn drop_flow(&mut self, id: FlowId, reason: ResetReason) {
         self.remove(id);
+        self.forget_datagrams(id);
         match id.stream() {
             Some(stream) => self.abort_stream(stream, reason),
             None => self.send_control(&ControlMessage::Reset(id, reason)),

@@ -224,6 +224,7 @@ impl Session {
                         self.abort_stream(stream, reason);
                     }
                     self.remove(id);
+                    self.forget_datagrams(id);
                     self.events.push_back(SessionEvent::FlowReset(id, reason));
                 }
                 Ok(())

@@ -45,15 +45,6 @@ impl Joined {
         let legs = conflux::Tunnel::client(now, config, Nonce::new(nonce), random);
         Self { legs, tunnel: None, exit, began: now, over_at: None }
     }
-
-    /// Gives the session what the legs have brought.
-    pub(super) fn take_packets(&mut self, now: Instant) {
-        while let Some(packet) = self.legs.poll_packet(now) {
-            if let Some(tunnel) = &mut self.tunnel {
-                tunnel.handle_packet(now, &packet);
-            }
-        }
-    }
 }
 
 impl CircuitTunnel {

@@ -1,6 +1,7 @@
 //! Cells that come over links to guards.
 
 use super::{Circuits, Stage};
+use crate::memory::Holder;
 use link::{LinkId, Now};
 use onion::Received;
 use wire::cell::{CellHead, Command};
@@ -35,7 +36,7 @@ impl Circuits {
                 Received::Inner { number } => {
                     let inner = carrier.inner();
                     joined.legs.handle_cell(now.instant, leg, number, &region[inner..]);
-                    joined.take_packets(now.instant);
+                    tunnel.take_packets(now.instant);
                     self.keep_account(now.instant, tunnel_number);
                     Took::Known
                 }

@@ -6,6 +6,7 @@
 //! legs of the link take turns. Data decides about the inside of a leg's cell alone.
 
 use super::{CircuitTunnel, Circuits, Shared, Stage};
+use crate::memory::Holder;
 use crate::near::Near;
 use crate::plan::LinkCells;
 use crate::queues::FlowQueues;

@@ -2,7 +2,7 @@
 
 use super::{CircuitTunnel, Circuits, Shared, Stage, TunnelHolder, TunnelId, Uplink};
 use crate::flow::Owner;
-use crate::memory::{MemoryAccount, MemoryPool};
+use crate::memory::{Holder, MemoryAccount, MemoryPool};
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::status::{LinkStatus, release_status};

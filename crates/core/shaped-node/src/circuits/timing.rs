@@ -2,6 +2,7 @@
 
 use super::build::HOP_PATIENCE;
 use super::{CircuitTunnel, Circuits, Shared, Stage};
+use crate::memory::pass_on;
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use conflux::{LegFigures, LegId, LegState};
@@ -91,7 +92,7 @@ impl CircuitTunnel {
         }
         if let Some(joined) = &mut self.joined {
             joined.legs.handle_timeout(now.instant);
-            joined.take_packets(now.instant);
+            pass_on(now.instant, &mut joined.legs, joined.tunnel.as_mut());
             if let Some(tunnel) = &mut joined.tunnel {
                 tunnel.session.handle_timeout(now.instant);
                 tunnel.forget_room_due(now.instant);

@@ -2,6 +2,7 @@
 //! together, so that the kernel takes them as one.
 
 use super::{CircuitTunnel, Circuits, Shared, Stage};
+use crate::memory::Holder;
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;

@@ -1,14 +1,14 @@
 //! One tunnel at the exit: its legs, and its session with the flows.
 
 use super::schedule::Schedule;
-use crate::memory::{Charge, MemoryAccount, MemoryPool};
+use crate::memory::{Charge, Holder};
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use conflux::LegId;
 use identity::NodeId;
 use onion::CircuitKey;
-use session::{CloseReason, EndReason};
+use session::CloseReason;
 use std::fmt;
 use std::time::Instant;
 use wire::flow::ResetReason;
@@ -67,40 +67,6 @@ impl Joined {
             self.tunnel.session.handle_timeout(now);
         }
         self.tunnel.forget_room_due(now);
-    }
-
-    /// What it holds, its queues left out.
-    pub(super) fn memory(&self) -> MemoryAccount {
-        MemoryAccount::of(Some((&self.legs, Some(&self.tunnel))), 0)
-    }
-
-    /// Tells the exit what it holds now, and takes no more than there is room for.
-    pub(super) fn keep_account(&mut self, now: Instant, pool: &mut MemoryPool) {
-        let held = self.memory().total();
-        let room = pool.charge(&mut self.charge, held);
-        self.tunnel.set_room(room);
-        self.legs.limit_memory(usize::try_from(room).unwrap_or(usize::MAX));
-        if self.legs.poll_full() {
-            self.take_packets(now);
-            let held = self.memory().total();
-            pool.charge(&mut self.charge, held);
-        }
-    }
-
-    /// Gives up the flow that holds most, or the session if no flow holds anything.
-    pub(super) fn cut(&mut self, now: Instant, pool: &mut MemoryPool) {
-        self.legs.give_up_memory();
-        self.take_packets(now);
-        if !self.tunnel.session.shed(now, ResetReason::NoMemory) {
-            self.tunnel.session.close(now, EndReason::NoMemory);
-        }
-        self.keep_account(now, pool);
-    }
-
-    fn take_packets(&mut self, now: Instant) {
-        while let Some(packet) = self.legs.poll_packet(now) {
-            self.tunnel.handle_packet(now, &packet);
-        }
     }
 
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {

@@ -72,7 +72,7 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             self.join_point.forget(TunnelId(id));
             return self.take_down(now, circuit, Reason::Draining, circuits);
         }
-        let schedule = if self.memory.is_short() {
+        let schedule = if self.memory.is_full() {
             self.memory.refused += 1;
             Err(Refusal::Full)
         } else {

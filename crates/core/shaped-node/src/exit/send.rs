@@ -3,6 +3,7 @@
 use super::circuits::Circuits;
 use super::joined::Joined;
 use super::{CircuitExit, ExitEvent};
+use crate::memory::Holder;
 use crate::near::Near;
 use crate::queues::FlowQueues;
 use crate::tunnel::Portions;

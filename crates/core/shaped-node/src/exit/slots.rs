@@ -10,6 +10,7 @@ use super::joined::Joined;
 use super::schedule::{Due, SHARES_MAX};
 use super::send::put;
 use crate::flow::Owner;
+use crate::memory::Holder;
 use crate::near::Near;
 use crate::pacing::Traffic;
 use crate::plan::{RunBuilder, SlotPlan};

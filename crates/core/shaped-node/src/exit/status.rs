@@ -92,7 +92,8 @@ impl<Q: FlowQueues> CircuitExit<Q> {
             ("session_failures", counters.session_failures),
             ("empty_cells_while_flows_wait", counters.empty_while_waiting),
             ("datagrams_dropped", self.near.datagrams_dropped),
-            ("flows_cut_for_memory", self.memory.cuts),
+            ("flows_cut_for_memory", self.memory.flows_cut),
+            ("sessions_cut_for_memory", self.memory.sessions_cut),
             ("tunnels_refused_for_memory", self.memory.refused),
         ];
         own.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()

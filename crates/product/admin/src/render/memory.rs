@@ -8,9 +8,11 @@ pub(super) fn text(memory: &Memory) -> String {
     let segments = optional(memory.segments_bytes, binary);
     let bound = memory.session_bound_bytes.map_or(UNKNOWN.to_owned(), |bytes| format!("at most {}", binary(bytes)));
     let held = memory.held.map_or_else(String::new, |held| format!(", held {}", held_text(&held)));
-    let cut = memory.flows_cut.filter(|flows| *flows > 0);
-    let cut = cut.map_or_else(String::new, |flows| format!(", {flows} flows cut for want of it"));
-    format!("segments {segments}, sessions {bound}{held}{cut}")
+    let cut = [(memory.flows_cut, "flows"), (memory.sessions_cut, "sessions")].map(|(cut, what)| {
+        let cut = cut.filter(|number| *number > 0);
+        cut.map_or_else(String::new, |number| format!(", {number} {what} cut for want of it"))
+    });
+    format!("segments {segments}, sessions {bound}{held}{}", cut.concat())
 }
 
 /// `1.2 MiB (unread 1.0 MiB, overhead 200 KiB)`: kinds of which something is held, but for queues.
@@ -41,5 +43,7 @@ mod tests {
         assert_eq!(held_text(&HeldMemory::default()), "0 B");
         let memory = Memory { held: Some(held), flows_cut: Some(3), ..Memory::default() };
         assert!(text(&memory).ends_with("overhead 32.0 KiB), 3 flows cut for want of it"), "{}", text(&memory));
+        let memory = Memory { sessions_cut: Some(1), ..memory };
+        assert!(text(&memory).ends_with("cut for want of it, 1 sessions cut for want of it"), "{}", text(&memory));
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn tunnel_memory(shaped: Option<&ShapedStatus>) -> Memory {
         held: Some(held_memory(&shaped.node.memory)),
         held_peak_bytes: Some(shaped.node.memory_peak),
         flows_cut: shaped.node.counters.get("flows_cut_for_memory").copied(),
+        sessions_cut: shaped.node.counters.get("sessions_cut_for_memory").copied(),
         ..Memory::default()
     }
 }

@@ -54,10 +54,11 @@ impl Warnings {
     }
 
     fn of_memory(&mut self, shaped: &ShapedStatus) {
-        let cut = shaped.node.counters.get("flows_cut_for_memory").copied().unwrap_or(0);
-        if cut > 0 {
+        let count = |name: &str| shaped.node.counters.get(name).copied().unwrap_or(0);
+        let (flows, sessions) = (count("flows_cut_for_memory"), count("sessions_cut_for_memory"));
+        if flows + sessions > 0 {
             self.warn(format!(
-                "{cut} flows ended because tunnels held all that `queues.memory_max` allows: programs or servers do not read \
+                "{flows} flows and {sessions} whole sessions ended because tunnels held all that `queues.memory_max` allows: programs or servers do not read \
                  what comes, or the other ends acknowledge nothing; if that is not so, raise it"
             ));
         }

@@ -54,7 +54,7 @@ impl ServiceHost {
     ) -> Self {
         let network = document.network_id();
         let config = ServiceConfig { clients: clients.to_vec(), ..ServiceConfig::new(network) };
-        let ports = [port::ECHO, port::SINK, port::MEGABYTE, port::ENDLESS];
+        let ports = [port::ECHO, port::SINK, port::MEGABYTE, port::ENDLESS, port::STALLED];
         let ports = ports.map(|port| (port, SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
         let config = ServiceNodeConfig {
             services: vec![ServiceSetting { address: service_address(), config, ports: ServicePorts::new(ports) }],
@@ -67,7 +67,7 @@ impl ServiceHost {
             base: setting.class,
             fastest: setting.class,
             session_timeout: setting.session_timeout,
-            memory_max: shaped_node::memory::MEMORY_MAX,
+            memory_max: setting.memory_max,
             tunnels_max: 16,
             max_flows: FLOWS,
             hops: None,

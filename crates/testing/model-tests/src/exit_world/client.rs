@@ -1,5 +1,9 @@
 //! A client made of the cores.
 
+mod conduct;
+
+pub use conduct::Conduct;
+
 use super::Packet;
 use super::network::{address, node_id, peer};
 use super::service::{keys_of, service_id, service_key};
@@ -57,24 +61,14 @@ struct Path {
 pub struct Download {
     to_send: u64,
     sent: u64,
+    /// The session took less than it was given, and has not said that it takes more.
+    is_blocked: bool,
     /// Bytes that came back, all of them right.
     pub received: u64,
     /// The other end's last byte came.
     pub is_finished: bool,
     /// It was reset.
     pub reset: Option<ResetReason>,
-}
-
-/// How a client keeps to the protocol of sessions. Its circuits, legs and feedback are good in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Conduct {
-    /// It does.
-    #[default]
-    Good,
-    /// It takes everything and says nothing more in its session: it acknowledges nothing.
-    Silent,
-    /// What it sends on its second leg never leaves, but for the leg's own cells: so everything waits for it.
-    Gaps,
 }
 
 /// One client.
@@ -103,6 +97,8 @@ pub struct Client {
     flows: BTreeMap<FlowId, Download>,
     /// How it behaves.
     pub conduct: Conduct,
+    /// When its second leg last showed where it stands.
+    stood_at: Option<Instant>,
     /// What became of its legs.
     pub ended: Vec<LegEnd>,
     /// Why circuits do not reach the exit any more, as relays said.
@@ -154,6 +150,7 @@ impl Client {
             packet_bytes,
             flows: BTreeMap::new(),
             conduct: Conduct::default(),
+            stood_at: None,
             ended: Vec::new(),
             severed: Vec::new(),
             lost: None,
@@ -284,6 +281,14 @@ impl Client {
         let flow = self.session.open_flow(&Syn { kind: FlowKind::Stream, client: 7, destination }).expect("it is up");
         self.flows.insert(flow, Download { to_send, ..Download::default() });
         flow
+    }
+
+    /// Ends a flow.
+    pub fn abort(&mut self, flow: FlowId) {
+        self.session.reset(flow, ResetReason::ByPeer);
+        if let Some(flow) = self.flows.get_mut(&flow) {
+            flow.reset.get_or_insert(ResetReason::ByPeer);
+        }
     }
 
     /// What came of a flow.
@@ -449,6 +454,11 @@ impl Client {
                         flow.reset = Some(reason);
                     }
                 }
+                SessionEvent::Writable(flow) => {
+                    if let Some(flow) = self.flows.get_mut(&flow) {
+                        flow.is_blocked = false;
+                    }
+                }
                 SessionEvent::Closed(reason) => self.lost = Some(reason),
                 _ => {}
             }
@@ -471,13 +481,13 @@ impl Client {
 
     fn write(&mut self) {
         for (id, flow) in &mut self.flows {
-            while flow.sent < flow.to_send {
+            // What waits for the window is made once, not at every look: forty flows that wait would be all that a run does.
+            while flow.sent < flow.to_send && !flow.is_blocked && flow.reset.is_none() {
                 let until = flow.to_send.min(flow.sent + PORTION);
                 let bytes: Vec<u8> = (flow.sent..until).map(pattern).collect();
-                match self.session.write(*id, Bytes::from(bytes)) {
-                    Ok(taken) if taken > 0 => flow.sent += taken as u64,
-                    _ => break,
-                }
+                let taken = self.session.write(*id, Bytes::from(bytes)).unwrap_or(0) as u64;
+                flow.sent += taken;
+                flow.is_blocked = flow.sent < until;
             }
             if flow.sent == flow.to_send && flow.to_send > 0 {
                 self.session.finish(*id);
@@ -493,8 +503,10 @@ impl Client {
         while let Some(leg) = self.tunnel.poll_own(now.instant) {
             let Some((circuit, number)) = self.carrier(leg) else { return };
             let Some(header) = self.tunnel.own_header(now.instant, leg, number, &mut message) else { return };
+            let header = self.standing(leg, header);
             self.put(now, circuit, &[&header.encode()[..], &message].concat(), out);
         }
+        self.stand(now, out);
         self.session.set_wide_open(self.tunnel.linked() > 1);
         let mut packet = Vec::new();
         loop {
@@ -510,7 +522,7 @@ impl Client {
                 continue;
             }
             let Some(header) = self.tunnel.data_header(now.instant, leg, number, packet.len() as u16) else { return };
-            if self.conduct == Conduct::Gaps && leg.number() != 0 {
+            if self.conduct == Conduct::Gaps && (leg.number() != 0 || header.tunnel_number % 50 == 0) {
                 continue;
             }
             self.put(now, circuit, &[&header.encode()[..], &packet].concat(), out);

@@ -14,26 +14,26 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
 
-const MINE: usize = 0;
-const OTHER: usize = 1;
+pub(super) const MINE: usize = 0;
+pub(super) const OTHER: usize = 1;
 /// Waits for others, whatever is asked of the two.
 const THIRD: usize = 2;
-const REGION: usize = 1313;
+pub(super) const REGION: usize = 1313;
 
 /// A relay with three circuits, each from a neighbour of its own.
-struct Bench {
-    relay: Relay,
-    now: Instant,
-    clients: Vec<(ClientLayers, BindingKey)>,
-    requests: [u32; 3],
-    keys: Vec<CircuitKey>,
+pub(super) struct Bench {
+    pub(super) relay: Relay,
+    pub(super) now: Instant,
+    pub(super) clients: Vec<(ClientLayers, BindingKey)>,
+    pub(super) requests: [u32; 3],
+    pub(super) keys: Vec<CircuitKey>,
 }
 
-fn neighbour(circuit: usize) -> Neighbour {
+pub(super) fn neighbour(circuit: usize) -> Neighbour {
     Neighbour(circuit as u32 + 1)
 }
 
-fn head(circuit: usize, command: Command) -> CellHead {
+pub(super) fn head(circuit: usize, command: Command) -> CellHead {
     CellHead { circuit: CircuitId(CircuitId::DIALLER_BIT | (circuit as u32 + 10)), command }
 }
 
@@ -51,7 +51,7 @@ fn name(circuit: usize) -> ServiceKey {
 
 impl Bench {
     #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         let config = RelayConfig { features: Features::RENDEZVOUS, ..RelayConfig::new(NETWORK, NODE) };
         let mut relay = Relay::new(config, keys(), [4; 32]);
@@ -81,7 +81,7 @@ impl Bench {
         handled
     }
 
-    fn request(&mut self, from: usize, number: u32, request: Request<'_>) -> Handled {
+    pub(super) fn request(&mut self, from: usize, number: u32, request: Request<'_>) -> Handled {
         self.cell(from, true, |body| request.write(RequestNumber(number), body))
     }
 
@@ -110,7 +110,7 @@ impl Bench {
     }
 
     /// What a circuit's client is told.
-    fn heard(&mut self, circuit: usize) -> Vec<String> {
+    pub(super) fn heard(&mut self, circuit: usize) -> Vec<String> {
         let (mut region, mut heard) = (vec![0; REGION], Vec::new());
         while let Some(head) = self.relay.poll_cell(self.now, neighbour(circuit), &mut region) {
             heard.push(match head.command {
@@ -119,6 +119,7 @@ impl Bench {
                     assert!(taken.addressed);
                     match Reply::read(&region[24..]).expect("a reply").1 {
                         Reply::Passed(_) => "passed".to_owned(),
+                        Reply::Extended(_) => "extended".to_owned(),
                         reply => format!("{reply:?}").to_lowercase(),
                     }
                 }
@@ -128,13 +129,15 @@ impl Bench {
         heard
     }
 
-    fn state(&self, circuit: usize) -> &'static str {
+    pub(super) fn state(&self, circuit: usize) -> &'static str {
         match self.relay.table.circuit(self.keys[circuit]).map(|circuit| &circuit.onward) {
             None => "gone",
             Some(Onward::End) => "nothing",
-            Some(Onward::Assembling(_) | Onward::Connecting { .. } | Onward::Creating { .. } | Onward::Open { .. }) => {
-                "extending"
-            }
+            Some(Onward::Assembling(_)) => "assembling",
+            Some(Onward::Connecting { .. }) => "connecting",
+            Some(Onward::Creating { .. }) => "creating",
+            Some(Onward::Open { answer: Some(_), .. }) => "open, to be told",
+            Some(Onward::Open { answer: None, .. }) => "open",
             Some(Onward::Refused(_)) => "refused",
             Some(Onward::Severed { .. }) => "cut off",
             Some(Onward::Gathering(..)) => "gathering",
@@ -146,13 +149,13 @@ impl Bench {
         }
     }
 
-    fn age(&mut self, by: Duration) {
+    pub(super) fn age(&mut self, by: Duration) {
         self.now += by;
         self.relay.handle_timeout(self.now);
     }
 }
 
-type Step = (&'static str, fn(&mut Bench));
+pub(super) type Step = (&'static str, fn(&mut Bench));
 
 fn joined(bench: &mut Bench, client: usize, service: usize) {
     bench.waits(client, cookie(client));
