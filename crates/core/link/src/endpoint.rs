@@ -269,6 +269,26 @@ impl Endpoint {
         Ok(())
     }
 
+    /// The same of a peer that says that it is elsewhere: a link that is up makes a handshake there beside its keys. With the process that it
+    /// was with it goes on there and loses nothing; until somebody answers there it goes on where it is.
+    ///
+    /// # Errors
+    /// As [`Endpoint::set_dial_address`].
+    pub fn move_dial(&mut self, now: Now, link: LinkId, address: SocketAddr) -> Result<(), DialError> {
+        self.set_dial_address(now, link, address)?;
+        let dialled = self.state_mut(link).filter(|state| state.dial.is_some());
+        if let Some(up) = dialled.and_then(|state| state.up.as_mut()) {
+            up.debts.through_door = true;
+            self.arm(link.slot);
+        }
+        Ok(())
+    }
+
+    /// Where a link's handshakes go, if this end dialled it.
+    pub fn dial_address(&self, link: LinkId) -> Option<SocketAddr> {
+        Some(self.state(link)?.dial.as_ref()?.address)
+    }
+
     /// Ends a link or a dial at once. The peer is not told: it hears silence.
     pub fn close(&mut self, link: LinkId) {
         if self.state(link).is_some() {

@@ -254,10 +254,24 @@ impl Traffic {
         (self.received > received + 1).then_some(told_at + UNREPORTED_MAX + self.rtt)
     }
 
+    /// When a peer that was heard last at a time is asked for a sign, if nothing comes of it for so long. It is asked again until one comes.
+    pub(crate) fn question_due(&self, heard: Instant, patience: Duration) -> Instant {
+        (heard + patience).max(self.reported.1 + TELL_INTERVAL.max(self.rtt))
+    }
+
+    /// A report that the peer answers at once.
+    pub(crate) fn make_question(&mut self, now: Instant) -> Report {
+        Report { asks: true, ..self.make_report(now) }
+    }
+
     /// The report that is due now.
     pub(crate) fn make_report(&mut self, now: Instant) -> Report {
-        // Missed reports are not made up for.
-        self.next_report = (self.next_report + REPORT_INTERVAL).max(now + REPORT_INTERVAL / 2);
+        self.next_report = if self.next_report <= now {
+            // Missed reports are not made up for.
+            (self.next_report + REPORT_INTERVAL).max(now + REPORT_INTERVAL / 2)
+        } else {
+            now + REPORT_INTERVAL
+        };
         self.worth_reporting = false;
         let asks = self.unheard_from.is_some() || self.untold_at().is_some_and(|untold_at| now >= untold_at);
         self.reported = (self.sent, now);

@@ -28,8 +28,9 @@ const MEET_TIMEOUT: Duration = Duration::from_secs(30);
 const WORK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take until an introduction point has taken an introduction.
 const INTRODUCE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the service may take to answer, from then on.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the service may take to answer, from then on, before another point is tried beside: a relay on the way from the service to its
+/// point may have gone, which neither of them knows yet. An answer that comes later is as good.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// What a client wants of a service.
 #[derive(Debug, Clone)]

@@ -186,6 +186,12 @@ impl ServiceCore {
         }
     }
 
+    /// An introduction point is to be replaced while it still takes introductions: its circuit goes a way that is left. Nothing happens
+    /// if it is being replaced already.
+    pub fn handle_point_leaving(&mut self, now: Instant, point: PointId) {
+        self.points.leaving(now, point);
+    }
+
     /// The directory has taken a record, or not.
     pub fn handle_published(&mut self, now: Instant, publication: &Publication, taken: bool) {
         let (day, revision) = (publication.day, publication.record.revision);

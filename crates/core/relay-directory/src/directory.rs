@@ -203,6 +203,11 @@ impl Directory {
         self.services.is_due(record, sponsor)
     }
 
+    /// Whether this member let in the record that stands under a key.
+    pub fn is_sponsor(&self, key: &[u8; 32], member: &NodeId) -> bool {
+        self.services.is_sponsor(key, member)
+    }
+
     /// Whether a member would let a record in: what the log would refuse, and what the member keeps room or time for others from.
     /// Nobody looks at signatures here.
     ///

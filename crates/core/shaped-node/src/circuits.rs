@@ -5,6 +5,7 @@
 
 mod beside;
 mod build;
+mod builds;
 mod carrier;
 mod document;
 mod errands;
@@ -44,6 +45,7 @@ pub(crate) use uplink::Uplink;
 use crate::memory::{Charge, MemoryPool};
 use crate::node::NodeEvent;
 use beside::Beside;
+use builds::Builds;
 use carrier::{Carrier, OnionCircuit};
 use conflux::{Building, LegId};
 use errands::Errands;
@@ -184,6 +186,8 @@ struct Shared {
     links: BTreeMap<LinkId, GuardLink>,
     /// Guards that are asked beside those.
     spares: Spares,
+    /// Which guards build what they are asked for.
+    builds: Builds,
     /// The tunnel that a circuit is a leg of, by its number.
     carriers: BTreeMap<(LinkId, CircuitId), u64>,
     ending: VecDeque<Ending>,
@@ -320,6 +324,7 @@ impl Circuits {
             rng: ChaCha20Rng::from_seed(seed),
             links: BTreeMap::new(),
             spares: Spares::new(now.instant),
+            builds: Builds::default(),
             carriers: BTreeMap::new(),
             ending: VecDeque::new(),
             avoided: BTreeMap::new(),

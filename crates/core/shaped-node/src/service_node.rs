@@ -367,6 +367,11 @@ impl<Q: FlowQueues> ServiceNode<Q> {
         self.settle_tunnels(now);
     }
 
+    /// Ends all links to guards, as [`ShapedNode::leave`] does. Call it when sessions have said theirs.
+    pub fn leave(&mut self) {
+        self.node.leave();
+    }
+
     // --- poll_* ---
 
     /// The next record to sign and publish.

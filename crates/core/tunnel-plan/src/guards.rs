@@ -83,7 +83,7 @@ pub struct GuardStatus {
     pub until_s: u64,
     /// Since when documents lack it.
     pub unlisted_s: Option<u64>,
-    /// Failures since it answered.
+    /// Failures since a circuit was built through it.
     pub failures: u8,
 }
 
@@ -144,16 +144,15 @@ impl Guards {
         self.listed().map(|guard| guard.retry_s).filter(|retry| *retry > unix_s).min()
     }
 
-    /// A guard answered: its handshake was completed. The first time it takes its place behind those that did before. Returns true
-    /// when the file has to be written.
+    /// A guard answered: its handshake was completed, and it may be used. The first time it takes its place behind those that did before.
+    /// That it answers does not make good what it failed before: see [`Guards::handle_built`]. Returns true when the file has to be written.
     pub fn handle_answered(&mut self, unix_s: u64, node: &NodeId, rng: &mut impl Rng) -> bool {
         let Some(place) = self.guards.iter().position(|guard| guard.node_id == *node) else { return false };
         let away = self.answered_s.is_none_or(|last| unix_s.saturating_sub(last) > NETWORK_AWAY_S);
         self.answered_s = Some(unix_s);
-        for (other, guard) in self.guards.iter_mut().enumerate() {
-            if other == place || away {
-                (guard.failures, guard.retry_s) = (0, 0);
-            }
+        self.guards[place].retry_s = 0;
+        for guard in self.guards.iter_mut().filter(|_| away) {
+            (guard.failures, guard.retry_s) = (0, 0);
         }
         if self.guards[place].confirmed_s.is_some() {
             return false;
@@ -168,7 +167,15 @@ impl Guards {
         true
     }
 
-    /// A guard could not be reached, or lost its link. It is tried again after a wait that doubles with each failure.
+    /// A circuit was built through a guard: its failures are forgotten. One that answers and builds nothing is tried again more and more
+    /// rarely.
+    pub fn handle_built(&mut self, node: &NodeId) {
+        if let Some(guard) = self.guards.iter_mut().find(|guard| guard.node_id == *node) {
+            guard.failures = 0;
+        }
+    }
+
+    /// A guard could not be reached, or lost its link, or built nothing. It is tried again after a wait that doubles with each failure.
     pub fn handle_failed(&mut self, unix_s: u64, node: &NodeId, rng: &mut impl Rng) {
         let Some(guard) = self.guards.iter_mut().find(|guard| guard.node_id == *node) else { return };
         // Several circuits through it may fail together: that is one failure.

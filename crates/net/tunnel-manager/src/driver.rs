@@ -56,6 +56,14 @@ pub(crate) struct Driver {
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
+    has_left: bool,
+}
+
+impl Drop for Driver {
+    /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
+    fn drop(&mut self) {
+        self.say_farewell();
+    }
 }
 
 impl Driver {
@@ -88,6 +96,7 @@ impl Driver {
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
+            has_left: false,
         })
     }
 
@@ -108,7 +117,8 @@ impl Driver {
             queues.end_all(ResetReason::TunnelLost);
         }
         self.tunnels.close_all(Closed::Stopped);
-        for answer in self.stopped {
+        self.say_farewell();
+        for answer in std::mem::take(&mut self.stopped) {
             // Who asked may have gone.
             let _ = answer.send(());
         }
@@ -125,11 +135,7 @@ impl Driver {
         has_more |= self.socket.send(&mut self.node);
         self.drain_events();
         Ok(match self.stop_at {
-            Some(at) if at <= time.instant => {
-                self.node.leave();
-                self.socket.send(&mut self.node);
-                Turn::Over
-            }
+            Some(at) if at <= time.instant => Turn::Over,
             _ if has_more => Turn::More,
             _ => Turn::Idle,
         })
@@ -194,6 +200,13 @@ impl Driver {
             self.tunnels.close_all(Closed::Stopped);
             self.node.close(time);
             self.stop_at = Some(time.instant + FAREWELL);
+        }
+    }
+
+    /// Tells exits, services and guards that there is nobody any more, once, as far as one packet for each can say it.
+    fn say_farewell(&mut self) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            self.socket.say_farewell(&mut self.node);
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,16 +27,25 @@ pub(crate) struct Inner {
     commands: mpsc::Sender<Command>,
     bell: Arc<Bell>,
     closed: watch::Receiver<Option<Closed>>,
+    was_had: Arc<AtomicBool>,
 }
 
 impl Engine {
+    /// `was_had`: whether anybody ever had a handle of this tunnel.
     pub(crate) fn new(
         id: TunnelId,
         commands: mpsc::Sender<Command>,
         bell: Arc<Bell>,
         closed: watch::Receiver<Option<Closed>>,
+        was_had: Arc<AtomicBool>,
     ) -> Self {
-        Self(Arc::new(Inner { id, commands, bell, closed }))
+        Self(Arc::new(Inner { id, commands, bell, closed, was_had }))
+    }
+
+    /// Whoever asked for it has it now, and did not go before the answer came.
+    pub(crate) fn had(self) -> Self {
+        self.0.was_had.store(true, Ordering::Release);
+        self
     }
 
     pub(crate) fn id(&self) -> TunnelId {

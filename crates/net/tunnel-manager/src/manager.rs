@@ -194,7 +194,7 @@ impl TunnelMgr {
         let parameters = Box::new(parameters);
         let asked = ask(&self.commands, |answer| Command::Onion { address, parameters, until, answer }).await;
         let engine = asked.unwrap_or(Err(TunnelError::Stopped.into()))?;
-        Ok(ClientOnionTunnel { engine })
+        Ok(ClientOnionTunnel { engine: engine.had() })
     }
 
     /// Gives a tunnel of any kind no new streams. Those that it has go on until they end, then it ends as well. Who asks for a tunnel of

@@ -15,6 +15,8 @@ use tracing::debug;
 const RECEIVE_ROUNDS: usize = 4;
 /// Batches that leave in one turn.
 const SEND_ROUNDS: usize = 8;
+/// Batches of a farewell. Whoever was to hear one that is beyond hears silence.
+const FAREWELL_BATCHES_MAX: usize = 256;
 
 /// What packets go to and come from.
 pub(crate) trait Node {
@@ -22,6 +24,8 @@ pub(crate) trait Node {
     fn settle(&mut self, now: Now);
     fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
     fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
+    fn close(&mut self, now: Now);
+    fn leave(&mut self);
 }
 
 /// The methods have the same names in both nodes.
@@ -42,6 +46,14 @@ macro_rules! node {
 
             fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
                 Self::handle_send_refused(self, now, route, packets);
+            }
+
+            fn close(&mut self, now: Now) {
+                Self::close(self, now);
+            }
+
+            fn leave(&mut self) {
+                Self::leave(self);
             }
         }
     };
@@ -124,6 +136,26 @@ impl Socket {
             }
         }
         true
+    }
+
+    /// Ends sessions and links, and sends what they have to say about it, as far as the kernel has room: whoever calls this may be in no
+    /// runtime any more, and waits for nothing.
+    pub(crate) fn say_farewell(&mut self, node: &mut impl Node) {
+        node.close(now());
+        self.send_at_once(node);
+        node.leave();
+        self.send_at_once(node);
+    }
+
+    fn send_at_once(&mut self, node: &mut impl Node) {
+        for _ in 0..FAREWELL_BATCHES_MAX {
+            self.out.clear();
+            let Some(route) = node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return };
+            let sent = self.socket.get_ref().send_batch(route.to, &self.out, self.packet_bytes);
+            if sent.is_ok_and(|sent| sent.blocked) {
+                return;
+            }
+        }
     }
 
     /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.

@@ -15,6 +15,7 @@ use onion_service::ServiceAddress;
 use seekers::{Seeker, service_syn};
 use shaped_node::{Group, ServiceState, ShapedNode, TunnelHolder, TunnelId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,6 +51,8 @@ enum End {
 struct Held {
     handle: Weak<Inner>,
     closed: watch::Sender<Option<Closed>>,
+    /// Of a service's tunnel: whether anybody ever had a handle of it.
+    was_had: Arc<AtomicBool>,
     group: Group,
     /// The service that it leads to, if it does.
     service: Option<ServiceAddress>,
@@ -81,6 +84,10 @@ pub(crate) struct Tunnels {
 }
 
 impl Held {
+    fn was_had(&self) -> bool {
+        self.was_had.load(Ordering::Acquire)
+    }
+
     /// Whether it is still its group's, and takes streams.
     fn is_current(&self, node: &Node, id: TunnelId) -> bool {
         match self.service {
@@ -200,6 +207,7 @@ impl Tunnels {
         let held = self.held.entry(id).or_insert_with(|| Held {
             handle: Weak::new(),
             closed: watch::Sender::new(None),
+            was_had: Arc::default(),
             group,
             service,
             is_alone,
@@ -208,7 +216,8 @@ impl Tunnels {
         if let Some(inner) = held.handle.upgrade() {
             return Some(Engine::from_inner(inner));
         }
-        let engine = Engine::new(id, self.commands.upgrade()?, Arc::clone(&self.bell), held.closed.subscribe());
+        let (commands, bell, was_had) = (self.commands.upgrade()?, Arc::clone(&self.bell), Arc::clone(&held.was_had));
+        let engine = Engine::new(id, commands, bell, held.closed.subscribe(), was_had);
         held.handle = Arc::downgrade(engine.inner());
         Some(engine)
     }
@@ -288,11 +297,11 @@ impl Tunnels {
         }
     }
 
-    /// The last handles of these tunnels are gone. Who shares one with others may come back for it.
+    /// The last handles of these tunnels are gone. Who shares one with others may come back for it, but not who never had it.
     pub(crate) fn handle_released(&mut self, node: &mut Node, released: &[TunnelId]) {
         for id in released {
-            let is_left = |held: &Held| held.is_alone && held.handle.strong_count() == 0;
-            if self.held.get(id).is_some_and(is_left) {
+            let comes_back = |held: &Held| !held.is_alone && (held.service.is_none() || held.was_had());
+            if self.held.get(id).is_some_and(|held| held.handle.strong_count() == 0 && !comes_back(held)) {
                 self.retire(node, *id);
             }
         }

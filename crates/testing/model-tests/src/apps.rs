@@ -222,6 +222,8 @@ pub struct Unshaped {
     newly_full: bool,
     /// What a directory behind an exit knows; without it directory streams are echoed.
     pub records: Option<Records>,
+    /// Whether directory streams are refused: the directory is not reached.
+    pub is_directory_away: bool,
 }
 
 impl Unshaped {
@@ -237,6 +239,7 @@ impl Unshaped {
             newly_opened: false,
             newly_full: false,
             records: None,
+            is_directory_away: false,
         }
     }
 
@@ -362,7 +365,7 @@ impl Unshaped {
         let mut end = End::new(queue, plan);
         end.asked = self.records.as_ref().filter(|_| is_directory).map(|_| FrameReader::requests());
         end.echo = port == port::ECHO && end.asked.is_none();
-        if port == port::REFUSED {
+        if port == port::REFUSED || (is_directory && self.is_directory_away) {
             end.outcome.reset = Some(ResetReason::Refused);
             self.queues.send_message(&LocalMessage::Reset(queue, ResetReason::Refused))?;
         } else {

@@ -406,11 +406,15 @@ impl World {
     /// Everybody goes by the document of the next interval, without some relays.
     ///
     /// # Panics
-    /// If the entry does not take it.
+    /// If the entry or the service does not take it.
     pub fn exchange(&mut self, gone: &[usize]) {
         let document = self.next_document(gone);
         self.tell_relays(&document);
         self.tell_entry(&document).expect("a later document");
+        let now = self.now();
+        if let Some(service) = &mut self.service {
+            service.node.set_document(now, NextDocument::new(document)).expect("a later document");
+        }
     }
 
     fn restart_with(&mut self, relay: usize, limits: Limits) {
@@ -534,6 +538,26 @@ impl World {
             let route = Route { via: Via::DOOR, from: at, to: packet.from };
             host.handle_packet(now, route, &mut packet.bytes, &mut self.network);
         }
+    }
+
+    /// Directories behind exits are not reached, or are again.
+    pub fn set_directories_away(&mut self, are_away: bool) {
+        let exits = self.relays.iter_mut().filter_map(RelayHost::unshaped_mut);
+        exits.for_each(|unshaped| unshaped.is_directory_away = are_away);
+    }
+
+    /// A relay by its name.
+    pub fn number_of(&self, name: &str) -> Option<usize> {
+        (0..self.relays.len()).find(|relay| node_id(*relay).to_string() == name)
+    }
+
+    /// The guards that the service has links to.
+    ///
+    /// # Panics
+    /// In a world without a service.
+    pub fn service_guards(&self) -> BTreeSet<usize> {
+        let links = self.service().node.status().node.links;
+        links.iter().filter(|link| link.up).filter_map(|link| self.number_of(&link.peer)).collect()
     }
 
     /// The service.

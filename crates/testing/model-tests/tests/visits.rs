@@ -4,9 +4,12 @@
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, ServiceHost, Setting, World, node_id, service_address};
 use shaped_node::{
-    Isolation, Mode, NodeEvent, PoolConfig, SERVICE_IDLE, SOUGHT_OF_CLIENT_MAX, TunnelHolder, TunnelStatus,
+    Group, Isolation, Mode, NodeEvent, PoolConfig, SERVICE_IDLE, SOUGHT_OF_CLIENT_MAX, ServiceFailure, ServiceState,
+    ServiceWish, TunnelHolder, TunnelStatus,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
+use tunnel_plan::{PathRules, Target};
 use wire::flow::ResetReason;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -256,6 +259,20 @@ fn a_service_in_another_mode_is_refused_at_once_and_in_words() {
     }
 }
 
+/// A program hears as well why it does not get the tunnel that it wished for.
+#[test]
+fn a_program_hears_that_a_service_is_in_another_mode() {
+    let mut world =
+        world(Setting { service_mode: Some(Mode::Constant), class: Setting::constant().class, ..setting() });
+    let rules = PathRules::new(3, 1).expect("a tunnel").to(Target::Directory);
+    let wish = ServiceWish { group: Group(5), access: None, directory: (Group(6), rules) };
+    let now = world.now();
+    let number = world.entry.node.seek_service(now, service_address(), wish).expect("it is sought");
+    let state = |world: &World| world.entry.node.service_state(number);
+    assert!(world.run_while(60 * SECOND, |world| state(world) != ServiceState::Sought), "{:?}", world.tunnels());
+    assert_eq!(state(&world), ServiceState::Over(Some(ServiceFailure::Mode { entry: Mode::Off })));
+}
+
 /// The service lets in who has a key that it knows, and tells others so.
 #[test]
 fn a_key_that_the_service_knows_opens_it() {
@@ -322,4 +339,129 @@ fn under_a_schedule_the_line_shows_no_service() {
     assert_eq!(idle.len(), asked.len());
     let first = idle.iter().zip(&asked).position(|(one, other)| one != other);
     assert_eq!(first.map(|at| (idle[at], asked[at])), None);
+}
+
+/// The relays at which the legs to the service meet its own.
+fn meeting_places(world: &World) -> BTreeSet<usize> {
+    let legs = of_service(world).into_iter().flat_map(|tunnel| tunnel.legs);
+    legs.filter_map(|leg| world.number_of(leg.path.get(2)?)).collect()
+}
+
+/// However often legs were lost before: a tunnel that has none left does not wait until it is over.
+#[test]
+fn a_tunnel_that_loses_all_legs_again_and_again_goes_on() {
+    let mut world = world(setting());
+    let flow = open(&mut world, plan(port::ENDLESS, 0));
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let met = world.run_while(60 * SECOND, |world| linked(world) == 2 && of_service(world)[0].session_up);
+        assert!(met, "{waits:?} {:?} {:?}", reset(&world, flow), world.tunnels());
+        let (places, begun) = (meeting_places(&world), world.elapsed());
+        places.iter().for_each(|relay| world.relays[*relay].health = Health::Dead);
+        let is_anew = |world: &World| linked(world) > 0 && meeting_places(world).is_disjoint(&places);
+        assert!(world.run_while(30 * SECOND, is_anew), "{waits:?} {:?} {:?}", reset(&world, flow), world.tunnels());
+        waits.push(world.elapsed() - begun);
+        places.iter().for_each(|relay| world.relays[*relay].health = Health::Well);
+    }
+    assert_eq!((reset(&world, flow), of_service(&world)[0].made), (None, 1), "{waits:?}");
+}
+
+/// The service has come, and before there is a session the relay dies where both met: the client begins anew, and no flow hears of it.
+#[test]
+fn a_meeting_that_dies_before_there_is_a_session_costs_no_flow() {
+    let mut world = world(Setting { legs: 1, ..setting() });
+    let flow = open(&mut world, plan(port::MEGABYTE, 0));
+    let is_linking =
+        |world: &World| of_service(world).iter().any(|tunnel| !tunnel.session_up && tunnel.legs[0].state == "linking");
+    assert!(world.run_while(30 * SECOND, is_linking), "{:?}", world.tunnels());
+    for relay in meeting_places(&world) {
+        world.relays[relay].health = Health::Dead;
+    }
+    let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(flow).received == MEGABYTE);
+    assert!(done, "{:?} {:?} {:?}", reset(&world, flow), world.tunnels(), failures(&world));
+}
+
+/// The exit's directory is not there for a moment, as after its relays have moved: it is asked again.
+#[test]
+fn a_directory_that_is_away_for_a_moment_is_asked_again() {
+    let mut world = world(setting());
+    world.set_directories_away(true);
+    let flow = open(&mut world, plan(port::MEGABYTE, 0));
+    world.run_for(3 * SECOND / 2);
+    assert_eq!(reset(&world, flow), None);
+    world.set_directories_away(false);
+    let done = world.run_while(30 * SECOND, |world| world.entry.unshaped.outcome(flow).received == MEGABYTE);
+    assert!(done, "{:?} {:?}", reset(&world, flow), failures(&world));
+    // One that stays away is no reason to wait for long.
+    world.set_directories_away(true);
+    let stranger = onion_service::ServiceAddress(identity::ServiceSecret::from_seed([1; 32]).public_key()).to_string();
+    let flow = world.entry.unshaped.open_name(plan(port::ECHO, 1), &stranger).expect("a queue pair");
+    assert!(world.run_while(15 * SECOND, |world| reset(world, flow).is_some()), "{:?}", world.tunnels());
+    assert_eq!(reset(&world, flow), Some(ResetReason::Unreachable));
+}
+
+/// A service's guard dies and returns: another one stands in for it, and no longer than has to be.
+#[test]
+fn a_service_goes_back_to_its_first_guards() {
+    for base in [setting(), Setting { relays: 14, service: true, ..Setting::constant() }] {
+        let mode = base.mode;
+        let mut world = world(base);
+        let is_whole = |world: &World| world.service().node.status().services[0].points == 3;
+        assert!(world.run_while(60 * SECOND, is_whole));
+        let first = world.service_guards();
+        let guard = *first.first().expect("two guards");
+        world.relays[guard].health = Health::Dead;
+        let stands_in = |world: &World| !world.service_guards().is_subset(&first) && is_whole(world);
+        // Over a link that nothing goes over silence is long.
+        assert!(world.run_while(120 * SECOND, stands_in), "{mode:?} {:?}", world.service_guards());
+        let lost = world.service().node.status().node.counters["points_lost"];
+        world.relays[guard].health = Health::Well;
+        let is_back = |world: &World| world.service_guards().is_superset(&first) && is_whole(world);
+        assert!(world.run_while(120 * SECOND, is_back), "{mode:?} {:?}", world.service_guards());
+        world.run_for(60 * SECOND);
+        assert!(is_back(&world), "{mode:?}");
+        if mode == Mode::Off {
+            let after = world.service().node.status().node.counters["points_lost"];
+            assert_eq!(after, lost, "points are replaced before they go");
+        } else {
+            assert_eq!(world.service_guards(), first, "there are no slots for a third one");
+        }
+        let flow = open(&mut world, plan(port::ECHO, 10_000));
+        let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(flow).received == 10_000);
+        assert!(done, "{mode:?} {:?} {:?}", world.tunnels(), failures(&world));
+    }
+}
+
+/// When somebody began to speak to a relay in this time: what lies further apart than what keeps a link.
+fn approaches(world: &World, from: std::net::SocketAddr, relay: usize, since: Duration) -> usize {
+    let to = world.relays[relay].address;
+    let sent = world.sent_by(from).into_iter().filter(|(at, whom, _)| *whom == to && *at >= since).map(|(at, ..)| at);
+    let sent: Vec<Duration> = sent.collect();
+    usize::from(!sent.is_empty()) + sent.windows(2).filter(|pair| pair[1] - pair[0] > 20 * SECOND).count()
+}
+
+/// A guard that comes first answers and builds nothing. Nobody stays away from it for good, and nobody runs against it all the time.
+#[test]
+fn a_first_guard_that_builds_nothing_is_tried_more_and_more_rarely() {
+    let mut world = world(setting());
+    world.run_for(10 * SECOND);
+    let service_guard = *world.service_guards().first().expect("two guards");
+    let entry_guard = *world.guards().first().expect("two guards");
+    for guard in [service_guard, entry_guard] {
+        world.relays[guard].health = Health::Dead;
+    }
+    world.run_for(20 * SECOND);
+    let since = world.elapsed();
+    for guard in [service_guard, entry_guard] {
+        world.mute(guard);
+    }
+    world.run_for(900 * SECOND);
+    let service = world.service().address;
+    let (entry, service) = (
+        approaches(&world, world.entry.address, entry_guard, since),
+        approaches(&world, service, service_guard, since),
+    );
+    assert!((2..=7).contains(&entry) && (2..=7).contains(&service), "{entry} {service}");
+    assert_eq!(world.linked(), 2, "{:?}", world.status());
+    assert_eq!(world.service().node.status().services[0].points, 3);
 }

@@ -94,7 +94,7 @@ impl Endpoint {
 
     /// The most urgent cell of circuit 0 that is due.
     fn poll_own_cell(&mut self, now: Now, slot: u32) -> Option<OwnCell> {
-        let gridded = self.config.gridded;
+        let (gridded, ask_after) = (self.config.gridded, self.config.dead_after / 4);
         let state = self.links[slot as usize].state.as_mut()?;
         let up = state.up.as_mut()?;
         if up.leaves {
@@ -121,6 +121,11 @@ impl Endpoint {
         let LinkState { up, dial, .. } = &mut **self.links[slot as usize].state.as_mut()?;
         let up = up.as_mut()?;
         let past = |at| now.instant >= at;
+        let is_unheard = || past(up.traffic.question_due(up.liveness.last_heard(), ask_after));
+        if gridded && dial.is_some() && !up.liveness.is_quiet() && is_unheard() {
+            // Whoever has no slots says nothing but a report a second to a link that carries nothing, which is longer than silence takes.
+            return cell(Command::Report, &up.traffic.make_question(now.instant).encode());
+        }
         if up.traffic.report_due(gridded).is_some_and(past) {
             return cell(Command::Report, &up.traffic.make_report(now.instant).encode());
         }

@@ -174,6 +174,7 @@ impl World<'_> {
         let is_kept = client.guards.status().any(|guard| guard.node_id == path.first());
         self.tally.strange_guards += u64::from(!is_kept);
         client.guards.handle_answered(unix_s, &path.first(), &mut self.rng);
+        client.guards.handle_built(&path.first());
         if !client.used.contains(&relays[0]) {
             client.used.push(relays[0]);
         }

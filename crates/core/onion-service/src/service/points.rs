@@ -165,6 +165,13 @@ impl Points {
         matches!(point.state, State::Live { .. })
     }
 
+    /// A point is to be replaced as one that is old.
+    pub(super) fn leaving(&mut self, now: Instant, id: PointId) {
+        if let Some(Point { state: State::Live { retires, .. }, .. }) = self.points.get_mut(&id) {
+            *retires = now.min(*retires);
+        }
+    }
+
     /// A record names these points until then.
     pub(super) fn named(&mut self, ids: &[PointId], until_ms: u64) {
         for id in ids {

@@ -64,6 +64,11 @@ impl Services {
         self.accounts.get(member).map_or((0, 0, 0), |account| (account.records, account.kept, account.bytes))
     }
 
+    /// Whether this member let in what stands under a key.
+    pub(super) fn is_sponsor(&self, key: &[u8; 32], member: &NodeId) -> bool {
+        self.stored.get(key).is_some_and(|stored| stored.sponsor == *member)
+    }
+
     /// Whether a record renews, for the first time in this interval and without more bytes, what this member let in before.
     pub(super) fn is_due(&self, record: &ServiceRecord, sponsor: &NodeId) -> bool {
         let known = self.stored.get(&record.key).filter(|known| known.sponsor == *sponsor);

@@ -4,8 +4,10 @@ use super::RelayNode;
 use crate::event::NodeEvent;
 use identity::{LinkKey, NodeId};
 use link::{LinkEvent, LinkId, Now};
+use network_document::NetworkDocument;
 use onion::{Dialled, Neighbour};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// All links that are up. As many as the endpoint may have.
@@ -228,6 +230,40 @@ impl RelayNode {
         if self.links.places.iter().any(Option::is_some) {
             self.sweep_soon(now.instant);
         }
+    }
+
+    /// Links to relays that stand elsewhere than in an older document. Nothing may be heard of them any more, and on a link over which nothing
+    /// goes nobody would notice: circuits that are gone would be waited for until somebody speaks on them, and new ones be sent into the
+    /// silence. Links that this relay dialled make a handshake at the new address, and keep their circuits if the process is the same;
+    /// those that came from an address which is nobody's now are closed.
+    pub(super) fn follow_moved(&mut self, now: Now, old: &NetworkDocument) {
+        let mut closed = Vec::new();
+        for up in self.links.places.iter().flatten() {
+            let both = up.relay.and_then(|relay| Some((old.relay(&relay)?, self.document.relay(&relay)?)));
+            let Some((before, present)) = both.filter(|(before, present)| before.addresses != present.addresses) else {
+                continue;
+            };
+            match self.endpoint.dial_address(up.link) {
+                Some(dialled) if present.addresses.contains(&dialled) => {}
+                Some(_) => {
+                    let moved =
+                        present.addresses.first().map(|address| self.endpoint.move_dial(now, up.link, *address));
+                    if moved.is_some_and(|moved| moved.is_ok()) {
+                        self.due.push(up.link);
+                        self.rearm = true;
+                    }
+                }
+                None => {
+                    let from = self.endpoint.peer_address(up.link).map(|from| from.ip());
+                    let lists = |addresses: &[SocketAddr]| addresses.iter().any(|address| Some(address.ip()) == from);
+                    closed.extend((lists(&before.addresses) && !lists(&present.addresses)).then_some(up.link));
+                }
+            }
+        }
+        for link in closed {
+            self.endpoint.close(link);
+        }
+        self.follow_links(now);
     }
 
     /// Closes links to relays that the document does not have, and to clients if it is no guard any more.

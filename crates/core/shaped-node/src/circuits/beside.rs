@@ -57,6 +57,43 @@ impl Circuits {
         self.shared.links.get(&link).is_some_and(|link| self.beside.guards.contains(&link.node))
     }
 
+    /// Links to the guards that are kept, and their guards.
+    fn kept_links(&self) -> impl Iterator<Item = (LinkId, NodeId)> + '_ {
+        let links = self.shared.links.iter().map(|(link, guard)| (*link, guard.node));
+        links.filter(|(_, guard)| self.beside.guards.contains(guard))
+    }
+
+    /// The link to the last of the kept guards that one comes before which may be had again, and that one. In slots a link goes when it
+    /// loses its share, with all circuits over it: points are made anew, and clients' legs would have to be introduced again, so whoever
+    /// is there is waited for.
+    pub(super) fn kept_in_place_of(&self, free: &[NodeId]) -> Option<(LinkId, NodeId)> {
+        let is_free = |link: LinkId| self.shared.uplink.is_none() || !self.errands.lends(link);
+        let kept = self.kept_links().filter(|(link, _)| is_free(*link));
+        let firsts = kept.filter_map(|(link, guard)| Some((link, *self.shared.before(&guard, free.to_vec()).first()?)));
+        let order: Vec<NodeId> = self.shared.guards.status().map(|status| status.node_id).collect();
+        let rank =
+            |link: &LinkId| self.shared.links.get(link).and_then(|of| order.iter().position(|one| *one == of.node));
+        firsts.max_by_key(|(link, _)| rank(link))
+    }
+
+    /// Whether one of the kept guards stands in for another one, which has no link.
+    pub(super) fn keeps_stand_ins(&self) -> bool {
+        let is_linked = |guard: &NodeId| self.shared.links.values().any(|link| link.node == *guard);
+        let listed = self.shared.guards.status().filter(|guard| guard.unlisted_s.is_none()).map(|guard| guard.node_id);
+        listed.skip_while(is_linked).any(|guard| self.beside.guards.contains(&guard))
+    }
+
+    /// A guard that comes before the one of a link takes its place among those that are kept.
+    pub(super) fn keep_instead(&mut self, link: LinkId, guard: NodeId) {
+        let Some(old) = self.shared.links.get(&link).map(|link| link.node) else { return };
+        self.beside.guards.iter_mut().filter(|kept| **kept == old).for_each(|kept| *kept = guard);
+    }
+
+    /// Whether a link is one to a guard that is not kept any more, of a node that keeps some.
+    pub(super) fn is_left(&self, link: LinkId) -> bool {
+        self.pool.is(PoolConfig::NONE) && !self.is_kept(link)
+    }
+
     /// Whether a link has room for a cell that waits for its slot.
     pub(crate) fn takes_beside(&self, link: LinkId) -> bool {
         self.shared.is_up(link) && !self.beside.cells.contains_key(&link)

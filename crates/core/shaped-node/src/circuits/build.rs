@@ -85,6 +85,9 @@ impl CircuitTunnel {
             Some(relay) => shared.avoid(now.instant, relay),
             None => {}
         }
+        if built == 1 && path.hops().len() > 1 {
+            shared.note_stuck(now, &path.first());
+        }
         if is_exit && self.joined.is_none() && self.only_exit(shared).is_none() && path.hops().len() > 1 {
             self.leave_exit(shared, now.instant);
         }
@@ -113,6 +116,9 @@ impl CircuitTunnel {
             shared.avoid(now.instant, path.exit());
             shared.end_circuit(now.instant, link, circuit.into_circuit().circuit);
             return self.fail(shared, now.instant, number);
+        }
+        if path.hops().len() > 1 {
+            shared.note_whole(now.instant, &path.first());
         }
         let id = onion.id();
         let built = match circuit.into_built(path.hops().to_vec()) {

@@ -3,7 +3,6 @@
 //! It comes at a public time, and what follows from it is decided by what the two documents say and by which circuits there are.
 //! In shaped modes nothing of it asks whether there are flows, so that no watcher learns.
 
-use super::guard_links::GuardLink;
 use super::{CircuitTunnel, Circuits, LINGER_IN_SLOTS, Outgoing, Place as LegPlace, Shared, Stage};
 use crate::near::Near;
 use crate::queues::FlowQueues;
@@ -99,8 +98,7 @@ impl Circuits {
         Ok(())
     }
 
-    /// Dials of guards that the document has at another address, or with other keys, go there. A link that is up stays while it
-    /// lives.
+    /// Dials of guards that the document has at another address, or with other keys, go there.
     pub(super) fn follow_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
         for link in self.shared.redialled(now, endpoint) {
             self.lose_circuits(now.instant, link);
@@ -135,18 +133,19 @@ impl Shared {
         path.is_in(&self.relays) && path.places().all(|(relay, place)| self.keeps(old, &relay, place))
     }
 
-    /// Gives links that are not up the addresses of the document. Those whose guard has other keys are to be dialled anew.
+    /// Gives links the addresses of the document: who stands elsewhere is asked there, and one that is up goes on there if it is the same
+    /// process. Whether it still is where it was is not waited for: on a link without flows that could not be told. Those that are not up
+    /// and whose guard has other keys are to be dialled anew.
     fn redialled(&mut self, now: Now, endpoint: &mut Endpoint) -> Vec<LinkId> {
         let mut anew = Vec::new();
         for link in self.links.keys().copied().collect::<Vec<_>>() {
-            let is_lost = |guard: &&GuardLink| !guard.up || guard.silent_since.is_some();
-            let Some(guard) = self.links.get(&link).filter(is_lost) else { continue };
+            let Some(guard) = self.links.get(&link) else { continue };
             let (node, way) = (guard.node, guard.way);
             let Some((relay, next)) = self.document.relay(&node).zip(self.way_instead_of(&node, way)) else { continue };
             if relay.link_key != guard.link_key || relay.door_key != guard.door_key {
                 anew.extend((!guard.up).then_some(link));
             } else if next != way
-                && endpoint.set_dial_address(now, link, next.far).is_ok()
+                && endpoint.move_dial(now, link, next.far).is_ok()
                 && let Some(guard) = self.links.get_mut(&link)
             {
                 guard.way = next;

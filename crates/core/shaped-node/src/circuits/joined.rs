@@ -136,6 +136,15 @@ impl CircuitTunnel {
         }
     }
 
+    /// Forgets what a tunnel has come to that never had a session. Its flows wait for what it comes to next.
+    pub(super) fn begin_again<Q: FlowQueues>(&mut self, shared: &mut Shared, now: Instant, near: &mut Near<Q>) {
+        if let Some(joined) = &mut self.joined {
+            joined.legs.close(now);
+        }
+        self.end_tunnel(shared, now, TunnelEnd::Closed, near);
+        self.has_ended = false;
+    }
+
     /// Circuits of legs that were cut, taken down or worn out.
     fn find_broken_legs(&mut self, now: Instant) {
         let Some(joined) = &mut self.joined else { return };

@@ -17,7 +17,7 @@ use crate::near::Near;
 use crate::node::NodeEvent;
 use crate::parameters::Mode;
 use crate::queues::FlowQueues;
-use attempt::{Attempt, Outcome};
+use attempt::{Attempt, Outcome, SEEK_MAX};
 use identity::AccessSecret;
 use link::Now;
 use onion_service::{
@@ -128,14 +128,22 @@ struct Sought {
     repaired_at: Option<Instant>,
     /// When legs that are missing are sought.
     repair_at: Option<Instant>,
+    /// It has no leg at all.
+    is_bare: bool,
+    /// How long it is sought anew if it is lost before its session is up.
+    until: Instant,
 }
 
 impl Sought {
-    /// When legs are sought that are found missing now.
+    /// When legs are sought that are found missing now. A tunnel that has none does not wait longer each time: it would be over before, and
+    /// the next flow to the service would draw relays at once.
     fn next_repair(&mut self, now: Instant) -> Instant {
         let [shortest, longest] = REPAIR_WAIT;
         if self.repaired_at.is_some_and(|at| at + longest <= now) {
             self.repairs = 0;
+        }
+        if self.is_bare {
+            return now + shortest;
         }
         now + shortest.saturating_mul(1_u32.checked_shl(self.repairs).unwrap_or(u32::MAX)).min(longest)
     }
@@ -147,7 +155,8 @@ pub(super) struct Services {
     /// None: flows to services are refused.
     config: Option<ServicesConfig>,
     sought: BTreeMap<(ServiceAddress, Group), Sought>,
-    /// Why services of programs were not reached, by the numbers of their tunnels. Of more than [`SOUGHT_MAX`] the oldest are forgotten.
+    /// Why services were not reached, by the numbers of their tunnels: programs that wished for one ask. Of more than [`SOUGHT_MAX`] the
+    /// oldest are forgotten.
     failures: VecDeque<(u64, ServiceFailure)>,
     /// Why a service was not reached at last, if it was for its mode and none was reached since.
     pub(super) mode_refusal: Option<ServiceFailure>,
@@ -158,11 +167,7 @@ impl Services {
         Self { config, sought: BTreeMap::new(), failures: VecDeque::new(), mode_refusal: None }
     }
 
-    /// If a program wished for this tunnel, it is to hear of it.
-    fn note_failure(&mut self, number: u64, records: RecordsFrom, failure: ServiceFailure) {
-        if !matches!(records, RecordsFrom::Built(..)) {
-            return;
-        }
+    fn note_failure(&mut self, number: u64, failure: ServiceFailure) {
         if self.failures.len() >= SOUGHT_MAX {
             self.failures.pop_front();
         }
@@ -256,8 +261,18 @@ impl Circuits {
             tunnel.holder = Holder::Service { idle_since: None };
         }
         let attempt = Some(attempt);
-        let (repairs, repaired_at, repair_at) = (0, None, None);
-        let sought = Sought { tunnel: number, client, access, records, attempt, repairs, repaired_at, repair_at };
+        let sought = Sought {
+            tunnel: number,
+            client,
+            access,
+            records,
+            attempt,
+            repairs: 0,
+            repaired_at: None,
+            repair_at: None,
+            is_bare: false,
+            until: now.instant + SEEK_MAX,
+        };
         if let Some(Sought { attempt: Some(old), .. }) = self.services.sought.insert((address, group), sought) {
             old.end(self, now.instant);
         }
@@ -330,6 +345,7 @@ impl Circuits {
             }
             return false;
         }
+        self.seek_again(now, address, sought, near);
         self.repair(now, address, sought);
         if let Some(attempt) = &mut sought.attempt {
             let outcome = attempt.follow(self, now, number);
@@ -346,8 +362,8 @@ impl Circuits {
             };
             let is_there = self.tunnels.get(&number).is_some_and(|tunnel| tunnel.joined.is_some());
             if let Some(failure) = failure.filter(|_| !is_there) {
-                self.fail_service(number, failure, near);
-                self.services.note_failure(number, sought.records, failure);
+                self.remove_tunnel(number);
+                self.tell_failure(number, failure, near);
                 return false;
             }
         }
@@ -359,6 +375,11 @@ impl Circuits {
         let Some(tunnel) = self.tunnels.get(&sought.tunnel).filter(|_| sought.attempt.is_none()) else { return };
         let missing = tunnel.free_places();
         let is_done = missing == 0 || !tunnel.is_up() || self.shared.stopping;
+        let was_bare = std::mem::replace(&mut sought.is_bare, tunnel.is_bare());
+        if sought.is_bare && !was_bare {
+            // Whatever it waited for while it had one.
+            sought.repair_at = sought.repair_at.map(|at| at.min(now.instant + REPAIR_WAIT[0]));
+        }
         sought.repair_at = match sought.repair_at {
             _ if is_done => None,
             None => Some(sought.next_repair(now.instant)),
@@ -370,6 +391,24 @@ impl Circuits {
                 Some(sought.next_repair(now.instant))
             }
         };
+    }
+
+    /// Begins anew with a tunnel that lost all legs before its session was up. The service may never have heard of it, and another
+    /// introduction's session is another one; flows wait on.
+    fn seek_again<Q: FlowQueues>(
+        &mut self,
+        now: Now,
+        address: ServiceAddress,
+        sought: &mut Sought,
+        near: &mut Near<Q>,
+    ) {
+        if sought.attempt.is_some() || sought.until <= now.instant || self.shared.stopping {
+            return;
+        }
+        let Some(tunnel) = self.tunnels.get_mut(&sought.tunnel).filter(|tunnel| tunnel.is_stillborn()) else { return };
+        tunnel.begin_again(&mut self.shared, now.instant, near);
+        let legs = usize::from(tunnel.rules.legs());
+        sought.attempt = self.attempt(now, address, legs, sought.access.clone(), sought.records);
     }
 
     /// Ends the tunnel of a service that is in another mode, and tells its flows. False if it is in none.
@@ -387,19 +426,18 @@ impl Circuits {
         true
     }
 
-    /// Tells the flows of a service's tunnel, and whoever looks at `status`, that the service is in another mode.
+    /// Tells everybody who waits for a service's tunnel, and whoever looks at `status`, that the service is in another mode.
     pub(super) fn tell_other_mode<Q: FlowQueues>(&mut self, number: u64, near: &mut Near<Q>) {
         let entry = self.shared.uplink.as_ref().map_or(Mode::Off, super::Uplink::mode);
         let failure = ServiceFailure::Mode { entry };
-        super::pool::reset_flows(number, failure.reason(), near);
         self.services.mode_refusal = Some(failure);
-        self.shared.events.push(NodeEvent::ServiceFailed(failure));
+        self.tell_failure(number, failure, near);
     }
 
-    /// A service was not reached: its flows are told, and its tunnel goes.
-    fn fail_service<Q: FlowQueues>(&mut self, number: u64, failure: ServiceFailure, near: &mut Near<Q>) {
-        self.remove_tunnel(number);
+    /// A service was not reached: its flows hear why, and so does a program that wished for it.
+    fn tell_failure<Q: FlowQueues>(&mut self, number: u64, failure: ServiceFailure, near: &mut Near<Q>) {
         super::pool::reset_flows(number, failure.reason(), near);
+        self.services.note_failure(number, failure);
         self.shared.events.push(NodeEvent::ServiceFailed(failure));
     }
 

@@ -130,7 +130,7 @@ impl Shared {
     }
 
     /// Of guards that can be had, those that come before another one.
-    fn before(&self, guard: &NodeId, guards: Vec<NodeId>) -> Vec<NodeId> {
+    pub(super) fn before(&self, guard: &NodeId, guards: Vec<NodeId>) -> Vec<NodeId> {
         let order: Vec<NodeId> = self.guards.status().map(|status| status.node_id).collect();
         let rank = |guard: &NodeId| order.iter().position(|other| other == guard);
         let own = rank(guard);
@@ -177,8 +177,9 @@ impl Circuits {
             Some(spare) => Some(spare.answered_until.unwrap_or(spare.until)),
             None => {
                 // While none is heard nobody looks for them.
-                let returns =
-                    !shared.none_is_heard() && self.tunnels.values().any(|tunnel| tunnel.misses_first_guards(shared));
+                let returns = !shared.none_is_heard()
+                    && (self.keeps_stand_ins()
+                        || self.tunnels.values().any(|tunnel| tunnel.misses_first_guards(shared)));
                 shared.doubt_at().into_iter().chain(returns.then_some(shared.spares.next_return_look)).min()
             }
         }
@@ -238,8 +239,9 @@ impl Circuits {
     /// A guard was asked because it comes before one that is in use.
     fn follow_return(&mut self, now: Now, link: LinkId) {
         let at = now.instant;
+        let is_used = self.is_kept(link)
+            || self.tunnels.values().flat_map(|tunnel| &tunnel.places).any(|place| place.stage.link() == Some(link));
         let Self { shared, tunnels, .. } = self;
-        let is_used = tunnels.values().flat_map(|tunnel| &tunnel.places).any(|place| place.stage.link() == Some(link));
         let Some(guard) = shared.links.get(&link) else { return };
         let (node, is_there) = (guard.node, guard.up && guard.silent_since.is_none());
         let Some(spare) = &mut shared.spares.asked else { return };
@@ -257,19 +259,26 @@ impl Circuits {
             return;
         }
         spare.answered_until = Some(at + RETURN_TAKES);
+        let instead_of = spare.instead_of;
         for tunnel in tunnels.values_mut().filter(|tunnel| tunnel.has_guards()) {
             tunnel.return_to(shared, now, node);
         }
+        self.keep_instead(instead_of, node);
     }
 
     /// Asks a guard that comes before one in use, if it may be tried again.
     fn look_for_first_guards(&mut self, now: Now, endpoint: &mut Endpoint) {
-        let Self { shared, tunnels, .. } = self;
-        if shared.spares.next_return_look > now.instant || shared.none_is_heard() {
+        if self.shared.spares.next_return_look > now.instant || self.shared.none_is_heard() {
             return;
         }
-        shared.spares.next_return_look = now.instant + RETURN_LOOK;
-        let free = shared.unlinked_guards(now);
+        self.shared.spares.next_return_look = now.instant + RETURN_LOOK;
+        let free = self.shared.unlinked_guards(now);
+        let stand_in = self.kept_in_place_of(&free);
+        let Self { shared, tunnels, .. } = self;
+        if let Some((link, first)) = stand_in {
+            shared.ask(now, endpoint, first, link, Why::Return);
+            return;
+        }
         for tunnel in tunnels.values_mut().filter(|tunnel| tunnel.has_guards()) {
             for (number, link, guard) in tunnel.joined_places() {
                 let first = tunnel.first_guard_for(shared, now, number, (&guard, free.clone()));

@@ -73,6 +73,7 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             return false;
         }
         let mut any = false;
+        self.replace_leaving_points(now);
         for number in 0..self.services.len() {
             self.services[number].follow_days(now.instant);
             while let Some(order) = self.services[number].core.poll_point(now.instant) {
@@ -80,6 +81,18 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             }
         }
         any | self.meet_clients(now)
+    }
+
+    /// Has points replaced whose circuits go over guards that others have taken the place of.
+    fn replace_leaving_points(&mut self, now: Now) {
+        let Some(circuits) = &self.node.circuits else { return };
+        for (errand, purpose) in &self.errands {
+            if let Purpose::Point(Point { service, point, relay: Some(_), .. }) = purpose
+                && circuits.is_leaving(*errand)
+            {
+                self.services[*service].core.handle_point_leaving(now.instant, *point);
+            }
+        }
     }
 
     fn obey(&mut self, now: Now, service: usize, order: PointOrder) -> bool {

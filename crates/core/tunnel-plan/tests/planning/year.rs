@@ -58,6 +58,7 @@ fn kept(attack: Attack, relays: &Relays, rng: &mut ChaCha20Rng) -> Year {
                 continue;
             }
             guards.handle_answered(now, &guard, rng);
+            guards.handle_built(&guard);
             year.reached.insert(guard);
             legs += 1;
             if legs == LEGS {

@@ -62,6 +62,14 @@ pub(super) struct ServiceDriver {
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
+    has_left: bool,
+}
+
+impl Drop for ServiceDriver {
+    /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
+    fn drop(&mut self) {
+        self.say_farewell();
+    }
 }
 
 impl ServiceDriver {
@@ -94,6 +102,7 @@ impl ServiceDriver {
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
+            has_left: false,
         })
     }
 
@@ -113,7 +122,8 @@ impl ServiceDriver {
         if let Some(queues) = self.node.queues() {
             queues.end_all(ResetReason::TunnelLost);
         }
-        for answer in self.stopped {
+        self.say_farewell();
+        for answer in std::mem::take(&mut self.stopped) {
             // Who asked may have gone.
             let _ = answer.send(());
         }
@@ -196,6 +206,13 @@ impl ServiceDriver {
         if self.stop_at.is_none() {
             self.node.close(time);
             self.stop_at = Some(time.instant + FAREWELL);
+        }
+    }
+
+    /// Tells clients and guards that there is nobody any more, once, as far as one packet for each can say it.
+    fn say_farewell(&mut self) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            self.socket.say_farewell(&mut self.node);
         }
     }
 

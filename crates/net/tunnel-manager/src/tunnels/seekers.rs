@@ -109,10 +109,18 @@ impl Tunnels {
                 ServiceState::Sought => self.seekers.push(seeker),
             }
         }
-        // A tunnel that nobody waits for any more is not made.
+        // A tunnel that nobody waits for any more is not made, and not kept if it is just there.
         given_up.retain(|number| self.seekers.iter().all(|seeker| seeker.number != *number));
         for number in given_up {
-            if node.service_state(number) == ServiceState::Sought {
+            let is_anybodys = match node.service_state(number) {
+                ServiceState::Sought => false,
+                // Whoever was answered in this turn may have to take it yet; what becomes of that is told.
+                ServiceState::Up(id) => {
+                    self.held.get(&id).is_some_and(|held| held.was_had() || held.handle.strong_count() > 0)
+                }
+                ServiceState::Over(_) => true,
+            };
+            if !is_anybodys {
                 node.retire_tunnel(number);
             }
         }

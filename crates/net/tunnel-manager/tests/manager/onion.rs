@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tunnel_manager::{
     AccessSecret, ClientError, Closed, ConnectError, Isolation, IsolationToken, NodeId, OnionError, OnionParameters,
     OnionService, OnionServiceConfig, ResetReason, SOUGHT_OF_CLIENT_MAX, SeekRefused, ServiceAddress, ServiceFailure,
-    ServiceSecret, StartError, TunnelError, TunnelMgr, TunnelStream,
+    ServiceSecret, StartError, TunnelError, TunnelMgr, TunnelMgrConfig, TunnelStream,
 };
 
 /// Where the service of these tests has an echo, and where it takes streams and drops them.
@@ -305,4 +305,62 @@ fn one_group_seeks_half_of_what_can_be_sought() {
         waiting.shutdown().await;
         until(&manager, "nobody waits", |summary| summary.seeking == 0).await;
     });
+}
+
+/// Who asked for a tunnel and went as it came has left nobody who would come back for it.
+#[test]
+fn a_tunnel_whose_asker_has_gone_is_not_kept() {
+    let world = World::new("gone");
+    run(async {
+        world.serve();
+        let (own, manager) = (start(&world.net, 0), start(&world.net, 0));
+        let mut service = world.service(&own, world.config(5)).await;
+        let visit = async {
+            let mut asked = Box::pin(manager.get_onion(address(5), soon(Isolation::Shared)));
+            tokio::select! {
+                biased;
+                got = &mut asked => panic!("at once: {got:?}"),
+                () = std::future::ready(()) => {}
+            }
+            until(&manager, "it is there", |summary| summary.services == 1).await;
+            drop(asked);
+            until(&manager, "it is retired", |summary| summary.services == 0).await;
+            // Whoever asks now gets one of its own, which is kept for others.
+            drop(manager.get_onion(address(5), soon(Isolation::Shared)).await.expect("it is reached"));
+            tokio::time::sleep(SECOND / 2).await;
+            assert_eq!(manager.summary().await.expect("it runs").services, 1);
+        };
+        beside(&mut service, visit).await;
+    });
+}
+
+/// The runtime of a program with a service ends: nobody is left to wait for anything, and its clients hear of it all the same.
+#[test]
+fn a_service_whose_program_ends_says_so() {
+    let world = World::new("ends");
+    let (config, document) = (world.config(6), world.net.document.clone());
+    let ((hand_over, handed), (end, ended)) = (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel::<()>());
+    let program = std::thread::spawn(move || {
+        run(async {
+            let own = TunnelMgrConfig { ready: 0, ..TunnelMgrConfig::new(document).expect("good rules") };
+            let own = TunnelMgr::start(own).expect("a manager");
+            let mut service = OnionService::start(&own, config).expect("a service");
+            service.wait_until_published().await.expect("it runs");
+            hand_over.send(service).expect("the test waits for it");
+            ended.await.expect("a word");
+        });
+    });
+    run(async {
+        world.serve();
+        let manager = start(&world.net, 0);
+        let mut service = handed.await.expect("it is there");
+        let visit = manager.get_onion(address(6), soon(Isolation::Shared));
+        let tunnel = beside(&mut service, visit).await.expect("it is reached");
+        let begun = Instant::now();
+        end.send(()).expect("it waits");
+        assert_eq!(tunnel.wait_for_close().await, Closed::Lost);
+        let took = begun.elapsed();
+        assert!(took < 3 * SECOND, "it said so, and was not waited for: {took:?}");
+    });
+    program.join().expect("no panic");
 }

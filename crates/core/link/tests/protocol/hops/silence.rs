@@ -1,7 +1,7 @@
 //! What strangers and copied packets get at hop ports.
 
-use super::{NEVER, hop, hopping_pair, settle, status};
-use crate::net::{CIRCUIT, Net, Packet, address, config, peer};
+use super::{NEVER, hop, hopped, hopping_pair, is_trouble, settle, status};
+use crate::net::{CIRCUIT, Fate, Net, Packet, address, config, peer};
 use link::{DropReason, Endpoint, Received};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -103,4 +103,46 @@ fn copied_packets_of_a_hop_do_not_steal_the_stream() {
     let peer = net.nodes[1].endpoint.peer_address(net.link_of(1)).expect("a link");
     assert_eq!(peer.ip(), entry, "the stream stays with the entry");
     assert_eq!(net.events_of(1, super::is_trouble), 0);
+}
+
+/// An entry with slots, and a relay without any that has nothing to say.
+fn idle_at_a_relay(latency: Duration) -> Net {
+    let relay = config(2).node_id;
+    let (mut net, _) = hopping_pair(NEVER, |config| config.gridded = config.node_id != relay);
+    net.latency = latency;
+    net.nodes[1].talks = false;
+    settle(&mut net);
+    net.run(Duration::from_secs(5));
+    net
+}
+
+#[test]
+fn a_relay_that_has_nothing_to_say_is_not_silent() {
+    for latency in [1, 20, 100].map(Duration::from_millis) {
+        let mut net = idle_at_a_relay(latency);
+        let (troubles, hops, sent) =
+            (net.events_of(0, is_trouble), net.events_of(0, hopped), [net.nodes[0].sent, net.nodes[1].sent]);
+        // Of a hundred packets one is lost.
+        let mut number = 0;
+        net.set_filter(move |_| {
+            number += 1;
+            if number % 100 == 0 { Fate::Lose } else { Fate::Deliver }
+        });
+        net.run(Duration::from_secs(60));
+        assert_eq!((net.events_of(0, is_trouble), net.events_of(0, hopped)), (troubles, hops), "{latency:?}");
+        let sent = [net.nodes[0].sent - sent[0], net.nodes[1].sent - sent[1]];
+        assert_eq!(sent[0], 12_000, "one packet in each slot");
+        assert!(sent[1] <= 5 * 60, "a relay says little where little is asked: {sent:?}");
+    }
+}
+
+#[test]
+fn a_relay_that_cannot_be_heard_is_silent_after_half_a_second() {
+    let mut net = idle_at_a_relay(Duration::from_millis(20));
+    let (blocked, before) = (status(&net, 0).remote_port, net.events_of(0, hopped));
+    net.set_filter(move |packet| if packet.to.port() == blocked { Fate::Lose } else { Fate::Deliver });
+    let begun = net.now.instant;
+    assert!(net.run_until(Duration::from_secs(2), |net| net.events_of(0, hopped) > before), "it hops");
+    let took = net.now.instant - begun;
+    assert!(took < Duration::from_millis(700), "{took:?}");
 }

@@ -12,13 +12,18 @@ use session::FlowId;
 use std::time::{Duration, Instant};
 
 /// How long a try takes at most.
-const SEEK_MAX: Duration = Duration::from_secs(60);
+pub(super) const SEEK_MAX: Duration = Duration::from_secs(60);
 /// How long a circuit to a relay has.
 const ERRAND_MAX: Duration = Duration::from_secs(15);
 /// How long the other rendezvous points are waited for when one is there. Fewer are fewer legs, which are made anew later.
 const MEET_PATIENCE: Duration = Duration::from_secs(5);
 /// How long other legs are waited for when one has its keys.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a record is asked for of whom did not answer, or said that it has no records just now: its directory may be a moment away, or
+/// busy. That there is none is an answer.
+const ASKS_MAX: u32 = 3;
+/// How long after that it is asked again.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// Rendezvous points that are tried for each leg.
 const TRIES_OF_LEG_MAX: usize = 3;
 /// Numbers that are tried for a service's work at a time: some 0.1 ms.
@@ -43,6 +48,9 @@ pub(super) enum Outcome {
 struct Fetch {
     key: [u8; 32],
     asked: Option<(TunnelId, FlowId)>,
+    /// Questions that were not answered, and when it may be asked again.
+    unanswered: u32,
+    not_before: Option<Instant>,
 }
 
 /// A circuit to a rendezvous point.
@@ -142,7 +150,8 @@ impl Attempt {
 
     /// When [`Attempt::follow`] has something to do.
     pub(super) fn poll_timeout(&self) -> Instant {
-        let own = [self.introduction.next_wake(), self.meet_until, self.work_at, self.answers_until];
+        let ask = self.fetch.as_ref().filter(|fetch| fetch.asked.is_none()).and_then(|fetch| fetch.not_before);
+        let own = [self.introduction.next_wake(), self.meet_until, self.work_at, self.answers_until, ask];
         own.into_iter().flatten().min().map_or(self.until, |at| at.min(self.until))
     }
 
@@ -161,7 +170,9 @@ impl Attempt {
 
     fn begin(&mut self, circuits: &mut Circuits, now: Now, number: u64, action: Action) {
         match action {
-            Action::Fetch { key } => self.fetch = Some(Fetch { key, asked: None }),
+            Action::Fetch { key } => {
+                self.fetch = Some(Fetch { key, asked: None, unanswered: 0, not_before: None });
+            }
             Action::Meet { cookies } => {
                 self.cookies = cookies.into_iter().map(Cookie).collect();
                 (self.collects, self.tries_left) = (true, self.cookies.len() * TRIES_OF_LEG_MAX);
@@ -199,7 +210,11 @@ impl Attempt {
     /// Asks for the record as soon as there is a tunnel to a directory, and takes the answer.
     fn go_on_fetching(&mut self, circuits: &mut Circuits, now: Now) {
         let Some(fetch) = &mut self.fetch else { return };
+        if fetch.not_before.is_some_and(|at| at > now.instant) {
+            return;
+        }
         let Some((tunnel, far)) = fetch.asked else {
+            fetch.not_before = None;
             fetch.asked = circuits.ask_directory(now.instant, &ServiceRequest::Record { key: fetch.key }, self.records);
             return;
         };
@@ -217,7 +232,14 @@ impl Attempt {
                 self.was_answered = true;
                 record
             }
-            Ok(_) | Err(_) => None,
+            Ok(_) | Err(_) => {
+                fetch.unanswered += 1;
+                if fetch.unanswered < ASKS_MAX {
+                    (fetch.asked, fetch.not_before) = (None, Some(now.instant + ASK_PAUSE));
+                    return;
+                }
+                None
+            }
         };
         let key = fetch.key;
         self.fetch = None;

@@ -87,6 +87,16 @@ impl CircuitTunnel {
         self.places.iter().filter(|place| matches!(place.stage, Stage::Waiting { .. })).count()
     }
 
+    /// Whether none of its legs is left but those on their way out.
+    pub(super) fn is_bare(&self) -> bool {
+        self.free_places() == self.places.len()
+    }
+
+    /// Whether it has lost its legs before there was a session.
+    pub(super) fn is_stillborn(&self) -> bool {
+        self.joined.as_ref().is_some_and(|joined| joined.over_at.is_none()) && !self.is_up() && self.is_bare()
+    }
+
     /// The next own cell of a leg's circuit, over this link if one is named.
     pub(in crate::circuits) fn poll_own_cell(
         &mut self,
