@@ -37,8 +37,10 @@ pub const SOUGHT_OF_CLIENT_MAX: usize = SOUGHT_MAX / 2;
 /// How long a service's tunnel has no flow before it ends.
 pub const SERVICE_IDLE: Duration = Duration::from_secs(300);
 /// How long after a loss, or after the last time, legs are made anew. Whoever makes a client lose legs makes it draw relays, so the wait
-/// doubles with each time, up to the second value: meanwhile the tunnel goes on with what it has.
-const REPAIR_WAIT: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(600)];
+/// doubles with each time, up to the second value, which is that of other tunnels: meanwhile the tunnel goes on with what it has.
+const REPAIR_WAIT: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+/// So long without a repair, and the wait is short again.
+const REPAIRS_FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// What an entry is told about services.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +125,7 @@ struct Sought {
     access: Option<AccessSecret>,
     records: RecordsFrom,
     attempt: Option<Box<Attempt>>,
-    /// How often legs were made anew, until nothing was for the longest wait.
+    /// How often relays were drawn for legs that were missing, until none were for [`REPAIRS_FORGOTTEN`].
     repairs: u32,
     repaired_at: Option<Instant>,
     /// When legs that are missing are sought.
@@ -135,11 +137,18 @@ struct Sought {
 }
 
 impl Sought {
+    /// A try is over. One for missing legs is counted if it has drawn relays: there may have been none to draw.
+    fn note_end(&mut self, now: Instant, has_drawn: bool) {
+        if self.repair_at.take().is_some() && has_drawn {
+            (self.repairs, self.repaired_at) = (self.repairs.saturating_add(1), Some(now));
+        }
+    }
+
     /// When legs are sought that are found missing now. A tunnel that has none does not wait longer each time: it would be over before, and
     /// the next flow to the service would draw relays at once.
     fn next_repair(&mut self, now: Instant) -> Instant {
         let [shortest, longest] = REPAIR_WAIT;
-        if self.repaired_at.is_some_and(|at| at + longest <= now) {
+        if self.repaired_at.is_some_and(|at| at + REPAIRS_FORGOTTEN <= now) {
             self.repairs = 0;
         }
         if self.is_bare {
@@ -352,6 +361,7 @@ impl Circuits {
             if outcome != Outcome::Pending
                 && let Some(attempt) = sought.attempt.take()
             {
+                sought.note_end(now.instant, attempt.has_drawn());
                 attempt.end(self, now.instant);
             }
             let failure = match outcome {
@@ -385,7 +395,6 @@ impl Circuits {
             None => Some(sought.next_repair(now.instant)),
             Some(at) if at > now.instant => Some(at),
             Some(_) => {
-                (sought.repairs, sought.repaired_at) = (sought.repairs.saturating_add(1), Some(now.instant));
                 let (access, records) = (sought.access.clone(), sought.records);
                 sought.attempt = self.attempt(now, address, missing, access, records);
                 Some(sought.next_repair(now.instant))

@@ -88,6 +88,7 @@ pub(super) struct Attempt {
     call: Option<Call>,
     work_at: Option<Instant>,
     answers_until: Option<Instant>,
+    has_drawn: bool,
 }
 
 impl Attempt {
@@ -106,7 +107,13 @@ impl Attempt {
             call: None,
             work_at: None,
             answers_until: None,
+            has_drawn: false,
         }
+    }
+
+    /// Whether a circuit was built to any relay that was drawn for a meeting, or could have been.
+    pub(super) fn has_drawn(&self) -> bool {
+        self.has_drawn
     }
 
     /// Whether an errand is its own.
@@ -289,6 +296,7 @@ impl Attempt {
             return self.handle_call(circuits, now, news);
         }
         let Some(place) = self.meetings.iter().position(|meeting| meeting.errand == news.id()) else { return };
+        self.has_drawn |= !matches!(news, ErrandNews::Failed { relay: None, .. });
         match news {
             ErrandNews::Ready { id, relay } => {
                 let taken: Vec<usize> = self.meetings.iter().filter_map(|meeting| meeting.cookie).collect();
