@@ -31,7 +31,7 @@ const HOP_PORTS: &str = "10000-19999";
 /// What a network is to be like.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Members of the directory: 3 to 9, each at the same time a relay at which clients come in.
+    /// Members of the directory: 3 to 9, each at the same time a guard and middle.
     pub members: u8,
     /// Guards and middles.
     pub relays: u8,
@@ -255,7 +255,7 @@ impl Recipe {
     /// When no member takes the order.
     pub fn let_in<R: Runner>(&self, runner: &R, node: &Node) -> Result<(), R::Error> {
         let roles: &[&str] = match node.kind {
-            Kind::Member => &["guard", "directory"],
+            Kind::Member => &["guard", "middle", "directory"],
             Kind::Relay => &["guard", "middle"],
             Kind::Exit => &["exit", "directory"],
             // Entries are nobody's concern.

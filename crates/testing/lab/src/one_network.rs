@@ -1,9 +1,11 @@
 //! A whole network with a directory, made by the documented commands and nothing else, as `local_network::Recipe` says it: members,
-//! relays, exits and entries, each a node with a folder of its own, on the addresses of one loopback.
+//! relays, exits and entries, each a node with a folder of its own, on the addresses of one loopback or on a machine of its own.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -11,9 +13,11 @@ use local_network::{Addresses, Kind, Node, Recipe, Runner, directory_socket};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::network::Namespace;
 use crate::pair::hushwire;
 use crate::process::{self, Running};
 use crate::scratch::{Scratch, free_tcp_address};
+use switch::Switch;
 
 mod dialogue;
 pub mod lines;
@@ -21,13 +25,14 @@ pub mod loads;
 pub mod report;
 pub mod service;
 pub mod situations;
+pub mod switch;
 pub mod trouble;
 
 /// How long a command may take on a busy machine.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// In which part of the loopback entries send from, if they are told to.
+/// In which part of the network entries send from, if they are told to.
 const ENTRY_NET: u8 = 4;
 
 /// How large it is to be.
@@ -75,22 +80,35 @@ pub struct OneNetwork {
     /// Services.
     pub services: Vec<Machine>,
     recipe: Recipe,
+    /// None: all nodes are where the thread is that starts them.
+    switch: Option<Arc<Switch>>,
+    /// Machines at the switch, by the names of their nodes.
+    places: BTreeMap<String, Namespace>,
     /// Last, so that it goes after the processes.
     folder: Scratch,
 }
 
 impl OneNetwork {
-    /// Makes all files and starts all nodes, and waits until an edition has all relays and exits.
+    /// Makes all files and starts all nodes, and waits until an edition has all relays and exits. They are on one machine, or with a
+    /// switch each on its own; whoever calls is beside it then.
     ///
     /// # Errors
     /// When a command fails, or the network does not come about in time.
-    pub fn start(size: Size) -> anyhow::Result<Self> {
-        let nothing = || Vec::new();
-        let (members, relays, exits, entries, services) = (nothing(), nothing(), nothing(), nothing(), nothing());
+    pub fn start(size: Size, switch: Option<Arc<Switch>>) -> anyhow::Result<Self> {
         let recipe = recipe(&size);
-        let mut net =
-            Self { members, relays, exits, entries, services, recipe: recipe.clone(), folder: Scratch::new()? };
-        recipe.bring_up(&mut net)?;
+        let mut net = Self {
+            members: Vec::new(),
+            relays: Vec::new(),
+            exits: Vec::new(),
+            entries: Vec::new(),
+            services: Vec::new(),
+            recipe: recipe.clone(),
+            switch,
+            places: BTreeMap::new(),
+            folder: Scratch::new()?,
+        };
+        let brought_up = recipe.bring_up(&mut net);
+        brought_up.with_context(|| net.ends())?;
         Ok(net)
     }
 
@@ -151,7 +169,7 @@ impl OneNetwork {
     /// Waits until something is so.
     ///
     /// # Errors
-    /// When it is not in time; with the logs' ends.
+    /// When it is not in time.
     pub fn until(&self, what: &str, is_so: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut last = None;
@@ -163,17 +181,31 @@ impl OneNetwork {
             }
             std::thread::sleep(LOOK_EVERY);
         }
+        bail!("not in time: {what} ({last:?})")
+    }
+
+    /// How entries and services stand, and the ends of all logs, for whoever has to find out why something failed.
+    pub fn ends(&self) -> String {
+        let users = [(&self.entries, "entry"), (&self.services, "entry"), (&self.services, "service")];
+        let users = users.iter().flat_map(|(machines, part)| machines.iter().map(move |machine| (machine, *part)));
+        let stand = users.map(|(machine, part)| {
+            let status = self.status_of_part(&machine.name, part);
+            format!("{} as {part}: {}", machine.name, status.map_or_else(|error| error.to_string(), |it| it.to_string()))
+        });
         let machines = [&self.members, &self.relays, &self.exits, &self.entries, &self.services].into_iter().flatten();
-        let logs: Vec<String> = machines
-            .filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())))
-            .collect();
-        bail!("not in time: {what} ({last:?})\n{}", logs.join("\n"))
+        let logs = machines
+            .filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())));
+        stand.chain(logs).collect::<Vec<_>>().join("\n")
     }
 
     fn spawn(&self, name: &str, more: &[&str]) -> anyhow::Result<Running> {
         let mut command = Command::new(hushwire()?);
         command.args(["node", &format!("{name}/node.toml")]).args(more).current_dir(self.folder.path());
-        Running::start(name, &mut command, &self.folder.join(&format!("{name}.log")))
+        let mut start = || Running::start(name, &mut command, &self.folder.join(&format!("{name}.log")));
+        match self.places.get(name) {
+            Some(place) => place.within(start),
+            None => start(),
+        }
     }
 
     /// Starts a member, again if it was stopped.
@@ -237,8 +269,13 @@ impl OneNetwork {
     /// # Errors
     /// When a command fails.
     pub fn add_entry(&mut self, number: u8) -> anyhow::Result<()> {
-        let node = self.recipe.entry(self, number, free_tcp_address()?)?;
+        let node = self.recipe.entry(self, number, self.proxy(number)?)?;
         self.start(node, &[])
+    }
+
+    /// Where the proxy of an entry or a service is.
+    fn proxy(&self, number: u8) -> std::io::Result<SocketAddr> {
+        if self.switch.is_some() { Ok(switch::proxy(number)) } else { free_tcp_address() }
     }
 
     /// The number of the member that leads the log, as one that runs says.
@@ -339,6 +376,9 @@ impl Runner for OneNetwork {
     }
 
     fn start(&mut self, node: Node, more: &[&str]) -> anyhow::Result<()> {
+        if let Some(switch) = &self.switch {
+            self.places.insert(node.name.clone(), switch.add(&node)?);
+        }
         let running = Some(self.spawn(&node.name, more)?);
         let machines = match node.kind {
             Kind::Member => &mut self.members,

@@ -132,7 +132,8 @@ pub fn redis(folder: &Scratch) -> anyhow::Result<Server> {
     let address = free_tcp_address()?;
     let mut command = Command::new(programs::find("redis-server")?);
     command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--save", "", "--appendonly", "no"]);
-    command.arg("--dir").arg(folder.path());
+    // Clients may come from other machines of a test, of which it has none in mind.
+    command.args(["--protected-mode", "no", "--dir"]).arg(folder.path());
     Server::start("redis-server", address, &mut command, &folder.join("redis.log"))
 }
 

@@ -1,4 +1,4 @@
-//! What an observer with a tap on every line of a namespace's loopback sees: each UDP packet with its time, by who sends it to
+//! What an observer with a tap on every line sees, be it a loopback's or a switch's: each UDP packet with its time, by who sends it to
 //! whom.
 
 use std::collections::BTreeMap;
@@ -43,16 +43,24 @@ pub struct Tapped {
 }
 
 impl Wiretap {
-    /// Begins. `folder` takes the recording. `kept`: so many bytes of each packet are, those of lower layers included; its length is
+    /// Begins at the loopback. `folder` takes the recording. `kept`: so many bytes of each packet are, those of lower layers included; its length is
     /// known whatever is kept.
     ///
     /// # Errors
     /// When the recorder is missing, or does not begin.
     pub fn start(folder: &Path, kept: u32) -> anyhow::Result<Self> {
-        let (file, log) = (folder.join("lo.pcap"), folder.join("tcpdump.log"));
+        Self::start_at("lo", folder, kept)
+    }
+
+    /// The same at another interface. At a switch everything that crosses it is seen, once.
+    ///
+    /// # Errors
+    /// As [`Wiretap::start`].
+    pub fn start_at(interface: &str, folder: &Path, kept: u32) -> anyhow::Result<Self> {
+        let (file, log) = (folder.join("tap.pcap"), folder.join("tcpdump.log"));
         let mut command = Command::new(programs::find("tcpdump")?);
         // As the present user: the folder belongs to nobody else.
-        command.args(["-i", "lo", "-n", "-B", BUFFER_KIB, "--time-stamp-precision=nano", "-Z", "root"]);
+        command.args(["-i", interface, "-n", "-B", BUFFER_KIB, "--time-stamp-precision=nano", "-Z", "root"]);
         command.args(["-s", &kept.to_string(), "-w"]);
         let mut recorder = Running::start("tcpdump", command.arg(&file).arg("udp"), &log)?;
         let began = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains(BEGUN));

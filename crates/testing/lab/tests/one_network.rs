@@ -1,5 +1,5 @@
-//! One network from its first key to its users: three directory members, six relays, two exits, two entries, an onion service, in a
-//! namespace, made with the documented commands only. Shaped, with hopping ports, it carries ssh, redis, curl and long downloads while the directory's
+//! One network from its first key to its users: three directory members, six relays, two exits, two entries, an onion service, each in
+//! a namespace of its own, made with the documented commands only. Shaped, with hopping ports, it carries ssh, redis, curl and long downloads while the directory's
 //! leader is killed every ten seconds, relays die, one moves, one comes and one is put out. A tap is on every line.
 //!
 //! What the tap shows: I1 on every line from the first packet on. I2, I6 and I10 at the lines that leave an entry or an exit: slots of
@@ -14,20 +14,21 @@
 #![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use lab::network::Namespace;
 use lab::one_network::lines::{HEADS, Lines};
 use lab::one_network::loads::{Loads, SILENCE, Servers};
 use lab::one_network::report::Report;
 use lab::one_network::situations::Stage;
+use lab::one_network::switch::{SWITCH, Switch};
 use lab::one_network::trouble::{self, Cast};
 use lab::one_network::{OneNetwork, Size};
 use lab::scratch::Scratch;
 use lab::socks;
 use lab::wiretap::Wiretap;
-use lab::witness::Witness;
+use lab::witness::{Stalls, Witness};
 
 #[path = "one_network/budget.rs"]
 mod budget;
@@ -42,8 +43,8 @@ type Outcome = anyhow::Result<()>;
 const INTERVAL: &str = "2s";
 /// What relays forward at most.
 const RELAY_RATE: &str = "50 Mbit/s";
-/// Addresses that mirrors of relays are seen at.
-const MIRRORS: u8 = 64;
+/// Bytes of the long download from the service, if no more are wanted: more than one takes while lines are watched.
+const VISIT_MIN: u64 = 20_000_000;
 /// How long it may take from an invitation to the first byte. On a machine with nothing else to do it is less than 2 s.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(10);
 /// The longest that any flow may stand still, whatever dies.
@@ -64,8 +65,8 @@ struct Form {
     /// Phases of silence and of load, and their length.
     turns: u32,
     phase: Duration,
-    /// Whether there is an onion service, visited while its introduction points and places of meetings die.
-    service: bool,
+    /// Bytes that one download from the service brings at least, while relays, its introduction points and places of meetings die.
+    visit: u64,
     /// Whether the second entry and exit turn to mode `dp` at the end.
     budget: bool,
 }
@@ -78,7 +79,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
         download: 2_000_000,
         downloads: 5,
         moves: 1,
-        service: false,
+        visit: 2_000_000,
         turns: 4,
         phase: Duration::from_millis(1200),
         budget: false,
@@ -94,7 +95,7 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
         download: 100_000_000,
         downloads: 1,
         moves: 4,
-        service: true,
+        visit: 100_000_000,
         turns: 8,
         phase: Duration::from_secs(2),
         budget: true,
@@ -103,34 +104,20 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
 
 fn run(form: &Form) -> Outcome {
     let _turn = crate::take_turn();
-    let here = Namespace::new("one")?;
-    // What crosses a real line is single packets.
-    here.set_up("link set lo gso_max_segs 1\n")?;
-    here.set_rules(&mirrors())?;
-    here.within(|| {
+    let switch = Arc::new(Switch::new()?);
+    switch.here().within(|| {
         let mut report = Report::default();
-        let played = play(form, &mut report);
+        let played = play(form, &switch, &mut report);
         println!("{report}");
         played
     })
 }
 
-/// Mirrors leave from addresses of their own, as they do where each machine has one: a directory node takes sixteen links from one
-/// address, and the link of an edition stays with it for some seconds.
-fn mirrors() -> String {
-    let addresses: Vec<String> = (0..MIRRORS).map(|number| format!("{number} : 127.5.{}.1", number + 1)).collect();
-    format!(
-        "table ip mirrors {{\n chain out {{\n type nat hook postrouting priority srcnat\n ip saddr 127.0.0.1 udp dport 4433 \
-         snat to jhash udp sport mod {MIRRORS} map {{ {} }}\n }}\n}}\n",
-        addresses.join(", ")
-    )
-}
-
-fn play(form: &Form, report: &mut Report) -> Outcome {
-    let servers = Servers::start()?;
+fn play(form: &Form, switch: &Arc<Switch>, report: &mut Report) -> Outcome {
+    let servers = Servers::start(form.visit.max(VISIT_MIN))?;
     let stage = Stage::new(servers.source)?;
     let recording = Scratch::new()?;
-    let tap = Wiretap::start(recording.path(), HEADS)?;
+    let tap = Wiretap::start_at(SWITCH, recording.path(), HEADS)?;
     let begun = Instant::now();
     let ports = [servers.ports(), stage.ports().to_vec()].concat();
     let size = Size {
@@ -142,36 +129,52 @@ fn play(form: &Form, report: &mut Report) -> Outcome {
         relay_rate: RELAY_RATE,
         servers: ports,
     };
-    let mut net = OneNetwork::start(size)?;
-    net.settle_exits()?;
+    let mut net = OneNetwork::start(size, Some(Arc::clone(switch)))?;
     report.add("first key to an edition with 11 relays", format!("{:.1?}", begun.elapsed()));
-    // It finds its points while entries come.
-    let service = form.service.then(|| net.add_service(servers.web(), true)).transpose()?;
-    enter(&mut net, servers.source, report)?;
-    println!("entered after {:.1?}", begun.elapsed());
-    visit::play(&mut net, &servers, service.as_ref(), form, report)?;
-    println!("visited and moved after {:.1?}", begun.elapsed());
-    let witness = Witness::start()?;
-    let stage = stage.through(net.entries[0].address, service.as_ref());
-    let seen = watch::play(&net, &stage, form, report)?;
-    let stalls = witness.stalls();
-    drop(witness);
-    println!("watched after {:.1?}", begun.elapsed());
-    // What kills much in little time comes last: a service may not renew its record more than three times in ten minutes.
-    carry(&mut net, &servers, form, report)?;
-    println!("carried after {:.1?}", begun.elapsed());
-    if form.budget {
-        budget::play(&mut net, servers.source, report)?;
+    let acted = act(&mut net, (&servers, &stage), form, begun, report);
+    if acted.is_err() {
+        println!("{}", net.ends());
     }
-    for entry in &net.entries {
-        ensure!(!net.log(&entry.name)?.contains("hwn1"), "the log of {} names a relay", entry.name);
-    }
+    let (seen, stalls) = acted?;
     net.end();
     println!("ended after {:.1?}", begun.elapsed());
     let lines = Lines::read(tap)?;
     let checked = watch::check(&lines, &seen, &stalls, report);
     println!("judged after {:.1?}", begun.elapsed());
     checked
+}
+
+/// All that happens in the network from its first edition on.
+fn act(
+    net: &mut OneNetwork,
+    (servers, stage): (&Servers, &Stage),
+    form: &Form,
+    begun: Instant,
+    report: &mut Report,
+) -> anyhow::Result<(watch::Scene, Stalls)> {
+    net.settle_exits()?;
+    // It finds its points while entries come.
+    let service = net.add_service(servers.web(), true)?;
+    enter(net, servers.source, report)?;
+    println!("entered after {:.1?}", begun.elapsed());
+    visit::play(net, servers, &service, form, report)?;
+    println!("visited and moved after {:.1?}", begun.elapsed());
+    let witness = Witness::start()?;
+    let stage = stage.clone().through(net.entries[0].address, Some(&service));
+    let seen = watch::play(net, &stage, form, report)?;
+    let stalls = witness.stalls();
+    drop(witness);
+    println!("watched after {:.1?}", begun.elapsed());
+    // What kills much in little time comes last: a service may not renew its record more than three times in ten minutes.
+    carry(net, servers, form, report)?;
+    println!("carried after {:.1?}", begun.elapsed());
+    if form.budget {
+        budget::play(net, servers.source, report)?;
+    }
+    for entry in &net.entries {
+        ensure!(!net.log(&entry.name)?.contains("hwn1"), "the log of {} names a relay", entry.name);
+    }
+    Ok((seen, stalls))
 }
 
 /// Two entries come, each by its invitation.

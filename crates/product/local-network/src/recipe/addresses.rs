@@ -46,7 +46,11 @@ impl Addresses {
         self.address(kind, number, DOOR_PORT)
     }
 
-    pub(super) fn cluster(self, number: u8) -> Result<SocketAddr, RecipeError> {
+    /// Where the others reach a member.
+    ///
+    /// # Errors
+    /// When the system has no port.
+    pub fn cluster(self, number: u8) -> Result<SocketAddr, RecipeError> {
         self.address(CLUSTER, number, CLUSTER_PORT)
     }
 

@@ -85,7 +85,7 @@ pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<St
 fn measure(plan: &Plan, rate: Option<&'static str>, relay_rate: &'static str, guess: u64) -> anyhow::Result<Rounds> {
     let source = load::start(Service::Source { bytes: SOURCE_BYTES })?;
     let servers = vec![source.port()];
-    let mut net = OneNetwork::start(Size {
+    let size = Size {
         members: 3,
         relays: RELAYS,
         exits: 1,
@@ -93,7 +93,8 @@ fn measure(plan: &Plan, rate: Option<&'static str>, relay_rate: &'static str, gu
         rate,
         relay_rate,
         servers,
-    })?;
+    };
+    let mut net = OneNetwork::start(size, None)?;
     net.add_entry(0)?;
     let service = net.add_service(source, false)?;
     net.until_linked(0, LEGS)?;
@@ -102,7 +103,7 @@ fn measure(plan: &Plan, rate: Option<&'static str>, relay_rate: &'static str, gu
     let begun = Instant::now();
     socks::download(proxy, service.clone(), ANSWER_BYTES, SILENCE, |_| {})?;
     rounds.cold.push(begun.elapsed().as_secs_f64() * 1e3);
-    net.until_met(0, LEGS, &[])?;
+    net.until_met(0, LEGS)?;
     let bytes = (u64::from(plan.seconds) * guess * 125_000).max(WARM_BYTES);
     let exit = Place::from(source);
     for _ in 0..plan.rounds {

@@ -27,8 +27,6 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 pub const OBJECT: u64 = 60_000;
 /// Bytes of the page of a service.
 pub const PAGE: u64 = 1_000;
-/// Bytes of what is downloaded from a service: more than anybody waits for.
-pub const BULK: u64 = 20_000_000;
 /// Bytes of a line of ssh and of a value of redis.
 const LINE: usize = 600;
 /// Between an answer and the next question.
@@ -44,24 +42,26 @@ pub struct Servers {
     redis: Server,
     /// Sends the pattern of [`load::pattern`] without end.
     pub source: SocketAddr,
+    /// Bytes of the long download from the web server.
+    bulk: u64,
     /// Last, so that it goes after the processes.
     folder: Scratch,
 }
 
 impl Servers {
-    /// Starts all of them.
+    /// Starts all of them. `bulk`: bytes of the long download from the web server.
     ///
     /// # Errors
     /// When a program is missing or does not start.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(bulk: u64) -> anyhow::Result<Self> {
         let folder = Scratch::new()?;
         let nginx = Nginx::start()?;
-        for (name, bytes) in [("object", OBJECT), ("page", PAGE), ("bulk", BULK)] {
+        for (name, bytes) in [("object", OBJECT), ("page", PAGE), ("bulk", bulk)] {
             nginx.publish(name, bytes)?;
         }
         let (sshd, redis) = (servers::sshd(&folder)?, servers::redis(&folder)?);
         let source = load::start(Service::Source { bytes: u64::MAX })?;
-        Ok(Self { nginx, sshd, redis, source, folder })
+        Ok(Self { nginx, sshd, redis, source, bulk, folder })
     }
 
     /// The web server.
@@ -110,12 +110,14 @@ pub struct Loads {
     stop: Arc<AtomicBool>,
     threads: Vec<(String, JoinHandle<anyhow::Result<Carried>>)>,
     downloads: Arc<AtomicU64>,
+    /// Bytes that came of the long download from a service.
+    visited: Arc<AtomicU64>,
 }
 
 impl Loads {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { stop: Arc::default(), threads: Vec::new(), downloads: Arc::default() }
+        Self { stop: Arc::default(), threads: Vec::new(), downloads: Arc::default(), visited: Arc::default() }
     }
 
     /// Starts ssh, redis and curl through a proxy; `name` is how the report calls it.
@@ -146,11 +148,14 @@ impl Loads {
         self.spawn("curl of the service", name, move |stop, carried| {
             curls(proxy, (&url, PAGE), &object, &stop, carried)
         });
-        let service = service.clone();
+        let (service, bulk, visited) = (service.clone(), servers.bulk, Arc::clone(&self.visited));
         self.spawn("download from the service", name, move |stop, carried| {
             while !stop.load(Ordering::Relaxed) {
-                let go_on = |_| !stop.load(Ordering::Relaxed);
-                let transfer = socks::get(proxy, service.clone(), "bulk", BULK, SILENCE, go_on)?;
+                let go_on = |read| {
+                    visited.fetch_max(read, Ordering::Relaxed);
+                    !stop.load(Ordering::Relaxed)
+                };
+                let transfer = socks::get(proxy, service.clone(), "bulk", bulk, SILENCE, go_on)?;
                 carried.note(usize::try_from(transfer.bytes)?, transfer.longest_stall.max(transfer.first_byte));
             }
             Ok(())
@@ -172,6 +177,11 @@ impl Loads {
             }
             Ok(())
         });
+    }
+
+    /// The most bytes that came of one long download from a service.
+    pub fn visited(&self) -> u64 {
+        self.visited.load(Ordering::Relaxed)
     }
 
     /// Downloads that have ended, to the last byte.

@@ -15,7 +15,6 @@ use serde_json::Value;
 use super::OneNetwork;
 use super::lines::entry_address;
 use crate::pair::status_of;
-use crate::scratch::free_tcp_address;
 use crate::socks::Place;
 
 /// Where the links of the service's entry and those of the service come from, among [`entry_address`]es.
@@ -36,7 +35,7 @@ impl OneNetwork {
     /// # Errors
     /// When a command fails.
     pub fn add_service(&mut self, server: SocketAddr, is_told_apart: bool) -> anyhow::Result<Place> {
-        let (node, address) = self.recipe.service(self, 0, free_tcp_address()?, server)?;
+        let (node, address) = self.recipe.service(self, 0, self.proxy(ENTRY_OF_SERVICE)?, server)?;
         if is_told_apart {
             let bind = |part: &str, number| format!("[{part}.network]\nbind = \"{}:0\"", entry_address(number));
             let first = |part: &str| format!("[{part}.process]\nrealtime = true\n\n[{part}.shaping]");
@@ -90,15 +89,12 @@ impl OneNetwork {
         Ok(to_services.flat_map(linked_paths).collect())
     }
 
-    /// Waits until an entry's tunnel to the service has so many legs, none of them over these relays.
+    /// Waits until an entry's tunnel to the service has so many legs.
     ///
     /// # Errors
     /// When it has not, in time.
-    pub fn until_met(&self, entry: usize, legs: usize, without: &[String]) -> anyhow::Result<()> {
-        self.until("an entry has its legs to the service", |net| {
-            let found = net.service_legs(entry)?;
-            Ok(found.len() == legs && !found.iter().flatten().any(|relay| without.contains(relay)))
-        })
+    pub fn until_met(&self, entry: usize, legs: usize) -> anyhow::Result<()> {
+        self.until("an entry has its legs to the service", |net| Ok(net.service_legs(entry)?.len() == legs))
     }
 
     /// The guards of the service.

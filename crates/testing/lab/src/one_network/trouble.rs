@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::loads::Loads;
+use super::switch::Switch;
 use super::{Machine, OneNetwork};
 
 /// From the death of one leader to that of the next one.
 pub const EVERY: Duration = Duration::from_secs(10);
-/// How long a dead leader stays away.
-const AWAY: Duration = Duration::from_secs(4);
+/// How long who died stays away.
+pub const AWAY: Duration = Duration::from_secs(4);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the directory may be without a leader.
@@ -144,6 +145,9 @@ impl OneNetwork {
         }
         relay.kill()?;
         relay.address = new;
+        if let Some(place) = self.places.get(&relay.name) {
+            Switch::add_address(place, new.ip())?;
+        }
         self.change(&self.relays[number].name, &[(&old.to_string(), &new.to_string())])?;
         self.start_relay(number)?;
         Ok(new)

@@ -9,6 +9,7 @@ use lab::one_network::OneNetwork;
 use lab::one_network::loads::{self, Carried, Loads, PAGE, SILENCE, Servers};
 use lab::one_network::report::Report;
 use lab::one_network::service::PointWatch;
+use lab::one_network::trouble;
 use lab::scratch::Scratch;
 use lab::socks::Place;
 
@@ -23,8 +24,8 @@ const DEATHS_MAX: usize = 5;
 const REPAIRED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the tunnel may go on with fewer legs: the wait for another introduction doubles with each.
 const MET_WITHIN: Duration = Duration::from_secs(90);
-/// Bytes that the download has to have brought.
-const BULK_MIN: u64 = 2_000_000;
+/// How often a waiting loop looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Legs of a tunnel to a service.
 pub(crate) const LEGS: usize = 2;
 
@@ -32,21 +33,18 @@ pub(crate) const LEGS: usize = 2;
 pub(crate) fn play(
     net: &mut OneNetwork,
     servers: &Servers,
-    service: Option<&Place>,
+    service: &Place,
     form: &Form,
     report: &mut Report,
 ) -> Outcome {
-    let Some(service) = service else {
-        moves(net, form, None, report)?;
-        return (0..2).try_for_each(|entry| net.until_linked(entry, 2));
-    };
     net.until_published()?;
     let points = PointWatch::start(net)?;
     let mut visits = Loads::new();
     let begun = Instant::now();
     visits.start_visits(servers, "e0", net.entries[0].address, service);
-    met(net, &mut visits, &[])?;
-    moves(net, form, Some(&mut visits), report)?;
+    met(net, &mut visits)?;
+    moves(net, form, &mut visits, report)?;
+    leader_dies(net, &mut visits)?;
     let deaths = point_dies(net, &mut visits, &points)?;
     let met_again = meeting_dies(net, &mut visits)?;
     let lost = points.lost();
@@ -60,11 +58,15 @@ pub(crate) fn play(
     );
     ensure!(lost > 0, "no introduction point was among the relays that died");
     report.add("somebody who was never there has the service's page after", format!("{:.1?}", newcomer(net, service)?));
+    while visits.visited() < form.visit {
+        visits.check()?;
+        std::thread::sleep(LOOK_EVERY);
+    }
     let lasted = begun.elapsed();
     let carried = visits.stop()?;
     tell(&carried, lasted, report)?;
     for entry in 0..2 {
-        net.until_met(entry, LEGS, &[])?;
+        net.until_met(entry, LEGS)?;
     }
     (0..2).try_for_each(|entry| net.until_linked(entry, 2))
 }
@@ -80,23 +82,20 @@ fn tell(carried: &[Carried], lasted: Duration, report: &mut Report) -> Outcome {
         report.add(&one.what, found);
         ensure!(one.longest <= PAUSE_MAX, "{one:?}");
     }
-    let bytes = carried.iter().map(|one| one.bytes).max();
-    ensure!(bytes >= Some(BULK_MIN), "only {bytes:?} bytes were downloaded");
     Ok(())
 }
 
-/// Waits until the first entry has both legs to the service, none of them over these relays, and fails with a flow that was told. Two
-/// deaths at a time may take both legs.
-fn met(net: &OneNetwork, visits: &mut Loads, without: &[String]) -> Outcome {
+/// Waits until the first entry has both legs to the service, and fails with a flow that was told. Two deaths at a time may take both legs.
+fn met(net: &OneNetwork, visits: &mut Loads) -> Outcome {
     let begun = Instant::now();
     loop {
         visits.check()?;
         let found = net.service_legs(0)?;
-        if found.len() == LEGS && !found.iter().flatten().any(|relay| without.contains(relay)) {
+        if found.len() == LEGS {
             return Ok(());
         }
         ensure!(begun.elapsed() < MET_WITHIN, "the first entry has these legs to the service: {found:?}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -121,7 +120,7 @@ fn bystanders(net: &OneNetwork) -> anyhow::Result<Vec<usize>> {
 fn point_dies(net: &mut OneNetwork, visits: &mut Loads, points: &PointWatch) -> anyhow::Result<usize> {
     let mut dead = Vec::new();
     while points.lost() == 0 && dead.len() < DEATHS_MAX {
-        met(net, visits, &[])?;
+        met(net, visits)?;
         let next = bystanders(net)?.into_iter().find(|relay| !dead.contains(relay));
         let next = next.with_context(|| format!("relays that may die after {dead:?}"))?;
         net.relays[next].kill()?;
@@ -129,25 +128,45 @@ fn point_dies(net: &mut OneNetwork, visits: &mut Loads, points: &PointWatch) -> 
         let begun = Instant::now();
         while points.lost() == 0 && begun.elapsed() < REPAIRED_WITHIN {
             visits.check()?;
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK_EVERY);
         }
         net.start_relay(next)?;
     }
     Ok(dead.len())
 }
 
-/// The relay dies at which a leg of the first entry ends, and comes back when the entry has another one. How long that takes.
+/// The leader of the directory dies with its whole node, and comes back.
+fn leader_dies(net: &mut OneNetwork, visits: &mut Loads) -> Outcome {
+    met(net, visits)?;
+    let leader = net.leader()?;
+    net.members[leader].kill()?;
+    let begun = Instant::now();
+    while begun.elapsed() < trouble::AWAY {
+        visits.check()?;
+        std::thread::sleep(LOOK_EVERY);
+    }
+    net.start_member(leader, &[])
+}
+
+/// The relay dies at which a leg of the first entry ends, and comes back some seconds later. How long it takes until the entry has both legs.
 fn meeting_dies(net: &mut OneNetwork, visits: &mut Loads) -> anyhow::Result<Duration> {
-    met(net, visits, &[])?;
+    met(net, visits)?;
     let legs = net.service_legs(0)?;
     let meeting = legs.first().and_then(|leg| leg.last()).context("legs have relays")?.clone();
     let victim = net.relays.iter().position(|relay| relay.id.as_ref() == Some(&meeting)).context("a relay")?;
     net.relays[victim].kill()?;
     let begun = Instant::now();
-    met(net, visits, &[meeting])?;
-    let took = begun.elapsed();
+    // Its legs go before it is there again.
+    while net.service_legs(0)?.iter().flatten().any(|relay| *relay == meeting) {
+        visits.check()?;
+        ensure!(begun.elapsed() < trouble::AWAY, "the first entry still has a leg over a relay that died");
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let gone = begun.elapsed();
+    std::thread::sleep(trouble::AWAY.saturating_sub(gone));
     net.start_relay(victim)?;
-    Ok(took)
+    met(net, visits)?;
+    Ok(begun.elapsed())
 }
 
 /// Somebody who was never there comes through the second entry. How long the page takes.
@@ -162,12 +181,10 @@ fn newcomer(net: &OneNetwork, service: &Place) -> anyhow::Result<Duration> {
 }
 
 /// Relays move to other addresses, one after another, and both entries learn of it. Whoever visits the service has all legs before each.
-fn moves(net: &mut OneNetwork, form: &Form, mut visits: Option<&mut Loads>, report: &mut Report) -> Outcome {
+fn moves(net: &mut OneNetwork, form: &Form, visits: &mut Loads, report: &mut Report) -> Outcome {
     let mut took = Vec::new();
     for number in 0..form.moves {
-        if let Some(visits) = visits.as_deref_mut() {
-            met(net, visits, &[])?;
-        }
+        met(net, visits)?;
         let movable = bystanders(net)?;
         let next = movable.get(number % movable.len().max(1)).context("a relay that may move")?;
         let to = net.move_relay(*next)?;
