@@ -190,11 +190,15 @@ impl OneNetwork {
         let users = users.iter().flat_map(|(machines, part)| machines.iter().map(move |machine| (machine, *part)));
         let stand = users.map(|(machine, part)| {
             let status = self.status_of_part(&machine.name, part);
-            format!("{} as {part}: {}", machine.name, status.map_or_else(|error| error.to_string(), |it| it.to_string()))
+            format!(
+                "{} as {part}: {}",
+                machine.name,
+                status.map_or_else(|error| error.to_string(), |it| it.to_string())
+            )
         });
         let machines = [&self.members, &self.relays, &self.exits, &self.entries, &self.services].into_iter().flatten();
-        let logs = machines
-            .filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())));
+        let logs =
+            machines.filter_map(|machine| Some(format!("{}:\n{}", machine.name, machine.running.as_ref()?.log_tail())));
         stand.chain(logs).collect::<Vec<_>>().join("\n")
     }
 

@@ -18,7 +18,7 @@ const NETWORKS: [(&str, Option<&str>, &str, u64); 4] = [
     ("`constant`, 4 Mbit/s", Some("4 Mbit/s"), "50 Mbit/s", 4),
     ("`constant`, 10 Mbit/s", Some("10 Mbit/s"), "50 Mbit/s", 10),
     ("`off`, relays of 20 Mbit/s", None, "20 Mbit/s", 30),
-    ("`off`, relays of 100 Mbit/s", None, "100 Mbit/s", 60),
+    ("`off`, relays of 2 Gbit/s", None, "2 Gbit/s", 300),
 ];
 /// Relays beside the members: enough for legs that share none.
 const RELAYS: u8 = 12;
@@ -85,15 +85,7 @@ pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<St
 fn measure(plan: &Plan, rate: Option<&'static str>, relay_rate: &'static str, guess: u64) -> anyhow::Result<Rounds> {
     let source = load::start(Service::Source { bytes: SOURCE_BYTES })?;
     let servers = vec![source.port()];
-    let size = Size {
-        members: 3,
-        relays: RELAYS,
-        exits: 1,
-        interval: INTERVAL,
-        rate,
-        relay_rate,
-        servers,
-    };
+    let size = Size { members: 3, relays: RELAYS, exits: 1, interval: INTERVAL, rate, relay_rate, servers };
     let mut net = OneNetwork::start(size, None)?;
     net.add_entry(0)?;
     let service = net.add_service(source, false)?;

@@ -89,7 +89,8 @@ pub(super) fn proxy(number: u8) -> SocketAddr {
 fn join(machine: &Namespace, interface: &str, addresses: &[IpAddr]) -> anyhow::Result<()> {
     machine.set_kernel(&[("ipv4/conf/all/route_localnet", "1")])?;
     let lines: String = addresses.iter().map(|address| line(interface, *address)).collect();
-    machine.set_up(&format!("address del {}/{PREFIX} dev lo\nlink set {interface} up\n{lines}", Ipv4Addr::LOCALHOST))?;
+    machine
+        .set_up(&format!("address del {}/{PREFIX} dev lo\nlink set {interface} up\n{lines}", Ipv4Addr::LOCALHOST))?;
     machine.wait_until_carries(interface)
 }
 
