@@ -9,7 +9,6 @@ mod support;
 
 use c_programs::{CONFORMANCE, compile};
 use compare::Suite;
-use std::path::Path;
 use std::process::Command;
 use support::Folder;
 
@@ -20,16 +19,4 @@ fn every_case_in_c_is_the_same_swapped_and_plain() {
     compile(CONFORMANCE, &compiled);
     let program = || Command::new(&compiled);
     Suite { program: &program, cases_min: 95, without_counts: &["peer-killed", "peer-exits"] }.compare();
-}
-
-#[test]
-fn every_case_in_python_is_the_same_swapped_and_plain() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/python");
-    let program = || {
-        let mut command = Command::new("python3");
-        // Without compiled files beside the sources.
-        command.arg("-B").arg(&folder);
-        command
-    };
-    Suite { program: &program, cases_min: 60, without_counts: &["killed-peer"] }.compare();
 }

@@ -150,6 +150,7 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
 /// Before a thread that libc does not know of, or a copy of the process that no handler of `fork` sees.
 fn leave_to_copy() {
     alone::never_again();
+    lock::distrust();
     leave_everything();
 }
 

@@ -1,5 +1,7 @@
 /* Calls under the other names that libc has for them, and processes that are made without `fork`. */
 #include "harness.h"
+#include <sched.h>
+#include <sys/mman.h>
 
 extern ssize_t __read(int fd, void *to, size_t count);
 extern ssize_t __write(int fd, const void *from, size_t count);
@@ -12,7 +14,6 @@ extern int __poll(struct pollfd *entries, nfds_t count, int limit);
 extern int __select(int count, fd_set *in, fd_set *out, fd_set *other, struct timeval *limit);
 extern FILE *_IO_fdopen(int fd, const char *mode);
 extern int __clone(int (*child)(void *), void *stack, int flags, void *word, ...);
-extern int clone(int (*child)(void *), void *stack, int flags, void *word, ...);
 
 static void second_names_server(int fd) {
     char bytes[32] = {0};
@@ -117,19 +118,26 @@ static void clone_server(int fd) {
     result("end", read(fd, bytes, 1));
 }
 
-/* A copy of the process has the connection for longer than the first one, and both write at a time. */
-static int writes_later(void *at) {
-    int fd = *(int *)at;
-    pause_ms(60);
-    for (int turn = 0; turn < 2000; turn++)
-        if (write(fd, "child", 5) != 5) return 1;
+/* A copy of the process has the connection for longer than the first one, and both write at the same time, less than any buffer
+   holds. */
+#define WORDS 10000
+static volatile int *arrived;
+static int write_words(int fd, const char *word) {
+    __atomic_fetch_add(arrived, 1, __ATOMIC_SEQ_CST);
+    while (*arrived < 2) sched_yield();
+    for (int turn = 0; turn < WORDS; turn++)
+        if (write(fd, word, 5) != 5) return 1;
     return 0;
 }
-static void cloned_and_left(int fd, clone_call *call) {
-    int status, child = call(writes_later, child_stack + sizeof child_stack, SIGCHLD, &fd);
+static int writes_longer(void *at) {
+    int failed = write_words(*(int *)at, "child");
     pause_ms(60);
-    for (int turn = 0; turn < 2000; turn++)
-        if (write(fd, "first", 5) != 5) _exit(81);
+    return failed || write(*(int *)at, "child", 5) != 5;
+}
+static void cloned_and_left(int fd, clone_call *call) {
+    arrived = mmap(NULL, sizeof *arrived, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status, child = call(writes_longer, child_stack + sizeof child_stack, SIGCHLD, &fd);
+    result("written", write_words(fd, "first"));
     result("closed", close(fd));
     waitpid(child, &status, 0);
     say("child %d", WEXITSTATUS(status));
