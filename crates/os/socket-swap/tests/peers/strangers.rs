@@ -32,7 +32,6 @@ fn meet(seeds: Range<u64>, connects: bool) {
         linked += meet_one_victim(begin..end, connects);
         begin = end;
     }
-    println!("seeds {seeds:?}: {linked} of {all} linked");
     assert!(linked * 8 > all, "only {linked} of {all} came as far as to be linked, so little was shown");
 }
 
@@ -95,7 +94,7 @@ fn strangers_at_the_door_of_a_client_change_nothing() {
 }
 
 #[test]
-#[ignore = "ten thousand seeds take ten minutes; cargo xtask long swap"]
+#[ignore = "ten thousand seeds take five minutes; cargo xtask long swap"]
 fn strangers_at_full_size() {
     meet(10_000..16_000, false);
     meet(20_000..24_000, true);

@@ -242,6 +242,29 @@ static void act(void) {
     for (int count = one_of(12); count > 0; count--) exchange();
 }
 
+/* As it should be, up to the link. */
+static void begin_well(void) {
+    struct sockaddr_un address;
+    own_door = socket(AF_UNIX, SOCK_DGRAM, 0);
+    socklen_t length = door(&address, from);
+    if (bind(own_door, (struct sockaddr *)&address, length) != 0) return;
+    length = door(&address, to);
+    for (int turn = 0; turn < 100 && connect(own_door, (struct sockaddr *)&address, length) != 0; turn++) exchange();
+    uint64_t words[4] = {0, from, to, CAPACITY};
+    memcpy(words, "HWSWAP02", 8);
+    int segment = memory(0);
+    char space[CMSG_SPACE(sizeof segment)] = {0};
+    struct iovec part = {words, sizeof words};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET, head->cmsg_type = SCM_RIGHTS, head->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(head), &segment, sizeof segment);
+    sendmsg(own_door, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(segment);
+    for (int turn = one_of(60); turn > 0; turn--) exchange();
+    take_offer();
+}
+
 static int join(const char *path, int listens) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
@@ -274,8 +297,7 @@ int main(int count, char **words) {
     exchange();
     to = other_inode(from);
     int steps = one_of(5) ? 20 + one_of(20) : one_of(20);
-    /* Most begin as they should, so that some come far. */
-    if (one_of(3)) open_door();
+    if (one_of(2)) begin_well();
     for (step = 0; step < steps; step++) act();
     take_offer();
     leave();
