@@ -59,7 +59,7 @@ const RUNS: [Long; 32] = [
     },
     Long {
         name: "swap",
-        about: "swapped sockets: 10,000 connections, a thousand seeds of random calls beside plain ones, valgrind, AddressSanitizer (about 9 minutes)",
+        about: "swapped sockets: 10,000 connections, ten thousand strangers, a thousand seeds of random calls beside plain ones, valgrind, AddressSanitizer, Java, Node (about 18 minutes)",
         program: "cargo",
         arguments: &["test", "--release", "--package=socket-swap", "--tests", "--", "--ignored", "--nocapture"],
         environment: &[],

@@ -3,7 +3,7 @@
 //!
 //! Such a change is one instruction or is undone before it is seen, so a signal handler that makes the same in the middle
 //! does no harm. libc says whether there are threads; it never goes back to one. Whoever makes threads or copies of this
-//! process by libc's `clone` or `syscall` is seen doing that and ends it for good; by an instruction of its own it is not seen.
+//! process by libc's `clone`, `__clone` or `syscall` is seen doing that and ends it for good; by an instruction of its own it is not seen.
 
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 

@@ -5,9 +5,11 @@
 //! anew for each message (once to write, once to read) would make several calls for it that change nothing as long as the
 //! rings alone are looked at, so the kernel is told of such changes when it is asked next.
 
+mod copies;
 mod registry;
 mod rings;
 
+pub(crate) use copies::{copied, is_one, kept_under};
 pub(crate) use registry::{Locked, is_watched, locked};
 pub(crate) use rings::{Survey, announce, any_linked, any_ready, awake, filter, scan};
 
@@ -35,6 +37,9 @@ static UNSEEN: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(f
 /// Sets that another process has too: it sees what the kernel knows, so the kernel is told at once.
 static SHARED: [AtomicBool; table::DESCRIPTORS_MAX] = [const { AtomicBool::new(false) }; table::DESCRIPTORS_MAX];
 
+/// What is marked of a set, and not of a member of sets.
+const MARKS_OF_SETS: [&[AtomicBool]; 3] = [&WATCHED, &PENDING, &SHARED];
+
 fn is_set(marks: &[AtomicBool], fd: i32) -> bool {
     marks.get(fd as usize).is_some_and(|mark| mark.load(Ordering::Relaxed))
 }
@@ -48,7 +53,7 @@ fn mark(marks: &[AtomicBool], fd: i32, value: bool) {
 /// Whether a set watches descriptors of ours.
 #[inline]
 pub(crate) fn is_followed(set: i32) -> bool {
-    first(set) != 0
+    first(kept_under(set)) != 0
 }
 
 /// `epoll_ctl`.
@@ -59,6 +64,8 @@ pub(crate) fn control(
     event: Option<epoll_event>,
     ask: impl Fn(c_int) -> c_int,
 ) -> c_int {
+    is_one(set);
+    let set = kept_under(set);
     if !table::has(fd) && !is_watched(fd) {
         return control_other(set, operation, fd, event, ask);
     }
@@ -253,6 +260,7 @@ pub(crate) fn share_all() {
 
 /// Something waits for this descriptor that does not look at rings behind it. If it is a set, its connections go back.
 pub(crate) fn watched_by_others(set: i32) {
+    let set = kept_under(set);
     mark(&WATCHED, set, true);
     tell_kernel(set);
     leave_all(set);
@@ -280,15 +288,20 @@ fn leave_all(set: i32) {
 /// Whether something is known of this descriptor, as a set or as one that sets watch.
 #[inline]
 pub(crate) fn concerns(fd: i32) -> bool {
-    is_followed(fd) || is_watched(fd) || [&WATCHED, &UNSEEN, &SHARED].into_iter().any(|marks| is_set(marks, fd))
+    is_followed(fd)
+        || is_watched(fd)
+        || copies::is_known(fd)
+        || [&WATCHED, &UNSEEN, &SHARED].into_iter().any(|marks| is_set(marks, fd))
 }
 
 /// A descriptor is about to be closed: as a set, or as one that sets watch.
 pub(crate) fn closing(fd: i32) {
-    for marks in [&WATCHED, &PENDING, &UNSEEN, &SHARED] {
+    let goes = matches!(copies::closing(fd), copies::Closing::OfLast);
+    for marks in MARKS_OF_SETS.into_iter().chain([&UNSEEN[..]]) {
         mark(marks, fd, false);
     }
-    if is_followed(fd)
+    if goes
+        && is_followed(fd)
         && let Some(mut locked) = locked()
     {
         locked.clear(fd);

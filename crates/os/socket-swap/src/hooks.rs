@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod messages;
+mod names;
 mod processes;
 mod transfers;
 mod waiting;

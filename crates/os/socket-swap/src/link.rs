@@ -84,6 +84,8 @@ pub(crate) enum Word {
     AskedAt = 1208,
     /// Not 0: the reset of a peer that left bytes unread was reported.
     ResetTold = 1192,
+    /// Not 0: a process of this side has shut its receiving direction down, so the kernel's end is its own.
+    ShutRead = 1224,
     /// Calls that received little, since this side sent last or received more, as far as it matters.
     Trickle = 1216,
 }

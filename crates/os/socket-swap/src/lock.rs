@@ -5,7 +5,7 @@
 
 use crate::{alone, real};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 
 /// Tries before the first offer of the processor to others.
 const SPINS: u32 = 64;
@@ -19,8 +19,21 @@ thread_local! {
 /// The only thread's number, while there is one thread, or 0: this is found sooner than what belongs to a thread.
 static ONLY: AtomicU64 = AtomicU64::new(0);
 
+/// Threads or copies of this process were made without libc's knowledge: they may have the memory of the thread that made them,
+/// and its number in it.
+static IS_UNCERTAIN: AtomicBool = AtomicBool::new(false);
+
+/// Before such a thread or copy is made: from now on the kernel is asked each time who is calling.
+pub(crate) fn distrust() {
+    IS_UNCERTAIN.store(true, Ordering::SeqCst);
+}
+
 /// The calling thread's number, asked of the kernel once.
 fn thread() -> u64 {
+    if IS_UNCERTAIN.load(Ordering::Relaxed) {
+        // SAFETY: asks for a number.
+        return unsafe { libc::syscall(libc::SYS_gettid) }.unsigned_abs();
+    }
     THREAD.with(|cell| {
         if cell.get() == 0 {
             // SAFETY: asks for a number.

@@ -179,6 +179,7 @@ pub(crate) fn shutting_down(link: &Link, how: libc::c_int) {
         send::turn_to_socket(link);
     }
     if how != libc::SHUT_WR {
+        link.set(Word::ShutRead, 1);
         link.take_stance(stance::GONE);
     }
 }

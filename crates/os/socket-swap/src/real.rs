@@ -115,6 +115,8 @@ real! {
     ppoll(entries: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *const sigset_t) -> c_int;
     select(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *mut timeval) -> c_int;
     pselect(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *const timespec, mask: *const sigset_t) -> c_int;
+    epoll_create(size: c_int) -> c_int;
+    epoll_create1(flags: c_int) -> c_int;
     epoll_ctl(set: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int;
     epoll_wait(set: c_int, events: *mut epoll_event, count: c_int, limit: c_int) -> c_int;
     epoll_pwait(set: c_int, events: *mut epoll_event, count: c_int, limit: c_int, mask: *const sigset_t) -> c_int;

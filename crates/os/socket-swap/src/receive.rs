@@ -361,6 +361,7 @@ fn is_undeclared(link: &Link, fd: i32) -> bool {
 /// What a read says at the end of the stream: a peer that left bytes unread has reset it, once.
 fn end(link: &Link, fd: i32, done: usize) -> Moved {
     if done == 0
+        && link.get(Word::ShutRead) == 0
         && !all_was_read(link)
         && readiness::kernel_events(fd, 0) & libc::POLLHUP != 0
         && link.own(Word::ResetTold).swap(1, Ordering::AcqRel) == 0

@@ -200,13 +200,16 @@ fn carry_down(connection: &Reference, link: &Link, [old, to_program]: [i32; 2]) 
     leave(false)
 }
 
-/// What is unread in the ring, but for the first `given_back` bytes.
+/// What is unread in the ring, but for the first `given_back` bytes. Then all of it is read, and the end that the other side sees
+/// is an ordinary one.
 fn deliver_rest(link: &Link, to_program: i32, given_back: usize) {
     let mut bytes = [MaybeUninit::uninit(); STEP_BYTES];
     let mut done = given_back;
     loop {
-        let count = link.unread().unwrap_or(0).saturating_sub(done).min(STEP_BYTES);
+        let unread = link.unread().unwrap_or(0);
+        let count = unread.saturating_sub(done).min(STEP_BYTES);
         if count == 0 {
+            link.set(Word::Read, link.get(Word::Read).wrapping_add(unread as u64));
             return;
         }
         link.take(done, &mut bytes[..count]);

@@ -247,9 +247,21 @@ fn take_offer(connection: &Reference, fd: i32, door: c_int) -> Result<OtherSegme
             continue;
         }
         let Some(segment) = segment else { continue };
+        if !has_ordinary_pages(segment.as_raw_fd()) {
+            return Err(Failure::Never);
+        }
         return OtherSegment::map(segment.as_fd(), SEGMENT_BYTES).map_err(|_| Failure::Never);
     }
     Err(Failure::Later)
+}
+
+/// A file of huge pages may be sealed as well, but cannot be unmapped in the length of a segment.
+fn has_ordinary_pages(file: c_int) -> bool {
+    // SAFETY: a structure of numbers, which the call fills.
+    unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        libc::fstatfs(file, &mut about) == 0 && about.f_type != libc::HUGETLBFS_MAGIC
+    }
 }
 
 type Received = (Option<Offer>, Option<libc::uid_t>, Option<OwnedFd>);
@@ -314,5 +326,24 @@ fn peer_user(fd: i32) -> Option<libc::uid_t> {
             &mut length,
         );
         (asked == 0).then_some(peer.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_huge_pages_are_told_from_others() {
+        for (flags, expected) in [(libc::MFD_ALLOW_SEALING, true), (libc::MFD_HUGETLB, false)] {
+            // SAFETY: a terminated name; the descriptor is new, and ours.
+            let file = unsafe {
+                let made = libc::memfd_create(c"test".as_ptr(), flags);
+                assert!(made >= 0, "a memory file with flags {flags}");
+                OwnedFd::from_raw_fd(made)
+            };
+            assert_eq!(has_ordinary_pages(file.as_raw_fd()), expected, "flags {flags}");
+        }
+        assert!(!has_ordinary_pages(-1));
     }
 }

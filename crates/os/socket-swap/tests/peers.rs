@@ -2,16 +2,21 @@
 
 #[path = "support/c_programs.rs"]
 mod c_programs;
+#[path = "peers/strangers.rs"]
+mod strangers;
 #[path = "support/preload.rs"]
 mod support;
+#[path = "support/victim.rs"]
+mod victim;
 
 use c_programs::compile;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::{Folder, library};
+use victim::Victim;
 
 /// What an attacker does, and how the victim's connection may end.
 const WAYS: &[(&str, &[&str])] = &[
@@ -25,45 +30,6 @@ const WAYS: &[(&str, &[&str])] = &[
     ("wants-plain", &["end", "ECONNRESET", "EPIPE"]),
     ("noise", &["end", "ECONNRESET", "EPIPE"]),
 ];
-
-struct Victim {
-    child: Child,
-    said: BufReader<ChildStdout>,
-}
-
-impl Victim {
-    fn start(folder: &Folder, connections: usize) -> Self {
-        let program = folder.path("victim");
-        compile(&["programs/victim.c"], &program);
-        let mut command = Command::new(program);
-        command.arg(folder.path("s")).arg(connections.to_string()).stdout(Stdio::piped());
-        command.env("LD_PRELOAD", library()).env("HUSHWIRE_SWAP_STATS", folder.path("counts"));
-        let mut child = command.spawn().expect("it was compiled");
-        let said = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-        Self { child, said }
-    }
-
-    /// How its next connection ended.
-    fn ending(&mut self) -> String {
-        let mut line = String::new();
-        self.said.read_line(&mut line).expect("the victim's output is text");
-        line.split_whitespace().next().unwrap_or("it is gone").to_owned()
-    }
-
-    fn finish(mut self) -> String {
-        let mut rest = String::new();
-        self.said.read_to_string(&mut rest).expect("the victim's output is text");
-        assert!(self.child.wait().expect("it was started").success(), "the victim failed");
-        rest
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn connect(path: &Path) -> UnixStream {
     let began = Instant::now();
@@ -82,12 +48,12 @@ fn a_peer_that_breaks_the_protocol_breaks_its_connection_only() {
     let attacker = folder.path("attacker");
     compile(&["programs/attacker.c"], &attacker);
     // Twice, as the victim reads every other connection in another manner.
-    let mut victim = Victim::start(&folder, 2 * WAYS.len() + 2);
+    let mut victim = Victim::start(&folder, 2 * WAYS.len() + 2, false);
     let mut endings = Vec::new();
     for round in 0..2 {
         for (way, allowed) in WAYS {
             let ran = Command::new(&attacker).arg(folder.path("s")).arg(way).output().expect("it was compiled");
-            let ending = victim.ending();
+            let ending = victim.ending().expect("the victim is there").how;
             assert!(ran.status.success(), "{way}: the attacker did not come to its point: {}", ran.status);
             let is_refused = ["unsealed", "short"].contains(way);
             assert!(is_refused || ran.stdout.is_empty(), "{way}: the victim did not link: nothing was attacked");
@@ -101,7 +67,7 @@ fn a_peer_that_breaks_the_protocol_breaks_its_connection_only() {
         stream.read_exact(&mut answer).expect("the victim answers");
         assert_eq!(&answer, b"is all well", "round {round}");
         drop(stream);
-        assert_eq!(victim.ending(), "end");
+        assert_eq!(victim.ending().expect("the victim is there").how, "end");
     }
     assert!(victim.finish().contains("more descriptors 0, more segments 0"), "the attacks left something behind");
 }
@@ -112,7 +78,7 @@ fn a_peer_that_is_killed_is_noticed_within_100_ms() {
     let folder = Folder::new();
     let client = folder.path("client");
     compile(&["programs/client.c"], &client);
-    let mut victim = Victim::start(&folder, KILLS);
+    let mut victim = Victim::start(&folder, KILLS, false);
     for kill in 0..KILLS {
         let mut command = Command::new(&client);
         command.arg(folder.path("s")).args(["1", "1000000000"]).env("LD_PRELOAD", library()).stdout(Stdio::piped());
@@ -125,7 +91,7 @@ fn a_peer_that_is_killed_is_noticed_within_100_ms() {
         std::thread::sleep(Duration::from_micros((kill as u64 * 7919) % 12_000));
         peer.kill().expect("it runs");
         let killed = Instant::now();
-        let ending = victim.ending();
+        let ending = victim.ending().expect("the victim is there").how;
         let took = killed.elapsed();
         peer.wait().expect("it was started");
         assert!(["end", "ECONNRESET", "EPIPE"].contains(&ending.as_str()), "kill {kill}: {ending}");
@@ -139,7 +105,7 @@ fn many(connections: usize) {
     let client = folder.path("client");
     compile(&["programs/client.c"], &client);
     // Read all the time: it says more than a pipe holds.
-    let victim = Victim::start(&folder, connections);
+    let victim = Victim::start(&folder, connections, false);
     let reading = std::thread::spawn(move || victim.finish());
     let mut command = Command::new(client);
     command.arg(folder.path("s")).arg(connections.to_string()).arg("30");

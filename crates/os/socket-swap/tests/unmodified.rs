@@ -5,7 +5,7 @@ mod programs;
 #[path = "support/preload.rs"]
 mod support;
 
-use programs::{COMBINATIONS, counts_show_links, finish, program, start, start_for_one};
+use programs::{COMBINATIONS, Server, counts_show_links, finish, program, start, start_for_one};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -42,6 +42,23 @@ fn redis_answers_its_own_client() {
     }
 }
 
+/// nginx with the folder's files at a socket, whose `listen` line ends with `protocol`.
+fn nginx(folder: &Folder, socket: &Path, protocol: &str, preloaded: bool) -> Server {
+    let root = folder.path("");
+    let root = root.display();
+    // As one user: another one may not read the temporary folder.
+    let text = format!(
+        "daemon off; pid {root}/pid; error_log {root}/error; events {{}} {} http {{ access_log off; \
+         client_body_temp_path {root}/t; server {{ listen unix:{} {protocol}; root {root}; }} }}",
+        if is_root() { "user root;" } else { "" },
+        socket.display()
+    );
+    std::fs::write(folder.path("configuration"), text).expect("the folder is writable");
+    let mut server = program("nginx", preloaded, folder);
+    server.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("-c").arg(folder.path("configuration"));
+    start(server, socket)
+}
+
 #[test]
 fn curl_gets_from_nginx_what_lies_there() {
     let big: Vec<u8> = (0..3_000_000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -51,19 +68,7 @@ fn curl_gets_from_nginx_what_lies_there() {
         let socket = folder.path("nginx");
         std::fs::write(folder.path("big"), &big).expect("the folder is writable");
         std::fs::write(folder.path("small"), b"small\n").expect("the folder is writable");
-        let root = folder.path("");
-        let root = root.display();
-        // As one user: another one may not read the temporary folder.
-        let text = format!(
-            "daemon off; pid {root}/pid; error_log {root}/error; events {{}} {} http {{ access_log off; \
-             client_body_temp_path {root}/t; server {{ listen unix:{}; root {root}; }} }}",
-            if is_root() { "user root;" } else { "" },
-            socket.display()
-        );
-        std::fs::write(folder.path("configuration"), text).expect("the folder is writable");
-        let mut server = program("nginx", preloaded[0], &folder);
-        server.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("-c").arg(folder.path("configuration"));
-        let _server = start(server, &socket);
+        let _server = nginx(&folder, &socket, "", preloaded[0]);
         let mut client = program("curl", preloaded[1], &folder);
         client.args(["-sf", "--unix-socket"]).arg(&socket);
         for _ in 0..25 {
@@ -72,6 +77,33 @@ fn curl_gets_from_nginx_what_lies_there() {
         assert!(finish(client).stdout == expected, "{preloaded:?}: other bytes arrived");
         if preloaded == [true, true] {
             counts_show_links(&folder);
+        }
+    }
+}
+
+#[test]
+fn h2load_gets_all_answers_from_nginx() {
+    for (protocol, words) in [("", &["--h1"][..]), ("http2", &["-m", "5"][..])] {
+        let mut plain = None;
+        for preloaded in COMBINATIONS {
+            let folder = Folder::new();
+            let socket = folder.path("nginx");
+            std::fs::write(folder.path("page"), "a page\n".repeat(3000)).expect("the folder is writable");
+            let _server = nginx(&folder, &socket, protocol, preloaded[0]);
+            let mut load = program("h2load", preloaded[1], &folder);
+            load.args(words).args(["-n", "1600", "-c", "8", "--base-uri"]).arg(format!("unix:{}", socket.display()));
+            load.arg("http://x/page");
+            let said = String::from_utf8_lossy(&finish(load).stdout).into_owned();
+            // How many answers of which kind and, at the end of its line, how many bytes of pages.
+            let told = |line: &&str| ["requests:", "status codes:"].iter().any(|what| line.starts_with(what));
+            let traffic = said.lines().find(|line| line.starts_with("traffic:")).unwrap_or_default();
+            let counts: Vec<&str> = said.lines().filter(told).chain(traffic.rsplit(", ").next()).collect();
+            let counts = counts.join("\n");
+            assert!(counts.contains("1600 succeeded, 0 failed") && counts.contains("data"), "{preloaded:?}:\n{said}");
+            assert_eq!(&counts, plain.get_or_insert_with(|| counts.clone()), "{preloaded:?}, {protocol}");
+            if preloaded == [true, true] {
+                counts_show_links(&folder);
+            }
         }
     }
 }
@@ -278,7 +310,7 @@ fn rsync_copies_a_folder_through_two_relays() {
 }
 
 #[test]
-#[ignore = "needs Node and a Java development kit; cargo xtask long swap"]
+#[ignore = "Java and Node start thirty-two times; cargo xtask long swap"]
 fn node_and_java_talk_to_each_other_and_to_themselves() {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     for preloaded in COMBINATIONS {

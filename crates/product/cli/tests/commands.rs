@@ -171,7 +171,18 @@ fn swap_says_which_programs_stay_plain() -> TestResult {
     assert!(shell.out.contains("/sh: its unix stream sockets are swapped"), "{}", shell.out);
     std::fs::write(folder.0.join("script"), "#!/bin/sh\n")?;
     let script = folder.run(&["swap", "--check", "./script"])?;
-    assert!(script.out.contains("stays plain: it is no program"), "{}", script.out);
+    assert!(
+        script.out.contains("./script: a script of /bin/sh: its unix stream sockets are swapped"),
+        "{}",
+        script.out
+    );
+    std::fs::write(folder.0.join("script"), "#!/nowhere/sh\n")?;
+    let orphan = folder.run(&["swap", "--check", "./script"])?;
+    assert_eq!(orphan.code, Some(66), "{orphan:?}");
+    assert!(orphan.err.contains("/nowhere/sh"), "{orphan:?}");
+    std::fs::write(folder.0.join("text"), "only text\n")?;
+    let text = folder.run(&["swap", "--check", "./text"])?;
+    assert!(text.out.contains("stays plain: it is no program"), "{}", text.out);
     let missing = folder.run(&["swap", "--check", "./nothing"])?;
     assert_eq!(missing.code, Some(66), "{missing:?}");
     let bad = folder.run(&["swap", "--path", "a:b", "--", "true"])?;

@@ -236,10 +236,8 @@ fn copied(from: c_int, to: c_int) {
     if to < 0 {
         return;
     }
-    if epoll::is_followed(from) {
-        epoll::watched_by_others(from);
-    }
     table::duplicated(from, to);
+    epoll::copied(from, to);
 }
 
 fn closing_range(first: c_uint, last: c_uint) {

@@ -113,15 +113,9 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
         // Flags that are changed this way would not be seen.
         libc::SYS_fcntl | libc::SYS_ioctl => table::leave(a as c_int),
         libc::SYS_execve | libc::SYS_execveat => leave_inherited(),
-        libc::SYS_clone | libc::SYS_clone3 => {
-            alone::never_again();
-            leave_everything();
-        }
+        libc::SYS_clone | libc::SYS_clone3 => leave_to_copy(),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_fork | libc::SYS_vfork => {
-            alone::never_again();
-            leave_everything();
-        }
+        libc::SYS_fork | libc::SYS_vfork => leave_to_copy(),
         libc::SYS_read
         | libc::SYS_write
         | libc::SYS_readv
@@ -151,6 +145,13 @@ fn raw_call(number: c_long, a: usize, b: usize) -> Option<c_long> {
         _ => {}
     }
     None
+}
+
+/// Before a thread that libc does not know of, or a copy of the process that no handler of `fork` sees.
+fn leave_to_copy() {
+    alone::never_again();
+    lock::distrust();
+    leave_everything();
 }
 
 fn leave_everything() {
@@ -259,6 +260,7 @@ variadic! {
     execlp before before_execlp
     execle before before_execle
     clone before before_clone
+    __clone before before_second_clone
     dprintf before before_dprintf
     __dprintf_chk before before_dprintf_chk
 }
@@ -278,11 +280,8 @@ before! {
     before_execl of c"execl": |_| leave_inherited();
     before_execlp of c"execlp": |_| leave_inherited();
     before_execle of c"execle": |_| leave_inherited();
-    // The other may be a thread that libc does not know of, or a copy of the process that no handler of `fork` sees.
-    before_clone of c"clone": |_| {
-        alone::never_again();
-        leave_everything();
-    };
+    before_clone of c"clone": |_| leave_to_copy();
+    before_second_clone of c"__clone": |_| leave_to_copy();
     // It writes by a part of stdio that nobody stands in front of.
     before_dprintf of c"dprintf": |fd| table::leave(fd as c_int);
     before_dprintf_chk of c"__dprintf_chk": |fd| table::leave(fd as c_int);

@@ -3,12 +3,22 @@
 use super::hooks;
 use super::waiting::{Limit, from_milliseconds, from_timespec, to_milliseconds, to_timespec};
 use crate::readiness::Expected;
-use crate::{epoll, governor, readiness, real};
+use crate::{epoll, governor, readiness, real, table};
 use libc::{c_int, epoll_event, sigset_t, timespec};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 hooks! {
+    fn epoll_create(size: c_int) -> c_int {
+        // SAFETY: the program's call.
+        made(unsafe { real::epoll_create(size) })
+    }
+
+    fn epoll_create1(flags: c_int) -> c_int {
+        // SAFETY: the program's call.
+        made(unsafe { real::epoll_create1(flags) })
+    }
+
     fn epoll_ctl(set: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
         // SAFETY: the program's event, if there is one.
         let given = unsafe { event.as_ref().copied() };
@@ -60,10 +70,19 @@ hooks! {
     }
 }
 
+/// A new set: whatever was known of its number is out of date.
+fn made(set: c_int) -> c_int {
+    if set >= 0 {
+        table::forget_stale(set);
+        epoll::is_one(set);
+    }
+    set
+}
+
 /// # Safety
 /// `events` has room for `count` events, which is not 0.
 unsafe fn wait(
-    set: c_int,
+    descriptor: c_int,
     events: *mut epoll_event,
     count: c_int,
     limit: Option<Duration>,
@@ -75,8 +94,10 @@ unsafe fn wait(
     let room = unsafe { std::slice::from_raw_parts_mut(events, count as usize) };
     let limit = Limit::new(limit);
     loop {
+        // Another one, once the one that it was kept under was closed.
+        let set = epoll::kept_under(descriptor);
         if !epoll::any_linked(set) {
-            match sleep(set, room, limit, &kernel) {
+            match sleep(descriptor, room, limit, &kernel) {
                 Some(found) => return found,
                 None => continue,
             }
@@ -107,7 +128,7 @@ unsafe fn wait(
         if kernel_first || looks && governor::look(expected.processor(), || epoll::any_ready(set)) {
             continue;
         }
-        match sleep(set, room, limit, &kernel) {
+        match sleep(descriptor, room, limit, &kernel) {
             Some(found) => return found,
             None => continue,
         }
@@ -116,12 +137,13 @@ unsafe fn wait(
 
 /// Sleeps in the kernel's wait. `None`: look again.
 fn sleep(
-    set: c_int,
+    descriptor: c_int,
     room: &mut [epoll_event],
     limit: Limit,
     kernel: &impl Fn(*mut epoll_event, c_int, Option<Duration>) -> c_int,
 ) -> Option<c_int> {
     let asleep = readiness::Asleep::new();
+    let set = epoll::kept_under(descriptor);
     epoll::announce(set);
     let news = epoll::any_ready(set);
     let more = if news {
@@ -131,6 +153,7 @@ fn sleep(
         epoll::tell_kernel(set);
         kernel(room.as_mut_ptr(), room.len() as c_int, limit.left())
     };
+    let set = epoll::kept_under(descriptor);
     if asleep.was_last() {
         epoll::awake(set);
     }

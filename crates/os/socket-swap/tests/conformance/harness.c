@@ -154,8 +154,8 @@ int receive_fd(int through) {
     return passed;
 }
 
-static const struct one_case *const all_cases[] = {basic_cases, added_cases,  call_cases,
-                                                   limit_cases, thread_cases, set_cases};
+static const struct one_case *const all_cases[] = {basic_cases,  added_cases, call_cases, limit_cases,
+                                                   thread_cases, set_cases,   name_cases};
 #define TABLES (sizeof all_cases / sizeof all_cases[0])
 
 static const struct one_case *find(const char *name) {

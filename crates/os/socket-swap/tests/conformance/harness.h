@@ -71,3 +71,4 @@ extern const struct one_case call_cases[];
 extern const struct one_case limit_cases[];
 extern const struct one_case thread_cases[];
 extern const struct one_case set_cases[];
+extern const struct one_case name_cases[];

@@ -359,6 +359,61 @@ static void slow_answers_client(int fd) {
     tell();
 }
 
+/* Runtimes wait by one descriptor of a set and register by a copy of it. */
+static void set_copies_server(int fd) {
+    for (int turn = 0; turn < 4; turn++) {
+        hear();
+        pause_ms(20);
+        result("write", write(fd, "c", 1));
+    }
+    hear();
+}
+static void set_copies_client(int fd) {
+    char byte;
+    struct epoll_event event = {EPOLLIN, {.u64 = 9}}, got = {0, {.u64 = 0}};
+    int set = epoll_create1(0), copy = dup(set), third = fcntl(copy, F_DUPFD_CLOEXEC, 900);
+    result("add", epoll_ctl(copy, EPOLL_CTL_ADD, fd, &event));
+    result("twice", epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+    result("nothing", epoll_wait(set, &got, 1, 10));
+    tell();
+    result("wait", epoll_wait(set, &got, 1, 5000));
+    say("events %x data %d", got.events, (int)got.data.u64);
+    result("third", epoll_wait(third, &got, 1, 0));
+    result("read", read(fd, &byte, 1));
+    result("drained", epoll_wait(copy, &got, 1, 0));
+    result("closed", close(set));
+    tell();
+    result("wait", epoll_wait(third, &got, 1, 5000));
+    say("events %x data %d", got.events, (int)got.data.u64);
+    int ends[2];
+    if (pipe(ends) != 0) _exit(80);
+    say("same number %d", ends[0] == set);
+    result("no set", epoll_wait(ends[0], &got, 1, 0));
+    result("read", read(fd, &byte, 1));
+    event.events = EPOLLIN | EPOLLOUT;
+    result("mod", epoll_ctl(third, EPOLL_CTL_MOD, fd, &event));
+    result("room", epoll_wait(copy, &got, 1, 1000));
+    say("events %x", got.events);
+    event.events = EPOLLIN;
+    result("mod", epoll_ctl(copy, EPOLL_CTL_MOD, fd, &event));
+    result("closed", close(copy));
+    tell();
+    result("wait", epoll_wait(third, &got, 1, -1));
+    result("read", read(fd, &byte, 1));
+    result("dup2", dup2(third, 901));
+    result("closed", close(third));
+    result("del", epoll_ctl(901, EPOLL_CTL_DEL, fd, NULL));
+    tell();
+    result("none", epoll_wait(901, &got, 1, 60));
+    result("closed", close(901));
+    set = epoll_create(1);
+    result("fresh", epoll_wait(set, &got, 1, 0));
+    result("add", epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+    result("wait", epoll_wait(set, &got, 1, 1000));
+    result("read", read(fd, &byte, 1));
+    tell();
+}
+
 const struct one_case set_cases[] = {
     {"select-many", idle, select_many_client},
     {"poll-many", idle, poll_many_client},
@@ -369,6 +424,7 @@ const struct one_case set_cases[] = {
     {"edge-again", edge_again_server, edge_again_client},
     {"two-sets", two_sets_server, two_sets_client},
     {"masks", answer_once, masks_client},
+    {"set-copies", set_copies_server, set_copies_client},
     {"slow-answers", slow_answers_server, slow_answers_client},
     {NULL, NULL, NULL},
 };

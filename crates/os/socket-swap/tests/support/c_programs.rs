@@ -13,6 +13,7 @@ pub(crate) const CONFORMANCE: &[&str] = &[
     "conformance/limits.c",
     "conformance/threads.c",
     "conformance/sets.c",
+    "conformance/names.c",
 ];
 
 /// Compiles C sources of `tests/` with warnings as errors.

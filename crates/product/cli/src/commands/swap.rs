@@ -112,20 +112,20 @@ fn code(status: ExitStatus) -> i32 {
 
 fn check(program: &Path) -> Outcome {
     let file = inspect::find(program);
-    let verdict = inspect::inspect(&file).map_err(|error| Failure::io(file.display(), &error))?;
-    let text = match verdict {
+    let found = inspect::inspect(&file).map_err(|(file, error)| Failure::io(file.display(), &error))?;
+    let text = match found.verdict {
         Verdict::Swapped => "its unix stream sockets are swapped where the other side is too",
-        Verdict::NotElf => {
-            "stays plain: it is no program for this kind of processor; of a script, check the interpreter"
-        }
+        Verdict::NotElf => "stays plain: it is no program for this kind of processor",
         Verdict::Static => "stays plain: it is linked statically, so nothing can be put before its libc",
-        Verdict::Privileged => "stays plain: it runs with another user's rights, and ignores preloaded libraries",
+        Verdict::Musl => "stays plain, or does not start with it: its libc is musl, and the library is made for glibc",
+        Verdict::Privileged => "stays plain: it runs with rights that you do not have, and ignores preloaded libraries",
         Verdict::Go => "stays plain: it is written in Go, which calls the kernel without libc",
         Verdict::IoUring => {
             "its connections through io_uring stay plain or fail over to other calls; the others are swapped"
         }
     };
-    terminal::say(&format!("{}: {text}\n", file.display()));
+    let script = found.interpreter.map(|interpreter| format!("a script of {}: ", interpreter.display()));
+    terminal::say(&format!("{}: {}{text}\n", file.display(), script.unwrap_or_default()));
     Ok(())
 }
 

@@ -1,14 +1,21 @@
 //! What a program's file tells about whether its sockets can be swapped.
 
-use std::fs::File;
+use rustix::process::{getgid, getuid};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Programs larger than this are looked at up to here.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// `PT_INTERP`: names the loader, so there is one.
 const INTERPRETER: u32 = 3;
+/// A script may be run by a script, and so on; the kernel follows so many.
+const SCRIPTS_MAX: u32 = 5;
+/// Where a file carries rights of its own beside its mode.
+const CAPABILITIES: &str = "security.capability";
 
 /// What a file tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +23,18 @@ pub(super) enum Verdict {
     Swapped,
     NotElf,
     Static,
+    Musl,
     Privileged,
     Go,
     IoUring,
+}
+
+/// A file, and what it tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Inspected {
+    pub(super) verdict: Verdict,
+    /// What runs it, if it is a script: the verdict is about that.
+    pub(super) interpreter: Option<PathBuf>,
 }
 
 /// The file of a program that is named as in a shell.
@@ -31,25 +47,62 @@ pub(super) fn find(program: &Path) -> PathBuf {
     found.unwrap_or_else(|| program.to_owned())
 }
 
-pub(super) fn inspect(path: &Path) -> io::Result<Verdict> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(judge(mode, &bytes))
+/// What a file tells, or the file that could not be read: it or one that runs it.
+pub(super) fn inspect(path: &Path) -> Result<Inspected, (PathBuf, io::Error)> {
+    let mut runs = path.to_owned();
+    for _ in 0..=SCRIPTS_MAX {
+        let (about, bytes) = read(&runs).map_err(|error| (runs.clone(), error))?;
+        let Some(next) = interpreter(&bytes) else {
+            let verdict = judge(has_other_rights(&runs, &about), &bytes);
+            return Ok(Inspected { verdict, interpreter: (runs != path).then_some(runs) });
+        };
+        // The rights of a script count for nothing.
+        runs = next;
+    }
+    Err((runs, io::Error::other("scripts that run scripts, more than the kernel would follow")))
 }
 
-fn judge(mode: u32, bytes: &[u8]) -> Verdict {
-    let Some(interpreted) = has_interpreter(bytes) else { return Verdict::NotElf };
-    if mode & 0o6000 != 0 {
+fn read(path: &Path) -> io::Result<(Metadata, Vec<u8>)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok((about, bytes))
+}
+
+/// The program that the first line of a script names; the one behind `env`, where that is to find it.
+fn interpreter(bytes: &[u8]) -> Option<PathBuf> {
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let first = Path::new(OsStr::from_bytes(words.next()?));
+    let is_for_env = |word: &[u8]| word.starts_with(b"-") || word.contains(&b'=');
+    match words.find(|word| !is_for_env(word)) {
+        Some(named) if first.ends_with("env") => Some(find(Path::new(OsStr::from_bytes(named)))),
+        _ => Some(first.to_owned()),
+    }
+}
+
+/// Whether the kernel gives the program rights that its caller, this process's user, does not have.
+fn has_other_rights(path: &Path, about: &Metadata) -> bool {
+    let (mode, me, my_group) = (about.mode(), getuid(), getgid());
+    // Without the right to run it, the group's mark means something else.
+    let is_of_other_group = mode & 0o2010 == 0o2010 && about.gid() != my_group.as_raw();
+    let has_capabilities = || rustix::fs::getxattr(path, CAPABILITIES, &mut [0u8; 64][..]).is_ok();
+    mode & 0o4000 != 0 && about.uid() != me.as_raw() || is_of_other_group || !me.is_root() && has_capabilities()
+}
+
+fn judge(has_other_rights: bool, bytes: &[u8]) -> Verdict {
+    let Some(loader) = loader(bytes) else { return Verdict::NotElf };
+    if has_other_rights {
         return Verdict::Privileged;
     }
     // What every Go program carries for `go version`.
     if section(bytes, b".go.buildinfo").is_some() {
         return Verdict::Go;
     }
-    if !interpreted {
-        return Verdict::Static;
+    let Some(loader) = loader else { return Verdict::Static };
+    if contains(loader, b"/ld-musl-") {
+        return Verdict::Musl;
     }
     // The names of the libraries that it needs and of the calls that it takes from them.
     let names = section(bytes, b".dynstr").unwrap_or_default();
@@ -89,29 +142,40 @@ fn section<'a>(bytes: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     (0..count).filter_map(header).find_map(is_named).and_then(content)
 }
 
-/// Whether a 64-bit ELF file of this machine's kind names a loader. `None`: it is no such file.
-fn has_interpreter(bytes: &[u8]) -> Option<bool> {
+/// The loader that a 64-bit ELF file of this machine's kind names, or `Some(None)` where it names none. `None`: it is no such file.
+fn loader(bytes: &[u8]) -> Option<Option<&[u8]>> {
     let own_machine = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
     // ELF, 64 bits, least significant byte first.
     if bytes.get(..6)? != b"\x7fELF\x02\x01" || number::<2>(bytes, 18)? != own_machine {
         return None;
     }
-    let place = |number: u64| usize::try_from(number).ok();
-    let table = place(number::<8>(bytes, 32)?)?;
-    let (size, count) = (place(number::<2>(bytes, 54)?)?, place(number::<2>(bytes, 56)?)?);
-    let kinds = (0..count).map_while(|place| {
-        let at = table.checked_add(place.checked_mul(size)?)?;
-        number::<4>(bytes, at)
-    });
-    Some(kinds.into_iter().any(|kind| kind == u64::from(INTERPRETER)))
+    let place = |at| number::<8>(bytes, at).and_then(|number| usize::try_from(number).ok());
+    let table = place(32)?;
+    let half = |at| number::<2>(bytes, at).and_then(|number| usize::try_from(number).ok());
+    let (size, count) = (half(54)?, half(56)?);
+    let headers = (0..count).filter_map(|number| table.checked_add(number.checked_mul(size)?));
+    let mut of_loader = headers.filter(|at| number::<4>(bytes, *at) == Some(u64::from(INTERPRETER)));
+    Some(of_loader.next().map(|at| {
+        let name = || {
+            let (begin, length) = (place(at.checked_add(8)?)?, place(at.checked_add(32)?)?);
+            bytes.get(begin..begin.checked_add(length)?)
+        };
+        name().unwrap_or_default()
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file with these program headers and one section more than that of the sections' names.
-    fn program(kinds: &[u32], (name, content): (&[u8], &[u8])) -> Vec<u8> {
+    const GLIBC: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
+
+    fn program(kinds: &[u32], section: (&[u8], &[u8])) -> Vec<u8> {
+        program_of(GLIBC, kinds, section)
+    }
+
+    /// A file with this loader, these program headers and one section more than that of the sections' names.
+    fn program_of(loader: &[u8], kinds: &[u32], (name, content): (&[u8], &[u8])) -> Vec<u8> {
         let mut bytes = vec![0; 64];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
         let machine: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
@@ -122,6 +186,14 @@ mod tests {
         for kind in kinds {
             bytes.extend_from_slice(&kind.to_le_bytes());
             bytes.extend_from_slice(&[0; 52]);
+        }
+        // All headers name the same loader, which begins behind them.
+        let loader_at = bytes.len() as u64;
+        bytes.extend_from_slice(loader);
+        for header in 0..kinds.len() {
+            let at = 64 + header * 56;
+            bytes[at + 8..at + 16].copy_from_slice(&loader_at.to_le_bytes());
+            bytes[at + 32..at + 40].copy_from_slice(&(loader.len() as u64).to_le_bytes());
         }
         let sections = [[name, b"\0"].concat(), content.to_vec()].map(|content| {
             let begin = bytes.len();
@@ -144,30 +216,47 @@ mod tests {
 
     #[test]
     fn each_kind_is_told() {
-        assert_eq!(judge(0o755, &program(&[6, INTERPRETER], (b"", b""))), Verdict::Swapped);
-        assert_eq!(judge(0o755, &program(&[1], (b"", b""))), Verdict::Static);
-        assert_eq!(judge(0o4755, &program(&[INTERPRETER], (b"", b""))), Verdict::Privileged);
-        assert_eq!(judge(0o755, &program(&[INTERPRETER], (b".go.buildinfo", b"x"))), Verdict::Go);
-        assert_eq!(judge(0o755, &program(&[INTERPRETER], (b".dynstr", b"liburing.so.2"))), Verdict::IoUring);
+        assert_eq!(judge(false, &program(&[6, INTERPRETER], (b"", b""))), Verdict::Swapped);
+        assert_eq!(judge(false, &program(&[1], (b"", b""))), Verdict::Static);
+        assert_eq!(judge(true, &program(&[INTERPRETER], (b"", b""))), Verdict::Privileged);
+        assert_eq!(judge(false, &program(&[INTERPRETER], (b".go.buildinfo", b"x"))), Verdict::Go);
+        assert_eq!(judge(false, &program(&[INTERPRETER], (b".dynstr", b"liburing.so.2"))), Verdict::IoUring);
         let speaks_of_it = (b".rodata".as_slice(), b"\xff Go buildinf: .go.buildinfo liburing.so.2".as_slice());
-        assert_eq!(judge(0o755, &program(&[INTERPRETER], speaks_of_it)), Verdict::Swapped);
-        assert_eq!(judge(0o755, b"#!/bin/sh\n"), Verdict::NotElf);
+        assert_eq!(judge(false, &program(&[INTERPRETER], speaks_of_it)), Verdict::Swapped);
+        let of_musl = program_of(b"/lib/ld-musl-x86_64.so.1\0", &[6, INTERPRETER], (b"", b""));
+        assert_eq!(judge(false, &of_musl), Verdict::Musl);
+        let mut of_32_bits = program(&[INTERPRETER], (b"", b""));
+        of_32_bits[4] = 1;
+        assert_eq!(judge(false, &of_32_bits), Verdict::NotElf);
+        assert_eq!(judge(false, b"only text\n"), Verdict::NotElf);
+    }
+
+    #[test]
+    fn scripts_name_what_runs_them() {
+        let named = |line: &str| interpreter(line.as_bytes()).map(|path| path.display().to_string());
+        assert_eq!(named("#!/bin/sh\n"), Some("/bin/sh".to_owned()));
+        assert_eq!(named("#! /usr/bin/awk -f\nBEGIN"), Some("/usr/bin/awk".to_owned()));
+        assert_eq!(named("#!/usr/bin/env /bin/cat\n"), Some("/bin/cat".to_owned()));
+        assert_eq!(named("#!/usr/bin/env -S A=b /bin/cat -u\n"), Some("/bin/cat".to_owned()));
+        assert_eq!(named("#!/usr/bin/env"), Some("/usr/bin/env".to_owned()));
+        assert_eq!(named("#!\n/bin/sh"), None);
+        assert_eq!(named("/bin/sh\n"), None);
     }
 
     #[test]
     fn cut_and_lying_files_are_judged_without_a_panic() {
         let whole = program(&[INTERPRETER], (b"", b""));
         for length in 0..whole.len() {
-            let _ = judge(0o755, &whole[..length]);
+            let _ = judge(false, &whole[..length]);
         }
         let mut far = whole;
         far[32..40].fill(0xff);
-        assert_eq!(judge(0o755, &far), Verdict::Static);
+        assert_eq!(judge(false, &far), Verdict::Static);
     }
 
     #[test]
     fn this_test_can_be_swapped() {
         let own = std::env::current_exe().expect("a test knows where it is");
-        assert_eq!(inspect(&own).ok(), Some(Verdict::Swapped));
+        assert_eq!(inspect(&own).ok(), Some(Inspected { verdict: Verdict::Swapped, interpreter: None }));
     }
 }
