@@ -160,11 +160,8 @@ fn look(connection: &impl End, link: &Link, call: &Receiving<'_>, done: usize, k
         }
     }
     let all_drained = readiness::drain(link, call.fd);
-    if !mode.is_multiple_of(2) && !plain::reads_bare(link) {
-        return Look::Empty;
-    }
-    // Else the socket's next byte is a doorbell that is still on its way, or the end.
-    if !all_drained {
+    // If some have not arrived, the socket's next byte is one of them, or the end.
+    if !mode.is_multiple_of(2) && !plain::reads_bare(link) || !all_drained {
         return Look::Empty;
     }
     link.set(Word::Inside, 1);

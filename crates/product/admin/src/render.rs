@@ -306,7 +306,13 @@ pub(crate) mod tests {
             clients: None,
             circuits: None,
             services: None,
-            flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0), swapped: None },
+            flows: Flows {
+                open: Some(12),
+                max: Some(1024),
+                opened: Some(230),
+                refused: Some(0),
+                swapped: Some([("now".into(), 3), ("linked".into(), 40)].into()),
+            },
             processes: vec![Process {
                 name: "shaped-client".into(),
                 pid: Some(4242),
