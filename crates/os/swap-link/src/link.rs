@@ -114,6 +114,7 @@ pub struct Link {
 
 impl Link {
     /// Over both segments, which are at least [`SEGMENT_BYTES`] long.
+    #[cfg_attr(loom, allow(private_interfaces, reason = "the models have segments of their own"))]
     pub fn new(own: OwnSegment, other: OtherSegment) -> Self {
         Self { own, other }
     }
