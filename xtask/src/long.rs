@@ -22,7 +22,7 @@ const RUNS: [Long; 32] = [
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
         program: "cargo",
-        arguments: &["test", "--release", "--package=shm-ring", "--package=socket-swap", "--lib", "--test=loom"],
+        arguments: &["test", "--release", "--package=shm-ring", "--package=swap-link", "--lib", "--test=loom"],
         environment: &[("RUSTFLAGS", "--cfg loom"), ("CARGO_TARGET_DIR", "target/loom")],
     },
     Long {

@@ -8,3 +8,4 @@ pub mod records;
 mod slot;
 pub mod socket;
 pub mod stream;
+pub mod swappable;

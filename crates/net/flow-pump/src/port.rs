@@ -2,7 +2,8 @@
 
 use crate::board::Board;
 use bytes::Bytes;
-use flow_queue::QueueSide;
+use flow_queue::{QueueSide, Room, Waiting};
+use rustix::io::Errno;
 use shaped_node::queues::{FlowQueues, QueueFault};
 use std::io;
 use std::net::SocketAddr;
@@ -84,6 +85,11 @@ impl FlowPort {
         self.transfer(|side, index| side.write_from_fd(index, socket, max))
     }
 
+    /// Has `fill` put at most `max` bytes straight into the out-ring, which has room, and say how many. `Ok(0)`: end of file.
+    pub fn fill_with(&self, max: usize, fill: impl FnOnce(&Room<'_>) -> Result<usize, Errno>) -> io::Result<usize> {
+        self.transfer(|side, index| side.write_with(index, max, fill))
+    }
+
     /// Bytes that wait in the in-ring and belong to this flow.
     pub fn unread(&self) -> usize {
         let end = self.fin_received();
@@ -105,6 +111,12 @@ impl FlowPort {
     pub fn drain_into(&self, socket: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
         let max = max.min(self.unread());
         self.transfer(|side, index| side.read_into_fd(index, socket, max))
+    }
+
+    /// Has `take` take at most `max` bytes, no more than [`FlowPort::unread`], straight from the in-ring, and say how many.
+    pub fn drain_with(&self, max: usize, take: impl FnOnce(&Waiting<'_>) -> Result<usize, Errno>) -> io::Result<usize> {
+        let max = max.min(self.unread());
+        self.transfer(|side, index| side.read_with(index, max, take))
     }
 
     /// Takes at most `max` bytes from the in-ring.

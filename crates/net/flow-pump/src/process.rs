@@ -2,7 +2,7 @@
 
 use crate::board::{Board, BoardError};
 use flow_queue::{DESCRIPTORS, Geometry, OpenError, QueueSide, Side};
-use os_net::process_channel::{self, AsyncChannel, Channel, FromProcess, ReceiveError, ToProcess};
+use os_net::process_channel::{self, AsyncChannel, Channel, FromProcess, Meeting, ReceiveError, ToProcess};
 use proxy_protocols::exit_policy::PolicyError;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,6 +28,11 @@ pub trait Role {
     fn stop(&self);
     /// Tasks that still have something to say to their sockets.
     fn unfinished(&self) -> usize;
+    /// The supervisor's answer to an introduction that the role asked for.
+    fn introduced(&self, number: u32, meeting: Meeting, segment: Option<OwnedFd>) {
+        let _ = (number, meeting, segment);
+        tracing::warn!("an introduction that nobody asked for was ignored");
+    }
     /// Figures for `hushwire status`: numbers and fixed words only, no address and no name.
     fn status(&self) -> serde_json::Value;
 }
@@ -40,6 +45,8 @@ pub struct Context {
     pub geometry: Geometry,
     /// The role's own descriptors.
     pub descriptors: Vec<OwnedFd>,
+    /// The supervisor.
+    pub channel: Rc<AsyncChannel>,
 }
 
 /// Why a process ended although nobody asked it to.
@@ -91,7 +98,7 @@ pub fn run<R: Role>(
         .build()?;
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
-        let channel = channel.into_async()?;
+        let channel = Rc::new(channel.into_async()?);
         let ended = live(geometry, assigns, &channel, fds, start).await;
         if let Err(error) = &ended {
             let sentence = error.to_string();
@@ -109,13 +116,13 @@ pub fn run<R: Role>(
 async fn live<R: Role>(
     geometry: Geometry,
     assigns: bool,
-    channel: &AsyncChannel,
+    channel: &Rc<AsyncChannel>,
     mut fds: Vec<OwnedFd>,
     start: impl FnOnce(Context) -> Result<R, RunError>,
 ) -> Result<(), RunError> {
     let descriptors = fds.split_off(fds.len().min(DESCRIPTORS));
     let mut generation = Generation::open(&geometry, assigns, fds)?;
-    let role = start(Context { board: generation.board.clone(), geometry, descriptors })?;
+    let role = start(Context { board: generation.board.clone(), geometry, descriptors, channel: channel.clone() })?;
     say(channel, &FromProcess::Ready);
     let mut status = interval(STATUS_INTERVAL);
     status.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,6 +136,9 @@ async fn live<R: Role>(
                 Ok(received) => match received.message {
                     ToProcess::Boot { .. } => tracing::warn!("a second boot message was ignored"),
                     ToProcess::Socket { .. } => tracing::warn!("a socket that nobody asked for was closed"),
+                    ToProcess::Introduced { number, meeting } => {
+                        role.introduced(number, meeting, received.descriptors.into_iter().next());
+                    }
                     ToProcess::Order { .. } => tracing::warn!("an order that this role does not have was ignored"),
                     ToProcess::Attach { generation: number } => {
                         generation.board.detach(ResetReason::TunnelLost);

@@ -1,5 +1,8 @@
-//! A connection to an application or to a server: TCP or a unix socket.
+//! A connection to an application or to a server: TCP or a unix socket, or shared memory that took its place.
 
+use crate::port::FlowPort;
+use crate::swappable::Swappable;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -32,6 +35,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// A unix socket that may go on by shared memory.
+    Swappable(Box<Swappable>),
 }
 
 impl Socket {
@@ -52,6 +57,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(context),
             Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Swappable(socket) => socket.poll_read_ready(context),
         }
     }
 
@@ -60,18 +66,44 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(context),
             Self::Unix(stream) => stream.poll_write_ready(context),
+            Self::Swappable(socket) => socket.poll_write_ready(context),
         }
     }
 
-    /// Runs an operation on the descriptor; `WouldBlock` ends the readiness.
-    pub fn try_io<R>(
-        &self,
-        interest: Interest,
-        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
-    ) -> io::Result<R> {
+    /// Moves at most `max` bytes from the socket straight into the port's out-ring, which has room. `Ok(0)`: end of file.
+    /// `WouldBlock` ends the readiness.
+    pub fn fill(&self, port: &FlowPort, max: usize) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_io(interest, || operation(stream.as_fd())),
-            Self::Unix(stream) => stream.try_io(interest, || operation(stream.as_fd())),
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || port.fill_from(stream.as_fd(), max)),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || port.fill_from(stream.as_fd(), max)),
+            Self::Swappable(socket) => socket.fill(port, max),
+        }
+    }
+
+    /// Moves at most `max` bytes from the port's in-ring straight into the socket. `WouldBlock` ends the readiness.
+    pub fn drain(&self, port: &FlowPort, max: usize) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || port.drain_into(stream.as_fd(), max)),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, || port.drain_into(stream.as_fd(), max)),
+            Self::Swappable(socket) => socket.drain(port, max),
+        }
+    }
+
+    /// Writes what there is room for. `WouldBlock` ends the readiness.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+            Self::Swappable(socket) => socket.write(bytes),
+        }
+    }
+
+    /// Reads what there is. `Ok(0)`: end of file. `WouldBlock` ends the readiness.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+            Self::Swappable(socket) => socket.read(buffer),
         }
     }
 
@@ -80,6 +112,13 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.read(buffer).await,
             Self::Unix(stream) => stream.read(buffer).await,
+            Self::Swappable(socket) => loop {
+                poll_fn(|context| socket.poll_read_ready(context)).await?;
+                match socket.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
+            },
         }
     }
 
@@ -88,11 +127,26 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).await,
             Self::Unix(stream) => stream.write_all(bytes).await,
+            Self::Swappable(socket) => {
+                let mut left = bytes;
+                while !left.is_empty() {
+                    poll_fn(|context| socket.poll_write_ready(context)).await?;
+                    match socket.write(left) {
+                        Ok(count) => left = &left[count..],
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
         }
     }
 
     /// Half-close: the other end reads end of file.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        if let Self::Swappable(socket) = self {
+            socket.shut_down_write();
+        }
         rustix::net::shutdown(self.as_fd(), rustix::net::Shutdown::Write).map_err(io::Error::from)
     }
 
@@ -133,6 +187,7 @@ impl AsFd for Socket {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Swappable(socket) => socket.stream().as_fd(),
         }
     }
 }

@@ -7,11 +7,14 @@ use proxy_protocols::answer::{self, Protocol};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use tokio::io::Interest;
 use wire::flow::ResetReason;
 
 /// Bytes that one flow moves in one direction before the others get their turn.
 pub const TURN_BYTES: usize = 256 * 1024;
+
+/// Tries of one flow in one direction that moved nothing although its socket was called ready, before the others get their
+/// turn: whoever writes a ring can call it ready at will.
+const TRIES_MAX: u32 = 64;
 
 /// What a stream begins with.
 #[derive(Debug, Default)]
@@ -116,15 +119,15 @@ impl Pump<'_> {
         if !self.write_early() {
             return Ok(Turn::Waiting);
         }
-        let mut moved = 0;
+        let (mut moved, mut in_vain) = (0, 0);
         while !self.socket_ended {
-            if moved >= TURN_BYTES {
+            if moved >= TURN_BYTES || in_vain >= TRIES_MAX {
                 return Ok(Turn::Spent);
             }
             if self.port.room() == 0 || !is_ready(self.socket.poll_read_ready(context))? {
                 break;
             }
-            match self.socket.try_io(Interest::READABLE, |socket| self.port.fill_from(socket, TURN_BYTES)) {
+            match self.socket.fill(self.port, TURN_BYTES) {
                 Ok(0) => {
                     self.socket_ended = true;
                     self.port.send_fin();
@@ -133,7 +136,7 @@ impl Pump<'_> {
                     moved += count;
                     self.figures.add_in(count);
                 }
-                Err(error) if is_transient(&error) => {}
+                Err(error) if is_transient(&error) => in_vain += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -145,9 +148,9 @@ impl Pump<'_> {
         if !self.say(context)? {
             return Ok(Turn::Waiting);
         }
-        let mut moved = 0;
+        let (mut moved, mut in_vain) = (0, 0);
         while !self.far_ended {
-            if moved >= TURN_BYTES {
+            if moved >= TURN_BYTES || in_vain >= TRIES_MAX {
                 return Ok(Turn::Spent);
             }
             if self.port.unread() == 0 {
@@ -161,12 +164,12 @@ impl Pump<'_> {
             if !is_ready(self.socket.poll_write_ready(context))? {
                 break;
             }
-            match self.socket.try_io(Interest::WRITABLE, |socket| self.port.drain_into(socket, TURN_BYTES)) {
+            match self.socket.drain(self.port, TURN_BYTES) {
                 Ok(count) => {
                     moved += count;
                     self.figures.add_out(count);
                 }
-                Err(error) if is_transient(&error) => {}
+                Err(error) if is_transient(&error) => in_vain += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -195,7 +198,7 @@ impl Pump<'_> {
                 return Ok(false);
             }
             let left = &self.saying[self.said..];
-            match self.socket.try_io(Interest::WRITABLE, |socket| Ok(rustix::io::write(socket, left)?)) {
+            match self.socket.try_write(left) {
                 Ok(count) => self.said += count,
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),

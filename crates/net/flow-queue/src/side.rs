@@ -9,10 +9,11 @@ use crate::layout::{ACTIVITY_AT, HEADER_WORDS, Layout, SLEEP_AT};
 use crate::segments::{DESCRIPTORS, Side};
 use crate::uses::Uses;
 use bytes::{Bytes, BytesMut};
+use rustix::io::Errno;
 use shaped_node::queues::QueueFault;
 use shm_ring::{
     ActivityWatch, ActivityWriter, Bell, ControlReader, ControlWriter, Fault, OtherSegment, OwnSegment, Readable,
-    RingReader, RingWriter, Ringer, SegmentError, Sleeper, TransferError, View, Waker,
+    RingReader, RingWriter, Ringer, Room, SegmentError, Sleeper, TransferError, View, Waiting, Waker,
 };
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -148,6 +149,36 @@ impl QueueSide {
     pub fn write_from_fd(&mut self, index: u16, fd: impl AsFd, max: usize) -> io::Result<usize> {
         let pair = &mut self.pairs[usize::from(index)];
         let moved = pair.out.write_from_fd(&self.view, fd.as_fd(), max).map_err(transfer_error)?;
+        if moved > 0 {
+            self.published(index);
+        }
+        Ok(moved)
+    }
+
+    /// As [`QueueSide::read_into_fd`], by `take`, which copies at most `max` bytes by itself and says how many it took.
+    pub fn read_with(
+        &mut self,
+        index: u16,
+        max: usize,
+        take: impl FnOnce(&Waiting<'_>) -> Result<usize, Errno>,
+    ) -> io::Result<usize> {
+        let pair = &mut self.pairs[usize::from(index)];
+        let moved = pair.input.read_with(&self.view, max, take).map_err(transfer_error)?;
+        if moved > 0 {
+            self.published(index);
+        }
+        Ok(moved)
+    }
+
+    /// As [`QueueSide::write_from_fd`], by `fill`, which copies at most `max` bytes by itself and says how many it put.
+    pub fn write_with(
+        &mut self,
+        index: u16,
+        max: usize,
+        fill: impl FnOnce(&Room<'_>) -> Result<usize, Errno>,
+    ) -> io::Result<usize> {
+        let pair = &mut self.pairs[usize::from(index)];
+        let moved = pair.out.write_with(&self.view, max, fill).map_err(transfer_error)?;
         if moved > 0 {
             self.published(index);
         }

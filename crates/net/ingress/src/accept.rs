@@ -2,8 +2,10 @@
 
 use crate::clients::ClientKey;
 use flow_pump::socket::Socket;
+use flow_pump::swappable::{Introductions, Swappable};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -29,7 +31,7 @@ pub(crate) struct Accepted {
 
 impl AnyListener {
     /// Takes one connection. Cancel-safe.
-    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self, introductions: &Rc<Introductions>) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, far) = listener.accept().await?;
@@ -40,7 +42,8 @@ impl AnyListener {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let client = ClientKey::LocalUser(stream.peer_cred()?.uid());
-                Ok(Accepted { socket: Socket::Unix(stream), client, addresses: None })
+                let socket = Socket::Swappable(Box::new(Swappable::new(stream, introductions.clone())));
+                Ok(Accepted { socket, client, addresses: None })
             }
         }
     }

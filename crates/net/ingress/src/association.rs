@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use wire::flow::{FlowKind, ResetReason};
 use wire::udp;
@@ -136,7 +136,7 @@ impl Association<'_> {
         while let Answer::Saying(left) = &mut self.answer {
             let Poll::Ready(ready) = self.control.poll_write_ready(context) else { break };
             ready?;
-            match self.control.try_io(Interest::WRITABLE, |socket| Ok(rustix::io::write(socket, left)?)) {
+            match self.control.try_write(left) {
                 Ok(count) if count == left.len() => self.answer = Answer::Said,
                 Ok(count) => drop(left.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -153,7 +153,7 @@ impl Association<'_> {
             if ready.is_err() {
                 return true;
             }
-            match self.control.try_io(Interest::READABLE, |socket| Ok(rustix::io::read(socket, &mut sink)?)) {
+            match self.control.try_read(&mut sink) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

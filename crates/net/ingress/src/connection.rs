@@ -9,6 +9,7 @@ use crate::service_names::ServiceNames;
 use flow_pump::figures::{Figures, Tally, reason_name};
 use flow_pump::socket::Socket;
 use flow_pump::stream::{self, End, Start};
+use flow_pump::swappable::Introductions;
 use proxy_protocols::access::Access;
 use proxy_protocols::answer::{self, Protocol};
 use proxy_protocols::handshake::{Command, Handshake, Refusal, RefusalCause, Request, Step};
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Rc<Tally>,
     pub(crate) request_timeout: Duration,
     pub(crate) services: ServiceNames,
+    pub(crate) introductions: Rc<Introductions>,
 }
 
 /// What a listener's connections get, checked.

@@ -9,6 +9,8 @@ use crate::service_names::ServiceNames;
 use flow_pump::board::Board;
 use flow_pump::figures::{Figures, Tally};
 use flow_pump::process::{Context, Role, RunError};
+use flow_pump::swappable::Introductions;
+use os_net::process_channel::Meeting;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
@@ -50,6 +52,7 @@ impl EntryRole {
             connections: Rc::new(Tally::default()),
             request_timeout: Duration::from_millis(limits.request_timeout_ms),
             services: ServiceNames { offered: boot.services },
+            introductions: Rc::new(Introductions::new(context.channel)),
         });
         let accepted = Rc::new(Accepting::default());
         let mut accepting = Vec::new();
@@ -81,6 +84,10 @@ impl Role for EntryRole {
         self.shared.connections.count()
     }
 
+    fn introduced(&self, number: u32, meeting: Meeting, segment: Option<OwnedFd>) {
+        self.shared.introductions.answered(number, meeting, segment);
+    }
+
     fn status(&self) -> serde_json::Value {
         let figures = &self.shared.figures;
         json!({
@@ -92,6 +99,7 @@ impl Role for EntryRole {
             "half_open_evicted": self.shared.half_open.evicted(),
             "accepted": self.accepted.connections.get(),
             "accept_pauses": self.accepted.pauses.get(),
+            "swapped": self.shared.introductions.counts(),
             "bytes_to_tunnel": figures.bytes_in.get(),
             "bytes_from_tunnel": figures.bytes_out.get(),
             "datagrams_dropped": figures.datagrams_dropped.get(),
@@ -132,7 +140,7 @@ fn prepare(service: Service) -> Result<Serving, RunError> {
 async fn accept_all(listener: AnyListener, serving: Rc<Serving>, shared: Rc<Shared>, figures: Rc<Accepting>) {
     let mut pause: Option<Duration> = None;
     loop {
-        match listener.accept().await {
+        match listener.accept(&shared.introductions).await {
             Ok(accepted) => {
                 pause = None;
                 figures.connections.set(figures.connections.get() + 1);

@@ -325,6 +325,7 @@ impl<N: Driven> Shell<N> {
                 self.take_socket(Via(number), received.descriptors.into_iter().next(), refused);
                 self.follow_socket_orders();
             }
+            ToProcess::Introduced { .. } => warn!("an introduction that nobody asked for"),
             ToProcess::Order { body } => self.obey(body, received.descriptors),
             ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
         }

@@ -56,6 +56,13 @@ pub enum ToProcess {
         /// Why there is no socket, for the log.
         refused: Option<String>,
     },
+    /// The answer to [`FromProcess::Introduce`]. With it comes the segment of the other end, if they have met.
+    Introduced {
+        /// The number that the process gave.
+        number: u32,
+        /// What came of it.
+        meeting: Meeting,
+    },
     /// Something that only this role understands.
     Order {
         /// The role's own order, as JSON.
@@ -89,6 +96,12 @@ pub enum FromProcess {
         /// Whether another port will do if this one is taken.
         any_other: bool,
     },
+    /// The process cannot open sockets itself and asks to be introduced to the other end of a unix connection
+    /// (docs/spec/swap.md, 1). With it come the connection, which is not kept, and the segment to offer.
+    Introduce {
+        /// Comes back with the answer.
+        number: u32,
+    },
     /// Text that is to be there at the next start of this role, after a crash too. The last one counts.
     Keep {
         /// The whole text.
@@ -109,6 +122,18 @@ pub enum FromProcess {
         /// What failed, where, why, and what to do about it, in one sentence.
         sentence: String,
     },
+}
+
+/// What came of an introduction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Meeting {
+    /// The other end does not wait for one; nothing was offered to it.
+    Absent,
+    /// The segment was offered, and no other came in time.
+    Silent,
+    /// Segments were exchanged.
+    Met,
 }
 
 /// Why a channel cannot be made or taken over.

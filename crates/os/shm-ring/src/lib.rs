@@ -17,5 +17,5 @@ pub use cursor::{Capacity, CapacityError, Fault};
 pub use memory::{Readable, View, Writable};
 pub use ring::{RingLayout, RingReader, RingWriter, TransferError};
 pub use sealed::{read_sealed, seal};
-pub use segment::{OtherSegment, OwnSegment, Segment, SegmentError};
+pub use segment::{OtherSegment, OwnSegment, Room, Segment, SegmentError, Waiting};
 pub use sleep::{Sleeper, Waker};

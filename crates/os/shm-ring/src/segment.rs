@@ -22,6 +22,9 @@ use thiserror::Error;
 /// Seals that a segment must carry before it is mapped: its size is fixed, and nobody can unseal it.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
+/// The kernel's number of the file system that memory files of ordinary pages are in.
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+
 /// Pages of any Linux system are at most this large.
 const LARGEST_PAGE_BYTES: usize = 64 * 1024;
 
@@ -164,18 +167,36 @@ impl OwnSegment {
         self.0.span(offset, len)
     }
 
-    /// Copies many bytes in past this processor's caches, for a reader on another processor. An ordinary store first fetches
-    /// the line that the reader had; this does not, which doubles what goes through. For a reader on the same processor,
-    /// and for few bytes, `copy_in` is faster.
-    pub fn copy_in_past_caches(&self, offset: usize, bytes: &[u8]) {
+    /// Copies `len` bytes in from an address, which may be another process's memory.
+    ///
+    /// # Safety
+    /// `from` is valid for `len` bytes, which do not overlap this segment. Whoever changes them meanwhile gets some mixture
+    /// copied.
+    #[inline]
+    pub unsafe fn copy_in_from(&self, offset: usize, from: *const u8, len: usize) {
+        let to = self.0.span(offset, len);
+        // SAFETY: `to` is valid for `len` bytes (asserted by `span`) and writable; the rest is the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+
+    /// As `copy_in_from`, past this processor's caches, for many bytes and a reader on another processor. An ordinary store
+    /// first fetches the line that the reader had; this does not, which doubles what goes through. For a reader on the same
+    /// processor, and for few bytes, `copy_in_from` is faster.
+    ///
+    /// # Safety
+    /// As for `copy_in_from`.
+    pub unsafe fn copy_in_past_caches(&self, offset: usize, from: *const u8, len: usize) {
         #[cfg(target_arch = "x86_64")]
         {
-            let to = self.0.span(offset, bytes.len());
-            // SAFETY: as in `copy_in`; the function ends with a fence, so stores that follow are seen after these.
-            unsafe { stream_in(to, bytes) };
+            let to = self.0.span(offset, len);
+            // SAFETY: as in `copy_in_from`; the function ends with a fence, so stores that follow are seen after these.
+            unsafe { stream_in(to, from, len) };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        self.copy_in(offset, bytes);
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.copy_in_from(offset, from, len);
+        }
     }
 
     /// Gives the memory of a run of pages back to the system; they read as zeros from now on, also for the
@@ -197,6 +218,11 @@ impl OwnSegment {
     /// `readv` from `fd` into two spans (offset, length), which may be empty.
     pub(crate) fn read_from_fd(&self, fd: BorrowedFd<'_>, spans: [(usize, usize); 2]) -> Result<usize, Errno> {
         self.0.vectored(fd, spans, libc::readv)
+    }
+
+    /// Two spans (offset, length), which may be empty, for somebody who writes them by address.
+    pub(crate) fn room(&self, spans: [(usize, usize); 2]) -> Room<'_> {
+        Room { parts: self.0.parts(spans), _segment: self }
     }
 }
 
@@ -234,6 +260,43 @@ impl OtherSegment {
     pub(crate) fn write_to_fd(&self, fd: BorrowedFd<'_>, spans: [(usize, usize); 2]) -> Result<usize, Errno> {
         self.0.vectored(fd, spans, libc::writev)
     }
+
+    /// Two spans (offset, length), which may be empty, for somebody who reads them by address.
+    pub(crate) fn waiting(&self, spans: [(usize, usize); 2]) -> Waiting<'_> {
+        Waiting { parts: self.0.parts(spans), _segment: self }
+    }
+}
+
+/// Room in a ring of ours, for code that copies by address. Only the other process looks at it, and not before it is
+/// published.
+pub struct Room<'a> {
+    parts: [libc::iovec; 2],
+    _segment: &'a OwnSegment,
+}
+
+impl Room<'_> {
+    /// One or two parts, one behind the other in the stream. They are valid for writing while this lives, and the memory is
+    /// nobody's else in this process.
+    pub fn parts(&self) -> &[libc::iovec] {
+        filled(&self.parts)
+    }
+}
+
+/// Bytes in a ring of the other process, for code that copies by address. The other process may change them at any time.
+pub struct Waiting<'a> {
+    parts: [libc::iovec; 2],
+    _segment: &'a OtherSegment,
+}
+
+impl Waiting<'_> {
+    /// One or two parts, one behind the other in the stream. They are valid for reading while this lives.
+    pub fn parts(&self) -> &[libc::iovec] {
+        filled(&self.parts)
+    }
+}
+
+fn filled(parts: &[libc::iovec; 2]) -> &[libc::iovec] {
+    if parts[1].iov_len == 0 { &parts[..1] } else { parts }
 }
 
 // SAFETY: `copy_out` writes all of `into`.
@@ -261,27 +324,26 @@ const LINE_BYTES: usize = 64;
 /// Copies whole lines by stores that leave caches alone, and what stands before and behind them as always.
 ///
 /// # Safety
-/// `to` is valid for `bytes.len()` bytes, which overlap nothing of `bytes`.
+/// `to` and `from` are valid for `len` bytes, which do not overlap.
 #[cfg(target_arch = "x86_64")]
-unsafe fn stream_in(to: *mut u8, bytes: &[u8]) {
+unsafe fn stream_in(to: *mut u8, from: *const u8, len: usize) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
-    let before = to.align_offset(LINE_BYTES).min(bytes.len());
-    let (head, rest) = bytes.split_at(before);
-    let (lines, tail) = rest.as_chunks::<LINE_BYTES>();
+    let head = to.align_offset(LINE_BYTES).min(len);
+    let lines = (len - head) / LINE_BYTES;
+    let tail_at = head + lines * LINE_BYTES;
     // SAFETY: all three parts lie within what the caller promised, one behind the other; a line's place is aligned, as the
     // head ends at one. The fence is what these stores need before anything else is published.
     unsafe {
-        std::ptr::copy_nonoverlapping(head.as_ptr(), to, before);
-        let first = to.add(before);
-        for (number, line) in lines.iter().enumerate() {
-            let from = line.as_ptr().cast::<__m128i>();
-            let into = first.add(number * LINE_BYTES).cast::<__m128i>();
-            let parts = [0, 1, 2, 3].map(|part| _mm_loadu_si128(from.add(part)));
+        std::ptr::copy_nonoverlapping(from, to, head);
+        for number in 0..lines {
+            let at = head + number * LINE_BYTES;
+            let (line, into) = (from.add(at).cast::<__m128i>(), to.add(at).cast::<__m128i>());
+            let parts = [0, 1, 2, 3].map(|part| _mm_loadu_si128(line.add(part)));
             for (part, value) in parts.into_iter().enumerate() {
                 _mm_stream_si128(into.add(part), value);
             }
         }
-        std::ptr::copy_nonoverlapping(tail.as_ptr(), first.add(lines.len() * LINE_BYTES), tail.len());
+        std::ptr::copy_nonoverlapping(from.add(tail_at), to.add(tail_at), len - tail_at);
         _mm_sfence();
     }
 }
@@ -302,6 +364,11 @@ impl Mapping {
     fn new(fd: BorrowedFd<'_>, len: usize, access: ProtFlags) -> Result<Self, SegmentError> {
         let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| SegmentError::Unsealed)?;
         if !seals.contains(SEALS) {
+            return Err(SegmentError::Unsealed);
+        }
+        // Memory of huge pages can be sealed too, but a hole in it may have no page left: touching it raises SIGBUS.
+        let system = rustix::fs::fstatfs(fd).map_err(|errno| refusal("fstatfs", len, errno))?;
+        if system.f_type != TMPFS_MAGIC {
             return Err(SegmentError::Unsealed);
         }
         let found = rustix::fs::fstat(fd).map_err(|errno| refusal("fstat", len, errno))?.st_size as u64;
@@ -339,6 +406,10 @@ impl Mapping {
         unsafe { self.base.as_ptr().add(offset) }
     }
 
+    fn parts(&self, spans: [(usize, usize); 2]) -> [libc::iovec; 2] {
+        spans.map(|(offset, length)| libc::iovec { iov_base: self.span(offset, length).cast(), iov_len: length })
+    }
+
     fn vectored(
         &self,
         fd: BorrowedFd<'_>,
@@ -346,8 +417,7 @@ impl Mapping {
         call: unsafe extern "C" fn(libc::c_int, *const libc::iovec, libc::c_int) -> isize,
     ) -> Result<usize, Errno> {
         use std::os::fd::AsRawFd;
-        let parts =
-            spans.map(|(offset, length)| libc::iovec { iov_base: self.span(offset, length).cast(), iov_len: length });
+        let parts = self.parts(spans);
         let count = if spans[1].1 == 0 { 1 } else { 2 };
         loop {
             // SAFETY: `fd` is open; the first `count` parts lie in the mapping (asserted by `span`), which `readv`

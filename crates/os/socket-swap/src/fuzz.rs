@@ -69,8 +69,10 @@ impl Stage {
         let at = bytes.as_mut_ptr().cast();
         let parts = [part(at, room)];
         let flags = flags | libc::MSG_DONTWAIT;
-        let call = Receiving { fd: self.ends[0], buffers: Buffers::new(&parts), flags, with_control: false };
         // SAFETY: the bytes outlive the call.
+        let buffers = unsafe { Buffers::new(&parts) };
+        let call = Receiving { fd: self.ends[0], buffers, flags, with_control: false };
+        // SAFETY: as above.
         let mut kernel = |fd, more| real::outcome(unsafe { real::recv(fd, at, room, flags | more) });
         let moved = receive(&self.connection, link, &call, &mut kernel);
         check(moved, room, &[libc::EAGAIN, libc::ECONNRESET]);
@@ -82,8 +84,9 @@ impl Stage {
         let bytes = [1u8; CALL_BYTES];
         let parts = [part(bytes.as_ptr().cast(), count)];
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let call = Sending { fd: self.ends[0], buffers: Buffers::new(&parts), flags };
         // SAFETY: the bytes outlive the call.
+        let call = Sending { fd: self.ends[0], buffers: unsafe { Buffers::new(&parts) }, flags };
+        // SAFETY: as above.
         let mut kernel = || real::outcome(unsafe { real::send(self.ends[0], bytes.as_ptr().cast(), count, flags) });
         check(send(&self.connection, link, &call, &mut kernel), count, &[libc::EAGAIN, libc::ECONNRESET, libc::EPIPE]);
         assert!(bytes.iter().all(|byte| *byte == 1), "the program's bytes changed");

@@ -18,13 +18,6 @@ use std::sync::atomic::Ordering;
 /// Bytes that a relay moves at a time.
 const STEP_BYTES: usize = 32 * 1024;
 
-/// Whether the other side could not give back what is unread.
-pub(crate) fn is_needed(link: &Link, fd: i32) -> bool {
-    let by_socket = link.theirs(Word::Mode).is_multiple_of(2);
-    let is_ending = readiness::kernel_events(fd, libc::POLLRDHUP) & (libc::POLLRDHUP | libc::POLLHUP) != 0;
-    readiness::has_unread(link) && (by_socket || is_ending)
-}
-
 /// Puts relays between the program and the connection. `false`: it cannot be done, and nothing was changed.
 pub(crate) fn begin(connection: &Reference, link: &Link, fd: i32) -> bool {
     let inode = connection.inode.load(Ordering::Relaxed);
@@ -179,7 +172,9 @@ fn carry_down(connection: &Reference, link: &Link, [old, to_program]: [i32; 2]) 
     let mut bytes = [0u8; STEP_BYTES];
     let at = bytes.as_mut_ptr().cast::<c_void>();
     let parts = [buffers::part(at, STEP_BYTES)];
-    let call = Receiving { fd: old, buffers: buffers::Buffers::new(&parts), flags: 0, with_control: false };
+    // SAFETY: the bytes live as long as this process.
+    let buffers = unsafe { buffers::Buffers::new(&parts) };
+    let call = Receiving { fd: old, buffers, flags: 0, with_control: false };
     let (mut carried, mut is_rest_taken) = (0, false);
     loop {
         // SAFETY: the buffer is ours and as long as said.
@@ -229,7 +224,9 @@ fn carry_up(connection: &Reference, link: &Link, [old, from_program]: [i32; 2]) 
         let received = real::outcome(unsafe { real::recv(from_program, at, STEP_BYTES, 0) });
         let Ok(count @ 1..) = received else { break };
         let parts = [buffers::part(at, count)];
-        let call = Sending { fd: old, buffers: buffers::Buffers::new(&parts), flags: libc::MSG_NOSIGNAL };
+        // SAFETY: the bytes live as long as this process.
+        let buffers = unsafe { buffers::Buffers::new(&parts) };
+        let call = Sending { fd: old, buffers, flags: libc::MSG_NOSIGNAL };
         // SAFETY: as above.
         let mut kernel = || {
             if write_all(old, at, count) { Ok(count) } else { Err(libc::EPIPE) }

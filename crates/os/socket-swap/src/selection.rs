@@ -4,7 +4,7 @@
 //! asks, and copied.
 
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Patterns of socket paths, separated by colons; `*` stands for anything. Unset: every path.
 const PATHS: &CStr = c"HUSHWIRE_SWAP_PATHS";
@@ -85,7 +85,9 @@ fn selection() -> Option<&'static Selection> {
             selection.paths.read(PATHS);
             selection.programs.read(PROGRAMS);
             selection.statistics.read(STATISTICS);
-            COUNTS.store(selection.statistics.state == State::Set, Ordering::Relaxed);
+            if selection.statistics.state == State::Set {
+                swap_link::statistics::want();
+            }
             PROGRESS.store(READY, Ordering::Release);
         }
         Err(READY) => {}
@@ -99,15 +101,6 @@ fn selection() -> Option<&'static Selection> {
 /// Whether connections through this address are wanted. Unnamed and abstract addresses count as `@name`.
 pub(crate) fn wants(path: &[u8]) -> bool {
     selection().is_some_and(|selection| selection.paths.allows(path) && selection.programs.allows(program()))
-}
-
-/// Whether anything is counted.
-static COUNTS: AtomicBool = AtomicBool::new(false);
-
-/// Whether somebody wants the line of counts.
-#[inline]
-pub(crate) fn counts() -> bool {
-    COUNTS.load(Ordering::Relaxed)
 }
 
 /// Where to add the line of counts.

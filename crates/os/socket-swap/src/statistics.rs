@@ -1,38 +1,8 @@
-//! Counts of what was swapped, written as one line to a file when the process ends, if somebody asked for it.
+//! The line of counts, written to a file when the process ends, if somebody asked for it.
 
 use crate::{real, selection};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What is counted.
-#[derive(Clone, Copy)]
-pub(crate) enum Count {
-    /// Connections that could have been swapped.
-    Connections,
-    /// Connections with a ring each way.
-    Linked,
-    /// Calls that sent through a ring.
-    RingSends,
-    /// Calls that received through a ring.
-    RingReceives,
-    /// Turns from ring to socket because the ring was full or the call needed the socket.
-    Spills,
-    /// Doorbells sent.
-    Bells,
-    /// Connections that went back to their sockets for good.
-    Plain,
-}
-
-const NAMES: [&str; 7] = ["connections", "linked", "ring_sends", "ring_receives", "spills", "bells", "plain"];
-static COUNTS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
-
-/// Adds one, if somebody wants to know: a locked instruction costs a small message as much as all else.
-#[inline]
-pub(crate) fn add(count: Count) {
-    if selection::counts() {
-        COUNTS[count as usize].fetch_add(1, Ordering::Relaxed);
-    }
-}
+pub(crate) use swap_link::statistics::{Count, add};
 
 /// A line that never needs an allocator.
 struct Line {
@@ -56,8 +26,8 @@ extern "C" fn report() {
     // SAFETY: asks for a number.
     let process = unsafe { libc::getpid() };
     let _ = write!(line, "pid={process}");
-    for (name, count) in NAMES.iter().zip(&COUNTS) {
-        let _ = write!(line, " {name}={}", count.load(Ordering::Relaxed));
+    for (name, count) in swap_link::statistics::counts() {
+        let _ = write!(line, " {name}={count}");
     }
     let _ = line.write_str("\n");
     let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;

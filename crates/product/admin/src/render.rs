@@ -178,7 +178,11 @@ fn minute_text(minute: &LastMinute) -> String {
 fn flows_text(flows: &Flows) -> String {
     let number = |value: Option<u64>| optional(value, |value| value.to_string());
     let (open, max) = (number(flows.open), number(flows.max));
-    format!("{open} open of {max}, {} opened, {} refused", number(flows.opened), number(flows.refused))
+    let text = format!("{open} open of {max}, {} opened, {} refused", number(flows.opened), number(flows.refused));
+    match flows.swapped.as_ref().and_then(|swapped| swapped.get("now")) {
+        Some(now) => format!("{text}, {now} by shared memory"),
+        None => text,
+    }
 }
 
 fn processes(out: &mut String, processes: &[Process]) {
@@ -302,7 +306,13 @@ pub(crate) mod tests {
             clients: None,
             circuits: None,
             services: None,
-            flows: Flows { open: Some(12), max: Some(1024), opened: Some(230), refused: Some(0) },
+            flows: Flows {
+                open: Some(12),
+                max: Some(1024),
+                opened: Some(230),
+                refused: Some(0),
+                swapped: Some([("now".into(), 3), ("linked".into(), 40)].into()),
+            },
             processes: vec![Process {
                 name: "shaped-client".into(),
                 pid: Some(4242),

@@ -411,6 +411,9 @@ pub struct Flows {
     pub opened: Option<u64>,
     /// Refused because all queue pairs were taken.
     pub refused: Option<u64>,
+    /// Of connections through unix sockets, what goes by shared memory: the counts of `hushwire swap --stats`, and
+    /// `now`, the connections that do so. None at a node that no connection came to that way.
+    pub swapped: Option<BTreeMap<String, u64>>,
 }
 
 /// One process of the node.

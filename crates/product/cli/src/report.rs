@@ -12,6 +12,7 @@ use node::{NodeRole, NodeStatus, ProcessStatus};
 use serde::Deserialize;
 use shaped_tunnel::{HopFigures, HostedStatus, LinkStatus, ShapedStatus};
 use shaping::{CellRate, RateClass, SlotLength};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -379,8 +380,15 @@ impl Reporter {
             max: Some(u64::from(self.facts.max_flows)),
             opened: unshaped_count(node, "flows_opened"),
             refused: unshaped_body(node).map(|body| body["ended"]["too_many_flows"].as_u64().unwrap_or(0)),
+            swapped: unshaped_body(node).and_then(swapped),
         }
     }
+}
+
+/// What an entry says about connections that may go by shared memory, if there were any.
+fn swapped(body: &serde_json::Value) -> Option<BTreeMap<String, u64>> {
+    let counts = serde_json::from_value::<BTreeMap<String, u64>>(body.get("swapped")?.clone()).ok()?;
+    (counts.get("connections") > Some(&0)).then_some(counts)
 }
 
 /// What a process says about the hops of its links, in their order.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow_queue::Side;
-use os_net::process_channel::{AsyncChannel, Channel, FromProcess, ReceiveError, SendError, ToProcess};
+use os_net::process_channel::{AsyncChannel, Channel, FromProcess, ReceiveError, Received, SendError, ToProcess};
 use os_net::readiness::Registered;
 use os_net::spawn::{self, Program};
 use tokio::sync::mpsc;
@@ -30,7 +30,8 @@ pub(crate) struct Report {
 
 #[derive(Debug)]
 pub(crate) enum ChildEvent {
-    Said(FromProcess),
+    /// A message with its descriptors.
+    Said(FromProcess, Vec<OwnedFd>),
     /// It does not speak the protocol and is being killed.
     Broken(ReceiveError),
     /// It has ended and been awaited.
@@ -72,6 +73,11 @@ impl Child {
 
     pub(crate) fn send(&self, message: &ToProcess, descriptors: &[BorrowedFd<'_>]) -> Result<(), SendError> {
         self.channel.send(message, descriptors)
+    }
+
+    /// The channel to it, for answers that take a while.
+    pub(crate) fn channel(&self) -> Arc<AsyncChannel> {
+        Arc::clone(&self.channel)
     }
 
     /// Kills it; its end is reported like any other.
@@ -118,7 +124,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 received = self.channel.receive::<FromProcess>(), if listens => {
-                    listens = self.handle_received(received.map(|received| received.message)).await;
+                    listens = self.handle_received(received).await;
                 }
                 _ = self.pidfd.readable() => break,
             }
@@ -126,17 +132,17 @@ impl Watch {
         while listens {
             let last = tokio::time::timeout(LAST_WORDS, self.channel.receive::<FromProcess>()).await;
             let Ok(received) = last else { break };
-            listens = self.handle_received(received.map(|received| received.message)).await;
+            listens = self.handle_received(received).await;
         }
         let ended = self.owned.0.wait();
         self.report(ChildEvent::Ended(ended)).await;
     }
 
     /// Returns whether there may be more to hear.
-    async fn handle_received(&mut self, received: Result<FromProcess, ReceiveError>) -> bool {
+    async fn handle_received(&mut self, received: Result<Received<FromProcess>, ReceiveError>) -> bool {
         match received {
-            Ok(message) => {
-                self.report(ChildEvent::Said(message)).await;
+            Ok(Received { message, descriptors }) => {
+                self.report(ChildEvent::Said(message, descriptors)).await;
                 return true;
             }
             Err(ReceiveError::Closed) => {}

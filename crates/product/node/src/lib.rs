@@ -6,6 +6,7 @@ mod documents;
 mod error;
 mod figures;
 mod generations;
+mod introductions;
 mod orders;
 mod parts;
 mod plan;

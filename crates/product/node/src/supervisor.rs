@@ -21,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::child::{Child, ChildEvent, Report};
 use crate::error::NodeError;
 use crate::generations::Generations;
+use crate::introductions::Introductions;
 use crate::orders::{OrderHandle, orders};
 use crate::plan::{NodePlan, ProcessPlan};
 use crate::replay_file;
@@ -114,6 +115,7 @@ pub struct Supervisor {
     reporter: mpsc::Sender<Report>,
     order_handle: OrderHandle,
     orders: mpsc::Receiver<serde_json::Value>,
+    introductions: Introductions,
     alive_at: Option<Instant>,
     /// Of a node that goes by one.
     document: Option<HeldDocument>,
@@ -156,6 +158,7 @@ impl Supervisor {
             reporter,
             order_handle,
             orders,
+            introductions: Introductions::new(),
             alive_at: None,
             document,
             announced: false,
@@ -338,7 +341,7 @@ impl Supervisor {
             return Ok(());
         }
         match event {
-            ChildEvent::Said(message) => self.handle_message(side, message),
+            ChildEvent::Said(message, descriptors) => self.handle_message(side, message, descriptors),
             ChildEvent::Broken(error) => {
                 tracing::error!(process = self.process(side).name, %error, "killed, it breaks the protocol");
                 self.side(side).last_fault = Some(error.to_string());
@@ -351,7 +354,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn handle_message(&mut self, side: Side, message: FromProcess) {
+    fn handle_message(&mut self, side: Side, message: FromProcess, descriptors: Vec<OwnedFd>) {
         match message {
             FromProcess::Ready => {
                 let state = self.side(side);
@@ -369,6 +372,11 @@ impl Supervisor {
             }
             FromProcess::OpenSocket { number, beside, port, any_other } => {
                 self.hand_socket(side, number, || resources::open_hop_socket(&self.plan, beside, port, any_other));
+            }
+            FromProcess::Introduce { number } => {
+                if let Some(child) = self.unshaped.child.as_ref().filter(|_| side == Side::Unshaped) {
+                    self.introductions.begin(child.channel(), number, descriptors);
+                }
             }
             FromProcess::Keep { text } => self.keep(side, &text),
             FromProcess::Ask { body } => self.pass_question_on(side, body),

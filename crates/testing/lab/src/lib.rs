@@ -23,5 +23,6 @@ pub mod slots;
 pub mod socks;
 pub mod strangers;
 pub mod udp_load;
+pub mod unix_load;
 pub mod wiretap;
 pub mod witness;

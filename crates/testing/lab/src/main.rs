@@ -16,6 +16,7 @@ use lab::quic_load;
 use lab::recording::Recording;
 use lab::relay::{Relay, RelayConfig};
 use lab::udp_load;
+use lab::unix_load::{self, Work};
 use simnet::{Loss, Path, Seed};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,6 +56,8 @@ enum Command {
     QuicServer(ListenArguments),
     /// Download over QUIC for a time, and print the goodput as JSON
     QuicDownload(QuicDownloadArguments),
+    /// Load a unix socket for a time, and print as JSON what that came to
+    UnixLoad(UnixLoadArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -169,6 +172,16 @@ struct QuicDownloadArguments {
     every_ms: u64,
 }
 
+#[derive(Debug, clap::Args)]
+struct UnixLoadArguments {
+    #[arg(long)]
+    to: PathBuf,
+    #[arg(long, value_enum)]
+    work: Work,
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
+
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Relay(arguments) => relay(&arguments),
@@ -185,6 +198,7 @@ fn main() -> anyhow::Result<()> {
         Command::UdpSink(arguments) => udp_sink(&arguments),
         Command::QuicServer(it) => runtime()?.block_on(quic_server(it.listen)),
         Command::QuicDownload(arguments) => runtime()?.block_on(quic_download(&arguments)),
+        Command::UnixLoad(it) => print_json(&unix_load::run(&it.to, it.work, Duration::from_secs(it.seconds))?),
     }
 }
 

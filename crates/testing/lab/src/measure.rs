@@ -16,9 +16,12 @@ mod off;
 mod plain_pair;
 mod processes;
 mod services;
+mod swap;
 mod table;
 mod traffic;
 mod video;
+
+pub(crate) use processes::cpu_ns;
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,6 +58,8 @@ pub enum Part {
     CircuitsIdle,
     /// First bytes and throughput through an onion service, beside those through an exit.
     Services,
+    /// Programs under `hushwire swap` at a unix listener of an entry, beside plain ones.
+    Swap,
 }
 
 /// The parts of a speed run: all that need no bad line.
@@ -94,6 +99,7 @@ pub fn section(part: Part, plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Resu
         Part::CircuitsLatency => ("first bytes over circuits", circuits::latency(plan, progress)),
         Part::CircuitsIdle => ("idle circuits", circuits::idle(plan, progress)),
         Part::Services => ("onion services", services::section(plan, progress)),
+        Part::Swap => ("swapped programs", swap::section(plan, progress)),
     };
     let section = section.with_context(|| format!("while measuring {name}"))?;
     Ok(format!("{section}Load average before this part (1, 5, 15 minutes): {load_before}.\n\n"))

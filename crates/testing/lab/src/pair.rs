@@ -89,6 +89,8 @@ pub struct PairConfig {
     pub mode: Mode,
     /// Destinations of plain forwards, `host:port` each.
     pub forwards: Vec<String>,
+    /// Destinations of plain forwards whose listeners are unix sockets.
+    pub unix_forwards: Vec<String>,
     /// A relay between the nodes; its destination is set to the exit.
     pub relay: Option<RelayConfig>,
     /// Rules of the exit policy. The default allows loopback.
@@ -103,13 +105,21 @@ impl PairConfig {
     /// A pair with this schedule, without forwards and without relay.
     pub fn new(mode: Mode) -> Self {
         let policy = vec!["allow 127.0.0.0/8".to_owned(), "allow [::1]".to_owned()];
-        Self { mode, forwards: Vec::new(), relay: None, policy, more: Vec::new(), session_timeout_s: 30 }
+        let (forwards, unix_forwards) = (Vec::new(), Vec::new());
+        Self { mode, forwards, unix_forwards, relay: None, policy, more: Vec::new(), session_timeout_s: 30 }
     }
 
     /// The same with a forward to this address.
     #[must_use]
     pub fn with_forward(mut self, to: SocketAddr) -> Self {
         self.forwards.push(to.to_string());
+        self
+    }
+
+    /// The same with a forward to this address whose listener is a unix socket.
+    #[must_use]
+    pub fn with_unix_forward(mut self, to: SocketAddr) -> Self {
+        self.unix_forwards.push(to.to_string());
         self
     }
 
@@ -253,6 +263,11 @@ impl Pair {
         self.forwards[index]
     }
 
+    /// The unix socket of a plain forward, in the order of the configuration.
+    pub fn unix_forward(&self, index: usize) -> PathBuf {
+        self.folder.join(&format!("forward-{index}.sock"))
+    }
+
     /// The relay between the nodes.
     pub fn relay(&self) -> Option<&Relay> {
         self.relay.as_ref()
@@ -380,6 +395,9 @@ impl Pair {
         for (address, to) in self.forwards.iter().zip(&config.forwards) {
             text += &format!("\n[[listen]]\nkind = \"forward\"\naddress = \"{address}\"\nto = \"{to}\"\n");
         }
+        for (index, to) in config.unix_forwards.iter().enumerate() {
+            text += &format!("\n[[listen]]\nkind = \"forward\"\nunix = \"forward-{index}.sock\"\nto = \"{to}\"\n");
+        }
         text
     }
 }
@@ -454,27 +472,38 @@ pub fn status_of(socket: &Path) -> anyhow::Result<Status> {
 /// If it cannot be built.
 pub fn hushwire() -> anyhow::Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BINARY.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    // What is measured is the program for use, without the features that tests ask for. Otherwise it is the one that
+    // `cargo test --workspace` has just built: with other features all that it is made from would be built again.
+    let made = || build(&["--bin", "hushwire"], &["--package", "cli"], "hushwire");
+    let built = BINARY.get_or_init(|| made().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("no hushwire binary: {error}"))
 }
+/// The library that `hushwire swap` preloads, built first.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn swap_library() -> anyhow::Result<&'static Path> {
+    static LIBRARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = || build(&["--package", "socket-swap"], &[], "libhushwire_swap.so");
+    let built = LIBRARY.get_or_init(|| made().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow::anyhow!("no swap library: {error}"))
+}
 
-fn build() -> anyhow::Result<PathBuf> {
+fn build(what: &[&str], for_use: &[&str], file: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     // The folder of the profile: tests and examples lie one below it.
     let profile = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("no target folder")?;
     let target = profile.parent().context("no target folder")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bin", "hushwire"]);
+    command.args(["build", "--quiet"]).args(what);
     command.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../Cargo.toml"));
     command.arg("--target-dir").arg(target);
     if profile.ends_with("release") {
-        // What is measured is the program for use, without the features that tests ask for. Otherwise it is the one that
-        // `cargo test --workspace` has just built: with other features all that it is made from would be built again.
-        command.args(["--release", "--package", "cli"]);
+        command.arg("--release").args(for_use);
     }
     process::run(&mut command, BUILD_WITHIN)?;
-    Ok(profile.join("hushwire"))
+    Ok(profile.join(file))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub struct Missing {
 }
 
 /// Programs with their Debian packages.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 20] = [
+    ("cc", "gcc"),
     ("curl", "curl"),
     ("nginx", "nginx"),
     ("openssl", "openssl"),

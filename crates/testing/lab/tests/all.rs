@@ -17,3 +17,4 @@ mod shells;
 mod start;
 mod streams;
 mod swap_check;
+mod swap_entry;

@@ -1,8 +1,8 @@
 //! `hushwire swap --check` says of programs from Debian what is true of them: whether the library gets in is seen by running them with it.
 
-use lab::pair::hushwire;
+use lab::pair::{hushwire, swap_library};
 use lab::scratch::Scratch;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What is true of a program.
@@ -41,40 +41,21 @@ const PROGRAMS: [(&str, &[&str], Truth); 15] = [
     ("wireguard-go", &["--version"], GoesAround),
 ];
 
-/// The library, as cargo builds it with the workspace's tests, or now.
-fn library() -> PathBuf {
-    let own = std::env::current_exe().expect("a path");
-    let folders: Vec<PathBuf> = own.ancestors().skip(1).take(2).map(PathBuf::from).collect();
-    let find = || folders.iter().map(|folder| folder.join("libhushwire_swap.so")).find(|path| path.exists());
-    find().unwrap_or_else(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let target = folders[1].parent().expect("a target folder");
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "socket-swap", "--manifest-path"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../Cargo.toml"))
-            .arg("--target-dir")
-            .arg(target)
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the library cannot be built");
-        find().expect("it was built")
-    })
-}
-
 #[test]
 fn check_tells_the_truth_about_programs_of_debian() {
-    let library = library();
+    let library = swap_library().expect("the library");
     for (program, words, truth) in PROGRAMS {
-        let said = holds(&library, program, words, truth);
+        let said = holds(library, program, words, truth);
         assert!(!said.contains("a script"), "{said}");
     }
     // Runs with root's rights, which only root has anyway.
     let truth = if rustix::process::getuid().is_root() { Swapped } else { Plain };
-    holds(&library, "/bin/su", &["--version"], truth);
+    holds(library, "/bin/su", &["--version"], truth);
 }
 
 #[test]
 fn check_tells_the_truth_about_programs_made_for_it() {
-    let library = library();
+    let library = swap_library().expect("the library");
     let folder = Scratch::new().expect("a folder");
     let path = |name: &str| folder.join(name).display().to_string();
     std::fs::write(folder.join("nothing.c"), "int main(void) { return 0; }\n").expect("the folder is writable");
@@ -86,29 +67,29 @@ fn check_tells_the_truth_about_programs_made_for_it() {
     )
     .expect("the folder is writable");
     compile(&[&path("nothing.c"), "-o", &path("plain")]);
-    holds(&library, &path("plain"), &[], Swapped);
+    holds(library, &path("plain"), &[], Swapped);
     compile(&[&path("nothing.c"), "-static", "-o", &path("static")]);
-    holds(&library, &path("static"), &[], Plain);
+    holds(library, &path("static"), &[], Plain);
     compile(&[&path("nothing.c"), "-static-pie", "-fPIE", "-o", &path("static-pie")]);
-    holds(&library, &path("static-pie"), &[], Plain);
+    holds(library, &path("static-pie"), &[], Plain);
     // As programs have it that use the kernel's rings through the library for them.
     let ring = path("liburing.so.2");
     compile(&[&path("ring.c"), "-shared", "-fPIC", "-Wl,-soname,liburing.so.2", "-o", &ring]);
     let folder_of_ring = format!("-Wl,-rpath,{}", folder.path().display());
     compile(&[&path("rings.c"), &ring, &folder_of_ring, "-o", &path("rings")]);
-    holds(&library, &path("rings"), &[], GoesPartlyAround);
+    holds(library, &path("rings"), &[], GoesPartlyAround);
     // Scripts are what runs them.
     for (name, first, truth) in [("shell", "/bin/sh", Swapped), ("of-static", path("static").as_str(), Plain)] {
         std::fs::write(folder.join(name), format!("#!{first}\n")).expect("the folder is writable");
         let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.join(name), all).expect("it was made");
-        let said = holds(&library, &path(name), &[], truth);
+        let said = holds(library, &path(name), &[], truth);
         assert!(said.contains(&format!("a script of {first}: ")), "{said}");
     }
     // A mark that gives nothing: it is the caller's own program.
     let own = std::os::unix::fs::PermissionsExt::from_mode(0o6755);
     std::fs::set_permissions(folder.join("plain"), own).expect("it was made");
-    holds(&library, &path("plain"), &[], Swapped);
+    holds(library, &path("plain"), &[], Swapped);
 }
 
 fn compile(words: &[&str]) {

@@ -104,7 +104,7 @@ impl ExitJoin {
                 ToProcess::Attach { generation } => self.attach(now, generation, received.descriptors),
                 ToProcess::Stop { deadline_ms } => self.stop(now, Duration::from_millis(deadline_ms)),
                 ToProcess::Order { body } => self.obey(body, received.descriptors),
-                ToProcess::Socket { .. } => debug!("a socket that nobody asked for"),
+                ToProcess::Socket { .. } | ToProcess::Introduced { .. } => debug!("an answer that nobody asked for"),
                 ToProcess::Boot { .. } => warn!("the supervisor sent a second boot message; it is ignored"),
             }
         }

@@ -1,10 +1,10 @@
 //! Between a ring and a file descriptor without a copy in this process: the kernel reads from or writes to
-//! shared memory itself.
+//! shared memory itself. And between a ring and another ring that this crate does not know, by one copy.
 
 use super::{RingReader, RingWriter};
 use crate::cursor::Fault;
 use crate::memory::View;
-use crate::segment::{OtherSegment, OwnSegment};
+use crate::segment::{OtherSegment, OwnSegment, Room, Waiting};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -44,13 +44,33 @@ impl RingReader {
         fd: BorrowedFd<'_>,
         max: usize,
     ) -> Result<usize, TransferError> {
+        self.read_by(view, max, |spans| view.other.write_to_fd(fd, spans))
+    }
+
+    /// Has `take` take at most `max` bytes of the ring, which says how many it took; they are freed. `Ok(0)`: the ring is
+    /// empty.
+    pub fn read_with(
+        &mut self,
+        view: &View<OwnSegment, OtherSegment>,
+        max: usize,
+        take: impl FnOnce(&Waiting<'_>) -> Result<usize, Errno>,
+    ) -> Result<usize, TransferError> {
+        self.read_by(view, max, |spans| take(&view.other.waiting(spans)))
+    }
+
+    fn read_by(
+        &mut self,
+        view: &View<OwnSegment, OtherSegment>,
+        max: usize,
+        take: impl FnOnce([(usize, usize); 2]) -> Result<usize, Errno>,
+    ) -> Result<usize, TransferError> {
         let count = self.cursor.unread_of(&view.other, max)?;
         if count == 0 {
             return Ok(0);
         }
         let spans = self.cursor.capacity().spans(self.position(), count);
         let spans = spans.map(|(first, length)| (self.bytes_at + first, length));
-        let taken = view.other.write_to_fd(fd, spans).map_err(TransferError::Descriptor)?.min(count);
+        let taken = take(spans).map_err(TransferError::Descriptor)?.min(count);
         self.cursor.publish(&view.own, taken);
         Ok(taken)
     }
@@ -64,13 +84,33 @@ impl RingWriter {
         fd: BorrowedFd<'_>,
         max: usize,
     ) -> Result<usize, TransferError> {
+        self.write_by(view, max, |spans| view.own.read_from_fd(fd, spans))
+    }
+
+    /// Has `fill` put at most `max` bytes into the ring, which says how many it put; they are published. `Ok(0)`: it had
+    /// none, or `max` is 0.
+    pub fn write_with(
+        &mut self,
+        view: &View<OwnSegment, OtherSegment>,
+        max: usize,
+        fill: impl FnOnce(&Room<'_>) -> Result<usize, Errno>,
+    ) -> Result<usize, TransferError> {
+        self.write_by(view, max, |spans| fill(&view.own.room(spans)))
+    }
+
+    fn write_by(
+        &mut self,
+        view: &View<OwnSegment, OtherSegment>,
+        max: usize,
+        fill: impl FnOnce([(usize, usize); 2]) -> Result<usize, Errno>,
+    ) -> Result<usize, TransferError> {
         let count = self.cursor.room_for(&view.other, max)?;
         if count == 0 {
             return if max == 0 { Ok(0) } else { Err(TransferError::Full) };
         }
         let spans = self.cursor.capacity().spans(self.position(), count);
         let spans = spans.map(|(first, length)| (self.bytes_at + first, length));
-        let arrived = view.own.read_from_fd(fd, spans).map_err(TransferError::Descriptor)?.min(count);
+        let arrived = fill(spans).map_err(TransferError::Descriptor)?.min(count);
         if arrived > 0 {
             self.cursor.publish(&view.own, arrived);
         }

@@ -66,6 +66,15 @@ fn short_and_unsealed_segments_are_refused() -> TestResult {
     Ok(())
 }
 
+/// Touching a hole in one could raise SIGBUS, and it cannot be unmapped in the length of a segment.
+#[test]
+fn a_file_of_huge_pages_is_refused() -> TestResult {
+    let huge = rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB)?;
+    rustix::fs::fcntl_add_seals(&huge, SEALS)?;
+    assert_eq!(OtherSegment::map(huge.as_fd(), LEN).map(|_| ()), Err(SegmentError::Unsealed));
+    Ok(())
+}
+
 #[test]
 fn a_segment_beyond_the_address_space_is_refused_in_one_sentence() -> TestResult {
     let huge = 1 << 60;
@@ -128,7 +137,8 @@ fn copies_past_the_caches_are_copies() -> TestResult {
     for at in (0..130).chain([LEN - 400]) {
         for count in [0, 1, 15, 63, 64, 65, 127, 128, 200, 400] {
             own.copy_in(0, &[0; LEN]);
-            own.copy_in_past_caches(at, &bytes[..count]);
+            // SAFETY: there are as many bytes.
+            unsafe { own.copy_in_past_caches(at, bytes.as_ptr(), count) };
             let mut all = [MaybeUninit::uninit(); LEN];
             other.copy_out(0, &mut all);
             // SAFETY: `copy_out` has filled all of it.

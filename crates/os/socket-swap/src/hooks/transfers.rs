@@ -130,7 +130,10 @@ hooks! {
             return unsafe { real::recvfrom(fd, to, count, flags, name, length) };
         };
         let mut was_named = false;
-        let moved = receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
+        let parts = [part(to, count)];
+        // SAFETY: the program's buffer.
+        let buffers = unsafe { Buffers::new(&parts) };
+        let moved = receiving(&found, fd, buffers, flags, |fd, more| {
             // SAFETY: the program's call.
             let moved = unsafe { real::recvfrom(fd, to, count, flags | more, name, length) };
             was_named |= moved >= 0;
@@ -157,7 +160,7 @@ hooks! {
         };
         // SAFETY: the program's parts.
         let buffers = unsafe { Buffers::from_raw(parts, count.max(0) as usize) };
-        let (Some(buffers), true) = (buffers.filter(|buffers| buffers.len() > 0), count >= 0) else {
+        let (Some(buffers), true) = (buffers.filter(|buffers| !buffers.is_empty()), count >= 0) else {
             // SAFETY: the program's call, which the kernel will refuse, or which moves nothing.
             return unsafe { real::readv(fd, parts, count) };
         };
@@ -212,7 +215,10 @@ hooks! {
         if !name.is_null() {
             return sending_plain(&found, fd, plain);
         }
-        sending(&found, fd, Buffers::new(&[part(from, count)]), flags, plain)
+        let parts = [part(from, count)];
+        // SAFETY: the program's buffer.
+        let buffers = unsafe { Buffers::new(&parts) };
+        sending(&found, fd, buffers, flags, plain)
     }
 
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
@@ -263,7 +269,10 @@ unsafe fn read_ours(fd: c_int, to: *mut c_void, count: size_t) -> ssize_t {
         // SAFETY: the program's call.
         return unsafe { real::read(fd, to, count) };
     };
-    receiving(&found, fd, Buffers::new(&[part(to, count)]), 0, |fd, more| {
+    let parts = [part(to, count)];
+    // SAFETY: the program's buffer.
+    let buffers = unsafe { Buffers::new(&parts) };
+    receiving(&found, fd, buffers, 0, |fd, more| {
         // SAFETY: the program's call, as one that takes flags.
         unsafe { if more == 0 { real::read(fd, to, count) } else { real::recv(fd, to, count, more) } }
     })
@@ -277,7 +286,10 @@ unsafe fn recv_ours(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> 
         // SAFETY: the program's call.
         return unsafe { real::recv(fd, to, count, flags) };
     };
-    receiving(&found, fd, Buffers::new(&[part(to, count)]), flags, |fd, more| {
+    let parts = [part(to, count)];
+    // SAFETY: the program's buffer.
+    let buffers = unsafe { Buffers::new(&parts) };
+    receiving(&found, fd, buffers, flags, |fd, more| {
         // SAFETY: the program's call.
         unsafe { real::recv(fd, to, count, flags | more) }
     })
@@ -291,7 +303,10 @@ unsafe fn write_ours(fd: c_int, from: *const c_void, count: size_t) -> ssize_t {
         // SAFETY: the program's call.
         return unsafe { real::write(fd, from, count) };
     };
-    sending(&found, fd, Buffers::new(&[part(from, count)]), 0, || {
+    let parts = [part(from, count)];
+    // SAFETY: the program's buffer.
+    let buffers = unsafe { Buffers::new(&parts) };
+    sending(&found, fd, buffers, 0, || {
         // SAFETY: the program's call.
         unsafe { real::write(fd, from, count) }
     })
@@ -305,7 +320,10 @@ unsafe fn send_ours(fd: c_int, from: *const c_void, count: size_t, flags: c_int)
         // SAFETY: the program's call.
         return unsafe { real::send(fd, from, count, flags) };
     };
-    sending(&found, fd, Buffers::new(&[part(from, count)]), flags, || {
+    let parts = [part(from, count)];
+    // SAFETY: the program's buffer.
+    let buffers = unsafe { Buffers::new(&parts) };
+    sending(&found, fd, buffers, flags, || {
         // SAFETY: the program's call.
         unsafe { real::send(fd, from, count, flags) }
     })
@@ -346,7 +364,9 @@ fn splice_out(found: &Reference, link: &Link, from: c_int, to: c_int, count: usi
     let at = bytes.as_mut_ptr().cast::<c_void>();
     let look = |flags: c_int, count: usize| {
         let parts = [part(at, count)];
-        let call = Receiving { fd: from, buffers: Buffers::new(&parts), flags, with_control: false };
+        // SAFETY: the buffer is ours and at least as long.
+        let buffers = unsafe { Buffers::new(&parts) };
+        let call = Receiving { fd: from, buffers, flags, with_control: false };
         receive::receive(found, link, &call, &mut |from, more| {
             // SAFETY: the buffer is ours and as long as said.
             real::outcome(unsafe { real::recv(from, at, count, flags | more) })

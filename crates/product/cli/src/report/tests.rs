@@ -45,6 +45,7 @@ fn node_on_path(up: bool, narrow: u64) -> NodeStatus {
     let unshaped = json!({
         "flows_open": 1, "flows_opened": 3, "bytes_to_tunnel": 10, "bytes_from_tunnel": 20,
         "datagrams_dropped": 0, "ended": { "too_many_flows": 4, "malformed_request": 5 },
+        "swapped": { "connections": 2, "linked": 1, "now": 1 },
     });
     let status = json!({
         "role": "entry", "uptime_s": 5, "generation": 1, "segments_bytes": 1 << 20, "stopping": false,
@@ -70,6 +71,7 @@ fn figures_of_three_processes_make_one_status() {
     let drops = [("client: malformed request".to_owned(), 5), ("wrong size".to_owned(), 2)];
     assert_eq!(counters.drops, drops.into());
     assert_eq!((status.flows.open, status.flows.refused), (Some(1), Some(4)));
+    assert_eq!(status.flows.swapped.and_then(|swapped| swapped.get("linked").copied()), Some(1));
     let names: Vec<&str> = status.processes.iter().map(|process| process.name.as_str()).collect();
     assert_eq!(names, ["supervisor", "unshaped-server", "shaped-client"]);
     let warnings: Vec<&str> = status.warnings.iter().map(|warning| warning.sentence.as_str()).collect();

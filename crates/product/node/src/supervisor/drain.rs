@@ -76,7 +76,7 @@ impl Supervisor {
     fn handle_last_report(&mut self, report: crate::child::Report) {
         let side = report.side;
         match report.event {
-            ChildEvent::Said(message) => self.handle_message(side, message),
+            ChildEvent::Said(message, descriptors) => self.handle_message(side, message, descriptors),
             ChildEvent::Broken(_) => self.kill(side),
             ChildEvent::Ended(_) => {
                 self.side(side).child = None;

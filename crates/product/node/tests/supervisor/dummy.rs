@@ -117,7 +117,9 @@ impl Dummy {
                     self.queues = open(self.side, &self.boot.queues, received.descriptors)?;
                     self.marker = None;
                 }
-                ToProcess::Socket { .. } => return Err("a socket that was not asked for".into()),
+                ToProcess::Socket { .. } | ToProcess::Introduced { .. } => {
+                    return Err("an answer to no question".into());
+                }
                 ToProcess::Order { body } => {
                     if let Some(memory) = received.descriptors.first() {
                         let bytes = body["document"].as_u64().ok_or("no length")?;

@@ -25,7 +25,7 @@ impl Watched {
 
 /// Time on a processor of all threads (the first number of schedstat, in nanoseconds). A process that is gone, and one
 /// on a kernel without schedstat, has used nothing.
-fn cpu_ns(pid: u32) -> u64 {
+pub(crate) fn cpu_ns(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     threads.flatten().filter_map(|thread| run_time(&thread.path().join("schedstat"))).sum()
 }

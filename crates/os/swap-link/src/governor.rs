@@ -181,13 +181,13 @@ static PROCESSORS: AtomicU32 = AtomicU32::new(0);
 const YIELDS_MAX: u32 = 8;
 
 /// The processor that the calling thread is on, plus one; 0 if unknown.
-pub(crate) fn own_processor() -> u64 {
+pub fn own_processor() -> u64 {
     // SAFETY: asks for a number, without a call to the kernel.
     u64::try_from(unsafe { libc::sched_getcpu() } + 1).unwrap_or(0)
 }
 
 /// The coarse clock, which moves in steps of some milliseconds and costs little.
-pub(crate) fn tick() -> u64 {
+pub fn tick() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: fills the structure.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
@@ -195,24 +195,24 @@ pub(crate) fn tick() -> u64 {
 }
 
 /// A wait with an end for something that no doorbell tells.
-pub(crate) struct Patience {
+pub struct Patience {
     began: Instant,
     limit: Duration,
 }
 
 impl Patience {
     /// Begins to wait.
-    pub(crate) fn new(limit: Duration) -> Self {
+    pub fn new(limit: Duration) -> Self {
         Self { began: Instant::now(), limit }
     }
 
     /// Whether it has lasted long enough.
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.began.elapsed() > self.limit
     }
 
     /// Sleeps between two looks.
-    pub(crate) fn pause(&self) {
+    pub fn pause(&self) {
         // SAFETY: sleeps.
         unsafe { libc::usleep(PAUSE_US) };
     }
@@ -232,27 +232,27 @@ fn now_ns() -> u64 {
 }
 
 /// Whether it is time to ask the kernel again about a set whose rings are busy. Called once for each look at the rings.
-pub(crate) fn is_kernel_due(set: i32) -> bool {
+pub fn is_kernel_due(set: i32) -> bool {
     let (asked, at, waits) = ASKED.get();
     ASKED.set((asked, at, waits.saturating_add(1)));
     asked != set || waits >= UNASKED_MAX || now_ns().wrapping_sub(at) > UNASKED_MAX_NS
 }
 
 /// The kernel is asked about a set now.
-pub(crate) fn kernel_is_asked(set: i32) {
+pub fn kernel_is_asked(set: i32) {
     ASKED.set((set, now_ns(), 0));
 }
 
 /// Lets messages gather. Nobody waits for an answer to the next one. A machine with one processor has nobody who would write
 /// meanwhile.
-pub(crate) fn gather() {
+pub fn gather() {
     if processors() > 1 {
         (0..PAUSES_APART).for_each(|_| std::hint::spin_loop());
     }
 }
 
 /// Whether a [`look`] of this thread would look at all. If not, this counts as one.
-pub(crate) fn will_look() -> bool {
+pub fn will_look() -> bool {
     let will = RECORD.with(Record::is_worthwhile);
     if !will {
         RECORD.with(Record::count_wait);
@@ -262,7 +262,7 @@ pub(crate) fn will_look() -> bool {
 
 /// Looks for news for a while, if that has been worth while. `theirs`: the processor on which the other side was last, plus
 /// one, or 0. Returns whether there were any.
-pub(crate) fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
+pub fn look(theirs: u64, mut news: impl FnMut() -> bool) -> bool {
     RECORD.with(|record| {
         if !record.is_worthwhile() {
             record.count_wait();

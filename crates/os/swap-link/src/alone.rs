@@ -15,7 +15,7 @@ static NEVER_AGAIN: AtomicU8 = AtomicU8::new(0);
 static ONLY_THREAD: AtomicPtr<AtomicU8> = AtomicPtr::new(std::ptr::addr_of!(NOT_KNOWN).cast_mut());
 
 /// Asks libc where it says so. Before that, and where libc has no such word, there may be several.
-pub(crate) fn prepare() {
+pub fn prepare() {
     if !cfg!(target_arch = "x86_64") {
         return;
     }
@@ -28,20 +28,20 @@ pub(crate) fn prepare() {
 }
 
 /// Other processes share what this one has, or threads were made that libc does not know of.
-pub(crate) fn never_again() {
+pub fn never_again() {
     ONLY_THREAD.store(std::ptr::addr_of!(NEVER_AGAIN).cast_mut(), Ordering::SeqCst);
 }
 
 /// Whether nobody else can be at work on what this process has.
 #[inline]
-pub(crate) fn is_alone() -> bool {
+pub fn is_alone() -> bool {
     // SAFETY: one of the two above, or libc's variable of one byte, which libc changes before it makes a thread.
     unsafe { (*ONLY_THREAD.load(Ordering::Relaxed)).load(Ordering::Relaxed) != 0 }
 }
 
 /// Adds one, in an instruction that a signal cannot divide. Only for a process that [`is_alone`].
 #[inline]
-pub(crate) fn raise(count: &AtomicU32) {
+pub fn raise(count: &AtomicU32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: adds one to a word that lives and that nobody else changes.
     unsafe {
@@ -53,7 +53,7 @@ pub(crate) fn raise(count: &AtomicU32) {
 
 /// Takes one away, as [`raise`] adds it. Returns whether none is left.
 #[inline]
-pub(crate) fn lower(count: &AtomicU32) -> bool {
+pub fn lower(count: &AtomicU32) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         let none_left: u8;

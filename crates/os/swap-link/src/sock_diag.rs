@@ -39,12 +39,12 @@ const ANSWER_HEAD_BYTES: usize = 32;
 const ANSWER_BYTES_MAX: usize = 512;
 
 /// The inode of the socket that the socket with `inode` is connected to. `None`: unknown, or not accepted yet.
-pub(crate) fn other_inode(inode: u64) -> Option<u64> {
+pub fn other_inode(inode: u64) -> Option<u64> {
     ask(inode, PEER).filter(|other| *other != 0).map(u64::from)
 }
 
 /// The user who made the socket with `inode`: for an accepted one, who accepted it. `None`: unknown, as on kernels before 5.3.
-pub(crate) fn user(inode: u64) -> Option<libc::uid_t> {
+pub fn user(inode: u64) -> Option<libc::uid_t> {
     ask(inode, USER)
 }
 

@@ -1,9 +1,9 @@
 //! Whether a linked connection can be read, and who sleeps.
 
+use crate::end::End;
 #[cfg(not(loom))]
 use crate::link::CAPACITY;
 use crate::link::{Broken, Link, Word, stance};
-use crate::table::Reference;
 use crate::{lock, plain, real};
 #[cfg(not(loom))]
 use std::sync::atomic::AtomicU32;
@@ -24,19 +24,25 @@ use crate::model::sleepers;
 /// More doorbells than this cannot be on their way: each was rung for another announcement of ours.
 const RINGS_OWED_MAX: u64 = u32::MAX as u64;
 
+/// Times that doorbells are taken out in a row, 64 at most each time. Nobody who keeps to the rules has so many on their way;
+/// whoever does not must not keep this thread here.
+const DRAINS_MAX: u32 = 1024;
+
 /// Counts the calling thread as asleep until it is dropped.
-pub(crate) struct Asleep {
+pub struct Asleep {
     _private: (),
 }
 
 impl Asleep {
-    pub(crate) fn new() -> Self {
+    /// The calling thread is about to sleep.
+    #[expect(clippy::new_without_default, reason = "it counts")]
+    pub fn new() -> Self {
         sleepers().fetch_add(1, Ordering::SeqCst);
         Self { _private: () }
     }
 
     /// Awake. Returns whether nobody else of this process sleeps.
-    pub(crate) fn was_last(self) -> bool {
+    pub fn was_last(self) -> bool {
         std::mem::forget(self);
         sleepers().fetch_sub(1, Ordering::SeqCst) == 1
     }
@@ -44,13 +50,13 @@ impl Asleep {
 
 /// Whether a thread of this process sleeps until a descriptor is ready, or is about to.
 #[cfg(not(loom))]
-pub(crate) fn anybody_sleeps() -> bool {
+pub fn anybody_sleeps() -> bool {
     sleepers().load(Ordering::SeqCst) > 0
 }
 
 /// For a thread that was cancelled while it counted as asleep.
 #[cfg(not(any(loom, panic = "unwind")))]
-pub(crate) fn forget_sleeper() {
+pub fn forget_sleeper() {
     sleepers().fetch_sub(1, Ordering::SeqCst);
 }
 
@@ -62,39 +68,39 @@ impl Drop for Asleep {
 
 /// Whether the ring has something to read, or is broken, which a read reports. No call to the kernel.
 #[inline]
-pub(crate) fn has_unread(link: &Link) -> bool {
+pub fn has_unread(link: &Link) -> bool {
     !matches!(link.unread(), Ok(0)) && !plain::reads_bare(link)
 }
 
 /// Whether the other side sends by its ring and has not left: then nothing but data and doorbells has come.
 #[inline]
-pub(crate) fn is_by_ring(link: &Link) -> bool {
+pub fn is_by_ring(link: &Link) -> bool {
     !link.theirs(Word::Mode).is_multiple_of(2) && !link.they(stance::GONE) && !plain::reads_bare(link)
 }
 
 /// Whether our ring has room. `false`: where we send by the socket, the kernel knows.
 #[inline]
 #[cfg(not(loom))]
-pub(crate) fn has_room(link: &Link) -> bool {
+pub fn has_room(link: &Link) -> bool {
     let unread = link.get(Word::Written).wrapping_sub(link.theirs(Word::Read));
     let left = stance::GONE | stance::WANTS_PLAIN;
     link.sends_by_ring() && link.theirs(Word::Stance) & left == 0 && unread < CAPACITY
 }
 
 /// The kernel has news that are no data: the next read that finds nothing asks it.
-pub(crate) fn ask_next(link: &Link) {
+pub fn ask_next(link: &Link) {
     link.set(Word::AskedAt, 0);
 }
 
 /// The same for what may be not linked yet.
 #[inline]
-pub(crate) fn is_ready(connection: &Reference) -> bool {
+pub fn is_ready(connection: &impl End) -> bool {
     connection.link().is_some_and(has_unread)
 }
 
 /// Where news may come from through the rings of a wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub enum Expected {
     /// From nowhere: the other sides keep to their sockets, so looking does not help.
     Nothing,
     /// From this processor, plus one, or 0 if it is unknown or one of several.
@@ -103,7 +109,7 @@ pub(crate) enum Expected {
 
 impl Expected {
     /// Adds a ring.
-    pub(crate) fn add(&mut self, link: &Link) {
+    pub fn add(&mut self, link: &Link) {
         let processor = link.theirs(Word::Processor);
         *self = match *self {
             expected if link.theirs(Word::Mode).is_multiple_of(2) => expected,
@@ -114,7 +120,7 @@ impl Expected {
     }
 
     /// For the governor.
-    pub(crate) fn processor(self) -> u64 {
+    pub fn processor(self) -> u64 {
         match self {
             Self::Nothing => 0,
             Self::From(processor) => processor,
@@ -123,14 +129,16 @@ impl Expected {
 }
 
 /// Takes doorbells out of the socket. Under the receive lock. Returns `false` if some have not arrived.
-pub(crate) fn drain(link: &Link, fd: i32) -> bool {
+pub fn drain(link: &Link, fd: i32) -> bool {
     let mut took = false;
+    let mut drains = 0;
     loop {
         let owed = link.theirs(Word::Rings).wrapping_sub(link.get(Word::Drained));
         if owed == 0 {
             break;
         }
-        if owed > RINGS_OWED_MAX {
+        drains += 1;
+        if owed > RINGS_OWED_MAX || drains > DRAINS_MAX {
             link.set(Word::Broken, 1);
             break;
         }
@@ -153,14 +161,14 @@ pub(crate) fn drain(link: &Link, fd: i32) -> bool {
 }
 
 /// What the kernel says about the bare socket, without waiting.
-pub(crate) fn kernel_events(fd: i32, events: i16) -> i16 {
+pub fn kernel_events(fd: i32, events: i16) -> i16 {
     let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry.
     if unsafe { real::look(&mut entry) } > 0 { entry.revents } else { 0 }
 }
 
 /// Whether a descriptor that the kernel calls readable is: a doorbell alone is no data.
-pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
+pub fn is_truly_readable(connection: &impl End, fd: i32) -> bool {
     let Some(link) = connection.link() else { return true };
     plain::honour(link, fd);
     if has_unread(link) {
@@ -178,7 +186,7 @@ pub(crate) fn is_truly_readable(connection: &Reference, fd: i32) -> bool {
 }
 
 /// Bytes that can be read, for FIONREAD.
-pub(crate) fn unread_in_all(link: &Link, fd: i32) -> Result<usize, Broken> {
+pub fn unread_in_all(link: &Link, fd: i32) -> Result<usize, Broken> {
     let _held = lock::acquire(link.own(Word::ReceiveLock));
     drain(link, fd);
     let mut in_socket: libc::c_int = 0;

@@ -1,11 +1,11 @@
 //! Receiving from a linked connection.
 
 use crate::buffers::{Buffers, part};
+use crate::end::End;
 use crate::link::{Link, Word};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
-use crate::table::Reference;
-use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
+use crate::{governor, lock, plain, readiness, real};
 use libc::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
@@ -16,23 +16,27 @@ use std::time::{Duration, Instant};
 const TRICKLE_AFTER: u64 = 64;
 const LITTLE: usize = 4096;
 
+/// Looks of one call in a row that find that the other side has just turned or rung. An honest side does either a few times in
+/// such a short while; one that never stops must not keep this thread here.
+const TURNS_MAX: u32 = 4096;
+
 /// Bytes moved, or an error number.
-pub(crate) type Moved = Result<usize, c_int>;
+pub type Moved = Result<usize, c_int>;
 
 /// The program's own call, on a descriptor and with further flags.
-pub(crate) type Kernel<'a> = &'a mut dyn FnMut(i32, c_int) -> Moved;
+pub type Kernel<'a> = &'a mut dyn FnMut(i32, c_int) -> Moved;
 
 /// One call that receives.
 #[derive(Clone, Copy)]
-pub(crate) struct Receiving<'a> {
+pub struct Receiving<'a> {
     /// The descriptor it was made on, or the one that took its place when that was closed meanwhile.
-    pub(crate) fd: i32,
+    pub fd: i32,
     /// Where to.
-    pub(crate) buffers: Buffers<'a>,
+    pub buffers: Buffers<'a>,
     /// `MSG_` flags.
-    pub(crate) flags: c_int,
+    pub flags: c_int,
     /// Whether the program has room for descriptors, which only its own call can receive.
-    pub(crate) with_control: bool,
+    pub with_control: bool,
 }
 
 /// What one look brought.
@@ -49,8 +53,8 @@ enum Look {
 }
 
 /// Receives as the kernel would.
-pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>, kernel: Kernel<'_>) -> Moved {
-    rendezvous::settle(connection, link);
+pub fn receive(connection: &impl End, link: &Link, call: &Receiving<'_>, kernel: Kernel<'_>) -> Moved {
+    connection.settle(link);
     let total = call.buffers.len();
     if total == 0 && !plain::reads_bare(link) {
         return wait_for_any(connection, link, call);
@@ -61,17 +65,22 @@ pub(crate) fn receive(connection: &Reference, link: &Link, call: &Receiving<'_>,
     let mut reads_on = wants_all;
     let mut began = None;
     let mut done = 0;
+    let mut turns = 0;
     loop {
         call.fd = connection.descriptor(call.fd);
         if done == 0 && plain::is_bare(connection, link, call.fd) {
-            return match cancel::during(connection, false, || kernel(call.fd, 0)) {
+            return match connection.during(false, || kernel(call.fd, 0)) {
                 Ok(0) if total > 0 => end(link, call.fd, 0),
                 moved => moved,
             };
         }
         let looked = look(connection, link, &call, done, kernel);
         match looked {
-            Look::Again => continue,
+            Look::Again if turns < TURNS_MAX => turns += 1,
+            Look::Again => {
+                link.set(Word::Broken, 1);
+                return if done > 0 { Ok(done) } else { Err(libc::ECONNRESET) };
+            }
             Look::FromRing(count) => {
                 done += count;
                 reads_on |= goes_on(link, &call);
@@ -111,19 +120,20 @@ fn goes_on(link: &Link, call: &Receiving<'_>) -> bool {
 }
 
 /// A call without room waits for the first byte and takes none.
-fn wait_for_any(connection: &Reference, link: &Link, call: &Receiving<'_>) -> Moved {
+fn wait_for_any(connection: &impl End, link: &Link, call: &Receiving<'_>) -> Moved {
     let mut byte = 0u8;
     let at = std::ptr::from_mut(&mut byte).cast::<c_void>();
     let flags = call.flags | libc::MSG_PEEK;
     let parts = [part(at, 1)];
-    let call = Receiving { fd: call.fd, buffers: Buffers::new(&parts), flags, with_control: false };
     // SAFETY: the byte outlives the call.
+    let call = Receiving { fd: call.fd, buffers: unsafe { Buffers::new(&parts) }, flags, with_control: false };
+    // SAFETY: as above.
     receive(connection, link, &call, &mut |fd, more| real::outcome(unsafe { real::recv(fd, at, 1, flags | more) }))
         .map(|_| 0)
 }
 
 /// Looks into the ring and, where that is where data would be, into the socket.
-fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Look {
+fn look(connection: &impl End, link: &Link, call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Look {
     if link.get(Word::Broken) != 0 {
         return Look::Done(Err(libc::ECONNRESET));
     }
@@ -150,11 +160,8 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
         }
     }
     let all_drained = readiness::drain(link, call.fd);
-    if !mode.is_multiple_of(2) && !plain::reads_bare(link) {
-        return Look::Empty;
-    }
-    // Else the socket's next byte is a doorbell that is still on its way, or the end.
-    if !all_drained {
+    // If some have not arrived, the socket's next byte is one of them, or the end.
+    if !mode.is_multiple_of(2) && !plain::reads_bare(link) || !all_drained {
         return Look::Empty;
     }
     link.set(Word::Inside, 1);
@@ -169,7 +176,7 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
         link.set(Word::Inside, 0);
         return Look::Empty;
     }
-    let moved = from_socket(call, done, kernel);
+    let moved = from_socket(connection, call, done, kernel);
     link.set(Word::Inside, 0);
     drop(held);
     match moved {
@@ -179,7 +186,7 @@ fn look(connection: &Reference, link: &Link, call: &Receiving<'_>, done: usize, 
         Err(libc::ECONNRESET) => Look::Done(reset(link, 0)),
         Ok(0) if done == 0 && call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
         moved => {
-            connection.reads.fetch_add(1, Ordering::Relaxed);
+            connection.count_received();
             Look::Done(moved)
         }
     }
@@ -210,9 +217,9 @@ fn from_ring(link: &Link, call: &Receiving<'_>, done: usize, unread: usize) -> u
     taken
 }
 
-fn from_socket(call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
+fn from_socket(connection: &impl End, call: &Receiving<'_>, done: usize, kernel: Kernel<'_>) -> Moved {
     if done == 0 {
-        return cancel::never(|| kernel(call.fd, libc::MSG_DONTWAIT));
+        return connection.uncancelled(|| kernel(call.fd, libc::MSG_DONTWAIT));
     }
     // The rest of a call that wants everything.
     match call.buffers.pieces(done, usize::MAX).next() {
@@ -235,7 +242,7 @@ fn show_processor(link: &Link) {
 }
 
 /// Whether a call sleeps when there is nothing.
-fn may_wait(connection: &Reference, link: &Link, call: &Receiving<'_>, in_the_middle: bool) -> bool {
+fn may_wait(connection: &impl End, link: &Link, call: &Receiving<'_>, in_the_middle: bool) -> bool {
     call.flags & libc::MSG_DONTWAIT == 0 && (in_the_middle || !is_nonblocking(connection, link, call.fd))
 }
 
@@ -260,7 +267,7 @@ fn was_asked(link: &Link) -> bool {
 
 /// Waits for news. `Ok(false)`: the stream has ended. `began`: when the call first waited.
 fn wait(
-    connection: &Reference,
+    connection: &impl End,
     link: &Link,
     call: &Receiving<'_>,
     may_block: bool,
@@ -280,7 +287,7 @@ fn wait(
     } else {
         {
             let fd = connection.descriptor(call.fd);
-            cancel::during(connection, true, || sleep(fd, may_block, began))
+            connection.during(true, || sleep(fd, may_block, began))
         }
     };
     if asleep.was_last() && may_block {
@@ -323,7 +330,7 @@ fn sleep(fd: i32, may_block: bool, began: &mut Option<Instant>) -> Moved {
 }
 
 /// The limit that the program set for calls on a socket. `None`: there is none.
-pub(crate) fn time_limit(fd: i32, option: c_int) -> Option<Duration> {
+pub fn time_limit(fd: i32, option: c_int) -> Option<Duration> {
     let mut limit = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut length = size_of::<libc::timeval>() as libc::socklen_t;
     // SAFETY: the option fills the structure.
@@ -389,8 +396,8 @@ fn all_was_read(link: &Link) -> bool {
 
 /// Whether the descriptor is non-blocking. The flag belongs to the open file: where another process has it too, it is asked
 /// for each time.
-pub(crate) fn is_nonblocking(connection: &Reference, link: &Link, fd: i32) -> bool {
+pub fn is_nonblocking(connection: &impl End, link: &Link, fd: i32) -> bool {
     // SAFETY: asks for flags.
     let ask = || unsafe { real::fcntl(fd, libc::F_GETFL, 0) & libc::O_NONBLOCK != 0 };
-    if link.get(Word::Shared) != 0 { ask() } else { connection.flags.is_nonblocking(ask) }
+    if link.get(Word::Shared) != 0 { ask() } else { connection.is_nonblocking(ask) }
 }

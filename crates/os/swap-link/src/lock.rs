@@ -24,7 +24,7 @@ static ONLY: AtomicU64 = AtomicU64::new(0);
 static IS_UNCERTAIN: AtomicBool = AtomicBool::new(false);
 
 /// Before such a thread or copy is made: from now on the kernel is asked each time who is calling.
-pub(crate) fn distrust() {
+pub fn distrust() {
     IS_UNCERTAIN.store(true, Ordering::SeqCst);
 }
 
@@ -44,19 +44,19 @@ fn thread() -> u64 {
 }
 
 /// In the child of a fork: its only thread has another number than the one it was copied from.
-pub(crate) fn forget_thread() {
+pub fn forget_thread() {
     ONLY.store(0, Ordering::Relaxed);
     THREAD.with(|cell| cell.set(0));
 }
 
 /// The lock, held until it is dropped.
-pub(crate) struct Held<'a> {
+pub struct Held<'a> {
     word: &'a AtomicU64,
 }
 
 /// Takes the lock. `None`: this very thread has it, so this is a signal handler that interrupted it.
 #[inline]
-pub(crate) fn acquire(word: &AtomicU64) -> Option<Held<'_>> {
+pub fn acquire(word: &AtomicU64) -> Option<Held<'_>> {
     if alone::is_alone() {
         let own = ONLY.load(Ordering::Relaxed);
         // A handler of signals that comes between the two lets go of the lock before it ends.

@@ -4,25 +4,24 @@
 //! passed on) says that it wants the plain socket, and stops reading the ring. The sender then gives back, through the
 //! socket, what was not read from its ring, and uses the ring no more.
 
+use crate::end::End;
 use crate::link::{Link, Word, stance};
 use crate::statistics::{self, Count};
-use crate::table::Reference;
-use crate::{governor, lock, readiness, real, relay, send};
-use std::sync::atomic::Ordering;
+use crate::{governor, lock, readiness, real, send};
 use std::time::Duration;
 
 /// Longest wait for the other side to give back what is unread. It does so at its next call. After that a relay waits for it.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Whether this side has left the other's ring.
-pub(crate) fn reads_bare(link: &Link) -> bool {
+pub fn reads_bare(link: &Link) -> bool {
     link.get(Word::Stance) & stance::WANTS_PLAIN != 0
 }
 
 /// Whether this side has left the other's ring and the socket holds no doorbell and will hold none, so the kernel alone can
 /// receive: it alone knows about a low-water mark. The other side may still be at its ring. It sees that we left before it
 /// sends more or rings, and what it then has in the ring comes through the socket.
-pub(crate) fn is_bare(connection: &Reference, link: &Link, fd: i32) -> bool {
+pub fn is_bare(connection: &impl End, link: &Link, fd: i32) -> bool {
     if !reads_bare(link) || must_give_back(link) || link.theirs(Word::Ringing) != 0 {
         return false;
     }
@@ -31,8 +30,8 @@ pub(crate) fn is_bare(connection: &Reference, link: &Link, fd: i32) -> bool {
 }
 
 /// Takes both directions of a connection back to its socket, for good.
-pub(crate) fn go_back(connection: &Reference, fd: i32) {
-    connection.barred.store(true, Ordering::SeqCst);
+pub fn go_back(connection: &impl End, fd: i32) {
+    connection.bar();
     let Some(link) = connection.link() else { return };
     if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
         give_back(link, fd);
@@ -43,7 +42,7 @@ pub(crate) fn go_back(connection: &Reference, fd: i32) {
         return;
     }
     statistics::add(Count::Plain);
-    if relay::is_needed(link, fd) && relay::begin(connection, link, fd) {
+    if is_relay_needed(link, fd) && connection.relay(link, fd) {
         return;
     }
     {
@@ -72,7 +71,7 @@ pub(crate) fn go_back(connection: &Reference, fd: i32) {
         let never = !given_back && turned;
         if never || patience.is_over() || readiness::kernel_events(fd, 0) & libc::POLLHUP != 0 {
             if !given_back {
-                relay::begin(connection, link, fd);
+                connection.relay(link, fd);
             }
             return;
         }
@@ -80,9 +79,16 @@ pub(crate) fn go_back(connection: &Reference, fd: i32) {
     }
 }
 
+/// Whether the other side could not give back what is unread.
+fn is_relay_needed(link: &Link, fd: i32) -> bool {
+    let by_socket = link.theirs(Word::Mode).is_multiple_of(2);
+    let is_ending = readiness::kernel_events(fd, libc::POLLRDHUP) & (libc::POLLRDHUP | libc::POLLHUP) != 0;
+    readiness::has_unread(link) && (by_socket || is_ending)
+}
+
 /// Whether a side that left the ring must take what is unread out of it after all, before anything further that the socket
 /// brought. `ended`: the socket brings no more. Of what is unread, as many bytes as the socket brought before are given back.
-pub(crate) fn is_left_in_ring(link: &Link, ended: bool) -> bool {
+pub fn is_left_in_ring(link: &Link, ended: bool) -> bool {
     let turned = link.theirs(Word::Mode).is_multiple_of(2);
     let gives_back = link.they(stance::GIVES_BACK);
     // Turned without giving back: it had not seen that we left. Ended in the middle: it was killed.
@@ -102,13 +108,13 @@ fn ring_for_attention(link: &Link, fd: i32) {
 
 /// Whether the other side waits for what it left in our ring.
 #[inline]
-pub(crate) fn must_give_back(link: &Link) -> bool {
+pub fn must_give_back(link: &Link) -> bool {
     link.they(stance::WANTS_PLAIN) && link.sends_by_ring()
 }
 
 /// If the other side wants the plain socket, gives back what it has not read. Where a call may sleep or send.
 #[inline]
-pub(crate) fn honour(link: &Link, fd: i32) {
+pub fn honour(link: &Link, fd: i32) {
     if !must_give_back(link) {
         return;
     }
@@ -118,7 +124,7 @@ pub(crate) fn honour(link: &Link, fd: i32) {
 }
 
 /// Under the send lock. `false`: the socket is full; the rest must go before anything else.
-pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
+pub fn give_back(link: &Link, fd: i32) -> bool {
     if !link.they(stance::WANTS_PLAIN) {
         return true;
     }
@@ -159,7 +165,7 @@ pub(crate) fn give_back(link: &Link, fd: i32) -> bool {
 }
 
 /// Before the last descriptor of this process is closed.
-pub(crate) fn leaving(link: &Link, fd: i32) {
+pub fn leaving(link: &Link, fd: i32) {
     link.take_stance(stance::GONE);
     if let Some(_held) = lock::acquire(link.own(Word::SendLock)) {
         give_back(link, fd);
@@ -171,7 +177,7 @@ pub(crate) fn leaving(link: &Link, fd: i32) {
 }
 
 /// Before a `shutdown`: the kernel decides about every send after it, on either side.
-pub(crate) fn shutting_down(link: &Link, how: libc::c_int) {
+pub fn shutting_down(link: &Link, how: libc::c_int) {
     if how != libc::SHUT_RD
         && let Some(_held) = lock::acquire(link.own(Word::SendLock))
     {

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The address of the next definition of `name` behind ours.
-pub(crate) fn resolve(cell: &AtomicUsize, name: &CStr) -> usize {
+pub fn resolve(cell: &AtomicUsize, name: &CStr) -> usize {
     let known = cell.load(Ordering::Relaxed);
     if known != 0 {
         return known;
@@ -28,19 +28,19 @@ extern "C" fn missing() -> c_long {
 }
 
 /// Sets the calling thread's `errno`.
-pub(crate) fn set_errno(errno: c_int) {
+pub fn set_errno(errno: c_int) {
     // SAFETY: the location belongs to this thread for as long as it lives.
     unsafe { *libc::__errno_location() = errno };
 }
 
 /// The calling thread's `errno`.
-pub(crate) fn errno() -> c_int {
+pub fn errno() -> c_int {
     // SAFETY: as in `set_errno`.
     unsafe { *libc::__errno_location() }
 }
 
 /// What a call returned, with its error.
-pub(crate) fn outcome(value: ssize_t) -> Result<usize, c_int> {
+pub fn outcome(value: ssize_t) -> Result<usize, c_int> {
     usize::try_from(value).map_err(|_| errno())
 }
 
@@ -61,7 +61,7 @@ macro_rules! real {
         /// # Safety
         /// As for the call of libc of this name.
         #[allow(clippy::too_many_arguments, non_snake_case, reason = "libc decides")]
-        pub(crate) unsafe fn $name($($argument: $kind),*) -> $result {
+        pub unsafe fn $name($($argument: $kind),*) -> $result {
             static CELL: AtomicUsize = AtomicUsize::new(0);
             const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
                 Ok(name) => name,
@@ -142,7 +142,7 @@ real! {
 ///
 /// # Safety
 /// As for `send`.
-pub(crate) unsafe fn send_uncancelled(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
+pub unsafe fn send_uncancelled(fd: c_int, from: *const c_void, count: size_t, flags: c_int) -> ssize_t {
     // SAFETY: the caller's promise. No address.
     unsafe { syscall(libc::SYS_sendto, fd as usize, from as usize, count, flags as usize, 0, 0) as ssize_t }
 }
@@ -151,7 +151,7 @@ pub(crate) unsafe fn send_uncancelled(fd: c_int, from: *const c_void, count: siz
 ///
 /// # Safety
 /// As for `recv`.
-pub(crate) unsafe fn recv_uncancelled(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
+pub unsafe fn recv_uncancelled(fd: c_int, to: *mut c_void, count: size_t, flags: c_int) -> ssize_t {
     // SAFETY: the caller's promise. No address.
     unsafe { syscall(libc::SYS_recvfrom, fd as usize, to as usize, count, flags as usize, 0, 0) as ssize_t }
 }
@@ -160,7 +160,7 @@ pub(crate) unsafe fn recv_uncancelled(fd: c_int, to: *mut c_void, count: size_t,
 ///
 /// # Safety
 /// The entry is valid.
-pub(crate) unsafe fn look(entry: *mut pollfd) -> c_int {
+pub unsafe fn look(entry: *mut pollfd) -> c_int {
     let none = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the caller's entry, a time that lives here, and no mask.
     unsafe { syscall(libc::SYS_ppoll, entry as usize, 1, std::ptr::from_ref(&none) as usize, 0, 0, 0) as c_int }

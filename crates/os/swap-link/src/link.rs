@@ -9,13 +9,13 @@ use crate::governor;
 use crate::model::{OtherSegment, OwnSegment};
 use crate::sync::{AtomicU64, fence};
 #[cfg(not(loom))]
-use shm_ring::{OtherSegment, OwnSegment, Readable, Writable};
+use shm_ring::{OtherSegment, OwnSegment, Readable};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
 /// Unread bytes that a ring holds. Less than a socket's default buffer, so that what is unread always fits there when a connection
 /// goes back. The models fill a small one.
-pub(crate) const CAPACITY: u64 = if cfg!(loom) { 4 } else { 128 * 1024 };
+pub const CAPACITY: u64 = if cfg!(loom) { 4 } else { 128 * 1024 };
 /// Bytes after which positions begin again, a power of two. With as few as the capacity, a writer who is as far ahead as he may be writes into
 /// the cache lines that the reader is just taking, which halves what goes through (docs/measurements/swap.md).
 const RING_BYTES: u64 = 2 * CAPACITY;
@@ -24,12 +24,12 @@ const FAR_BYTES: usize = 2048;
 /// Where the ring's bytes begin.
 const BYTES_AT: usize = 4096;
 /// Size of a segment.
-pub(crate) const SEGMENT_BYTES: usize = BYTES_AT + RING_BYTES as usize;
+pub const SEGMENT_BYTES: usize = BYTES_AT + RING_BYTES as usize;
 
 /// Words of a segment, by their offset.
 #[derive(Clone, Copy)]
 #[repr(usize)]
-pub(crate) enum Word {
+pub enum Word {
     /// Bytes written into the ring since it was made.
     Written = 128,
     /// Odd: what is sent goes into the ring. Even: it goes through the socket. Raised by one at each turn.
@@ -91,76 +91,77 @@ pub(crate) enum Word {
 }
 
 /// Bits of [`Word::Stance`].
-pub(crate) mod stance {
+pub mod stance {
     /// This side reads by the calls that we stand in front of, so the other may use its ring.
-    pub(crate) const READY: u64 = 1;
+    pub const READY: u64 = 1;
     /// This side will read from the bare socket: send back through it what is unread, and use no ring.
-    pub(crate) const WANTS_PLAIN: u64 = 2;
+    pub const WANTS_PLAIN: u64 = 2;
     /// This side closed or shut down; ask the kernel before each send.
-    pub(crate) const GONE: u64 = 4;
+    pub const GONE: u64 = 4;
     /// This side sends back through the socket what the other left in the ring.
-    pub(crate) const GIVES_BACK: u64 = 8;
+    pub const GIVES_BACK: u64 = 8;
 }
 
 /// The other side published what cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Broken;
+pub struct Broken;
 
 /// A swapped connection's memory.
-pub(crate) struct Link {
+pub struct Link {
     own: OwnSegment,
     other: OtherSegment,
 }
 
 impl Link {
     /// Over both segments, which are at least [`SEGMENT_BYTES`] long.
-    pub(crate) fn new(own: OwnSegment, other: OtherSegment) -> Self {
+    #[cfg_attr(loom, allow(private_interfaces, reason = "the models have segments of their own"))]
+    pub fn new(own: OwnSegment, other: OtherSegment) -> Self {
         Self { own, other }
     }
 
     /// A word of our own segment.
     #[inline]
-    pub(crate) fn own(&self, word: Word) -> &AtomicU64 {
+    pub fn own(&self, word: Word) -> &AtomicU64 {
         self.own.word(word as usize)
     }
 
     /// A word of ours.
     #[inline]
-    pub(crate) fn get(&self, word: Word) -> u64 {
+    pub fn get(&self, word: Word) -> u64 {
         self.own(word).load(Ordering::Acquire)
     }
 
     /// Sets a word of ours.
     #[inline]
-    pub(crate) fn set(&self, word: Word, value: u64) {
+    pub fn set(&self, word: Word, value: u64) {
         self.own(word).store(value, Ordering::Release);
     }
 
     /// A word of the other side's.
     #[inline]
-    pub(crate) fn theirs(&self, word: Word) -> u64 {
+    pub fn theirs(&self, word: Word) -> u64 {
         self.other.load(word as usize, Ordering::Acquire)
     }
 
     /// Sets a bit of our stance.
-    pub(crate) fn take_stance(&self, bit: u64) {
+    pub fn take_stance(&self, bit: u64) {
         self.own(Word::Stance).fetch_or(bit, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
     /// Whether the other side's stance has a bit.
-    pub(crate) fn they(&self, bit: u64) -> bool {
+    pub fn they(&self, bit: u64) -> bool {
         self.theirs(Word::Stance) & bit != 0
     }
 
     /// Whether what we send goes into the ring.
-    pub(crate) fn sends_by_ring(&self) -> bool {
+    pub fn sends_by_ring(&self) -> bool {
         !self.get(Word::Mode).is_multiple_of(2)
     }
 
     /// Bytes in the other side's ring that we have not read. Needs no lock for a hint, the receive lock for the truth.
     #[inline]
-    pub(crate) fn unread(&self) -> Result<usize, Broken> {
+    pub fn unread(&self) -> Result<usize, Broken> {
         let read = self.get(Word::Read);
         let written = self.theirs(Word::Written);
         let unread = written.wrapping_sub(read);
@@ -171,13 +172,13 @@ impl Link {
     }
 
     /// Unread bytes that are known of, without a look at the other side's words: at most what there is. Under the receive lock.
-    pub(crate) fn known_unread(&self) -> usize {
+    pub fn known_unread(&self) -> usize {
         let known = self.get(Word::SeenWritten).wrapping_sub(self.get(Word::Read));
         if known > CAPACITY { 0 } else { known as usize }
     }
 
     /// As `unread`, and refuses a position that went back. Under the receive lock.
-    pub(crate) fn checked_unread(&self) -> Result<usize, Broken> {
+    pub fn checked_unread(&self) -> Result<usize, Broken> {
         let unread = self.unread()?;
         let written = self.get(Word::Read).wrapping_add(unread as u64);
         if written.wrapping_sub(self.get(Word::SeenWritten)) > CAPACITY {
@@ -188,7 +189,7 @@ impl Link {
     }
 
     /// Bytes that fit into our ring. Under the send lock.
-    pub(crate) fn room(&self, wanted: usize) -> Result<usize, Broken> {
+    pub fn room(&self, wanted: usize) -> Result<usize, Broken> {
         let written = self.get(Word::Written);
         let seen = self.get(Word::SeenRead);
         let known = CAPACITY.saturating_sub(written.wrapping_sub(seen));
@@ -204,14 +205,22 @@ impl Link {
         Ok((CAPACITY - unread) as usize)
     }
 
-    /// Copies a piece behind the written bytes, `skip` bytes further on. There is room for it. Under the send lock.
-    pub(crate) fn put(&self, skip: usize, piece: &[u8]) {
+    /// Copies `length` bytes from an address behind the written bytes, `skip` bytes further on. There is room for them. Under
+    /// the send lock.
+    ///
+    /// # Safety
+    /// `from` is valid for `length` bytes, which are not this link's. Somebody may be changing them: then some mixture is
+    /// copied.
+    pub unsafe fn put(&self, skip: usize, from: *const u8, length: usize) {
         let at = self.get(Word::Written).wrapping_add(skip as u64) % RING_BYTES;
-        let (first, rest) = piece.split_at(piece.len().min((RING_BYTES - at) as usize));
-        let is_far = piece.len() >= FAR_BYTES && self.is_far();
-        self.put_at(at as usize, first, is_far);
-        if !rest.is_empty() {
-            self.put_at(0, rest, is_far);
+        let first = length.min((RING_BYTES - at) as usize);
+        let is_far = length >= FAR_BYTES && self.is_far();
+        // SAFETY: both parts lie within what the caller promised.
+        unsafe {
+            self.put_at(at as usize, from, first, is_far);
+            if first < length {
+                self.put_at(0, from.add(first), length - first, is_far);
+            }
         }
     }
 
@@ -221,17 +230,22 @@ impl Link {
         theirs != 0 && theirs != governor::own_processor()
     }
 
+    /// # Safety
+    /// As for `put`.
     #[inline]
-    fn put_at(&self, at: usize, piece: &[u8], is_far: bool) {
-        if is_far {
-            self.own.copy_in_past_caches(BYTES_AT + at, piece);
-        } else {
-            self.own.copy_in(BYTES_AT + at, piece);
+    unsafe fn put_at(&self, at: usize, from: *const u8, length: usize, is_far: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if is_far {
+                self.own.copy_in_past_caches(BYTES_AT + at, from, length);
+            } else {
+                self.own.copy_in_from(BYTES_AT + at, from, length);
+            }
         }
     }
 
     /// Copies unread bytes out, `skip` bytes further on. There are as many. Under the receive lock.
-    pub(crate) fn take(&self, skip: usize, piece: &mut [MaybeUninit<u8>]) {
+    pub fn take(&self, skip: usize, piece: &mut [MaybeUninit<u8>]) {
         let at = self.get(Word::Read).wrapping_add(skip as u64) % RING_BYTES;
         let first = piece.len().min((RING_BYTES - at) as usize);
         let (head, tail) = piece.split_at_mut(first);
@@ -242,7 +256,7 @@ impl Link {
     }
 
     /// A run of our own ring's bytes from `position` on, at most `length`, for the kernel to read.
-    pub(crate) fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
+    pub fn own_run(&self, position: u64, length: u64) -> (*const u8, usize) {
         let at = position % RING_BYTES;
         let run = length.min(RING_BYTES - at) as usize;
         (self.own.address(BYTES_AT + at as usize, run), run)
@@ -250,7 +264,7 @@ impl Link {
 
     /// Says that we are about to sleep, by a new odd value, which is returned. The caller looks once more for news before it
     /// does.
-    pub(crate) fn announce(&self) -> u64 {
+    pub fn announce(&self) -> u64 {
         let step = |value: u64| Some(value.wrapping_add(if value.is_multiple_of(2) { 1 } else { 2 }));
         let before = self.own(Word::Sleep).fetch_update(Ordering::SeqCst, Ordering::SeqCst, step);
         fence(Ordering::SeqCst);
@@ -259,7 +273,7 @@ impl Link {
 
     /// Says that nobody sleeps any more, if nobody has announced sleep since `announced`. Only for the last sleeper of a
     /// process that has the link alone.
-    pub(crate) fn awake(&self, announced: u64) {
+    pub fn awake(&self, announced: u64) {
         if self.get(Word::Shared) == 0 {
             let next = announced.wrapping_add(1);
             let _ = self.own(Word::Sleep).compare_exchange(announced, next, Ordering::SeqCst, Ordering::Relaxed);

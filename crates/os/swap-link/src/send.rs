@@ -1,12 +1,12 @@
 //! Sending on a linked connection.
 
 use crate::buffers::Buffers;
+use crate::end::End;
 use crate::link::{CAPACITY, Link, Word, stance};
 use crate::receive::{Moved, is_nonblocking, time_limit};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
-use crate::table::Reference;
-use crate::{cancel, governor, lock, plain, readiness, real, rendezvous};
+use crate::{governor, lock, plain, readiness, real};
 use libc::c_int;
 use std::sync::atomic::Ordering;
 
@@ -21,13 +21,13 @@ const PIECE_BYTES: usize = if cfg!(loom) { 2 } else { 16 * 1024 };
 const BELLS_PER_LOOK: u64 = 4;
 
 /// One call that sends.
-pub(crate) struct Sending<'a> {
+pub struct Sending<'a> {
     /// The descriptor it was made on.
-    pub(crate) fd: i32,
+    pub fd: i32,
     /// What.
-    pub(crate) buffers: Buffers<'a>,
+    pub buffers: Buffers<'a>,
     /// `MSG_` flags.
-    pub(crate) flags: c_int,
+    pub flags: c_int,
 }
 
 /// A call's passage through the socket, during which nobody may turn to the ring.
@@ -48,13 +48,8 @@ impl Drop for ThroughSocket<'_> {
 }
 
 /// Sends as the kernel would. `kernel` makes the program's own call.
-pub(crate) fn send(
-    connection: &Reference,
-    link: &Link,
-    call: &Sending<'_>,
-    kernel: &mut dyn FnMut() -> Moved,
-) -> Moved {
-    rendezvous::settle(connection, link);
+pub fn send(connection: &impl End, link: &Link, call: &Sending<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+    connection.settle(link);
     // This thread holds the lock already: a signal handler that sends where it interrupted a send.
     let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
     if !plain::give_back(link, call.fd) {
@@ -65,9 +60,9 @@ pub(crate) fn send(
     if !link.sends_by_ring() && !turn_to_ring(connection, link, call) {
         let _through = ThroughSocket::new(link);
         drop(held);
-        return cancel::during(connection, false, kernel);
+        return connection.during(false, kernel);
     }
-    if is_gone(link, call.fd) || call.buffers.len() == 0 {
+    if is_gone(link, call.fd) || call.buffers.is_empty() {
         return spill(connection, link, held, kernel);
     }
     by_ring(connection, link, held, call, kernel)
@@ -75,7 +70,7 @@ pub(crate) fn send(
 
 /// Sends by the ring, and what does not fit in time through the socket.
 fn by_ring(
-    connection: &Reference,
+    connection: &impl End,
     link: &Link,
     held: lock::Held<'_>,
     call: &Sending<'_>,
@@ -128,7 +123,7 @@ fn by_ring(
 }
 
 /// Turns to the ring if everything sent through the socket was read and the other side is ready. Under the send lock.
-fn turn_to_ring(connection: &Reference, link: &Link, call: &Sending<'_>) -> bool {
+fn turn_to_ring(connection: &impl End, link: &Link, call: &Sending<'_>) -> bool {
     if link.get(Word::Settled) == 0 || link.get(Word::Stay) != 0 || link.get(Word::Senders) != 0 {
         return false;
     }
@@ -161,12 +156,7 @@ fn turn_to_ring(connection: &Reference, link: &Link, call: &Sending<'_>) -> bool
 }
 
 /// Sends what only the socket can carry: descriptors, addresses, urgent bytes, files.
-pub(crate) fn send_through_socket(
-    connection: &Reference,
-    link: &Link,
-    fd: i32,
-    kernel: &mut dyn FnMut() -> Moved,
-) -> Moved {
+pub fn send_through_socket(connection: &impl End, link: &Link, fd: i32, kernel: &mut dyn FnMut() -> Moved) -> Moved {
     let Some(held) = lock::acquire(link.own(Word::SendLock)) else { return Err(libc::EAGAIN) };
     if !plain::give_back(link, fd) {
         return Err(libc::EAGAIN);
@@ -175,7 +165,7 @@ pub(crate) fn send_through_socket(
 }
 
 /// Whether the other side has taken everything out of its socket.
-pub(crate) fn was_all_read(fd: i32) -> bool {
+pub fn was_all_read(fd: i32) -> bool {
     let mut in_flight: c_int = 1;
     // SAFETY: the request writes one int: bytes sent that were not received.
     let asked = unsafe { real::ioctl(fd, libc::TIOCOUTQ, std::ptr::from_mut(&mut in_flight) as usize) };
@@ -183,15 +173,15 @@ pub(crate) fn was_all_read(fd: i32) -> bool {
 }
 
 /// Turns back to the socket and makes the program's own call.
-fn spill(connection: &Reference, link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
+fn spill(connection: &impl End, link: &Link, held: lock::Held<'_>, kernel: &mut dyn FnMut() -> Moved) -> Moved {
     turn_to_socket(link);
     let _through = ThroughSocket::new(link);
     drop(held);
-    cancel::during(connection, false, kernel)
+    connection.during(false, kernel)
 }
 
 /// Under the send lock.
-pub(crate) fn turn_to_socket(link: &Link) {
+pub fn turn_to_socket(link: &Link) {
     if link.sends_by_ring() {
         // What follows through the socket takes room.
         link.set(Word::BellRoom, 0);
@@ -201,7 +191,7 @@ pub(crate) fn turn_to_socket(link: &Link) {
 }
 
 fn rest_through_socket(
-    connection: &Reference,
+    connection: &impl End,
     link: &Link,
     held: lock::Held<'_>,
     call: &Sending<'_>,
@@ -219,7 +209,7 @@ fn rest_through_socket(
             let fd = connection.descriptor(call.fd);
             // SAFETY: within a piece of the program's buffer.
             let send = || real::outcome(unsafe { real::send(fd, at.add(in_piece).cast(), length - in_piece, flags) });
-            let moved = cancel::during(connection, false, send);
+            let moved = connection.during(false, send);
             match moved {
                 // The kernel sends less than it was given only where it gives up.
                 Ok(count) if count < length - in_piece => return Ok(sent + in_piece + count),
@@ -237,7 +227,7 @@ fn into_ring(link: &Link, call: &Sending<'_>, done: usize, room: usize) -> usize
     let mut put = 0;
     for (at, length) in call.buffers.pieces(done, room) {
         // SAFETY: a piece of the program's buffer, which is only read.
-        link.put(put, unsafe { std::slice::from_raw_parts(at, length) });
+        unsafe { link.put(put, at, length) };
         put += length;
     }
     if link.get(Word::Trickle) != 0 {
@@ -249,7 +239,7 @@ fn into_ring(link: &Link, call: &Sending<'_>, done: usize, room: usize) -> usize
 }
 
 /// Rings if the other side may sleep. Under the send lock, after what was published. `false`: nobody is there.
-pub(crate) fn ring(link: &Link, fd: i32) -> bool {
+pub fn ring(link: &Link, fd: i32) -> bool {
     fence(Ordering::SeqCst);
     let sleep = link.theirs(Word::Sleep);
     let rung_for = link.get(Word::RungFor);
@@ -309,7 +299,7 @@ fn is_gone(link: &Link, fd: i32) -> bool {
     false
 }
 
-fn wait_for_socket(connection: &Reference, link: &Link, call: &Sending<'_>) -> Result<(), c_int> {
+fn wait_for_socket(connection: &impl End, link: &Link, call: &Sending<'_>) -> Result<(), c_int> {
     if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(connection, link, call.fd) {
         return Err(libc::EAGAIN);
     }

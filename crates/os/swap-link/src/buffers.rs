@@ -5,13 +5,16 @@ use libc::{c_void, iovec};
 /// Buffers of the calling program, which must stay valid for as long as this lives: that is what the program promises to
 /// every call of this kind. A pointer that leads nowhere ends the program where the kernel would answer EFAULT.
 #[derive(Clone, Copy)]
-pub(crate) struct Buffers<'a> {
+pub struct Buffers<'a> {
     parts: &'a [iovec],
 }
 
 impl<'a> Buffers<'a> {
     /// One buffer, or the parts of a vectored call.
-    pub(crate) fn new(parts: &'a [iovec]) -> Self {
+    ///
+    /// # Safety
+    /// Each part is valid for what the call does with it, and for as long as this lives.
+    pub unsafe fn new(parts: &'a [iovec]) -> Self {
         Self { parts }
     }
 
@@ -19,7 +22,7 @@ impl<'a> Buffers<'a> {
     ///
     /// # Safety
     /// `parts` points to `count` valid parts, or `count` is 0.
-    pub(crate) unsafe fn from_raw(parts: *const iovec, count: usize) -> Option<Self> {
+    pub unsafe fn from_raw(parts: *const iovec, count: usize) -> Option<Self> {
         if count == 0 {
             return Some(Self { parts: &[] });
         }
@@ -31,12 +34,17 @@ impl<'a> Buffers<'a> {
     }
 
     /// Bytes in all.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.iov_len))
     }
 
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The pieces behind the first `skip` bytes, none of them empty, of at most `max` bytes in all.
-    pub(crate) fn pieces(&self, skip: usize, max: usize) -> impl Iterator<Item = (*mut u8, usize)> {
+    pub fn pieces(&self, skip: usize, max: usize) -> impl Iterator<Item = (*mut u8, usize)> {
         let (mut skip, mut left) = (skip, max);
         self.parts.iter().filter_map(move |part| {
             let skipped = skip.min(part.iov_len);
@@ -50,6 +58,6 @@ impl<'a> Buffers<'a> {
 }
 
 /// A part of a vectored call.
-pub(crate) fn part(at: *const c_void, length: usize) -> iovec {
+pub fn part(at: *const c_void, length: usize) -> iovec {
     iovec { iov_base: at.cast_mut(), iov_len: length }
 }

@@ -1,6 +1,6 @@
 //! The models. Each side is one thread with the library's own sending, receiving and going back.
 
-use super::table::{Flags, Reference};
+use super::table::Reference;
 use super::{real, segment, without_fences};
 use crate::buffers::{Buffers, part};
 use crate::link::{CAPACITY, Link, Word, stance};
@@ -8,7 +8,6 @@ use crate::plain;
 use crate::receive::{Receiving, receive};
 use crate::send::{Sending, send};
 use loom::thread;
-use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// A side: its descriptor and its connection.
 struct Side {
@@ -19,8 +18,9 @@ struct Side {
 impl Side {
     fn send(&self, bytes: &[u8]) {
         let parts = [part(bytes.as_ptr().cast(), bytes.len())];
-        let call = Sending { fd: self.fd, buffers: Buffers::new(&parts), flags: 0 };
         // SAFETY: the bytes outlive the call.
+        let call = Sending { fd: self.fd, buffers: unsafe { Buffers::new(&parts) }, flags: 0 };
+        // SAFETY: as above.
         let mut kernel = || real::outcome(unsafe { real::send(self.fd, bytes.as_ptr().cast(), bytes.len(), 0) });
         assert_eq!(send(&self.connection, &self.connection.link, &call, &mut kernel), Ok(bytes.len()));
     }
@@ -33,8 +33,10 @@ impl Side {
             let at = bytes.as_mut_ptr().cast();
             let wanted = (total - all.len()).min(bytes.len());
             let parts = [part(at, wanted)];
-            let call = Receiving { fd: self.fd, buffers: Buffers::new(&parts), flags: 0, with_control: false };
             // SAFETY: the bytes outlive the call.
+            let buffers = unsafe { Buffers::new(&parts) };
+            let call = Receiving { fd: self.fd, buffers, flags: 0, with_control: false };
+            // SAFETY: as above.
             let mut kernel = |fd, more| real::outcome(unsafe { real::recv(fd, at, wanted, more) });
             let count = receive(&self.connection, &self.connection.link, &call, &mut kernel);
             all.extend(&bytes[..count.expect("an honest sender")]);
@@ -66,10 +68,7 @@ fn sides(first_mode: u64) -> (Side, Side) {
         link.set(Word::Stance, stance::READY);
         // The clock stands still, so nobody looks whether the other lives.
         link.set(Word::LookedAt, 1);
-        Side {
-            fd,
-            connection: Reference { link, reads: AtomicU32::new(2), barred: AtomicBool::new(false), flags: Flags },
-        }
+        Side { fd, connection: Reference { link } }
     };
     (side(0, own_a, other_b), side(1, own_b, other_a))
 }

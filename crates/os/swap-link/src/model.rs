@@ -1,4 +1,4 @@
-//! What stands around the protocol in the loom models: segments, the kernel's socket, and the rest of the library, for one
+//! What stands around the protocol in the loom models: segments, the kernel's socket, and whoever holds an end, for one
 //! thread on each side. The protocol itself (`link`, `send`, `receive`, `plain`, `readiness`) is the library's own code.
 
 use loom::cell::UnsafeCell;
@@ -11,37 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 pub(crate) mod governor;
 pub(crate) mod lock;
 pub(crate) mod real;
-pub(crate) mod statistics;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
-
-/// Nobody is cancelled.
-pub(crate) mod cancel {
-    pub(crate) fn never<T>(call: impl FnOnce() -> T) -> T {
-        call()
-    }
-
-    pub(crate) fn during<T>(_connection: &super::table::Reference, _is_asleep: bool, call: impl FnOnce() -> T) -> T {
-        call()
-    }
-}
-
-/// Links of the models are settled from the beginning.
-pub(crate) mod rendezvous {
-    pub(crate) fn settle(_connection: &super::table::Reference, _link: &crate::link::Link) {}
-}
-
-/// The other side always gives back.
-pub(crate) mod relay {
-    pub(crate) fn is_needed(_link: &crate::link::Link, _fd: i32) -> bool {
-        false
-    }
-
-    pub(crate) fn begin(_connection: &super::table::Reference, _link: &crate::link::Link, _fd: i32) -> bool {
-        false
-    }
-}
 
 /// Bytes of the first page: words. Behind them stands the ring.
 const BYTES_AT: usize = 4096;
@@ -75,7 +47,11 @@ impl OwnSegment {
         &self.0.words[&offset]
     }
 
-    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+    /// # Safety
+    /// `from` is valid for `len` bytes.
+    pub(crate) unsafe fn copy_in_from(&self, offset: usize, from: *const u8, len: usize) {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(from, len) };
         for (place, new) in (offset - BYTES_AT..).zip(bytes) {
             // SAFETY: loom checks that nobody else touches it.
             self.0.bytes[place].with_mut(|byte| unsafe { *byte = *new });
@@ -83,8 +59,11 @@ impl OwnSegment {
         }
     }
 
-    pub(crate) fn copy_in_past_caches(&self, offset: usize, bytes: &[u8]) {
-        self.copy_in(offset, bytes);
+    /// # Safety
+    /// As for `copy_in_from`.
+    pub(crate) unsafe fn copy_in_past_caches(&self, offset: usize, from: *const u8, len: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.copy_in_from(offset, from, len) };
     }
 
     pub(crate) fn address(&self, offset: usize, length: usize) -> *const u8 {
