@@ -86,6 +86,8 @@ pub enum Word {
     ResetTold = 1192,
     /// Not 0: a process of this side has shut its receiving direction down, so the kernel's end is its own.
     ShutRead = 1224,
+    /// Not 0: the kernel told a call of a reset that had received something, so the next one is to be told.
+    ResetOwed = 1232,
     /// Calls that received little, since this side sent last or received more, as far as it matters.
     Trickle = 1216,
 }

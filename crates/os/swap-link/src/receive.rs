@@ -181,9 +181,7 @@ fn look(connection: &impl End, link: &Link, call: &Receiving<'_>, done: usize, k
     drop(held);
     match moved {
         Err(libc::EAGAIN) => Look::EmptySocket,
-        // The next call is told.
-        Err(libc::ECONNRESET) if done > 0 => Look::Done(Ok(0)),
-        Err(libc::ECONNRESET) => Look::Done(reset(link, 0)),
+        Err(libc::ECONNRESET) => Look::Done(reset(link).or_else(|error| put_off(link, call, done, error))),
         Ok(0) if done == 0 && call.buffers.len() > done => Look::Done(end(link, call.fd, 0)),
         moved => {
             connection.count_received();
@@ -304,7 +302,7 @@ fn wait(
             Err(libc::ECONNRESET)
         }
         Ok(_) => Ok(true),
-        Err(libc::ECONNRESET) => reset(link, 0).map(|_| false),
+        Err(libc::ECONNRESET) => reset(link).map(|_| false),
         Err(error) => Err(error),
     }
 }
@@ -367,6 +365,9 @@ fn is_undeclared(link: &Link, fd: i32) -> bool {
 
 /// What a read says at the end of the stream: a peer that left bytes unread has reset it, once.
 fn end(link: &Link, fd: i32, done: usize) -> Moved {
+    if done == 0 && link.own(Word::ResetOwed).swap(0, Ordering::AcqRel) != 0 {
+        return Err(libc::ECONNRESET);
+    }
     if done == 0
         && link.get(Word::ShutRead) == 0
         && !all_was_read(link)
@@ -380,12 +381,24 @@ fn end(link: &Link, fd: i32, done: usize) -> Moved {
 
 /// The kernel says that the peer left bytes unread. Where all that was sent went through the ring and was read, that was a
 /// doorbell which nobody needed any more, and this is an ordinary end.
-fn reset(link: &Link, done: usize) -> Moved {
+fn reset(link: &Link) -> Moved {
     if link.sends_by_ring() && all_was_read(link) {
-        return Ok(done);
+        return Ok(0);
     }
     link.set(Word::ResetTold, 1);
     Err(libc::ECONNRESET)
+}
+
+/// A call that has received something before it is told of a reset says how much. The kernel tells once, so this side tells the
+/// next call; but not after one that wanted everything, for which the kernel forgets it too.
+fn put_off(link: &Link, call: &Receiving<'_>, done: usize, error: c_int) -> Moved {
+    if done == 0 {
+        return Err(error);
+    }
+    if call.flags & libc::MSG_WAITALL == 0 {
+        link.set(Word::ResetOwed, 1);
+    }
+    Ok(0)
 }
 
 /// Whether the other side read all of our ring.
