@@ -259,9 +259,9 @@ impl RelayNode {
         self.relay.onion_keys().rotate(interval, secret);
         self.relay.set_features(features(descriptor.roles, document.charter().packet_size()));
         self.endpoint.set_accept(accept);
-        let old = std::mem::replace(&mut self.document, document);
+        self.document = document;
         self.close_strangers(now);
-        self.follow_moved(now, &old);
+        self.follow_moved(now);
         Ok(())
     }
 

@@ -228,9 +228,9 @@ fn what_is_not_later_or_of_another_network_is_refused_and_changes_nothing() {
     assert_eq!(legs_lost(&world), 0);
 }
 
-/// Where a guard stands is no reason to leave it: its link stays, and the next dial goes to the new address.
+/// Where a guard stands is no reason to leave it: it is asked at its new address, and its link stays while it is not there.
 #[test]
-fn a_guard_that_moves_is_dialled_at_its_new_address_when_its_link_is_over() {
+fn a_guard_that_moves_is_asked_at_its_new_address_and_loses_nothing_before_it_is_there() {
     use tunnel_plan::Relaxation;
     // There are no other guards to go to.
     let mut world = world(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..legs(2) });

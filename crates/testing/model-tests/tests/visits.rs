@@ -381,6 +381,39 @@ fn a_meeting_that_dies_before_there_is_a_session_costs_no_flow() {
     assert!(done, "{:?} {:?} {:?}", reset(&world, flow), world.tunnels(), failures(&world));
 }
 
+/// One relay moves: it comes up elsewhere, and three seconds later an edition says so. Points and legs that led over it are made anew within
+/// seconds, all others stay, and the flow goes on.
+#[test]
+fn a_relay_that_moves_costs_what_leads_over_it_and_for_seconds() {
+    for is_point in [false, true] {
+        let mut world = world(setting());
+        let flow = open(&mut world, Plan { read_per_step: 20, ..plan(port::ENDLESS, 0) });
+        let is_whole = |world: &World| linked(world) == 2 && world.service().node.status().services[0].points == 3;
+        assert!(world.run_while(40 * SECOND, is_whole), "{:?} {:?}", world.tunnels(), failures(&world));
+        let waits_at = |world: &World, relay: usize| world.relays[relay].node.meetings().1 > 0;
+        let places = meeting_places(&world);
+        let point = (0..world.relays.len()).find(|relay| waits_at(&world, *relay) && !places.contains(relay));
+        let moved = if is_point { point } else { places.first().copied() }.expect("a relay that is in use");
+        let lost = |world: &World| world.service().node.status().node.counters["points_lost"];
+        let before = lost(&world);
+        world.moved.push(moved);
+        world.restart_elsewhere(moved);
+        world.run_for(3 * SECOND);
+        world.exchange(&[]);
+        let begun = world.elapsed();
+        let mut least = 2;
+        let again = world.run_while(10 * SECOND, |world| {
+            least = least.min(linked(world));
+            world.elapsed() > begun + 3 * SECOND && is_whole(world)
+        });
+        assert!(again, "{is_point} {moved} {:?} {:?}", world.tunnels(), world.service().node.status());
+        assert!(least >= 1 && lost(&world) - before <= 1, "{is_point} {least} {}", lost(&world) - before);
+        world.run_for(20 * SECOND);
+        assert!(is_whole(&world) && reset(&world, flow).is_none(), "{:?}", world.tunnels());
+        assert_eq!(of_service(&world)[0].made, 1, "it is the same tunnel");
+    }
+}
+
 /// The exit's directory is not there for a moment, as after its relays have moved: it is asked again.
 #[test]
 fn a_directory_that_is_away_for_a_moment_is_asked_again() {

@@ -4,10 +4,8 @@ use super::RelayNode;
 use crate::event::NodeEvent;
 use identity::{LinkKey, NodeId};
 use link::{LinkEvent, LinkId, Now};
-use network_document::NetworkDocument;
 use onion::{Dialled, Neighbour};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// All links that are up. As many as the endpoint may have.
@@ -232,38 +230,24 @@ impl RelayNode {
         }
     }
 
-    /// Links to relays that stand elsewhere than in an older document. Nothing may be heard of them any more, and on a link over which nothing
-    /// goes nobody would notice: circuits that are gone would be waited for until somebody speaks on them, and new ones be sent into the
-    /// silence. Links that this relay dialled make a handshake at the new address, and keep their circuits if the process is the same;
-    /// those that came from an address which is nobody's now are closed.
-    pub(super) fn follow_moved(&mut self, now: Now, old: &NetworkDocument) {
-        let mut closed = Vec::new();
+    /// Links that this relay dialled to others that stand elsewhere now make a handshake at the new address. Nothing may be heard of those any
+    /// more, and on a link over which nothing goes nobody would notice: circuits that are gone would be waited for until somebody speaks
+    /// on them, and new ones be sent into the silence. With the same process a link keeps its circuits, and while nobody answers there it goes
+    /// on where it is.
+    pub(super) fn follow_moved(&mut self, now: Now) {
         for up in self.links.places.iter().flatten() {
-            let both = up.relay.and_then(|relay| Some((old.relay(&relay)?, self.document.relay(&relay)?)));
-            let Some((before, present)) = both.filter(|(before, present)| before.addresses != present.addresses) else {
+            let relay = up.relay.and_then(|relay| self.document.relay(&relay));
+            let dialled = self.endpoint.dial_address(up.link);
+            let Some((relay, dialled)) = relay.zip(dialled) else { continue };
+            if relay.addresses.contains(&dialled) {
                 continue;
-            };
-            match self.endpoint.dial_address(up.link) {
-                Some(dialled) if present.addresses.contains(&dialled) => {}
-                Some(_) => {
-                    let moved =
-                        present.addresses.first().map(|address| self.endpoint.move_dial(now, up.link, *address));
-                    if moved.is_some_and(|moved| moved.is_ok()) {
-                        self.due.push(up.link);
-                        self.rearm = true;
-                    }
-                }
-                None => {
-                    let from = self.endpoint.peer_address(up.link).map(|from| from.ip());
-                    let lists = |addresses: &[SocketAddr]| addresses.iter().any(|address| Some(address.ip()) == from);
-                    closed.extend((lists(&before.addresses) && !lists(&present.addresses)).then_some(up.link));
-                }
+            }
+            let moved = relay.addresses.first().map(|address| self.endpoint.move_dial(now, up.link, *address));
+            if moved.is_some_and(|moved| moved.is_ok()) {
+                self.due.push(up.link);
+                self.rearm = true;
             }
         }
-        for link in closed {
-            self.endpoint.close(link);
-        }
-        self.follow_links(now);
     }
 
     /// Closes links to relays that the document does not have, and to clients if it is no guard any more.
