@@ -353,13 +353,14 @@ fn a_tunnel_that_loses_all_legs_again_and_again_goes_on() {
     let mut world = world(setting());
     let flow = open(&mut world, plan(port::ENDLESS, 0));
     let mut waits = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..4 {
         let met = world.run_while(60 * SECOND, |world| linked(world) == 2 && of_service(world)[0].session_up);
         assert!(met, "{waits:?} {:?} {:?}", reset(&world, flow), world.tunnels());
         let (places, begun) = (meeting_places(&world), world.elapsed());
         places.iter().for_each(|relay| world.relays[*relay].health = Health::Dead);
         let is_anew = |world: &World| linked(world) > 0 && meeting_places(world).is_disjoint(&places);
-        assert!(world.run_while(30 * SECOND, is_anew), "{waits:?} {:?} {:?}", reset(&world, flow), world.tunnels());
+        // Sixteen seconds and more would be the fourth wait of a tunnel that has a leg.
+        assert!(world.run_while(18 * SECOND, is_anew), "{waits:?} {:?} {:?}", reset(&world, flow), world.tunnels());
         waits.push(world.elapsed() - begun);
         places.iter().for_each(|relay| world.relays[*relay].health = Health::Well);
     }

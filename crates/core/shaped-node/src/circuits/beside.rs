@@ -3,6 +3,7 @@
 //! out.
 
 use super::Circuits;
+use super::errands::ErrandId;
 use super::pool::PoolConfig;
 use identity::NodeId;
 use link::{Endpoint, LinkId, Now};
@@ -89,9 +90,10 @@ impl Circuits {
         self.beside.guards.iter_mut().filter(|kept| **kept == old).for_each(|kept| *kept = guard);
     }
 
-    /// Whether a link is one to a guard that is not kept any more, of a node that keeps some.
-    pub(super) fn is_left(&self, link: LinkId) -> bool {
-        self.pool.is(PoolConfig::NONE) && !self.is_kept(link)
+    /// Whether the circuit of an errand that is ready goes over a guard that another one has taken the place of, of a node without tunnels.
+    /// It stays for as long as it is needed, and what comes after it goes over the other one.
+    pub(crate) fn is_leaving(&self, id: ErrandId) -> bool {
+        self.pool.is(PoolConfig::NONE) && self.errands.link_of(id).is_some_and(|link| !self.is_kept(link))
     }
 
     /// Whether a link has room for a cell that waits for its slot.

@@ -223,8 +223,7 @@ impl Errand {
                 shared.avoid(now.instant, relay);
                 return self.end(shared, now.instant, Some(relay));
             }
-            let guard = path.first();
-            shared.note_whole(now.instant, &guard);
+            shared.note_whole(now.instant, &path.first());
             self.get_ready(now.instant);
         }
     }
@@ -253,8 +252,7 @@ impl Errand {
             shared.guards.handle_failed(now.unix_s, &suspect, &mut shared.rng);
         } else {
             shared.avoid(now.instant, suspect);
-            let guard = path.first();
-            shared.note_stuck(now, &guard);
+            shared.note_stuck(now, &path.first());
         }
         let span = WAIT_FIRST.saturating_mul(1 << self.failures.min(8)).min(WAIT_MAX);
         self.failures = self.failures.saturating_add(1);
@@ -330,6 +328,12 @@ impl Errands {
     /// Whether circuits that others have go over a link.
     pub(super) fn lends(&self, link: LinkId) -> bool {
         self.lent.range((link, CircuitId(0))..=(link, CircuitId(u32::MAX))).next().is_some()
+    }
+
+    /// Over which link the circuit of an errand goes that is ready.
+    pub(super) fn link_of(&self, id: ErrandId) -> Option<LinkId> {
+        let Stage::Ready { link, .. } = &self.all.get(&id)?.stage else { return None };
+        Some(*link)
     }
 
     /// Whether an errand looks for a link.
@@ -542,13 +546,6 @@ impl Circuits {
     /// A circuit that was taken out is not used any more. Nothing happens if its link was lost.
     pub(crate) fn give_back(&mut self, link: LinkId, circuit: CircuitId) {
         self.errands.lent.remove(&(link, circuit));
-    }
-
-    /// Whether the circuit of an errand that is ready goes over a guard that another one has taken the place of, of a node without tunnels.
-    /// It stays for as long as it is needed, and what comes after it goes over the other one.
-    pub(crate) fn is_leaving(&self, id: ErrandId) -> bool {
-        let ready = self.errands.all.get(&id).filter(|errand| matches!(errand.stage, Stage::Ready { .. }));
-        ready.and_then(|errand| errand.stage.way()).is_some_and(|(_, link)| self.is_left(link))
     }
 
     /// Ends an errand. Nobody hears of it any more.
