@@ -46,7 +46,7 @@ pub fn outcome(value: ssize_t) -> Result<usize, c_int> {
 
 /// The type of a call of libc's. A cancelled thread unwinds through our frames: with panics that unwind the compiler must
 /// know, so that values are dropped; with panics that abort it must not, as it would end the process there, and
-/// [`crate::cancel`] lets go of what counts.
+/// the library's `cancel` lets go of what counts.
 #[cfg(panic = "unwind")]
 macro_rules! call_of_libc {
     (($($kind:ty),*) -> $result:ty) => { unsafe extern "C-unwind" fn($($kind),*) -> $result };
