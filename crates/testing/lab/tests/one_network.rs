@@ -65,8 +65,9 @@ struct Form {
     /// Phases of silence and of load, and their length.
     turns: u32,
     phase: Duration,
-    /// Bytes that one download from the service brings at least, while relays, its introduction points and places of meetings die.
-    visit: u64,
+    /// Bytes that one download from the service brings at least, while relays, its introduction points and places of meetings die. None:
+    /// there is no service.
+    visit: Option<u64>,
     /// Whether the second entry and exit turn to mode `dp` at the end.
     budget: bool,
 }
@@ -79,7 +80,7 @@ fn it_carries_what_people_use_while_it_is_killed_and_changed() -> Outcome {
         download: 2_000_000,
         downloads: 5,
         moves: 1,
-        visit: 2_000_000,
+        visit: None,
         turns: 4,
         phase: Duration::from_millis(1200),
         budget: false,
@@ -95,7 +96,7 @@ fn it_carries_a_hundred_megabytes_through_all_of_it() -> Outcome {
         download: 100_000_000,
         downloads: 1,
         moves: 4,
-        visit: 100_000_000,
+        visit: Some(100_000_000),
         turns: 8,
         phase: Duration::from_secs(2),
         budget: true,
@@ -114,7 +115,7 @@ fn run(form: &Form) -> Outcome {
 }
 
 fn play(form: &Form, switch: &Arc<Switch>, report: &mut Report) -> Outcome {
-    let servers = Servers::start(form.visit.max(VISIT_MIN))?;
+    let servers = Servers::start(form.visit.unwrap_or(0).max(VISIT_MIN))?;
     let stage = Stage::new(servers.source)?;
     let recording = Scratch::new()?;
     let tap = Wiretap::start_at(SWITCH, recording.path(), HEADS)?;
@@ -154,13 +155,13 @@ fn act(
 ) -> anyhow::Result<(watch::Scene, Stalls)> {
     net.settle_exits()?;
     // It finds its points while entries come.
-    let service = net.add_service(servers.web(), true)?;
+    let service = form.visit.map(|_| net.add_service(servers.web(), true)).transpose()?;
     enter(net, servers.source, report)?;
     println!("entered after {:.1?}", begun.elapsed());
-    visit::play(net, servers, &service, form, report)?;
+    visit::play(net, servers, service.as_ref(), form, report)?;
     println!("visited and moved after {:.1?}", begun.elapsed());
     let witness = Witness::start()?;
-    let stage = stage.clone().through(net.entries[0].address, Some(&service));
+    let stage = stage.clone().through(net.entries[0].address, service.as_ref());
     let seen = watch::play(net, &stage, form, report)?;
     let stalls = witness.stalls();
     drop(witness);

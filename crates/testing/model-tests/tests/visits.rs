@@ -453,7 +453,7 @@ fn a_service_goes_back_to_its_first_guards() {
         let is_back = |world: &World| world.service_guards().is_superset(&first) && is_whole(world);
         assert!(world.run_while(120 * SECOND, is_back), "{mode:?} {:?}", world.service_guards());
         world.run_for(60 * SECOND);
-        assert!(is_back(&world), "{mode:?}");
+        assert!(is_back(&world), "{mode:?} {:?} {first:?} {:?}", world.service_guards(), world.service().node.status());
         if mode == Mode::Off {
             let after = world.service().node.status().node.counters["points_lost"];
             assert_eq!(after, lost, "points are replaced before they go");

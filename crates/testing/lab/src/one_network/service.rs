@@ -89,12 +89,12 @@ impl OneNetwork {
         Ok(to_services.flat_map(linked_paths).collect())
     }
 
-    /// Waits until an entry's tunnel to the service has so many legs.
+    /// Waits until an entry's tunnel to the service has so many legs at least.
     ///
     /// # Errors
     /// When it has not, in time.
     pub fn until_met(&self, entry: usize, legs: usize) -> anyhow::Result<()> {
-        self.until("an entry has its legs to the service", |net| Ok(net.service_legs(entry)?.len() == legs))
+        self.until("an entry has its legs to the service", |net| Ok(net.service_legs(entry)?.len() >= legs))
     }
 
     /// The guards of the service.

@@ -33,17 +33,21 @@ pub(crate) const LEGS: usize = 2;
 pub(crate) fn play(
     net: &mut OneNetwork,
     servers: &Servers,
-    service: &Place,
+    service: Option<&Place>,
     form: &Form,
     report: &mut Report,
 ) -> Outcome {
+    let Some(service) = service else {
+        moves(net, form, None, report)?;
+        return (0..2).try_for_each(|entry| net.until_linked(entry, 2));
+    };
     net.until_published()?;
     let points = PointWatch::start(net)?;
     let mut visits = Loads::new();
     let begun = Instant::now();
     visits.start_visits(servers, "e0", net.entries[0].address, service);
     met(net, &mut visits)?;
-    moves(net, form, &mut visits, report)?;
+    moves(net, form, Some(&mut visits), report)?;
     leader_dies(net, &mut visits)?;
     let deaths = point_dies(net, &mut visits, &points)?;
     let met_again = meeting_dies(net, &mut visits)?;
@@ -58,16 +62,15 @@ pub(crate) fn play(
     );
     ensure!(lost > 0, "no introduction point was among the relays that died");
     report.add("somebody who was never there has the service's page after", format!("{:.1?}", newcomer(net, service)?));
-    while visits.visited() < form.visit {
+    while form.visit > Some(visits.visited()) {
         visits.check()?;
         std::thread::sleep(LOOK_EVERY);
     }
     let lasted = begun.elapsed();
     let carried = visits.stop()?;
     tell(&carried, lasted, report)?;
-    for entry in 0..2 {
-        net.until_met(entry, LEGS)?;
-    }
+    net.until_met(0, LEGS)?;
+    net.until_met(1, 1)?;
     (0..2).try_for_each(|entry| net.until_linked(entry, 2))
 }
 
@@ -181,10 +184,12 @@ fn newcomer(net: &OneNetwork, service: &Place) -> anyhow::Result<Duration> {
 }
 
 /// Relays move to other addresses, one after another, and both entries learn of it. Whoever visits the service has all legs before each.
-fn moves(net: &mut OneNetwork, form: &Form, visits: &mut Loads, report: &mut Report) -> Outcome {
+fn moves(net: &mut OneNetwork, form: &Form, mut visits: Option<&mut Loads>, report: &mut Report) -> Outcome {
     let mut took = Vec::new();
     for number in 0..form.moves {
-        met(net, visits)?;
+        if let Some(visits) = visits.as_deref_mut() {
+            met(net, visits)?;
+        }
         let movable = bystanders(net)?;
         let next = movable.get(number % movable.len().max(1)).context("a relay that may move")?;
         let to = net.move_relay(*next)?;
