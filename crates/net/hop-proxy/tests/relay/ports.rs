@@ -1,6 +1,8 @@
 //! Ports of a server: all of them, too many, taken ones.
 
+use std::io::Write;
 use std::net::UdpSocket;
+use std::process::Command;
 
 use hop_proxy::{Server, ServerSettings, StartError};
 use port_hopping::ports::PortSet;
@@ -48,6 +50,24 @@ fn memory_kb() -> Result<(u64, u64), Box<dyn std::error::Error>> {
     Ok((number(resident)?, number(slab)?))
 }
 
+/// Set where a test runs in a process of its own.
+const ALONE: &str = "HUSHWIRE_TEST_ALONE";
+
+/// Runs [`range`] in a process in which no other test takes memory meanwhile: this program once more, with one test.
+fn range_alone(test: &str, ports: &str, at_least: u64) -> Outcome {
+    if std::env::var_os(ALONE).is_some() {
+        return range(ports, at_least);
+    }
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(ALONE, "1")
+        .output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    std::io::stderr().write_all(&output.stderr)?;
+    Ok(())
+}
+
 /// Opens a range, carries a program over it, and says what a port costs.
 fn range(ports: &str, at_least: u64) -> Outcome {
     let (echo, host) = (Echo::start()?, own_host());
@@ -73,18 +93,17 @@ fn range(ports: &str, at_least: u64) -> Outcome {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let ports = counters.ports;
-    use std::io::Write;
     writeln!(std::io::stderr(), "{ports} ports: {own} B of the process and {kernel} B of the kernel for each")?;
     Ok(())
 }
 
 #[test]
 fn two_thousand_ports_are_heard_whatever_the_limit_was() -> Outcome {
-    range("30000-31999", 2_000)
+    range_alone("ports::two_thousand_ports_are_heard_whatever_the_limit_was", "30000-31999", 2_000)
 }
 
 #[test]
 #[ignore = "opens every port there is: `cargo xtask long hop`"]
 fn all_65535_ports_are_heard_or_what_does_not_fit_is_said() -> Outcome {
-    range("1-65535", 10_000)
+    range_alone("ports::all_65535_ports_are_heard_or_what_does_not_fit_is_said", "1-65535", 10_000)
 }
