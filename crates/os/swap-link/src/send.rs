@@ -78,7 +78,6 @@ fn by_ring(
 ) -> Moved {
     let total = call.buffers.len();
     let mut done = 0;
-    let may_block = call.flags & libc::MSG_DONTWAIT == 0;
     loop {
         let room = match link.room(total - done) {
             Ok(room) => room,
@@ -94,9 +93,8 @@ fn by_ring(
                 return spill(connection, link, held, kernel);
             }
             if link.they(stance::WANTS_PLAIN) {
-                // It left its ring meanwhile and may not have seen this.
-                let finished = plain::give_back(link, call.fd);
-                if !finished || done == total || is_nonblocking(connection, link, call.fd) || !may_block {
+                // It left its ring meanwhile and may not have seen this. If that is not all back, the socket is full.
+                if !plain::give_back(link, call.fd) {
                     return Ok(done);
                 }
                 return rest_through_socket(connection, link, held, call, done);
@@ -108,11 +106,13 @@ fn by_ring(
         if room > PIECE_BYTES {
             continue;
         }
-        if done == 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
-            return spill(connection, link, held, kernel);
-        }
-        if done > 0 && (!may_block || is_nonblocking(connection, link, call.fd)) {
-            return Ok(done);
+        if call.flags & libc::MSG_DONTWAIT != 0 || is_nonblocking(connection, link, call.fd) {
+            // Less than was given means to a program that there is no room, and one that is told of changes only would wait for
+            // the kernel to tell it of room: that does so once the socket was full.
+            return match done {
+                0 => spill(connection, link, held, kernel),
+                _ => rest_through_socket(connection, link, held, call, done),
+            };
         }
         // A reader at work makes room soon; a slow one is waited for in the socket.
         let wanted = (total - done).min(CAPACITY as usize / 4);

@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("epoll-level", answers::<3>, level_client),
     ("epoll-edge", answers::<3>, edge_client),
     ("epoll-once", answers::<2>, once_client),
+    ("epoll-room", room_server, room_client),
     ("interrupted", answers::<1>, interrupted_client),
     ("restarted", answers::<1>, restarted_client),
     ("interrupted-wait", answers::<1>, interrupted_wait_client),
@@ -202,6 +203,32 @@ fn once_client(mut end: UnixStream) {
         tried("again", set.change(EPOLL_CTL_MOD, &end, EPOLLIN | EPOLLONESHOT));
     }
     tried("none", set.wait(10));
+    tell();
+}
+
+/// Takes everything without a word of its own.
+fn room_server(end: UnixStream) {
+    for _ in 0..2 {
+        hear();
+        pause(30);
+        say("came", drain(&end) > 0);
+    }
+    hear();
+}
+
+/// One who is told of changes takes it for "full" that less than all was sent, and waits to be told of room. So does tokio.
+fn room_client(mut end: UnixStream) {
+    let set = Set::new();
+    tried("set", end.set_nonblocking(true));
+    tried("add", set.change(EPOLL_CTL_ADD, &end, EPOLLOUT | EPOLLET));
+    tried("empty", set.wait(5000));
+    let piece = vec![b'x'; 1_000_000];
+    for _ in 0..2 {
+        let sent = end.write(&piece);
+        say("less", sent.map(|count| count < piece.len()).ok());
+        tell();
+        tried("room", set.wait(5000));
+    }
     tell();
 }
 
