@@ -29,7 +29,7 @@ pub use message::{ATTEMPTS_MAX, Attempt, LINK_VERSION, Message, MessageError, Re
 pub use only_leg::{DEBT_CELLS, DEBT_DELAY, OnlyLeg};
 pub use outbound::{Outbound, SEND_TIMES_KEPT};
 pub use reorder::{REORDER_BYTES_MAX, ReorderFigures};
-pub use schedule::{START_AFTER, START_BATCH, START_CELLS, START_CLASS, Scheduler};
+pub use schedule::{COPIED_CELLS, COPY_SPREAD, START_AFTER, START_BATCH, START_CELLS, START_CLASS, Scheduler};
 pub use tunnel::{
     AddLegError, LEG_BYTES, LEGS_MAX, LegFigures, LegsMemory, NotAccepted, Pace, Sharing, SlotUse, TUNNEL_EVENTS_MAX,
     Tunnel, TunnelConfig, TunnelEnd, TunnelEvent,

@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 pub const START_CELLS: u64 = 42;
 /// So many cells go on one drawn leg before another is drawn.
 pub const START_BATCH: u64 = 7;
+/// Of these, so many go on every leg that might have been drawn: what is asked and the beginning of its answer are there as soon
+/// as the quickest leg brings them, whichever was drawn.
+pub const COPIED_CELLS: u64 = 4;
+/// Legs whose round trips differ by less are alike, and no cell is sent twice.
+pub const COPY_SPREAD: Duration = Duration::from_millis(5);
 /// After so long without a data cell, the next one starts a burst.
 pub const START_AFTER: Duration = Duration::from_secs(1);
 /// Legs whose round trips differ by no more than this are equal at the start of a burst.
@@ -73,6 +78,10 @@ pub(crate) struct Choice {
     start_left: u64,
     drawn: Option<LegId>,
     drawn_left: u64,
+    /// The other legs for the cell that was chosen for, until it is sent.
+    beside: Vec<LegId>,
+    /// Those on which the cell that was sent last is still to go.
+    copies: Vec<LegId>,
     last_data: Option<Instant>,
     /// The leg of the present run, and its cells so far.
     run: Option<(LegId, u32)>,
@@ -80,7 +89,17 @@ pub(crate) struct Choice {
 
 impl Choice {
     pub(crate) fn new(scheduler: Scheduler, class: Duration) -> Self {
-        Self { scheduler, class, start_left: START_CELLS, drawn: None, drawn_left: 0, last_data: None, run: None }
+        Self {
+            scheduler,
+            class,
+            start_left: START_CELLS,
+            drawn: None,
+            drawn_left: 0,
+            beside: Vec::new(),
+            copies: Vec::new(),
+            last_data: None,
+            run: None,
+        }
     }
 
     /// The leg for the next data cell, or none if it is better to wait. `waiting`: cells that wait to be sent.
@@ -91,6 +110,8 @@ impl Choice {
         waiting: u64,
         rng: &mut ChaCha20Rng,
     ) -> Option<LegId> {
+        self.beside.clear();
+        self.copies.clear();
         if self.last_data.is_some_and(|at| at + START_AFTER <= now) {
             self.start_left = START_CELLS;
             self.drawn_left = 0;
@@ -120,23 +141,35 @@ impl Choice {
         self.last_data = Some(now);
         self.start_left = self.start_left.saturating_sub(1);
         self.drawn_left = self.drawn_left.saturating_sub(1);
+        std::mem::swap(&mut self.copies, &mut self.beside);
+        self.beside.clear();
+    }
+
+    /// Another leg for the cell that was sent last.
+    pub(crate) fn next_copy(&mut self) -> Option<LegId> {
+        self.copies.pop()
     }
 
     /// The same chance for each leg of the fastest one's class, whatever its round trip, its room and its pace: a drawn leg
     /// is waited for.
     fn choose_at_start(&mut self, legs: &[Candidate], rng: &mut ChaCha20Rng) -> Option<LegId> {
+        let fastest = legs.iter().map(|leg| leg.rtt).min()?;
+        let equal: Vec<&Candidate> = legs.iter().filter(|leg| leg.rtt <= fastest + self.class).collect();
         let drawn = self.drawn.filter(|_| self.drawn_left > 0);
         let leg = match drawn.and_then(|drawn| legs.iter().find(|leg| leg.leg == drawn)) {
             Some(leg) => leg,
             None => {
-                let fastest = legs.iter().map(|leg| leg.rtt).min()?;
-                let equal: Vec<&Candidate> = legs.iter().filter(|leg| leg.rtt <= fastest + self.class).collect();
                 let leg = equal[below(rng, equal.len())];
                 self.drawn = Some(leg.leg);
                 self.drawn_left = START_BATCH;
                 leg
             }
         };
+        let is_copied = self.start_left > START_CELLS - COPIED_CELLS;
+        if is_copied && equal.iter().any(|leg| leg.rtt > fastest + COPY_SPREAD) {
+            let others = equal.iter().filter(|other| other.leg != leg.leg && other.room > 0);
+            self.beside.extend(others.map(|other| other.leg));
+        }
         (leg.room > 0).then_some(leg.leg)
     }
 }

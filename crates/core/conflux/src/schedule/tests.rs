@@ -41,6 +41,32 @@ fn a_guard_cannot_buy_the_start_of_a_page() {
 }
 
 #[test]
+fn the_first_cells_of_a_burst_go_on_all_legs_that_differ() {
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let now = crate::origin();
+    let mut copied = |legs: &[Candidate], class: Duration| {
+        let mut choice = Choice::new(Scheduler::CompletionTime, class);
+        let mut copies = Vec::new();
+        for _ in 0..2 * COPIED_CELLS {
+            let chosen = choice.choose(now, legs, 40, &mut rng).expect("there is room");
+            assert_eq!(choice.next_copy(), None, "nothing was sent that could be copied");
+            choice.note_sent(now, chosen);
+            let others: Vec<LegId> = std::iter::from_fn(|| choice.next_copy()).collect();
+            assert!(!others.contains(&chosen));
+            copies.push(others.len() as u64);
+        }
+        assert!(copies[COPIED_CELLS as usize..].iter().all(|others| *others == 0), "{copies:?}");
+        copies[..COPIED_CELLS as usize].iter().sum::<u64>()
+    };
+    let unlike = [leg(0, 20, 2000.0, 60), leg(1, 30, 2000.0, 40), leg(2, 40, 2000.0, 40)];
+    assert_eq!(copied(&unlike, START_CLASS), 2 * COPIED_CELLS);
+    assert_eq!(copied(&unlike, 15 * MS), COPIED_CELLS, "the third is of another class");
+    assert_eq!(copied(&unlike, Duration::ZERO), 0);
+    assert_eq!(copied(&[leg(0, 20, 2000.0, 60), leg(1, 25, 2000.0, 40)], START_CLASS), 0, "alike");
+    assert_eq!(copied(&unlike[..1], START_CLASS), 0, "alone");
+}
+
+#[test]
 fn a_drawn_leg_is_waited_for_and_after_the_start_it_is_not() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let now = crate::origin();

@@ -109,6 +109,27 @@ impl<K> Tunnel<K> {
     /// The header of a cell with a session packet of `length` bytes. None if there is no such leg, or it takes no data; with
     /// several legs, a leg that [`Tunnel::poll_data`] or [`Tunnel::slot_use`] has named takes it.
     pub fn data_header(&mut self, now: Instant, leg: LegId, number: u64, length: u16) -> Option<LegHeader> {
+        self.note_data(now, leg, number)?;
+        self.newest += 1;
+        self.choice.note_sent(now, leg);
+        Some(self.header(now, leg, LegKind::Data, length, self.newest))
+    }
+
+    /// Mode `off`: another leg on which the session packet of the last [`Tunnel::data_header`] should leave once more, if any. The
+    /// first packets of a burst do, where legs differ; the other end drops what comes second. Ask until there is none, and take
+    /// [`Tunnel::copy_header`] if the leg's circuit has room; a copy that does not leave is nobody's loss.
+    pub fn poll_copy(&mut self) -> Option<LegId> {
+        self.choice.next_copy()
+    }
+
+    /// The header of a cell with the same session packet as the last [`Tunnel::data_header`]. None if the leg takes no data.
+    pub fn copy_header(&mut self, now: Instant, leg: LegId, number: u64, length: u16) -> Option<LegHeader> {
+        self.note_data(now, leg, number)?;
+        Some(self.header(now, leg, LegKind::Data, length, self.newest))
+    }
+
+    /// A data cell takes the layer number `number` of this leg. None if the leg takes no data.
+    fn note_data(&mut self, now: Instant, leg: LegId, number: u64) -> Option<()> {
         let Some(Member::Linked(linked)) = self.members.get_mut(&leg) else { return None };
         let core = &mut linked.core;
         core.flight.note_sent(now, number.saturating_add(1), true);
@@ -116,9 +137,7 @@ impl<K> Tunnel<K> {
         let from = core.paced_until.map_or(now, |until| until.max(now));
         core.paced_until = Some(from + Duration::from_secs_f64(1.0 / pace));
         self.note_probe(now, leg);
-        self.newest += 1;
-        self.choice.note_sent(now, leg);
-        Some(self.header(now, leg, LegKind::Data, length, self.newest))
+        Some(())
     }
 
     /// The header of a cell without a session packet, and the message behind it, if one is due; else it is a cover cell.

@@ -185,10 +185,25 @@ impl CircuitTunnel {
             self.seal(now, leg, &header, &body, outlet);
             *outlet.data_cells += 1;
             *left -= 1;
+            self.fill_copies(now, &body, left, outlet);
         }
         shared.body = body;
         self.keep_account(now.instant, &mut shared.memory);
         held_back
+    }
+
+    /// The packet that was sent last, on the other legs that the tunnel wants it on.
+    fn fill_copies(&mut self, now: Now, body: &[u8], left: &mut usize, outlet: &mut Outlet<'_>) {
+        while *left > 0 {
+            let Some(super::Joined { legs, .. }) = &mut self.joined else { return };
+            let Some(leg) = legs.poll_copy() else { return };
+            let Some(number) = legs.carrier(leg).map(super::Carrier::sealed) else { continue };
+            let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+            let Some(header) = legs.copy_header(now.instant, leg, number, length) else { continue };
+            self.seal(now, leg, &header, body, outlet);
+            *outlet.data_cells += 1;
+            *left -= 1;
+        }
     }
 
     fn seal(&mut self, now: Now, leg: LegId, header: &LegHeader, body: &[u8], outlet: &mut Outlet<'_>) {

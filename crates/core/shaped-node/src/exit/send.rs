@@ -219,7 +219,24 @@ impl<C: Circuits> Maker<'_, C> {
                 joined.legs.handle_circuit_gone(now.instant, leg);
             }
         }
+        self.copies(now, joined, &packet);
         After::More
+    }
+
+    /// The packet that was sent last, on the other legs that the tunnel wants it on and whose circuits have room.
+    fn copies(&mut self, now: Now, joined: &mut Joined, packet: &[u8]) {
+        while let Some(leg) = joined.legs.poll_copy() {
+            let Some(circuit) = joined.legs.carrier(leg).copied() else { continue };
+            let Some(number) = self.circuits.sealed(circuit).filter(|_| self.circuits.room(circuit) > 0) else {
+                continue;
+            };
+            let Some(header) = joined.legs.copy_header(now.instant, leg, number, packet.len() as u16) else { continue };
+            put(self.inner, &header, packet);
+            match self.circuits.send(now, circuit, self.inner) {
+                Ok(()) => self.sent.data += 1,
+                Err(_) => joined.legs.handle_circuit_gone(now.instant, leg),
+            }
+        }
     }
 }
 

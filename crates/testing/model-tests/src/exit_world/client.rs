@@ -526,6 +526,12 @@ impl Client {
                 continue;
             }
             self.put(now, circuit, &[&header.encode()[..], &packet].concat(), out);
+            while let Some(leg) = self.tunnel.poll_copy() {
+                let Some((circuit, number)) = self.carrier(leg) else { continue };
+                let length = packet.len() as u16;
+                let Some(header) = self.tunnel.copy_header(now.instant, leg, number, length) else { continue };
+                self.put(now, circuit, &[&header.encode()[..], &packet].concat(), out);
+            }
             self.settle(now.instant);
         }
     }

@@ -175,6 +175,13 @@ impl End {
             let Some(header) = tunnel.data_header(now, leg, number, packet.len() as u16) else { return };
             self.data_cells.push(circuit);
             cells.push((circuit, number, [&header.encode()[..], &packet].concat()));
+            while let Some(leg) = tunnel.poll_copy() {
+                let Some(&circuit) = tunnel.carrier(leg) else { continue };
+                let number = next_number(&mut self.numbers, circuit);
+                let Some(header) = tunnel.copy_header(now, leg, number, packet.len() as u16) else { continue };
+                self.data_cells.push(circuit);
+                cells.push((circuit, number, [&header.encode()[..], &packet].concat()));
+            }
             self.settle(now);
         }
     }

@@ -21,6 +21,8 @@ const BUILDS: usize = 10;
 const GAP: Duration = Duration::from_millis(20);
 /// Most milliseconds to the first byte: half of them, and nine of ten.
 const MOST_FIRST_BYTE: [f64; 2] = [3.0, 6.0];
+/// The same as shares of C-tor's in the same run. Where the aims of 3 and 6 ms were set, C-tor had 14 and 53 ms at most.
+const MOST_OF_TOR: [f64; 2] = [3.0 / 14.0, 6.0 / 53.0];
 /// Most milliseconds until a tunnel is built, half of them.
 const MOST_BUILD: f64 = 15.0;
 
@@ -65,9 +67,7 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
         plan.rounds
     );
     let mut table = Table::new(&["what", "system", "p50", "p90", "target"]);
-    let [most, most_p90] = MOST_FIRST_BYTE;
-    let (p50, p90) = (first[0].p50.median(), first[0].p90.median());
-    let target = format!("p50 {}; p90 {}", at_most(p50, most, 0), at_most(p90, most_p90, 0));
+    let target = first_byte_verdicts(&first);
     let build_target = at_most(built[0].p50.median(), MOST_BUILD, 0);
     for (what, rows, target) in [("first byte", &first, target), ("build", &built, build_target)] {
         for (index, Times { name, p50, p90 }) in rows.iter().enumerate().filter(|(_, row)| !row.name.is_empty()) {
@@ -77,6 +77,19 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     }
     text += &table.finish();
     Ok(text)
+}
+
+/// In milliseconds, and beside C-tor where it ran: how fast a machine wakes processes decides about both alike.
+fn first_byte_verdicts([own, tor]: &[Times; 2]) -> String {
+    let verdict = |name, own: &Samples, tor: &Samples, index: usize| {
+        let absolute = at_most(own.median(), MOST_FIRST_BYTE[index], 0);
+        if tor.median() == 0.0 {
+            return format!("{name} {absolute}");
+        }
+        let share = own.median() / tor.median();
+        format!("{name} {absolute}, {share:.2} of C-tor's {}", at_most(share, MOST_OF_TOR[index], 2))
+    };
+    [verdict("p50", &own.p50, &tor.p50, 0), verdict("p90", &own.p90, &tor.p90, 1)].join("; ")
 }
 
 fn first_bytes(system: &dyn System, servers: Servers) -> anyhow::Result<Vec<Duration>> {
@@ -102,4 +115,24 @@ fn builds(own: &mut Own) -> anyhow::Result<Vec<Duration>> {
         times.push(own.net.build_time()?);
     }
     Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_absolute_and_beside_tor() {
+        let times = |milliseconds: u64| {
+            let mut times = Times::default();
+            times.push("", &[Duration::from_millis(milliseconds); 10]);
+            times
+        };
+        let beside = first_byte_verdicts(&[times(4), times(50)]);
+        assert_eq!(
+            beside,
+            "p50 <= 3: **missed**, 0.08 of C-tor's <= 0.21: met; p90 <= 6: met, 0.08 of C-tor's <= 0.11: met"
+        );
+        assert_eq!(first_byte_verdicts(&[times(2), Times::default()]), "p50 <= 3: met; p90 <= 6: met");
+    }
 }
