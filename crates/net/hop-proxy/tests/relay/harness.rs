@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,15 +15,14 @@ use port_hopping::causes::{ByteBudget, Timers, UnsafeTimers};
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// How long a test waits for what must happen. Far longer than it takes: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-static HOSTS: AtomicU16 = AtomicU16::new(1);
+static HOSTS: AtomicU8 = AtomicU8::new(1);
 
-/// An address of the loopback that no other test has.
+/// An address of the loopback that no other test has, and no other process either: a test may run in one of its own beside others.
 pub(crate) fn own_host() -> IpAddr {
-    let [high, low] = HOSTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let process = std::process::id().to_be_bytes()[3] | 0x80;
-    Ipv4Addr::new(127, process, 64 + high, low).into()
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, low | 0x80, high, HOSTS.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 pub(crate) fn common() -> Common {

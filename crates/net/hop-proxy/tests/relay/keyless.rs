@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Echo, Outcome, PATIENCE, Program, Running, common, every, hops, own_host};
 
@@ -37,7 +37,8 @@ fn a_client_hops_over_a_plain_server_and_takes_answers_from_any_of_its_ports() -
     let mut used = BTreeSet::new();
     let mut sources = BTreeSet::new();
     let mut buffer = [0; 64];
-    for _ in 0..500 {
+    let deadline = Instant::now() + PATIENCE;
+    while used.len() < 4 && Instant::now() < deadline {
         program.socket.send(b"question")?;
         std::thread::sleep(Duration::from_millis(4));
         for (number, port) in ports.iter().enumerate() {
@@ -45,9 +46,6 @@ fn a_client_hops_over_a_plain_server_and_takes_answers_from_any_of_its_ports() -
                 used.insert(number);
                 sources.insert(from);
             }
-        }
-        if used.len() == 4 {
-            break;
         }
     }
     assert_eq!((used.len(), sources.len()), (4, 1), "all ports, from one socket");
@@ -66,20 +64,24 @@ fn a_client_hops_over_a_plain_server_and_takes_answers_from_any_of_its_ports() -
 fn packets_that_are_not_from_the_server_are_filtered_out() -> Outcome {
     let (host, other) = (own_host(), own_host());
     let server = UdpSocket::bind((host, 21_000))?;
-    server.set_read_timeout(Some(PATIENCE))?;
     let client = Running::client(&[format!("{host}:21000-21003")], every("60s"), common())?;
     let program = Program::new(client.address())?;
     let mut buffer = [0; 64];
     // The walk may begin at any port; all of them are the server's.
     let others: Vec<UdpSocket> =
         (21_001..21_004).map(|port| UdpSocket::bind((host, port))).collect::<Result<_, _>>()?;
-    program.socket.send(b"question")?;
-    let mut source = None;
     for socket in std::iter::once(&server).chain(&others) {
-        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        source = source.or(socket.recv_from(&mut buffer).ok().map(|(_, from)| from));
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
     }
-    let source: SocketAddr = source.ok_or("the question came")?;
+    program.socket.send(b"question")?;
+    let deadline = Instant::now() + PATIENCE;
+    let source: SocketAddr = loop {
+        assert!(Instant::now() < deadline, "the question never came");
+        let mut sockets = std::iter::once(&server).chain(&others);
+        if let Some((_, from)) = sockets.find_map(|socket| socket.recv_from(&mut buffer).ok()) {
+            break from;
+        }
+    };
     UdpSocket::bind((other, 21_000))?.send_to(b"stranger", source)?;
     UdpSocket::bind((host, 21_500))?.send_to(b"outside", source)?;
     server.send_to(b"server", source)?;
@@ -110,21 +112,26 @@ fn answers_leave_from_the_port_that_the_sender_used_last() -> Outcome {
 #[test]
 fn defect_a_blocked_port_is_an_outage_until_the_next_hop() -> Outcome {
     let (echo, host) = (Echo::start()?, own_host());
-    // The server hears half of the ports that the client was told.
     let _server = Running::server(host, "22000-22007", echo.address, common())?;
+    // One that was told only ports that the server hears: it shows when the machine is too busy for an answer in time.
+    let open = Running::client(&[format!("{host}:22000-22007")], every("60s"), common())?;
+    let mut control = Program::new(open.address())?;
+    // The server hears half of the ports that this one was told.
     let client = Running::client(&[format!("{host}:22000-22015")], every("200ms"), common())?;
     let mut program = Program::new(client.address())?;
     program.ask_until_answered()?;
-    let begin = std::time::Instant::now();
+    control.ask_until_answered()?;
+    let deadline = Instant::now() + PATIENCE;
     let (mut lost, mut asked) = (0, 0);
-    while begin.elapsed() < Duration::from_secs(12) && client.counters().undone < 4 {
+    while client.counters().undone < 4 && Instant::now() < deadline {
         asked += 1;
-        lost += u32::from(!program.ask(Duration::from_millis(5))?);
+        let answered = program.ask(Duration::from_millis(5))?;
+        lost += u64::from(!answered && control.ask(Duration::from_millis(5))?);
     }
     let counters = client.counters();
-    assert!(counters.undone >= 1 && asked > 100, "{counters}");
-    // The patience with a port of the loopback is some 20 ms, so a blocked one costs a few questions.
-    assert!(lost <= 60, "{lost} of {asked}: {counters}");
+    assert!(counters.undone >= 1, "{counters}");
+    // A hop lasts for forty questions. The patience with a port of the loopback is some 20 ms, so a blocked one costs a few.
+    assert!(lost <= 15 * (counters.undone + 1), "{lost} of {asked}: {counters}");
     Ok(())
 }
 
@@ -136,7 +143,7 @@ fn a_port_that_is_silent_is_left_and_remembered() -> Outcome {
     let _server = Running::server(host, "22000", echo.address, common())?;
     let client = Running::client(&[format!("{host}:22000-22001")], every("6s"), common())?;
     let mut program = Program::new(client.address())?;
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(40) {
         program.ask(Duration::from_millis(50))?;
         std::thread::sleep(Duration::from_millis(20));

@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::harness::Outcome;
+use crate::harness::{Outcome, PATIENCE};
 
 /// Set in the process that runs in the namespace.
 const INSIDE: &str = "HOP_PROXY_NAMESPACE";
@@ -43,7 +43,7 @@ impl Elsewhere {
     pub(crate) fn new() -> Result<Self, Box<dyn std::error::Error>> {
         let elsewhere = Self(Command::new("unshare").args(["--net", "--", "sleep", "600"]).spawn()?);
         let own = std::fs::read_link("/proc/self/ns/net")?;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while std::fs::read_link(elsewhere.file())? == own {
             assert!(Instant::now() < deadline, "the other namespace does not come");
             std::thread::sleep(Duration::from_millis(5));

@@ -32,7 +32,7 @@ fn between_hops(
 #[test]
 fn both_ends_tell_the_pair_its_age_its_bytes_and_how_the_flow_came_there() -> Outcome {
     for common in [common(), keyed_common()] {
-        let (echo, host) = (Echo::start()?, own_host());
+        let (echo, host, begin) = (Echo::start()?, own_host(), Instant::now());
         let server = Running::server(host, "20000-20063", echo.address, common.clone())?;
         let client = Running::client(&[format!("{host}:20000-20063")], every("600ms"), common)?;
         let mut program = Program::new(client.address())?;
@@ -46,7 +46,7 @@ fn both_ends_tell_the_pair_its_age_its_bytes_and_how_the_flow_came_there() -> Ou
         assert_eq!(near.of, Some(program.socket.local_addr()?));
         assert_eq!((near.remote, far.remote), (far.local, Some(echo.address)));
         assert_eq!(near.local.map(|local| local.port()), far.of.map(|of| of.port()));
-        assert!(near.hops >= 2 && near.causes.len() >= 2 && near.age < Duration::from_secs(20), "{near:?}");
+        assert!(near.hops >= 2 && near.causes.len() >= 2 && near.age <= begin.elapsed(), "{near:?}");
         assert!(near.bytes > 0 && far.bytes >= near.bytes, "{near:?} {far:?}");
         assert_eq!(of_client.listening, client.addresses);
         assert!(near.remote.is_some_and(|remote| of_server.listening.contains(&remote)));
