@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 const CLUSTER: ClusterId = ClusterId([9; 32]);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn node_id(number: u8) -> NodeId {
     NodeId([number; 32])

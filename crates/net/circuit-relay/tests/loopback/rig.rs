@@ -7,7 +7,8 @@ use onion::Interval;
 use port_hopping::ports::{PortRange, PortSet};
 use relay_node::{Limits, RelayNodeConfig};
 use shaping::RateClass;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 pub(crate) const INTERVAL: Interval = Interval(3);
@@ -24,10 +25,13 @@ pub(crate) fn onion_keys(relay: u8) -> OnionKeyFile {
     file
 }
 
-/// Ports that were free just now.
+/// Addresses that no other relay of any test has, in this process or another one. A port that was bound to find a free one may be
+/// another's before it is bound again.
 pub(crate) fn addresses(count: u8) -> Vec<SocketAddr> {
-    let sockets: Vec<UdpSocket> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
+    static PORTS: AtomicU16 = AtomicU16::new(30_000);
+    let own = std::process::id();
+    let host = Ipv4Addr::new(127, 1 + (own >> 16) as u8 % 200, (own >> 8) as u8, own as u8);
+    (0..count).map(|_| (host, PORTS.fetch_add(1, Ordering::Relaxed)).into()).collect()
 }
 
 /// Ports over which links to a relay may hop: below those that the system hands out, and others for each test program.

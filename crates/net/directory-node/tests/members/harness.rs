@@ -15,14 +15,16 @@ use network_document::{
 };
 use onion::Interval;
 use relay_directory::{
-    Answer, CommandOutcome, Directory, Promise, Request, ServiceAnswer, ServiceRecord, ServiceRequest,
+    Answer, CODE_TRY_AGAIN, CommandOutcome, Directory, Promise, Refusal, Request, ServiceAnswer, ServiceRecord,
+    ServiceRequest,
 };
 use replicated_log::Tuning;
 use shaping::RateClass;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Nothing that a test waits for takes longer on the busiest machine.
@@ -32,6 +34,15 @@ pub(crate) const INTERVAL_MS: u64 = 1_000;
 
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as u64
+}
+
+/// An address that no other member of any test has, in this process or another one. A port that was bound to find a free one may be
+/// another's before it is bound again.
+fn own_address() -> SocketAddr {
+    static PORTS: AtomicU16 = AtomicU16::new(20_000);
+    let own = std::process::id();
+    let host = Ipv4Addr::new(127, 1 + (own >> 16) as u8 % 200, (own >> 8) as u8, own as u8);
+    (host, PORTS.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 /// 32 bytes of a number, of one kind.
@@ -99,15 +110,13 @@ impl Cluster {
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
         let root = Root::generate("test", &[], now_ms() / 1_000, 365).expect("a root");
         let secrets: Vec<NodeSecret> = (1..=count).map(|seed| NodeSecret::from_seed([seed; 32])).collect();
-        let sockets: Vec<UdpSocket> =
-            secrets.iter().map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
-        let member = |(number, (secret, socket)): (usize, (&NodeSecret, &UdpSocket))| Member {
+        let member = |(number, secret): (usize, &NodeSecret)| Member {
             id: secret.node_id(),
             name: format!("n{number}").parse().expect("a name"),
-            address: socket.local_addr().expect("it is bound").into(),
+            address: own_address().into(),
             proof: Proof::Key,
         };
-        let members = secrets.iter().zip(&sockets).enumerate().map(member).collect();
+        let members = secrets.iter().enumerate().map(member).collect();
         let operator = OperatorSecret::from_seed([0x77; 32]);
         let electorate = Electorate::new(1, secrets.iter().map(NodeSecret::node_id).collect(), liars).expect("enough");
         let mut founding = Founding::new(now_ms(), electorate);
@@ -283,6 +292,35 @@ impl Cluster {
         }
     }
 
+    /// Says a command until it has taken effect: while there is no leader, or a busy one, a member says that it was not ordered in time.
+    pub(crate) async fn ordered(&self, node: usize, command: Vec<u8>) {
+        self.said(node, ServiceRequest::Submit(command)).await;
+    }
+
+    /// The same for whatever the log has to take.
+    pub(crate) async fn said(&self, node: usize, request: ServiceRequest) -> PutOff {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut put_off = PutOff::default();
+        loop {
+            let outcome = match self.ask(node, request.clone()).await {
+                ServiceAnswer::Submit(outcome) => outcome,
+                other => panic!("{other:?}"),
+            };
+            if outcome.is_done() {
+                return put_off;
+            }
+            // What was not ordered in time may have been ordered later.
+            let is_old =
+                outcome.code == Refusal::Old.code() || outcome.code == Refusal::OrderNumber { expected: 0 }.code();
+            if is_old && put_off.late > 0 {
+                put_off.old += 1;
+                return put_off;
+            }
+            assert!(is_late(&outcome) && tokio::time::Instant::now() < deadline, "{outcome:?}");
+            put_off.late += 1;
+        }
+    }
+
     pub(crate) async fn publish(&self, node: usize, record: ServiceRecord) -> CommandOutcome {
         match self.ask(node, ServiceRequest::Publish(record)).await {
             ServiceAnswer::Submit(outcome) => outcome,
@@ -299,8 +337,25 @@ impl Cluster {
     }
 }
 
+/// Whether the log did not take it in time. That one client says more than it may is something else.
+pub(crate) fn is_late(outcome: &CommandOutcome) -> bool {
+    outcome.code == CODE_TRY_AGAIN
+        && ["in time", "too many commands wait"].iter().any(|part| outcome.sentence.contains(part))
+}
+
+/// How often a member answered to the same words before they had taken effect.
+#[derive(Debug, Default)]
+pub(crate) struct PutOff {
+    /// That they were not ordered in time.
+    pub(crate) late: u64,
+    /// That they had been ordered meanwhile.
+    pub(crate) old: u64,
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Members that run write into the folder.
+        self.running.clear();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

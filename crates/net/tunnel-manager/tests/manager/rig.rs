@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wire::flow::{ResetReason, Syn};
@@ -25,7 +25,8 @@ const INTERVAL: Interval = Interval(3);
 const NEXT: Interval = Interval(4);
 /// Bytes that the echo moves in one go.
 const PORTION: usize = 64 * 1024;
-const SOON: Duration = Duration::from_secs(20);
+/// Nothing that a test waits for takes longer on the busiest machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// The port on which nobody listens.
 pub(crate) const REFUSED_PORT: u16 = 9;
 
@@ -56,10 +57,13 @@ fn onion_keys(relay: usize) -> OnionKeyFile {
     file
 }
 
-/// An address with a port that was free just now. Each relay is in a subnet of its own.
+/// An address that no other relay of any test has, in this process or another one: a port that was bound to find a free one may be
+/// another's before it is bound again. Each relay is in a subnet of its own.
 fn address(relay: usize) -> SocketAddr {
-    let any = SocketAddr::from((Ipv4Addr::new(127, 0, relay as u8 + 10, 1), 0));
-    std::net::UdpSocket::bind(any).expect("a socket").local_addr().expect("its address")
+    static PORTS: AtomicU16 = AtomicU16::new(20_000);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let host = Ipv4Addr::new(127, 201 + high % 50, relay as u8 + 10, low);
+    (host, PORTS.fetch_add(1, Ordering::Relaxed)).into()
 }
 
 fn document(
@@ -259,7 +263,7 @@ impl Exit {
             node_secret: NodeSecret::from_seed(secret(relay)).reveal().to_string(),
             link_secret: LinkSecret::from_bytes(secret(relay)).reveal().to_string(),
             door_key: DoorKey::from_bytes(secret(relay)).reveal().to_string(),
-            session_timeout_ms: 10_000,
+            session_timeout_ms: 30_000,
             tunnels_max: 32,
             flows_per_tunnel: 32,
             memory_max: shaped_node::memory::MEMORY_MAX,
