@@ -21,27 +21,16 @@ async fn as_many_dead_as_may_be(members: u8, liars: u8) {
     for node in living.split_off(quorum) {
         cluster.stop(node).await;
     }
-    let done = until_ordered(&cluster, living[0], admit(&cluster, 1, 1)).await;
-    assert!(done.is_done(), "{name}: {done:?}");
+    // The log takes commands again once it has another leader.
+    cluster.ordered(living[0], admit(&cluster, 1, 1)).await;
     // Another member has what is ordered a little later.
     let is_known =
         |cluster: &Cluster| cluster.look(living[1], |directory| directory.admission(&relay(1).node_id()).is_some());
     cluster.until("the admission at another member", is_known).await;
-    let done = until_ordered(&cluster, living[1], describe(&cluster, 1)).await;
-    assert!(done.is_done(), "{name}: {done:?}");
+    cluster.ordered(living[1], describe(&cluster, 1)).await;
     cluster.until_published(&living, cluster.highest() + 2).await;
     let has = cluster.look(living[0], |directory| directory.relay(&relay(1).node_id()).is_some());
     assert!(has && cluster.fetch(living[1], cluster.look(living[1], |one| one.published_name()).hash).await.is_some());
-}
-
-/// The log takes commands again once it has another leader.
-async fn until_ordered(cluster: &Cluster, node: usize, command: Vec<u8>) -> relay_directory::CommandOutcome {
-    loop {
-        let outcome = cluster.submit(node, command.clone()).await;
-        if outcome.code != CODE_TRY_AGAIN {
-            return outcome;
-        }
-    }
 }
 
 #[tokio::test]
@@ -112,8 +101,7 @@ fn kept(cluster: &Cluster, node: usize) -> Option<Signer> {
 async fn what_a_member_was_handed_while_the_log_stood_gets_there_over_a_start_and_without_its_relay() {
     let mut cluster = Cluster::new("handed", 4, 1);
     cluster.start_all().await;
-    let done = cluster.submit(0, admit(&cluster, 1, 1)).await;
-    assert!(done.is_done(), "{done:?}");
+    cluster.ordered(0, admit(&cluster, 1, 1)).await;
     cluster.until_published(&[0, 1, 2, 3], cluster.highest() + 1).await;
     cluster.stop(3).await;
     cluster.stop(2).await;

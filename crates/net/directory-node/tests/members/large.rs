@@ -4,7 +4,9 @@ use crate::harness::{Cluster, announcement, now_ms, relay};
 use crate::{admit, say};
 use directory_node::{COMMANDS_A_SECOND, ServiceClient};
 use network_document::{EDITION_BYTES_MAX, EDITION_RELAYS_MAX};
-use relay_directory::{Answer, CODE_TRY_AGAIN, DirectoryClient, Request, ServiceAnswer, ServiceRequest, Taken};
+use relay_directory::{
+    Answer, CODE_TRY_AGAIN, DirectoryClient, Refusal, Request, ServiceAnswer, ServiceRequest, Taken,
+};
 use std::time::{Duration, Instant};
 
 /// One in so many relays changes what it says before the second edition.
@@ -125,7 +127,9 @@ async fn said_at(cluster: &Cluster, members: &[usize], speakers: usize, commands
                 if number > 0 && number % COMMANDS_A_SECOND as usize == 0 {
                     client = ServiceClient::connect(&socket).expect("it is served");
                 }
-                while !is_taken(&mut client, &command) {
+                let mut put_off = false;
+                while !is_taken(&mut client, &command, put_off) {
+                    put_off = true;
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
@@ -137,10 +141,13 @@ async fn said_at(cluster: &Cluster, members: &[usize], speakers: usize, commands
     }
 }
 
-fn is_taken(client: &mut ServiceClient, command: &[u8]) -> bool {
+/// What was put off may have been ordered later.
+fn is_taken(client: &mut ServiceClient, command: &[u8], put_off: bool) -> bool {
+    let is_old = |code| code == Refusal::Old.code() || code == Refusal::OrderNumber { expected: 0 }.code();
     match client.ask(&ServiceRequest::Submit(command.to_vec())).expect("an answer") {
         ServiceAnswer::Submit(outcome) if outcome.is_done() => true,
         ServiceAnswer::Submit(outcome) if outcome.code == CODE_TRY_AGAIN => false,
+        ServiceAnswer::Submit(outcome) if put_off && is_old(outcome.code) => true,
         other => panic!("{other:?}"),
     }
 }
