@@ -213,7 +213,7 @@ mod tests {
 
     fn dialler(policy: &str) -> Dialler {
         let policy = ExitPolicy::parse(policy).unwrap_or_else(|error| panic!("{error}"));
-        Dialler::new(policy, Duration::from_secs(5), Vec::new())
+        Dialler::new(policy, Duration::from_secs(30), Vec::new())
     }
 
     fn to(host: &str, port: u16) -> Destination {
@@ -247,7 +247,7 @@ mod tests {
         let port = listener.local_addr().expect("its address").port();
         let from = |text: &str| {
             let policy = ExitPolicy::parse("allow 127.0.0.0/8").unwrap_or_else(|error| panic!("{error}"));
-            Dialler::new(policy, Duration::from_secs(5), vec![text.parse().expect("an address")])
+            Dialler::new(policy, Duration::from_secs(30), vec![text.parse().expect("an address")])
         };
         let right = from("127.0.0.3");
         assert!(right.check_sources().is_ok());

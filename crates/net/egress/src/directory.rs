@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
 
-    const SOON: Duration = Duration::from_secs(5);
+    const SOON: Duration = Duration::from_secs(30);
 
     fn path(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("hushwire-egress-{name}-{}", std::process::id()));

@@ -116,7 +116,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn wait<T: Send + 'static>(reader: &mut DocumentReader<T>) -> Result<T, HandedDocumentError> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(read) = reader.poll() {
                 return read;

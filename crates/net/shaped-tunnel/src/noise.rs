@@ -7,7 +7,7 @@ use rtrb::{Consumer, RingBuffer};
 use shaping::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, Sigma};
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Samples that wait at most. The thread rests while the ring is full. An exit uses one per entry and epoch.
 const READY_MAX: usize = 256;
@@ -59,8 +59,15 @@ mod tests {
         let sigma = Sigma::new(1 << 30).expect("in range");
         let first_ten = || {
             let mut ring = NoiseRing::start(sigma).expect("threads and random bytes are there");
-            std::thread::sleep(Duration::from_millis(200));
-            (0..10).map_while(|_| ring.take()).map(Noise::into_bytes).collect::<Vec<_>>()
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let mut samples = Vec::new();
+            while samples.len() < 10 && Instant::now() < deadline {
+                match ring.take() {
+                    Some(noise) => samples.push(noise.into_bytes()),
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+            samples
         };
         let (one, other) = (first_ten(), first_ten());
         assert_eq!((one.len(), other.len()), (10, 10));

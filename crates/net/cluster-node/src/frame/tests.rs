@@ -101,7 +101,8 @@ fn defect_the_parser_is_quadratic_in_a_large_message() {
     let start = Instant::now();
     let found = messages(&stream, 16, MESSAGE_MAX).expect("a good stream");
     assert_eq!(found, [Bytes::from(message)]);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // Far more than it takes, and far less than those would.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 proptest! {

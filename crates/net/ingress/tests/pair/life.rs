@@ -47,7 +47,8 @@ fn stop_lets_flows_finish_and_takes_no_new_ones() {
     });
     let pair = Pair::start(Setup::default());
     let mut stream = pair.socks(patient_server);
-    pair.entry.send(&ToProcess::Stop { deadline_ms: 20_000 }, &[]);
+    // Longer than any step is waited for.
+    pair.entry.send(&ToProcess::Stop { deadline_ms: 120_000 }, &[]);
     std::io::Write::write_all(&mut stream, b"last words").expect("an open flow");
     // The listener closes when the process has read its order.
     while let Ok(mut refused) = std::net::TcpStream::connect(pair.proxy) {

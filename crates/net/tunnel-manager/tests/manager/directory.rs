@@ -1,6 +1,6 @@
 //! Directory tunnels over real relays, to a service behind the unix socket of a directory node.
 
-use crate::rig::Net;
+use crate::rig::{Net, SOON};
 use crate::{MEGABYTE, SECOND, echo, parameters, run, start, until};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ async fn fast_clock(mut stream: UnixStream) -> std::io::Result<()> {
 }
 
 fn directory(hops: u8) -> DirParameters {
-    DirParameters { hops, deadline: 20 * SECOND, ..DirParameters::default() }
+    DirParameters { hops, deadline: SOON, ..DirParameters::default() }
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_node_without_a_service_refuses_by_name_and_a_network_without_directory_node
             panic!("there is no directory node")
         };
         assert!(refusal.to_string().contains("a relay with the role `directory`"), "{refusal}");
-        assert!(begun.elapsed() < 5 * SECOND);
+        assert!(begun.elapsed() < SOON, "nobody waits for a deadline");
     });
 }
 
@@ -140,7 +140,7 @@ fn a_directory_node_that_is_gone_is_left_for_another() {
         serve(&service, echo_service);
         let manager = start(&net, 1);
         for hops in [1, 3] {
-            let tunnel = manager.get_dir(DirParameters { deadline: 40 * SECOND, ..directory(hops) }).await;
+            let tunnel = manager.get_dir(DirParameters { deadline: 2 * SOON, ..directory(hops) }).await;
             let stream = tunnel.expect("the other one").begin_dir_stream().await.expect("a stream");
             echo(stream, 1000).await.expect("all of it");
         }
@@ -163,7 +163,7 @@ fn an_invitation_leads_to_the_directory_over_one_hop_and_nowhere_else() {
         };
         let manager = TunnelMgr::start(config).expect("a manager");
         // One of the two contacts is dead.
-        let parameters_dir = DirParameters { deadline: 40 * SECOND, ..directory(1) };
+        let parameters_dir = DirParameters { deadline: 2 * SOON, ..directory(1) };
         let tunnel = manager.get_dir(parameters_dir).await.expect("a tunnel under the lasting key");
         echo(tunnel.begin_dir_stream().await.expect("a stream"), MEGABYTE).await.expect("all of it");
         for hops in [2, 3] {
