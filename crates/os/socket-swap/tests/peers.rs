@@ -36,7 +36,7 @@ fn connect(path: &Path) -> UnixStream {
     loop {
         match UnixStream::connect(path) {
             Ok(stream) => return stream,
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(10), "{error}"),
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(60), "{error}"),
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -74,30 +74,48 @@ fn a_peer_that_breaks_the_protocol_breaks_its_connection_only() {
 
 #[test]
 fn a_peer_that_is_killed_is_noticed_within_100_ms() {
-    const KILLS: usize = 30;
+    const KILLS: u64 = 30;
     let folder = Folder::new();
     let client = folder.path("client");
     compile(&["programs/client.c"], &client);
-    let mut victim = Victim::start(&folder, KILLS, false);
+    let mut victim = Victim::start(&folder, usize::MAX >> 1, false);
     for kill in 0..KILLS {
-        let mut command = Command::new(&client);
-        command.arg(folder.path("s")).args(["1", "1000000000"]).env("LD_PRELOAD", library()).stdout(Stdio::piped());
-        let mut peer = command.spawn().expect("it was compiled");
-        let mut said = String::new();
-        let mut out = BufReader::new(peer.stdout.take().expect("its output is a pipe"));
-        out.read_line(&mut said).expect("the client's output is text");
-        assert_eq!(said, "connected\n");
         // From right after it connected to well after it is linked.
-        std::thread::sleep(Duration::from_micros((kill as u64 * 7919) % 12_000));
-        peer.kill().expect("it runs");
-        let killed = Instant::now();
-        let ending = victim.ending().expect("the victim is there").how;
-        let took = killed.elapsed();
-        peer.wait().expect("it was started");
-        assert!(["end", "ECONNRESET", "EPIPE"].contains(&ending.as_str()), "kill {kill}: {ending}");
-        assert!(took < Duration::from_millis(100), "kill {kill}: {took:?}");
+        let pause = Duration::from_micros((kill * 7919) % 12_000);
+        // A busy machine may be late. A fault of ours is late each time.
+        let mut took = Vec::new();
+        for attempt in 0..strangers::TRIES {
+            took.push(kill_one(&folder, &client, &mut victim, pause));
+            if took.last().is_some_and(|took| *took < NOTICED) {
+                break;
+            }
+            std::thread::sleep(strangers::PAUSE * (1 << attempt));
+        }
+        assert!(took.iter().any(|took| *took < NOTICED), "kill {kill}: late each time: {took:?}");
     }
-    assert!(victim.finish().contains("more descriptors 0, more segments 0"));
+}
+
+/// That a peer was killed is noticed so soon.
+const NOTICED: Duration = Duration::from_millis(100);
+
+/// Kills a peer so long after it has connected. Returns how long that took to be noticed.
+fn kill_one(folder: &Folder, client: &Path, victim: &mut Victim, pause: Duration) -> Duration {
+    let mut command = Command::new(client);
+    command.arg(folder.path("s")).args(["1", "1000000000"]).env("LD_PRELOAD", library()).stdout(Stdio::piped());
+    let mut peer = command.spawn().expect("it was compiled");
+    let mut said = String::new();
+    let mut out = BufReader::new(peer.stdout.take().expect("its output is a pipe"));
+    out.read_line(&mut said).expect("the client's output is text");
+    assert_eq!(said, "connected\n");
+    std::thread::sleep(pause);
+    peer.kill().expect("it runs");
+    let killed = Instant::now();
+    let ending = victim.ending().expect("the victim is there");
+    let took = killed.elapsed();
+    peer.wait().expect("it was started");
+    assert!(["end", "ECONNRESET", "EPIPE"].contains(&ending.how.as_str()), "{pause:?}: {ending:?}");
+    assert_eq!(ending.left_behind, [0, 0], "{pause:?}: {ending:?}");
+    took
 }
 
 fn many(connections: usize) {

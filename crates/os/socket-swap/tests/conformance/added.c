@@ -143,11 +143,12 @@ static void sendmmsg_server(int fd) {
     }
     result("sendmmsg", sendmmsg(fd, messages, 3, 0));
     say("%u %u %u", messages[0].msg_len, messages[1].msg_len, messages[2].msg_len);
+    tell();
     hear();
 }
 static void sendmmsg_client(int fd) {
     char one[6] = {0}, two[7] = {0}, three[6] = {0};
-    pause_ms(30);
+    hear();
     struct iovec parts[3] = {{one, 5}, {two, 6}, {three, 5}};
     struct mmsghdr messages[3];
     memset(messages, 0, sizeof messages);
@@ -362,7 +363,8 @@ static void out_and_in_client(int fd) {
     result("out", epoll_wait(set, &got, 1, 100));
     say("events %x", got.events);
     tell();
-    pause_ms(60);
+    struct pollfd entry = {fd, POLLIN, 0};
+    result("in", poll(&entry, 1, 5000));
     result("both", epoll_wait(set, &got, 1, 100));
     say("events %x", got.events);
     result("read", read(fd, &byte, 1));

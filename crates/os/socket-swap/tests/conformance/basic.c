@@ -64,11 +64,12 @@ static void dup_client(int fd) {
 static void writev_server(int fd) {
     struct iovec parts[3] = {{"one", 3}, {"", 0}, {"twothree", 8}};
     result("writev", writev(fd, parts, 3));
+    tell();
     hear();
 }
 static void writev_client(int fd) {
     char first[4] = {0}, second[9] = {0};
-    pause_ms(20);
+    hear();
     struct iovec parts[2] = {{first, 3}, {second, 8}};
     result("readv", readv(fd, parts, 2));
     say("%s %s", first, second);
@@ -313,7 +314,7 @@ static void child_server(int fd) {
 static void fork_end_server(int fd) {
     pid_t child = fork();
     if (child == 0) {
-        pause_ms(80);
+        hear();
         _exit(write(fd, "last", 4) == 4);
     }
     close(fd);
@@ -328,6 +329,7 @@ static void fork_end_client(int fd) {
     set_nonblocking(fd, 1);
     result("not yet", read(fd, bytes, 1));
     set_nonblocking(fd, 0);
+    tell();
     result("read", read_fully(fd, bytes, 8));
     say("%s", bytes);
 }

@@ -1,5 +1,6 @@
 /* What the cases share: a settled connection, a way to take turns, and a record of what was seen. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -34,6 +35,8 @@ void hear(void);
 /* Milliseconds of a clock that only goes forward. */
 long now_ms(void);
 void pause_ms(long ms);
+/* Waits until all other threads of this process sleep in their calls. */
+void others_asleep(void);
 /* Reads exactly `length` bytes unless the stream ends; returns how many. */
 long read_fully(int fd, void *buffer, long length);
 long write_fully(int fd, const void *buffer, long length);

@@ -151,7 +151,7 @@ struct waiter {
 static void *wait_in_set(void *argument) {
     struct waiter *waiter = argument;
     struct epoll_event got;
-    waiter->count = epoll_wait(waiter->set, &got, 1, 300);
+    waiter->count = epoll_wait(waiter->set, &got, 1, 1000);
     return NULL;
 }
 static void exclusive_client(int fd) {
@@ -195,7 +195,7 @@ static void prefork_client(int fd) {
         int set = epoll_create1(0), served = 0;
         struct epoll_event event = {EPOLLIN | EPOLLEXCLUSIVE, {.u64 = 1}};
         epoll_ctl(set, EPOLL_CTL_ADD, listener, &event);
-        while (epoll_wait(set, &event, 1, 500) == 1) {
+        while (epoll_wait(set, &event, 1, 1500) == 1) {
             int one = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
             if (one < 0) continue;
             while (read(one, &byte, 1) == 1)

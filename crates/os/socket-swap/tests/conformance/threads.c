@@ -25,7 +25,7 @@ static void say_task(const char *what, struct task *task) {
 static void close_in_read_client(int fd) {
     struct task task = {.fd = fd};
     start(&task, read_one);
-    pause_ms(40);
+    others_asleep();
     result("closed", close(fd));
     int other = open("/dev/zero", O_RDONLY);
     say("same number %d", other == fd);
@@ -48,7 +48,7 @@ static void close_copy_in_read_client(int fd) {
     char byte = 0;
     struct task task = {.fd = copy};
     start(&task, read_one);
-    pause_ms(40);
+    others_asleep();
     result("closed", close(copy));
     tell();
     say_task("read", &task);
@@ -74,7 +74,7 @@ static void *poll_one(void *argument) {
 static void close_in_poll_client(int fd) {
     struct task task = {.fd = fd};
     start(&task, poll_one);
-    pause_ms(40);
+    others_asleep();
     result("closed", close(fd));
     pthread_join(task.thread, NULL);
     say("poll %ld events %x", task.count, task.error);
@@ -93,7 +93,7 @@ static void *select_one(void *argument) {
 static void close_in_select_client(int fd) {
     struct task task = {.fd = fd};
     start(&task, select_one);
-    pause_ms(40);
+    others_asleep();
     result("closed", close(fd));
     say_task("select", &task);
     tell();
@@ -111,7 +111,7 @@ static void close_in_write_server(int fd) {
     struct task task = {.fd = fd};
     fill(bulk, 0, BULK);
     start(&task, write_bulk);
-    pause_ms(60);
+    others_asleep();
     result("closed", close(fd));
     tell();
     say_task("write", &task);
@@ -126,7 +126,7 @@ static void close_in_write_client(int fd) {
 static void shut_in_read_client(int fd) {
     struct task task = {.fd = fd};
     start(&task, read_one);
-    pause_ms(40);
+    others_asleep();
     result("shutdown", shutdown(fd, SHUT_RD));
     say_task("read", &task);
     tell();
@@ -195,7 +195,7 @@ static void two_writers_client(int fd) {
 static void fork_beside_client(int fd) {
     struct task task = {.fd = fd};
     start(&task, read_one);
-    pause_ms(40);
+    others_asleep();
     pid_t child = fork();
     if (child == 0) _exit(write(fd, "child", 5) == 5 ? 7 : 8);
     int status;
@@ -219,7 +219,7 @@ static void cancel_client(int fd) {
     char byte = 0;
     struct task task = {.fd = fd};
     start(&task, read_one);
-    pause_ms(40);
+    others_asleep();
     void *ended;
     result("cancel", pthread_cancel(task.thread));
     pthread_join(task.thread, &ended);

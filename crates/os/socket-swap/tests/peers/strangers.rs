@@ -12,9 +12,9 @@ use std::time::Duration;
 /// A connection whose peer has left ends so soon.
 const END_MS: u64 = 100;
 /// A seed that was late on a busy machine is tried so often, after longer and longer pauses: a fault of ours is late each time.
-const TRIES: u32 = 6;
+pub(crate) const TRIES: u32 = 6;
 /// The first of these pauses.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 /// Connections of one victim, which gives up after five minutes.
 const SEEDS_OF_A_VICTIM: u64 = 500;
 

@@ -45,7 +45,7 @@ fn start_until(mut command: Command, is_there: impl Fn() -> bool) -> Server {
     let server = Server(command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; run scripts/install")));
     let began = Instant::now();
     while !is_there() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{name} does not listen");
+        assert!(began.elapsed() < Duration::from_secs(60), "{name} does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }
     server

@@ -71,7 +71,7 @@ def interrupt_after(seconds, handler):
 def keep_limit():
     """After a case has used the alarm for itself."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(20)
+    signal.alarm(60)
 
 
 def idle(end):
@@ -96,7 +96,7 @@ def play(is_server, case, at):
     """Runs one side of a case, and prints what it saw."""
     global path, to_other, from_other
     path = at
-    signal.alarm(20)
+    signal.alarm(60)
     # Some cases give their output another place.
     out = os.dup(1)
     # Read and write at once, so that opening waits for nobody and the end of one side is no end of the pipe.
@@ -108,7 +108,7 @@ def play(is_server, case, at):
         listener.listen(8)
         end, _ = listener.accept()
     else:
-        for _ in range(500):
+        for _ in range(3000):
             end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             if end.connect_ex(at) == 0:
                 break

@@ -36,7 +36,7 @@ def fork_client(end):
 def child_stays_server(end):
     child = os.fork()
     if child == 0:
-        time.sleep(0.08)
+        hear()
         end.sendall(b"last")
         os._exit(0)
     end.close()
@@ -47,6 +47,7 @@ def child_stays_server(end):
 def child_stays_client(end):
     hear()
     tried("not yet", end.recv, 1, socket.MSG_DONTWAIT)
+    tell()
     say(exactly(end, 5))
 
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) type Case = (&'static str, fn(UnixStream), fn(UnixStream));
 
 /// Seconds until a side that hangs is ended.
-const LIMIT: u32 = 20;
+const LIMIT: u32 = 60;
 
 static RECORD: Mutex<String> = Mutex::new(String::new());
 static PIPES: OnceLock<Pipes> = OnceLock::new();
@@ -133,7 +133,7 @@ pub(crate) fn play(is_server: bool, (_, server, client): Case, at: &Path) {
 }
 
 fn connect(at: &Path) -> UnixStream {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if let Ok(end) = UnixStream::connect(at) {
             return end;
         }

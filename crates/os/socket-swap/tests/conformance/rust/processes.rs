@@ -41,7 +41,7 @@ fn forked_client(mut end: UnixStream) {
 
 fn child_stays_server(end: UnixStream) {
     let child = fork(|| {
-        pause(80);
+        hear();
         i32::from((&end).write_all(b"last").is_err())
     });
     drop(end);
@@ -54,6 +54,7 @@ fn child_stays_client(mut end: UnixStream) {
     tried("set", end.set_nonblocking(true));
     tried("not yet", end.read(&mut [0]));
     tried("set", end.set_nonblocking(false));
+    tell();
     say("read", exactly(&end, 10));
 }
 
