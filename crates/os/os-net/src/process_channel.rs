@@ -420,7 +420,7 @@ mod tests {
         std::fs::File::from(received).read_to_string(&mut text)?;
         assert_eq!(text, "written before");
 
-        let second = process.receive::<ToProcess>(Some(Duration::from_secs(1)))?.ok_or("no message")?;
+        let second = process.receive::<ToProcess>(Some(Duration::from_secs(30)))?.ok_or("no message")?;
         assert_eq!(second.message, ToProcess::Stop { deadline_ms: 5000 });
         assert!(process.receive::<ToProcess>(Some(Duration::from_millis(5)))?.is_none());
         Ok(())

@@ -137,7 +137,7 @@ mod tests {
     fn wait_for_end(channel: &Channel) -> Outcome {
         use crate::process_channel::ReceiveError;
         loop {
-            match channel.receive::<serde_json::Value>(Some(Duration::from_secs(10))) {
+            match channel.receive::<serde_json::Value>(Some(Duration::from_secs(50))) {
                 Err(ReceiveError::Closed) => return Ok(()),
                 Ok(None) => return Err("the process does not end".into()),
                 _ => {}
@@ -153,7 +153,7 @@ mod tests {
         let leaky = rustix::io::dup(&reader)?;
         rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty())?;
         let mut started = start(&shell("echo '\"up\"' >&3; exec sleep 60", &[("KEY", "value")]), there)?;
-        let up = here.receive::<serde_json::Value>(Some(Duration::from_secs(10)))?.ok_or("silence")?;
+        let up = here.receive::<serde_json::Value>(Some(Duration::from_secs(50)))?.ok_or("silence")?;
         assert_eq!(up.message, serde_json::json!("up"));
         // The shell, and the loader of `sleep`, have descriptors of their own for a moment.
         let numbers = || -> io::Result<Vec<String>> {
@@ -163,7 +163,7 @@ mod tests {
             numbers.sort();
             Ok(numbers)
         };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(50);
         while numbers()? != ["0", "1", "2", "3"] && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -185,7 +185,7 @@ mod tests {
         let (here, there) = Channel::pair()?;
         let starter = std::thread::spawn(move || {
             let started = start(&shell("kill -INT $$; kill -TERM $$; echo '\"alive\"' >&3; exec sleep 60", &[]), there);
-            let alive = here.receive::<serde_json::Value>(Some(Duration::from_secs(10)));
+            let alive = here.receive::<serde_json::Value>(Some(Duration::from_secs(50)));
             (here, started, alive.map(|alive| alive.map(|alive| alive.message)))
         });
         let (here, started, alive) = starter.join().map_err(|_| "the starter panicked")?;
