@@ -28,8 +28,13 @@ const EPOCH_S: u32 = 5;
 const COST: u128 = 3;
 /// Kills of an ordinary run.
 const KILLS: u32 = 25;
-/// Longest life of a child in microseconds. Opening takes about a fifth of it, a reservation some milliseconds.
+/// Longest life of a child in microseconds. Opening takes about a fifth of it, a reservation some milliseconds. On a busy machine
+/// both take longer: where children are killed before they release anything, the next ones live longer.
 const LIFE_MAX_US: u64 = 120_000;
+/// How far that goes.
+const LONGEST_LIFE_MAX_US: u64 = 64 * LIFE_MAX_US;
+/// So many times as many are killed at most, until something was released in both directions.
+const FURTHER_KILLS: u32 = 8;
 /// Kills within which the planted bug has to be caught.
 const PLANTED_KILLS_MAX: u32 = 200;
 /// How long it leaves a release unpaid. Most of a reservation is waiting for the disk, and what is killed then has been
@@ -84,17 +89,24 @@ enum Verdict {
 fn play(order: &str, kills: u32, seed: u64) -> Outcome<Verdict> {
     let folder = Folder::new(order)?;
     folder.make_ledger()?;
-    let mut random = seed;
+    let (mut random, mut life_max_us) = (seed, LIFE_MAX_US);
     let mut seen = Seen::default();
-    for kill in 0..kills {
+    for kill in 0..kills * FURTHER_KILLS {
+        if kill >= kills && !seen.released.contains(&0) {
+            break;
+        }
         let mut child = Command::new("/proc/self/exe");
         child.args(["release", order]).arg(folder.path()).stdin(Stdio::null()).stderr(Stdio::null());
         let mut child = child.spawn()?;
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((random >> 33) % LIFE_MAX_US));
+        std::thread::sleep(Duration::from_micros((random >> 33) % life_max_us));
         child.kill()?;
         child.wait()?;
         let releases = releases(folder.path())?;
+        life_max_us = match releases.len() as u128 > seen.released.iter().sum() {
+            true => (life_max_us / 5 * 4).max(LIFE_MAX_US),
+            false => (life_max_us / 4 * 5).min(LONGEST_LIFE_MAX_US),
+        };
         seen = Seen { released: count(&releases), paid: paid(&folder)? };
         let broken = |how: String| Ok(Verdict::Broken(format!("after kill {kill}: {how}")));
         if releases.iter().collect::<BTreeSet<_>>().len() < releases.len() {

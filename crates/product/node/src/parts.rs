@@ -284,7 +284,7 @@ fn in_words(how: io::Result<ExitStatus>) -> String {
 mod tests {
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
 
     fn shell(name: &str, script: &str) -> PartPlan {
         PartPlan {

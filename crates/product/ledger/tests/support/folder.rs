@@ -18,6 +18,8 @@ impl Folder {
     /// A fresh folder; `name` tells tests of one process apart.
     pub(crate) fn new(name: &str) -> std::io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("hushwire-ledger-{name}-{}", std::process::id()));
+        // Of a process that was killed and had the same number.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder)?;
         Ok(Self(folder))
     }

@@ -16,7 +16,7 @@ use crate::dummy::{Behaviour, Boot};
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
 /// No wait of these tests is longer; on a busy machine the events of a second take a few.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory that goes with the value.
 pub(crate) struct Directory(pub(crate) PathBuf);
@@ -24,6 +24,8 @@ pub(crate) struct Directory(pub(crate) PathBuf);
 impl Directory {
     pub(crate) fn new() -> std::io::Result<Self> {
         let path = std::env::temp_dir().join(format!("hushwire-node-{}", std::process::id()));
+        // Of a process that was killed and had the same number.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
