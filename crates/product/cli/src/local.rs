@@ -6,5 +6,6 @@ pub(crate) mod origin;
 pub(crate) mod pair;
 pub(crate) mod part;
 pub(crate) mod pattern;
+pub(crate) mod ports;
 pub(crate) mod stop;
 pub(crate) mod usage;

@@ -1,11 +1,9 @@
 //! Temporary folders and free ports.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -22,10 +20,16 @@ impl Scratch {
     /// If it cannot be made.
     pub fn new() -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("hushwire-lab-{}-{number}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path })
+        loop {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("hushwire-lab-{}-{number}", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path }),
+                // Of a process that was killed and had the same number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The folder.
@@ -56,9 +60,13 @@ impl Drop for Scratch {
     }
 }
 
-/// Ports that this process was given: whoever was given one may not have opened it yet.
-static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
-/// How often a port is asked for before there is none.
+/// Ports that are given lie below those that Linux hands out by itself: whoever was given one may not have opened it yet, and until
+/// then nobody gets it by chance.
+const FIRST_PORT: u16 = 23_000;
+const PORTS: u32 = 9_700;
+/// Between two ports that are given one after the other; without a divisor in common with [`PORTS`], so that all of them have their turn.
+const STRIDE: u32 = 7_919;
+/// How often a port or a folder is tried before there is none.
 const TRIES: u32 = 1_000;
 
 /// A TCP address on loopback that nobody listens on, and that was not given before.
@@ -66,7 +74,7 @@ const TRIES: u32 = 1_000;
 /// # Errors
 /// If there is none.
 pub fn free_tcp_address() -> io::Result<SocketAddr> {
-    not_given(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr())
+    free(|address| TcpListener::bind(address).map(drop))
 }
 
 /// A UDP address on loopback that nobody has, and that was not given before.
@@ -74,13 +82,18 @@ pub fn free_tcp_address() -> io::Result<SocketAddr> {
 /// # Errors
 /// If there is none.
 pub fn free_udp_address() -> io::Result<SocketAddr> {
-    not_given(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr())
+    free(|address| UdpSocket::bind(address).map(drop))
 }
 
-fn not_given(ask: impl Fn() -> io::Result<SocketAddr>) -> io::Result<SocketAddr> {
+fn free(bind: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<SocketAddr> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Other processes begin elsewhere.
+    let begin = std::process::id() % PORTS * (STRIDE / 2);
     for _ in 0..TRIES {
-        let address = ask()?;
-        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address) {
+        let number = GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = FIRST_PORT + ((begin + number * STRIDE) % PORTS) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if bind(address).is_ok() {
             return Ok(address);
         }
     }
@@ -90,6 +103,7 @@ fn not_given(ask: impl Fn() -> io::Result<SocketAddr>) -> io::Result<SocketAddr>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn no_address_is_given_twice() {

@@ -4,18 +4,19 @@ use crate::args::{ModeArg, RoleArg};
 use crate::failure::{Code, Failure};
 use crate::local::folder::Folder;
 use crate::local::part::Part;
+use crate::local::ports;
 use crate::settings;
 use crate::template::{Template, quoted};
 use admin::protocol::Request;
 use admin::status::{LinkState, Status};
 use identity::PeerAddress;
 use std::ffi::OsStr;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long both nodes may take until packets flow.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a node may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long flows may finish before both nodes are told to end at once.
@@ -150,7 +151,7 @@ impl Node {
 
 fn write_files(plan: &PairPlan, folder: &Path, proxy: SocketAddr) -> Result<(), Failure> {
     let (entry_keys, exit_keys) = (settings::new_keys()?, settings::new_keys()?);
-    let udp = SocketAddr::from((Ipv4Addr::LOCALHOST, free_udp_port()?));
+    let udp = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_udp()?));
     let (mode, rate) = (quoted(plan.mode.name()), quoted(&plan.rate));
     let slot = plan.slot_ms.to_string();
 
@@ -193,19 +194,16 @@ fn write_files(plan: &PairPlan, folder: &Path, proxy: SocketAddr) -> Result<(), 
     Ok(())
 }
 
-/// A port that was free a moment ago. Should somebody take it before the node does, the node says so.
+/// The port that is wanted, or another one if that is 0. Should somebody take it before the node does, the node says so.
 pub(crate) fn free_tcp_port(wanted: u16) -> Result<u16, Failure> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr());
-    port.map(|address| address.port()).map_err(|error| {
+    if wanted == 0 {
+        return ports::free_tcp();
+    }
+    let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).map(|_| wanted);
+    is_free.map_err(|error| {
         Failure::new(Code::System, format!("port {wanted} of 127.0.0.1 cannot be opened: {error}"))
             .remedy("choose another with --port, or leave it out")
     })
-}
-
-fn free_udp_port() -> Result<u16, Failure> {
-    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    port.map(|address| address.port())
-        .map_err(|error| Failure::new(Code::System, format!("no UDP port of 127.0.0.1 can be opened: {error}")))
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 use crate::budget::unix_s;
 use crate::failure::{Code, Failure};
 use crate::local::folder::Folder;
+use crate::local::ports;
 use crate::settings;
 use crate::template::{Template, quoted};
 use cluster_node::member::MemberName;
 use cluster_node::pki::{NODE_DAYS, PkiError, ROOT_DAYS, Root};
 use config::EXAMPLE_CLUSTER;
 use identity::{KeyFile, NodeId};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::DirBuilder;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -93,15 +95,16 @@ struct Planned {
 }
 
 fn write_files(path: &Path, count: usize) -> Result<(), Failure> {
-    // They are open until all are known, so that none is given out twice.
-    let sockets: Result<Vec<UdpSocket>, _> = (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect();
-    let no_port = |error| Failure::new(Code::System, format!("no UDP port of 127.0.0.1 can be opened: {error}"));
+    let mut ports = BTreeSet::new();
+    while ports.len() < count {
+        ports.insert(ports::free_udp()?);
+    }
     let mut planned = Vec::with_capacity(count);
-    for (index, socket) in sockets.map_err(no_port)?.iter().enumerate() {
+    for (index, port) in ports.into_iter().enumerate() {
         let keys = settings::new_keys()?;
         let name = name(index).parse().map_err(|_| Failure::new(Code::Software, "a node's name is none"))?;
         let id = keys.node_secret.node_id();
-        planned.push(Planned { name, keys, id, address: socket.local_addr().map_err(no_port)? });
+        planned.push(Planned { name, keys, id, address: (Ipv4Addr::LOCALHOST, port).into() });
     }
     // Its key is nowhere when this returns: nobody can become a member of a demo later.
     let root = Root::generate("demo", &[], unix_s(), ROOT_DAYS).map_err(|error| refused(&error))?;
