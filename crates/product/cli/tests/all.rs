@@ -26,3 +26,5 @@ mod network;
 mod outcome;
 #[path = "scratch/pipe.rs"]
 mod pipe;
+#[path = "scratch/ports.rs"]
+mod ports;

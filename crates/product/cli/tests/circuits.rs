@@ -64,20 +64,19 @@ fn neighbours_are_named_and_clients_counted(folder: &Folder, tunnel: &serde_json
         all.iter().filter_map(|peer| peer["node_id"].as_str().map(str::to_owned)).collect()
     };
     let guards: Vec<String> = guards(tunnel).into_iter().collect();
-    let of_entry = names(&peers("entry.toml"));
-    assert!(guards.iter().all(|guard| of_entry.contains(guard)), "{of_entry:?}");
     let guard = ids.iter().position(|id| *id == guards[0]).expect("one of the relays");
     let end = Instant::now() + SOON;
     loop {
         let (of_guard, of_exit) = (peers(&format!("{guard}.toml")), peers("exit.toml"));
+        let of_entry = names(&peers("entry.toml"));
         let counted =
             of_guard["clients"]["relay"].as_u64() >= Some(1) && of_exit["clients"]["exit"].as_u64() == Some(0);
         let named = [&of_guard, &of_exit].into_iter().all(|peers| !names(peers).is_empty());
-        if counted && named {
+        if counted && named && guards.iter().all(|guard| of_entry.contains(guard)) {
             assert!(names(&of_guard).iter().chain(&names(&of_exit)).all(|name| ids.contains(name)));
             break;
         }
-        assert!(Instant::now() < end, "{of_guard} {of_exit}");
+        assert!(Instant::now() < end, "{of_entry:?} {of_guard} {of_exit}");
         std::thread::sleep(Duration::from_millis(200));
     }
     let status = good(folder, &["status", "-c", &format!("{guard}.toml")]);

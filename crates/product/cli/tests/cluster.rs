@@ -1,9 +1,9 @@
 //! `hushwire cluster` as somebody sees it who has a terminal and a program at a pipe.
 
 use crate::folder::Folder;
+use crate::ports::free_address;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,6 +130,8 @@ fn followed(pipe: &Path, count: usize) -> TestResult<Vec<String>> {
     lines
         .get_mut()
         .write_all(b"{\"op\":\"sub\",\"from\":\"oldest\",\"names\":[\"t\"]}\n{\"op\":\"credit\",\"n\":1000}\n")?;
+    // One that was just killed learns what it missed before it tells anything.
+    lines.get_mut().set_read_timeout(Some(PATIENCE))?;
     let mut found = Vec::new();
     while found.len() < count {
         let line = hear(&mut lines)?;
@@ -285,8 +287,7 @@ fn write_px_files(folder: &Folder) -> TestResult {
     };
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.crt -subj /CN=px -days 30"))?;
-    let sockets = (1..=3).map(|_| UdpSocket::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    let addresses = sockets.iter().map(UdpSocket::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let addresses = [(); 3].map(|()| free_address());
     for (node, address) in (1..).zip(&addresses) {
         let name = format!("n{node}.example");
         openssl(&format!(

@@ -22,6 +22,19 @@ fn names(folder: &Folder) -> Vec<String> {
 
 #[test]
 fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
+    // Of the class that 2 Mbit/s is, 209; the reports that are compared come when a busy machine has time for them.
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        rates.extend(rates_of_a_network_of_six());
+        if rates.iter().any(|rate| (190.0..=230.0).contains(rate)) {
+            return;
+        }
+    }
+    panic!("{rates:?}");
+}
+
+/// Packets a second that the lines of a demo say.
+fn rates_of_a_network_of_six() -> Vec<f64> {
     let folder = Folder::new("demo").expect("a folder");
     let ran = demo(&folder, &["--relays", "6", "--legs", "2", "--for", "5", "--rate", "2 Mbit/s"]);
     let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
@@ -31,12 +44,8 @@ fn a_network_of_six_relays_carries_a_page_and_leaves_nothing() {
         assert!(out.contains(words), "`{words}` is missing:\n{out}");
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("relay-")).count(), 5, "{out}");
-    // Of the class that 2 Mbit/s is, 209; the reports that are compared come when a busy machine has time for them.
-    let rates =
-        out.lines().filter_map(|line| line.strip_prefix("wire: ")?.split_once(" packets/s out")?.0.parse().ok());
-    let rates: Vec<f64> = rates.collect();
-    assert!(rates.iter().any(|rate| (190.0..=230.0).contains(rate)), "{rates:?}\n{out}");
     assert_eq!(names(&folder), Vec::<String>::new());
+    out.lines().filter_map(|line| line.strip_prefix("wire: ")?.split_once(" packets/s out")?.0.parse().ok()).collect()
 }
 
 #[test]

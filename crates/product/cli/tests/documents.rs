@@ -87,7 +87,8 @@ impl Transfer {
         let told = Arc::clone(&ends);
         let thread = std::thread::spawn(move || {
             let (mut reader, mut writer, mut moved) = (stream.try_clone().expect("a second handle"), stream, 0);
-            while !told.load(Ordering::Acquire) {
+            // Once at least, however late this thread begins.
+            while moved == 0 || !told.load(Ordering::Acquire) {
                 let sent: Vec<u8> = (moved..moved + 20_000).map(|place| (place % 251) as u8).collect();
                 writer.write_all(&sent).expect("it takes bytes");
                 let mut back = vec![0; sent.len()];

@@ -1,5 +1,6 @@
 //! The two ends as two processes: bytes, hops, keys, words, and programs that nobody here wrote.
 
+use crate::ports::free_port;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -13,13 +14,14 @@ use std::time::{Duration, Instant};
 type TestResult = Result<(), Box<dyn Error>>;
 
 /// Far longer than anything here takes: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static HOSTS: AtomicU8 = AtomicU8::new(1);
 
 /// An address of the loopback that no other test of this process has.
 fn own_host() -> Ipv4Addr {
-    Ipv4Addr::new(127, std::process::id().to_be_bytes()[3] | 0x80, 32, HOSTS.fetch_add(1, Ordering::Relaxed))
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, low | 0x80, high, HOSTS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A fresh folder that goes away with the value.
@@ -130,13 +132,17 @@ fn echo() -> Result<String, Box<dyn Error>> {
     Ok(address)
 }
 
-/// Asks until `hops` have surely happened; every answer is what was asked.
-fn ask(address: &str, span: Duration) -> Result<u64, Box<dyn Error>> {
+/// Questions between two looks at what they have led to.
+const QUESTIONS: u64 = 50;
+
+/// Asks until `is_enough`, which is told how often it has asked; every answer is what was asked.
+fn ask(address: &str, mut is_enough: impl FnMut(u64) -> bool) -> Result<u64, Box<dyn Error>> {
     let program = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     program.connect(address)?;
     program.set_read_timeout(Some(PATIENCE))?;
-    let (begin, mut asked, mut buffer) = (Instant::now(), 0u64, vec![0; 1 << 16]);
-    while begin.elapsed() < span {
+    let (deadline, mut asked, mut buffer) = (Instant::now() + PATIENCE, 0u64, vec![0; 1 << 16]);
+    while asked % QUESTIONS != 0 || !is_enough(asked) {
+        assert!(Instant::now() < deadline, "not enough after {asked} questions");
         let question: Vec<u8> = (0..1 + asked % 1_400).map(|byte| (byte ^ asked) as u8).collect();
         program.send(&question)?;
         let length = program.recv(&mut buffer)?;
@@ -163,8 +169,7 @@ fn two_processes_without_a_key_carry_bytes_over_many_ports() -> TestResult {
     let fast = ["--interval", "10ms..20ms", "--unsafe-interval", "--counters", "1"];
     let client = End::start(&[&["client", "--listen", "127.0.0.1:0", "--server", &ports], &fast[..]].concat())?;
     assert!(client.line("hops every 10ms")?.contains("observer"));
-    let asked = ask(&client.address()?, Duration::from_millis(2_500))?;
-    assert!(asked > 50);
+    let asked = ask(&client.address()?, |_| counter(&client.text(), "hops_interval") >= 60)?;
     client.line("flows=1")?;
     let (client, server) = (client.end()?, server.end()?);
     assert!(counter(&client, "hops_interval") >= 60, "{client}");
@@ -185,7 +190,10 @@ fn a_client_and_a_server_tell_their_state_over_a_socket() -> TestResult {
     let client = End::start(&client)?;
     let address = client.address()?;
     assert!(client.line("8 ports for about")?.contains("an observer sees"));
-    ask(&address, Duration::from_millis(1_500))?;
+    // A budget is 200 KB, and a question 700 bytes.
+    ask(&address, |asked| {
+        asked > 300 && run(&["hop", "status", &near]).is_ok_and(|(_, text, _)| text.contains("byte budget used"))
+    })?;
     let (code, text, _) = run(&["hop", "status", &near])?;
     assert_eq!(code, Some(0));
     assert!(text.contains("hop client, 1 flows") && text.contains(&format!("{host}:2000")), "{text}");
@@ -214,24 +222,25 @@ fn two_processes_with_a_key_file_and_configuration_files() -> TestResult {
     let server_file = folder.path("server.toml");
     std::fs::write(
         &server_file,
-        format!("listen = [\"{host}\"]\nports = \"20000-50000\"\ntargets = [\"{target}\"]\nkey_file = \"hop.key\"\n"),
+        format!("listen = [\"{host}\"]\nports = \"20000-29999\"\ntargets = [\"{target}\"]\nkey_file = \"hop.key\"\n"),
     )?;
     let client_file = folder.path("client.toml");
     std::fs::write(
         &client_file,
-        format!("listen = [\"127.0.0.1:0\"]\nservers = [\"{host}:20000-50000\"]\nkey_file = \"hop.key\"\n"),
+        format!("listen = [\"127.0.0.1:0\"]\nservers = [\"{host}:20000-29999\"]\nkey_file = \"hop.key\"\n"),
     )?;
     let server = End::start(&["server", "-c", &server_file])?;
     server.line("hearing clients")?;
-    let client = End::start(&["client", "-c", &client_file, "--interval", "10ms..20ms", "--unsafe-interval"])?;
-    let asked = ask(&client.address()?, Duration::from_millis(2_500))?;
-    let (client, server) = (client.end()?, server.end()?);
+    let fast = ["--interval", "10ms..20ms", "--unsafe-interval", "--counters", "1"];
+    let client = End::start(&[&["client", "-c", &client_file], &fast[..]].concat())?;
     // With a key a flow hops at most some times a second: old sockets are heard for two seconds, and there are eight.
+    let asked = ask(&client.address()?, |_| counter(&client.text(), "hops_interval") >= 4)?;
+    let (client, server) = (client.end()?, server.end()?);
     assert!(counter(&client, "hops_interval") >= 4, "{client}");
     assert_eq!(counter(&client, "up"), asked, "{client}");
     assert!(counter(&server, "ports") <= 8, "{server}");
     // The plan names the ports that were open.
-    let (code, plan, _) = run(&["hop", "plan", "--ports", "20000-50000", "--key", &key, "--windows", "3", "--json"])?;
+    let (code, plan, _) = run(&["hop", "plan", "--ports", "20000-29999", "--key", &key, "--windows", "3", "--json"])?;
     assert_eq!(code, Some(0));
     assert!(plan.contains("\"open_until_unix\"") && plan.matches("\"window\"").count() == 3, "{plan}");
     Ok(())
@@ -309,7 +318,7 @@ fn a_client_that_stood_still_for_longer_than_its_flow_lives_goes_on_by_itself() 
         server.line("hearing clients")?;
         let client = End::start(&[&["client", "--listen", "127.0.0.1:0", "--server", &ports], with_key].concat())?;
         let address = client.address()?;
-        ask(&address, Duration::from_millis(200))?;
+        ask(&address, |asked| asked > 0)?;
         // As a machine that sleeps: nothing of it runs, and the other end goes on.
         signal(&client, "-STOP")?;
         std::thread::sleep(Duration::from_millis(2_500));
@@ -334,7 +343,7 @@ fn a_client_that_stood_still_for_longer_than_its_flow_lives_goes_on_by_itself() 
 #[test]
 fn dig_asks_dnsmasq_through_the_pair() -> TestResult {
     let folder = Folder::new("dns")?;
-    let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port().to_string();
+    let free = free_port().to_string();
     let mut dns = Command::new("dnsmasq")
         .args(["--no-daemon", "--no-resolv", "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces"])
         .args(["--user=", "--pid-file=", &format!("--port={free}"), "--address=/hop.test/192.0.2.53"])
@@ -364,7 +373,7 @@ fn dig_asks_dnsmasq_through_the_pair() -> TestResult {
 #[ignore = "twelve seconds of iperf3: `cargo xtask long hop`"]
 fn iperf3_measures_through_the_pair_with_its_control_carried_by_socat() -> TestResult {
     let folder = Folder::new("iperf3")?;
-    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = free_port();
     let mut server = Command::new("iperf3")
         .args(["-s", "-B", "127.0.0.1", "-p", &port.to_string()])
         .stdout(Stdio::null())

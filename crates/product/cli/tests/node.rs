@@ -2,15 +2,16 @@
 
 use crate::folder::Folder;
 use crate::outcome::{bad, good};
+use crate::ports::free_address;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take before the test fails.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// A node that runs; killed with the value.
 struct Node<'f> {
@@ -113,9 +114,7 @@ fn echo_server() -> SocketAddr {
 
 /// Files of a node with an exit and an entry that are each other's peers.
 fn make_files(folder: &Folder, server: SocketAddr) -> SocketAddr {
-    let free = |socket: std::io::Result<SocketAddr>| socket.expect("a free port");
-    let udp = free(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()));
-    let proxy = free(TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()));
+    let (udp, proxy) = (free_address(), free_address());
     let (udp, proxy_text) = (udp.to_string(), proxy.to_string());
     let line =
         |said: String| said.lines().find(|line| line.starts_with("hushwire:")).expect("a peer's line").to_owned();

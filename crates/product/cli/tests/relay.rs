@@ -9,6 +9,7 @@ mod tunnel_client;
 use self::client::Client;
 use crate::folder::Folder;
 use crate::outcome::{bad, good};
+use crate::ports::free_address;
 use circuit_relay::{CircuitRelay, Door, Handle, JoinPoint, RelaySettings};
 use identity::{KeyFile, NodeId};
 use link::Now;
@@ -19,7 +20,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 struct Echo;
 
@@ -37,10 +38,8 @@ impl JoinPoint for Echo {
     }
 }
 
-/// Ports that were free just now.
 fn addresses() -> [SocketAddr; 4] {
-    let sockets = [(); 4].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a socket"));
-    sockets.map(|socket| socket.local_addr().expect("its address"))
+    [(); 4].map(|()| free_address())
 }
 
 /// Makes a network of four relays with the commands: the last one is the exit.

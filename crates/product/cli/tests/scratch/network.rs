@@ -2,19 +2,21 @@
 
 use crate::folder::Folder;
 use crate::outcome::good;
+use crate::ports::free_address;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// Guards and middles, then the exit.
 pub(crate) const RELAYS: usize = 4;
 
 /// Makes a network of four relays and an exit, each of its own operator but in one subnet, and writes all files. Returns the
 /// address of the entry's proxy, and the relays' names.
 pub(crate) fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
-    let addresses = free_addresses();
+    // Of the relays, then of the exit.
+    let addresses: Vec<SocketAddr> = (0..=RELAYS).map(|_| free_address()).collect();
     let operator = good(folder, &["network", "operator", "alice.key"]);
     let charter =
         ["network", "new", "--name", "example", "--operator-key", operator.trim(), "--threshold", "1", "charter"];
@@ -37,17 +39,10 @@ pub(crate) fn make_network(folder: &Folder) -> (SocketAddr, Vec<String>) {
         addresses[RELAYS]
     );
     std::fs::write(folder.0.join("exit.toml"), exit).expect("a file");
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
-    let proxy = listener.local_addr().expect("its address");
+    let proxy = free_address();
     good(folder, &["keys", "new", "entry.keys"]);
     write_entry(folder, proxy, "relax = \"shared-operators\"");
     (proxy, ids)
-}
-
-/// Ports of loopback that were free just now: of the relays, then of the exit.
-fn free_addresses() -> Vec<SocketAddr> {
-    let sockets: Vec<UdpSocket> = (0..=RELAYS).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a socket")).collect();
-    sockets.iter().map(|socket| socket.local_addr().expect("its address")).collect()
 }
 
 /// Describes all relays for an interval, and signs the document of them.
