@@ -19,7 +19,7 @@ use crate::scratch::{Scratch, free_tcp_address};
 mod built;
 
 /// How long a tunnel may take, on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(90);
 /// What `status` says of a leg that carries cells.
 const LINKED: &str = "linked";
 /// How often a waiting loop looks.

@@ -14,7 +14,7 @@ use crate::quic_load::{Downloaded, Served};
 use crate::scratch::Scratch;
 
 /// How long a start, an end or a report may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// What the server prints once clients can come; the address follows.
 pub const LISTENING: &str = "listening on";
 

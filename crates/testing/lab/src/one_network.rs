@@ -29,7 +29,7 @@ pub mod switch;
 pub mod trouble;
 
 /// How long a command may take on a busy machine.
-const COMMAND_WITHIN: Duration = Duration::from_secs(30);
+const COMMAND_WITHIN: Duration = Duration::from_secs(90);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// In which part of the network entries send from, if they are told to.

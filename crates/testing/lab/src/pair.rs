@@ -15,11 +15,11 @@ use crate::relay::{Relay, RelayConfig};
 use crate::scratch::{Scratch, free_tcp_address, free_udp_address};
 
 /// How long the two nodes may take until the link is up, on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a command of the binary may take.
-const COMMAND_WITHIN: Duration = Duration::from_secs(30);
+const COMMAND_WITHIN: Duration = Duration::from_secs(90);
 /// How long building the binary may take.
 const BUILD_WITHIN: Duration = Duration::from_secs(1800);
 

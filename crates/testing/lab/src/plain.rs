@@ -263,7 +263,7 @@ mod tests {
         loop {
             match TcpStream::connect(to) {
                 Ok(stream) => return stream,
-                Err(error) => assert!(started.elapsed() < Duration::from_secs(10), "{error}"),
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "{error}"),
             }
             std::thread::sleep(Duration::from_millis(10));
         }

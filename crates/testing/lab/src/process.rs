@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a child may take to end by itself before it is killed.
+/// How long a child that nobody waits for may take to end by itself before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long one may take that has to end by itself, on a busy machine.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Bytes of a log that an error shows, from its end.
@@ -96,9 +98,9 @@ impl Running {
     /// If its end cannot be learned, or if it had to be killed.
     pub fn stop(mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM);
-        match wait_for(&mut self.child, END_WITHIN)? {
+        match wait_for(&mut self.child, STOP_WITHIN)? {
             Some(status) => Ok(status),
-            None => bail!("{} did not end within {END_WITHIN:?}; its log ends with:\n{}", self.name, self.log_tail()),
+            None => bail!("{} did not end within {STOP_WITHIN:?}; its log ends with:\n{}", self.name, self.log_tail()),
         }
     }
 }
@@ -223,7 +225,7 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
 
-    const SECONDS: Duration = Duration::from_secs(10);
+    const SECONDS: Duration = Duration::from_secs(60);
 
     #[test]
     fn output_and_failure_are_told() {

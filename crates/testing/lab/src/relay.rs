@@ -290,7 +290,7 @@ mod tests {
 
     fn socket() -> UdpSocket {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("five seconds are a valid timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a minute is a valid timeout");
         socket
     }
 
@@ -329,14 +329,17 @@ mod tests {
 
     #[test]
     fn delays_by_the_kernels_clock() {
-        let (client, server) = (socket(), socket());
         let delay = Duration::from_millis(30);
-        let relay = start(&server, Path::with_delay(delay), Limits::default());
-        client.send_to(b"x", relay.address()).expect("loopback takes it");
-        receive(&server);
-        let sighting = relay.recording().sightings()[0];
-        let taken = Relay::now() - sighting.at;
-        assert!(taken >= delay && taken < delay * 10, "{taken:?}");
+        let taken = || {
+            let (client, server) = (socket(), socket());
+            let relay = start(&server, Path::with_delay(delay), Limits::default());
+            client.send_to(b"x", relay.address())?;
+            receive(&server);
+            let taken = Relay::now() - relay.recording().sightings()[0].at;
+            anyhow::ensure!(taken >= delay && taken < delay * 10, "{taken:?}");
+            Ok(())
+        };
+        crate::attempts::within_three(taken).expect("as long as it shall take");
     }
 
     #[test]

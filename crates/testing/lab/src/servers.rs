@@ -13,7 +13,7 @@ use crate::programs;
 use crate::scratch::{Scratch, free_tcp_address};
 
 /// How long a server may take until it accepts connections.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long making a key may take.
 const KEY_WITHIN: Duration = Duration::from_secs(60);
 

@@ -287,7 +287,7 @@ mod tests {
         address
     }
 
-    const SILENCE: Duration = Duration::from_secs(10);
+    const SILENCE: Duration = Duration::from_secs(60);
 
     #[test]
     fn transfers_are_compared_and_counted() {

@@ -17,7 +17,7 @@ use crate::process::Running;
 use crate::programs;
 
 /// How long the recorder may take to begin or to end, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What it says when it has begun.
 const BEGUN: &str = "listening on";
 /// KiB of the kernel's buffer in front of it.

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use adversary::{judge_randomness, one_size};
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use lab::bulk::{Window, alternate};
 use lab::circuits::{CircuitNet, NetConfig};
 use lab::load::{self, Service};
@@ -39,6 +39,8 @@ const PHASES: usize = 5;
 const RATE_APART_PER_MILLE: f64 = 15.0;
 /// Lines with fewer packets a second carry no leg: a relay says a word to another from time to time.
 const LEG_AT_LEAST: f64 = 20.0;
+/// How often the clock is asked: a machine that stands still for a while shows a difference, and a fault of ours is there each time.
+const TRIES: u32 = 3;
 /// Packets of a line that randomness is judged by.
 const PAYLOADS_MIN: usize = 2_500;
 
@@ -48,10 +50,20 @@ fn every_line_looks_the_same_idle_and_loaded() -> Outcome {
     let here = Namespace::new("wire")?;
     // What crosses a real line is single packets.
     here.set_up("link set lo gso_max_segs 1\n")?;
-    here.within(watch)
+    here.within(|| {
+        for _ in 1..TRIES {
+            match watch()? {
+                None => return Ok(()),
+                Some(unlike) => println!("{unlike:#}"),
+            }
+        }
+        watch()?.map_or(Ok(()), Err)
+    })
 }
 
-fn watch() -> Outcome {
+/// What the clock showed of a difference between idle and loaded, which a machine that stands still shows as well. What sizes and bytes
+/// show is wrong at once.
+fn watch() -> anyhow::Result<Option<anyhow::Error>> {
     let scratch = Scratch::new()?;
     let tap = Wiretap::start(scratch.path(), WHOLE)?;
     let (source, sink) = (load::start(Service::Source { bytes: u64::MAX })?, load::start(Service::Sink)?);
@@ -77,10 +89,12 @@ fn watch() -> Outcome {
     for line in tapped.lines() {
         one_size(&tapped.sightings(line), P).with_context(|| format!("{line:?}"))?;
     }
+    let mut unlike = None;
     for line in &carrying {
         let [idle, loaded] = rates[line];
-        let apart = (loaded / idle - 1.0).abs() * 1000.0;
-        ensure!(apart <= RATE_APART_PER_MILLE, "{line:?}: {idle} packets a second idle, {loaded} loaded");
+        if (loaded / idle - 1.0).abs() * 1000.0 > RATE_APART_PER_MILLE {
+            unlike.get_or_insert_with(|| anyhow!("{line:?}: {idle} packets a second idle, {loaded} loaded"));
+        }
         let payloads = tapped.payloads(*line);
         ensure!(payloads.len() >= PAYLOADS_MIN, "{line:?}: {} packets", payloads.len());
         let report = judge_randomness(&payloads)?;
@@ -89,9 +103,11 @@ fn watch() -> Outcome {
     // Whoever has a schedule keeps to its slots: the entry, and the exit with its tunnel's cells.
     let is_entry = |address: IpAddr| address != exit && !relays.contains(&address);
     for line in carrying.iter().filter(|(from, _)| is_entry(*from) || *from == exit) {
-        check_slots(&tapped, *line, &windows.concat(), &stalls)?;
+        if let Err(error) = check_slots(&tapped, *line, &windows.concat(), &stalls) {
+            unlike.get_or_insert(error);
+        }
     }
-    Ok(())
+    Ok(unlike)
 }
 
 /// Packets of a line in a second of these windows.

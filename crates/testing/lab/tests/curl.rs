@@ -15,7 +15,7 @@ use lab::scratch::Scratch;
 use lab::servers::Nginx;
 
 const MEGABYTE: u64 = 1_000_000;
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(180);
 /// A gigabyte at 30 Mbit/s.
 const LONG: Duration = Duration::from_secs(300);
 

@@ -46,7 +46,7 @@ const RELAY_RATE: &str = "50 Mbit/s";
 /// Bytes of the long download from the service, if no more are wanted: more than one takes while lines are watched.
 const VISIT_MIN: u64 = 20_000_000;
 /// How long it may take from an invitation to the first byte. On a machine with nothing else to do it is less than 2 s.
-const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(10);
+const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(30);
 /// The longest that any flow may stand still, whatever dies.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 

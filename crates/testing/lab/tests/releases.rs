@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use admin::status::{Edges, Mode as StatusMode, Privacy, Status};
 use adversary::{Direction, Sighting};
 use anyhow::{Context, ensure};
+use lab::attempts::within_three;
 use lab::load::{self, Service};
 use lab::pair::{self, Mode, Pair, PairConfig, Role};
 use lab::process;
@@ -18,7 +19,9 @@ use lab::relay::{Relay, RelayConfig};
 type Outcome = anyhow::Result<()>;
 
 /// How long one program may take.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(120);
+/// Between two edges.
+const EPOCH: Duration = Duration::from_secs(5);
 /// Bytes of the download.
 const BYTES: u64 = 2_000_000;
 
@@ -102,15 +105,28 @@ fn a_rate_under_differential_privacy_changes_at_edges_and_is_paid_for() -> Outco
     let recording = pair.relay().context("there is a relay")?.recording();
     let lengths: std::collections::BTreeSet<usize> = recording.sightings().iter().map(|it| it.length).collect();
     assert_eq!(lengths.len(), 1, "packets of several sizes: {lengths:?}");
+    // The tests beside this one may hold up a sender for a while; what changes between edges does so in other epochs as well.
+    within_three(|| {
+        let steady = steady_between_edges(&pair);
+        if steady.is_err() {
+            std::thread::sleep(2 * EPOCH);
+        }
+        steady
+    })
+}
+
+/// The last two whole epochs of both directions.
+fn steady_between_edges(pair: &Pair) -> Outcome {
+    let recording = pair.relay().context("there is a relay")?.recording();
     // Edges lie at whole multiples of 5 s of UTC.
     let (now, unix) = (Relay::now(), std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?);
-    let edge = now.saturating_sub(Duration::from_nanos((unix.as_nanos() % 5_000_000_000) as u64));
+    let edge = now.saturating_sub(Duration::from_nanos((unix.as_nanos() % EPOCH.as_nanos()) as u64));
     for direction in [Direction::Outward, Direction::Inward] {
         for epochs_ago in 1..3 {
-            let from = edge.saturating_sub(Duration::from_secs(5 * epochs_ago));
+            let from = edge.saturating_sub(EPOCH * epochs_ago);
             let (from, to) = (from + Duration::from_millis(250), from + Duration::from_millis(4_750));
             let mean = expect_steady(&recording.between(direction, from, to), from, to)?;
-            assert!(mean > 10.0, "{direction}: {mean} packets in half a second");
+            ensure!(mean > 10.0, "{direction}: {mean} packets in half a second");
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ fn fetch(pair: &Pair, bytes: u64) -> Outcome {
     let stream = TcpStream::connect(pair.forward(0))?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut stream = stream;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     anyhow::ensure!(load::read_pattern(&mut stream)? == bytes, "the source's bytes come whole");
     Ok(())
 }

@@ -21,7 +21,7 @@ const NAMES: &str = "/run/netns";
 /// Beginning of every name here; the process id of the owner and a number follow.
 const PREFIX: &str = "hwlab-";
 /// How long `ip`, `tc` or `nft` may take on a busy machine.
-const TOOL_WITHIN: Duration = Duration::from_secs(20);
+const TOOL_WITHIN: Duration = Duration::from_secs(60);
 
 /// Settings for every interface that is made later. Without them an IPv6 address is of no use in its first second, while
 /// the kernel asks whether somebody else has it, and routers are searched for at random times.
@@ -275,8 +275,8 @@ mod tests {
         let pid = child.id();
         child.wait()?;
         let left = format!("{PREFIX}{pid}-0-dead");
+        // A test beside this one may take it away at once.
         run_ip(&["netns", "add", &left])?;
-        assert!(exists(&left));
         let _another = Namespace::new("another")?;
         assert!(!exists(&left));
         assert!(exists(own.name()));

@@ -86,11 +86,11 @@ mod tests {
         let start = |script: &str, silence| {
             Dialogue::start(Command::new("sh").args(["-c", script]), &folder.join("errors"), silence)
         };
-        let mut echo = start("cat", Duration::from_secs(10))?;
+        let mut echo = start("cat", Duration::from_secs(60))?;
         assert_eq!(echo.ask("one")?.0, "one");
         assert_eq!(echo.ask("another")?.0, "another");
         echo.end()?;
-        let mut early = start("read line; echo why >&2; exit 3", Duration::from_secs(10))?;
+        let mut early = start("read line; echo why >&2; exit 3", Duration::from_secs(60))?;
         let error = early.ask("hello").expect_err("it ends").to_string();
         assert!(error.contains("it has ended: why"), "{error}");
         assert!(early.end().is_err());

@@ -17,7 +17,7 @@ pub const AWAY: Duration = Duration::from_secs(4);
 /// How often a waiting loop looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the directory may be without a leader.
-const LEADER_WITHIN: Duration = Duration::from_secs(20);
+const LEADER_WITHIN: Duration = Duration::from_secs(60);
 /// Added to the last byte of a relay's address when it moves.
 const MOVED_BY: u8 = 1;
 

@@ -22,7 +22,7 @@ pub(crate) const PACKET: usize = 1350;
 /// Bytes of one fetch: a tenth of a second at 2 Mbit/s.
 const FETCHED: u64 = 25_000;
 /// How long anything may take that is to happen, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A status is at most this old: processes report once a second.
 const SETTLED: Duration = Duration::from_millis(1_500);
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -297,7 +297,7 @@ impl Rig {
         ensure!(children.len() == 2, "a node has two processes: {children:?}");
         kill(node.pid())?;
         let killed = Instant::now();
-        wait_within("processes end with their supervisor", Duration::from_secs(5), || {
+        wait_within("processes end with their supervisor", PATIENCE, || {
             children.keys().all(|pid| !census::is_alive(*pid))
         })?;
         say(&format!("{}: its processes had ended {:.0?} after their supervisor", role.name(), killed.elapsed()));

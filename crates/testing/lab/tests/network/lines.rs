@@ -66,11 +66,15 @@ fn losses_are_repeated_by_their_seed() -> Outcome {
         };
         let [(sent, up), (_, down)] = both_ways(&network(plan)?, Load::new(16_000_000, 3 * TENTH))?;
         // About 25 of 500 packets a direction; the seed is fixed, so it is always the same ones.
-        assert!(up.missing > 0 && down.missing > 0 && up.share_lost(sent) < 0.1);
+        ensure!(up.missing > 0 && down.missing > 0 && up.share_lost(sent) < 0.1, "{up:?} {down:?}");
         Ok((up.packets << 32) + down.packets)
     };
-    assert_eq!(lost(7)?, lost(7)?);
-    Ok(())
+    // A sink that stands still for too long loses others.
+    within_three(|| {
+        let (first, second) = (lost(7)?, lost(7)?);
+        ensure!(first == second, "{first:x} and {second:x}");
+        Ok(())
+    })
 }
 
 #[test]
@@ -93,14 +97,17 @@ fn flows_are_throttled_by_time_and_by_bytes() -> Outcome {
 
 #[test]
 fn a_line_can_be_cut_and_mended() -> Outcome {
-    let network = network(LinePlan::symmetric(Path::default()))?;
-    let line = network.host("client")?.line().context("the client is at a line")?;
-    let arrived =
-        || Ok::<_, anyhow::Error>(both_ways(&network, Load::new(1_000_000, TENTH))?.map(|(_, it)| it.packets));
-    line.set_path(Way::Down, Path { is_cut: true, ..Path::default() });
-    assert_eq!(arrived()?, [10, 0]);
-    line.set_path(Way::Down, Path::default());
-    assert_eq!(arrived()?, [10, 10]);
-    assert_eq!(line.counters(Way::Down).refused, 10);
-    Ok(())
+    within_three(|| {
+        let network = network(LinePlan::symmetric(Path::default()))?;
+        let line = network.host("client")?.line().context("the client is at a line")?;
+        let arrived =
+            || Ok::<_, anyhow::Error>(both_ways(&network, Load::new(1_000_000, TENTH))?.map(|(_, it)| it.packets));
+        line.set_path(Way::Down, Path { is_cut: true, ..Path::default() });
+        let cut = arrived()?;
+        line.set_path(Way::Down, Path::default());
+        let mended = arrived()?;
+        ensure!((cut, mended) == ([10, 0], [10, 10]), "{cut:?} {mended:?}");
+        ensure!(line.counters(Way::Down).refused == 10, "{:?}", line.counters(Way::Down));
+        Ok(())
+    })
 }

@@ -97,16 +97,19 @@ fn a_port_dies_after_its_volume_from_any_source_port_and_lives_again_later() -> 
 
 #[test]
 fn packets_are_lost_as_often_as_asked() -> Outcome {
-    let network = cables(&[Rule::Loss(Chance::of_a_million(50_000).expect("it is less than a million"))])?;
-    let (client, server) = (network.host("client")?, network.host("server")?);
-    let [to, _] = both_families(server, PORT);
-    let load = Load { payload_bytes: 100, ..Load::new(OFFERED, 6 * TENTH) };
-    let (sent, arrived) = flow(client, (server, to), load)?;
-    assert_eq!(sent.packets, 6000);
-    // The deviation of the number lost is 17: an honest run is outside of six of them once in 500 million.
-    ensure_near("losses", (sent.packets - arrived.packets) as f64, 300.0, 0.34)?;
-    assert_eq!(network.dropped()?[0].packets, sent.packets - arrived.packets);
-    Ok(())
+    within_three(|| {
+        let network = cables(&[Rule::Loss(Chance::of_a_million(50_000).expect("it is less than a million"))])?;
+        let (client, server) = (network.host("client")?, network.host("server")?);
+        let [to, _] = both_families(server, PORT);
+        let load = Load { payload_bytes: 100, ..Load::new(OFFERED, 6 * TENTH) };
+        let (sent, arrived) = flow(client, (server, to), load)?;
+        ensure!(sent.packets == 6000, "{sent:?}");
+        // The deviation of the number lost is 17: an honest run is outside of six of them once in 500 million.
+        ensure_near("losses", (sent.packets - arrived.packets) as f64, 300.0, 0.34)?;
+        let dropped = network.dropped()?[0].packets;
+        ensure!(dropped == sent.packets - arrived.packets, "{dropped} dropped, {sent:?} {arrived:?}");
+        Ok(())
+    })
 }
 
 /// Where three ports of the server see one socket of the client.
@@ -159,21 +162,27 @@ fn a_preserving_nat_keeps_the_port_and_lets_nobody_in_uninvited() -> Outcome {
 
 #[test]
 fn a_nat_forgets_silent_flows() -> Outcome {
-    let network = cables(&[Rule::Nat { kind: Nat::Symmetric, inside: vec!["client".to_owned()] }])?;
-    network.set_nat_memory(Duration::from_secs(1))?;
-    let (client, server) = (network.host("client")?, network.host("server")?);
-    let [to, _] = both_families(server, PORT);
-    let (socket, far) = (any_socket(client, to)?, server.namespace().udp_socket(to)?);
-    let first = seen(&socket, &far)?;
-    assert_eq!(seen(&socket, &far)?, first, "a flow keeps its port");
-    std::thread::sleep(Duration::from_millis(1300));
-    let second = seen(&socket, &far)?;
-    assert!(second.is_some() && second != first, "{first:?} became {second:?}");
-    Ok(())
+    within_three(|| {
+        let network = cables(&[Rule::Nat { kind: Nat::Symmetric, inside: vec!["client".to_owned()] }])?;
+        network.set_nat_memory(Duration::from_secs(1))?;
+        let (client, server) = (network.host("client")?, network.host("server")?);
+        let [to, _] = both_families(server, PORT);
+        let (socket, far) = (any_socket(client, to)?, server.namespace().udp_socket(to)?);
+        let (first, kept) = (seen(&socket, &far)?, seen(&socket, &far)?);
+        ensure!(kept == first, "a flow keeps its port: {first:?} became {kept:?}");
+        std::thread::sleep(Duration::from_millis(1300));
+        let second = seen(&socket, &far)?;
+        ensure!(second.is_some() && second != first, "{first:?} became {second:?}");
+        Ok(())
+    })
 }
 
 #[test]
 fn rules_hold_together_and_can_be_replaced() -> Outcome {
+    within_three(rules_together)
+}
+
+fn rules_together() -> Outcome {
     let nat = Rule::Nat { kind: Nat::PortPreserving, inside: vec!["client".to_owned()] };
     let throttle = Rule::Throttle(FlowThrottle::after_bytes(100_000, SLOW));
     let network = cables(&[nat, throttle, Rule::BlockPorts(vec![PORT..=PORT])])?;
@@ -181,16 +190,16 @@ fn rules_hold_together_and_can_be_replaced() -> Outcome {
     let [blocked, _] = both_families(server, PORT);
     let [open, _] = both_families(server, PORT + 1);
     let (sent, arrived) = flow(client, (server, blocked), Load::new(OFFERED, 2 * TENTH))?;
-    assert_eq!(arrived.packets, 0);
+    ensure!(arrived.packets == 0, "{arrived:?}");
     let dropped = network.dropped()?;
-    assert_eq!(dropped.iter().map(|dropped| dropped.packets).sum::<u64>(), sent.packets, "{dropped:?}");
+    ensure!(dropped.iter().map(|dropped| dropped.packets).sum::<u64>() == sent.packets, "{dropped:?}");
     let (sent, arrived) = flow(client, (server, open), Load::new(OFFERED, 5 * TENTH))?;
-    assert!(arrived.share_lost(sent) > 0.25 && arrived.senders[0].ip() == server.gateway_ipv4(), "{arrived:?}");
+    ensure!(arrived.share_lost(sent) > 0.25 && arrived.senders[0].ip() == server.gateway_ipv4(), "{arrived:?}");
     network.set_rules(&[])?;
     let (sent, arrived) = flow(client, (server, blocked), Load::new(OFFERED, 2 * TENTH))?;
-    assert_eq!((arrived.packets, network.dropped()?.len()), (sent.packets, 0));
+    ensure!((arrived.packets, network.dropped()?.len()) == (sent.packets, 0), "{sent:?} {arrived:?}");
     let unknown = Rule::Nat { kind: Nat::Symmetric, inside: vec!["nobody".to_owned()] };
     let error = network.set_rules(&[unknown]).expect_err("there is no such host").to_string();
-    assert!(error.contains("no host `nobody`"), "{error}");
+    ensure!(error.contains("no host `nobody`"), "{error}");
     Ok(())
 }

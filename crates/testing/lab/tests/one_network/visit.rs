@@ -17,7 +17,7 @@ use super::{Form, INTERVAL, Outcome, PAUSE_MAX, has};
 
 /// How long a changed descriptor may take into an entry's document. On a machine with nothing else to do it takes the rest of the
 /// interval, up to a quarter of the next one, and the relay's own start: the table says how long.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(15);
+const VISIBLE_WITHIN: Duration = Duration::from_secs(45);
 /// Relays that are killed at most until an introduction point was among them. All but three that might be one are, so one is.
 const DEATHS_MAX: usize = 5;
 /// How long a service may take to notice that a point is gone, and to find another.
