@@ -144,10 +144,17 @@ fn followed(pipe: &Path, count: usize) -> TestResult<Vec<String>> {
 
 /// A number of a node's status.
 fn status(folder: &Folder, demo: &Demo, node: usize, key: &str) -> TestResult<u64> {
-    let ran = folder.run(&["cluster", "status", "-c", &demo.file(node), "--json"])?;
-    let key = format!("\"{key}\": ");
-    let text = ran.out.lines().find_map(|line| line.trim().strip_prefix(&key)?.strip_suffix(','));
-    Ok(text.ok_or_else(|| format!("no {key} in {ran:?}"))?.parse()?)
+    let (deadline, key) = (Instant::now() + PATIENCE, format!("\"{key}\": "));
+    loop {
+        let ran = folder.run(&["cluster", "status", "-c", &demo.file(node), "--json"])?;
+        let text = ran.out.lines().find_map(|line| line.trim().strip_prefix(&key)?.strip_suffix(','));
+        match text {
+            Some(text) => return Ok(text.parse()?),
+            // A node that is busy for some seconds gives no answer.
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+            None => return Err(format!("no {key} in {ran:?}").into()),
+        }
+    }
 }
 
 #[test]

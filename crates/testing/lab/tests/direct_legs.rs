@@ -16,10 +16,10 @@ use lab::socks::{self, Transfer};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
-const TOOL_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(90);
+const TOOL_WITHIN: Duration = Duration::from_secs(90);
 /// How long a transfer may stand still.
-const SILENCE: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of each transfer.
 const BYTES: u64 = 12_000_000;
 /// The rate of each cable.

@@ -34,7 +34,7 @@ type Outcome = anyhow::Result<()>;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 /// How long a start, a hop or a program may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const MEGABIT: f64 = 1e6;
 /// Of the line.

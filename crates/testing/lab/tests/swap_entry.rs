@@ -19,7 +19,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// How long anything here may take.
 const WITHIN: Duration = Duration::from_secs(120);
-const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 
 fn echo_client(path: &Path, seed: u32, count: u32, way: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(programs::find("python3")?);

@@ -162,7 +162,7 @@ fn meeting_dies(net: &mut OneNetwork, visits: &mut Loads) -> anyhow::Result<Dura
     // Its legs go before it is there again.
     while net.service_legs(0)?.iter().flatten().any(|relay| *relay == meeting) {
         visits.check()?;
-        ensure!(begun.elapsed() < trouble::AWAY, "the first entry still has a leg over a relay that died");
+        ensure!(begun.elapsed() < SILENCE, "the first entry still has a leg over a relay that died");
         std::thread::sleep(LOOK_EVERY);
     }
     let gone = begun.elapsed();
