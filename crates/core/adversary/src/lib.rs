@@ -22,7 +22,8 @@ mod window;
 pub use classifier::{PHASES_MIN, Told, WINDOWS_MAX, WINDOWS_MIN, Windows};
 pub use leak::{LEAKS, Leak, plant};
 pub use randomness::{
-    FALSE_ALARM_PER_RUN, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets, judge_randomness,
+    FALSE_ALARM_PER_RUN, FALSE_ALARM_PER_TEST, Outcome, PACKETS_MIN, Question, RandomnessReport, TooFewPackets,
+    judge_randomness,
 };
 pub use sighting::{Difference, Direction, OddSize, Sighting, first_difference, one_size};
 pub use slots::{Grid, OddSlot, SlotCounts, slot_starts};

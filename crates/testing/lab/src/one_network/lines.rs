@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use adversary::{Direction, Sighting, judge_randomness};
+use adversary::{Direction, FALSE_ALARM_PER_TEST, Sighting, judge_randomness};
 use anyhow::{Context, ensure};
 
 use super::is_cluster;
@@ -75,7 +75,7 @@ impl Lines {
     }
 
     /// Every packet of every line has the one size, and those whose bytes were kept look random. Random bytes fail in at most one
-    /// of 10,000 runs.
+    /// of a billion runs.
     ///
     /// # Errors
     /// With the first line that does not hold.
@@ -87,7 +87,7 @@ impl Lines {
         let every = heads.len().div_ceil(JUDGED_MAX).max(1);
         let judged: Vec<&[u8]> = heads.into_iter().step_by(every).collect();
         let report = judge_randomness(&judged)?;
-        ensure!(report.passes(), "{report}");
+        ensure!(report.passes_at(FALSE_ALARM_PER_TEST), "{report}");
         Ok(judged.len())
     }
 
