@@ -7,7 +7,7 @@ use rtrb::{Consumer, RingBuffer};
 use shaping::{Noise, NoiseGenerator, NoiseSeed, ReadyNoise, Sigma};
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Samples that wait at most. The thread rests while the ring is full. An exit uses one per entry and epoch.
 const READY_MAX: usize = 256;
@@ -53,6 +53,7 @@ impl ReadyNoise for NoiseRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn samples_are_ready_and_differ_between_starts() {

@@ -58,7 +58,7 @@ fn a_stock_quic_download_fills_a_line_and_is_seen_at_one_place() -> Outcome {
 fn wait_until_bound(host: &Host, port: u16) -> Outcome {
     let deadline = Instant::now() + RUN_WITHIN;
     loop {
-        let sockets = String::from_utf8(host.namespace().output("cat", &["/proc/net/udp"])?)?;
+        let sockets = host.namespace().within(|| Ok(std::fs::read_to_string("/proc/thread-self/net/udp")?))?;
         let bound = format!(":{port:04X}");
         if sockets.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&bound))) {
             return Ok(());
