@@ -142,17 +142,19 @@ def selects_client(end):
     tell()
 
 
+def finder(waiter, end):
+    """Asks a poll object or an epoll set: whether each piece of news is about `end`, and what it is."""
+    number = end.fileno()
+    return lambda limit: [(fd == number, event) for fd, event in waiter.poll(limit)]
+
+
 polls_server = answers(b"ab", b"c")
 
 
 def polls_client(end):
     poll = select.poll()
     poll.register(end, select.POLLIN | select.POLLOUT | select.POLLPRI)
-    number = end.fileno()
-
-    def found(limit):
-        return [(fd == number, event) for fd, event in poll.poll(limit)]
-
+    found = finder(poll, end)
     say("room", found(0))
     poll.modify(end, select.POLLIN)
     say("nothing", found(20))
@@ -198,12 +200,8 @@ epolls_server = answers(b"ab", b"cd", b"ef", b"gh")
 
 
 def epolls_client(end):
-    number = end.fileno()
-
-    def found(limit):
-        return [(fd == number, event) for fd, event in epoll.poll(limit)]
-
     epoll = select.epoll()
+    found = finder(epoll, end)
     epoll.register(end, select.EPOLLIN)
     tried("twice", epoll.register, end, select.EPOLLIN)
     say("nothing", found(0.01))
