@@ -16,8 +16,23 @@ struct Long {
     environment: &'static [(&'static str, &'static str)],
 }
 
+/// Runs one after another under one name.
+struct Series {
+    name: &'static str,
+    about: &'static str,
+    /// Names of [`RUNS`], quick ones first.
+    runs: &'static [&'static str],
+}
+
+/// All series by name.
+const SERIES: [Series; 1] = [Series {
+    name: "swap",
+    about: "everything about swapped sockets, step by step: the runs swap-*, asan-swap and loom (about half an hour)",
+    runs: &["swap-peers", "swap-entry", "loom", "swap-seeds", "swap-programs", "swap-fuzz", "swap-memory", "asan-swap"],
+}];
+
 /// All long runs by name.
-const RUNS: [Long; 32] = [
+const RUNS: [Long; 37] = [
     Long {
         name: "loom",
         about: "every interleaving of the models of shared memory and of swapped sockets (about two minutes)",
@@ -58,10 +73,72 @@ const RUNS: [Long; 32] = [
         environment: &[("RUSTFLAGS", "-Zsanitizer=address"), ("CARGO_TARGET_DIR", "target/asan")],
     },
     Long {
-        name: "swap",
-        about: "swapped sockets: 10,000 connections, ten thousand strangers, a thousand seeds of random calls beside plain ones, valgrind, AddressSanitizer, Java, Node (about 18 minutes)",
+        name: "swap-peers",
+        about: "swapped sockets: 10,000 connections leave nothing behind, ten thousand strangers break the rendezvous",
         program: "cargo",
-        arguments: &["test", "--release", "--package=socket-swap", "--tests", "--", "--ignored", "--nocapture"],
+        arguments: &["test", "--release", "--package=socket-swap", "--test=peers", "--", "--ignored", "--nocapture"],
+        environment: &[],
+    },
+    Long {
+        name: "swap-entry",
+        about: "swapped sockets: programs at a unix listener of an entry, honest ones, killed ones and attackers",
+        program: "cargo",
+        arguments: &["test", "--release", "--package=lab", "--test=all", "swap_entry::"],
+        environment: &[],
+    },
+    Long {
+        name: "swap-seeds",
+        about: "swapped sockets: a thousand seeds of random calls on both ends, beside plain ones",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=socket-swap",
+            "--test=differential",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "swap-programs",
+        about: "swapped sockets: the calls in C, Python and Rust, and other people's programs with Node and Java, both ends, one and none",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=socket-swap",
+            "--test=conformance",
+            "--test=conformance_in_python",
+            "--test=conformance_in_rust",
+            "--test=unmodified",
+            "--test=pages_and_windows",
+            "--",
+            "--include-ignored",
+        ],
+        environment: &[],
+    },
+    Long {
+        name: "swap-fuzz",
+        about: "swapped sockets: a peer that writes anything into its segment, for a minute (nightly)",
+        program: "scripts/fuzz",
+        arguments: &["60", "swap_peer"],
+        environment: &[],
+    },
+    Long {
+        name: "swap-memory",
+        about: "swapped sockets: every case in C under valgrind and under the C compiler's AddressSanitizer",
+        program: "cargo",
+        arguments: &[
+            "test",
+            "--release",
+            "--package=socket-swap",
+            "--test=memory_checks",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ],
         environment: &[],
     },
     Long {
@@ -403,17 +480,41 @@ const RUNS: [Long; 32] = [
 /// One line a run.
 pub(crate) fn listing() -> String {
     let mut text = String::new();
-    for run in &RUNS {
-        let written = writeln!(text, "{:<14} {}", run.name, run.about);
+    let series = SERIES.iter().map(|series| (series.name, series.about));
+    for (name, about) in RUNS.iter().map(|run| (run.name, run.about)).chain(series) {
+        let written = writeln!(text, "{name:<14} {about}");
         debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }
     text
 }
 
-/// Runs the named one; `Ok(false)` when it failed.
+/// Runs the named one, or all of a series, also behind a step that failed; `Ok(false)` when anything failed.
 pub(crate) fn run(root: &Path, name: &str) -> anyhow::Result<bool> {
+    let Some(series) = SERIES.iter().find(|series| series.name == name) else {
+        return run_one(root, find(name)?);
+    };
+    let mut failed = Vec::new();
+    for (number, step) in (1..).zip(series.runs) {
+        let run = find(step)?;
+        println!("== {name}, step {number} of {}: {step}: {}", series.runs.len(), run.about);
+        if !run_one(root, run)? {
+            failed.push(*step);
+        }
+    }
+    if failed.is_empty() {
+        println!("== {name}: every step is well");
+    } else {
+        println!("== {name}: failed in {}", failed.join(", "));
+    }
+    Ok(failed.is_empty())
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Long> {
     let found = RUNS.iter().find(|run| run.name == name);
-    let run = found.with_context(|| format!("no long run is called `{name}`; the names are:\n{}", listing()))?;
+    found.with_context(|| format!("no long run is called `{name}`; the names are:\n{}", listing()))
+}
+
+fn run_one(root: &Path, run: &Long) -> anyhow::Result<bool> {
     let mut command = Command::new(run.program);
     if run.arguments.first().is_some_and(|first| first.starts_with('+')) {
         // A toolchain can be chosen only by the launcher, and only if no compiler is set for it already.
@@ -439,6 +540,14 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), RUNS.len());
         assert!(names.iter().all(|name| listing().contains(name)));
+    }
+
+    #[test]
+    fn a_series_has_a_name_of_its_own_and_steps_that_exist() {
+        for series in &SERIES {
+            assert!(find(series.name).is_err() && listing().contains(series.name));
+            assert!(series.runs.iter().all(|step| find(step).is_ok()), "{}", series.name);
+        }
     }
 
     #[test]
