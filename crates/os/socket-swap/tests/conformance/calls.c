@@ -337,13 +337,17 @@ static void forms_client(int fd) {
     result("by number", syscall(SYS_write, fd, "n", 1));
     result("by number", syscall(SYS_read, fd, bytes, 1));
     say("%c", bytes[0]);
+    int file = memfd_create("file", 0);
+    off64_t from = 1;
+    result("write", write(file, "sent", 4));
+    result("sendfile64", sendfile64(fd, file, &from, 3));
     result("write", write(fd, "w", 1));
     tell();
 }
 static void forms_server(int fd) {
     char bytes[8] = {0};
     result("write", write(fd, "abcd", 4));
-    result("read", read_fully(fd, bytes, 2));
+    result("read", read_fully(fd, bytes, 5));
     say("%s", bytes);
     hear();
 }
