@@ -1,8 +1,9 @@
 //! A unix connection of an application that may go on by shared memory, if its other end runs under `hushwire swap`.
 //!
-//! It begins as the socket that it is. After some calls the supervisor is asked to introduce the two ends to each other
-//! (docs/spec/swap.md); once they have met, this end is one of the protocol's own, and bytes move between its ring and the
-//! flow's by one copy, without a call of the kernel.
+//! It begins as the socket that it is. After some large pieces the supervisor is asked to introduce the two ends to each other
+//! (docs/spec/swap.md); once they have met, this end is one of the protocol's own, and large pieces move between its ring and the
+//! flow's by one copy, without a call of the kernel. Small ones never leave the socket: this process sleeps at once, so each would need a
+//! doorbell besides.
 
 use crate::port::FlowPort;
 use os_net::process_channel::{AsyncChannel, FromProcess, Meeting};
@@ -19,13 +20,14 @@ use std::time::{Duration, Instant};
 use swap_link::NativeEnd;
 use swap_link::rendezvous::{FIRST_ATTEMPT, LAST_ATTEMPT, new_segment, next_attempt};
 use swap_link::statistics::{self, Count};
+use swap_link::worth::LARGE_BYTES;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// Connections of a process that may go by shared memory at a time, each with a segment of 260 KiB of ours and one of the
 /// other end's. Further ones stay at their sockets.
 pub const LINKED_MAX: usize = 256;
-/// Introductions that are waited for at a time. A connection that finds them all taken asks again after more calls.
+/// Introductions that are waited for at a time. A connection that finds them all taken asks again after more large pieces.
 const ASKED_MAX: usize = 32;
 /// After which an answer is not expected any more. The supervisor gives up sooner.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -112,7 +114,7 @@ impl Introductions {
         }
     }
 
-    /// Asks to be introduced to the other end of a connection. What stands in the way now may be gone after more calls.
+    /// Asks to be introduced to the other end of a connection. What stands in the way now may be gone after more pieces.
     fn ask(&self, stream: &UnixStream, place: &Rc<Place>) {
         let mut asked = self.asked.borrow_mut();
         asked.retain(|_, asked| asked.at.elapsed() < ANSWER_MAX);
@@ -145,8 +147,9 @@ pub struct Swappable {
     stream: UnixStream,
     place: Rc<Place>,
     introductions: Rc<Introductions>,
-    /// Calls that moved data through the socket.
-    calls: Cell<u32>,
+    /// Calls that moved a large piece through the socket.
+    large: Cell<u32>,
+    /// Value of `large` at which the next introduction is asked for.
     attempt_at: Cell<u32>,
 }
 
@@ -160,8 +163,8 @@ impl Swappable {
     /// Follows a connection that was just accepted.
     pub fn new(stream: UnixStream, introductions: Rc<Introductions>) -> Self {
         statistics::add(Count::Connections);
-        let (calls, attempt_at) = (Cell::new(0), Cell::new(FIRST_ATTEMPT));
-        Self { stream, place: Rc::default(), introductions, calls, attempt_at }
+        let (large, attempt_at) = (Cell::new(0), Cell::new(FIRST_ATTEMPT));
+        Self { stream, place: Rc::default(), introductions, large, attempt_at }
     }
 
     /// The socket. What is read from it or written to it directly passes the ring by.
@@ -259,11 +262,11 @@ impl Swappable {
 
     /// Asks for an introduction when it is time.
     fn counted(&self, moved: io::Result<usize>) -> io::Result<usize> {
-        if matches!(moved, Ok(1..)) {
-            let calls = self.calls.get().saturating_add(1);
-            self.calls.set(calls);
-            if calls >= self.attempt_at.get() && calls <= LAST_ATTEMPT {
-                self.attempt_at.set(next_attempt(calls));
+        if matches!(moved, Ok(LARGE_BYTES..)) {
+            let large = self.large.get().saturating_add(1);
+            self.large.set(large);
+            if large >= self.attempt_at.get() && large <= LAST_ATTEMPT {
+                self.attempt_at.set(next_attempt(large));
                 self.introductions.ask(&self.stream, &self.place);
             }
         }

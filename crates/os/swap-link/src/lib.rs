@@ -12,6 +12,7 @@ pub mod receive;
 pub mod send;
 pub mod statistics;
 mod sync;
+pub mod worth;
 
 #[cfg(loom)]
 mod model;

@@ -68,6 +68,14 @@ pub enum Word {
     Attempts = 1080,
     /// Doorbells that the socket has room for without asking it again.
     BellRoom = 1088,
+    /// Not 0: messages of this size belong into the ring (`worth`).
+    Favours = 1096,
+    /// What speaks against that, in messages.
+    Weight = 1104,
+    /// Large messages for which this direction turns to its ring, if that is not the first time.
+    TurnAfter = 1112,
+    /// `Rings` at the message before.
+    RingsBefore = 1120,
     /// Lock of the receiving direction.
     ReceiveLock = 1152,
     /// Doorbell bytes taken out of the socket.
@@ -102,6 +110,9 @@ pub mod stance {
     pub const GONE: u64 = 4;
     /// This side sends back through the socket what the other left in the ring.
     pub const GIVES_BACK: u64 = 8;
+    /// This side never looks at its ring before it sleeps, so small messages are better sent through the socket, in both
+    /// directions.
+    pub const SLEEPS_AT_ONCE: u64 = 16;
 }
 
 /// The other side published what cannot be.

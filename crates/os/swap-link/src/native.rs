@@ -30,7 +30,8 @@ impl NativeEnd {
     pub fn new(own: OwnSegment, theirs: BorrowedFd<'_>) -> Result<Self, SegmentError> {
         let link = Link::new(own, OtherSegment::map(theirs, SEGMENT_BYTES)?);
         link.set(Word::Settled, 1);
-        link.take_stance(stance::READY);
+        // The other side must know the one when it sees the other.
+        link.take_stance(stance::READY | stance::SLEEPS_AT_ONCE);
         statistics::add(Count::Linked);
         Ok(Self { link, announced: Cell::new(0) })
     }

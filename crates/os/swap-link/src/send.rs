@@ -6,7 +6,7 @@ use crate::link::{CAPACITY, Link, Word, stance};
 use crate::receive::{Moved, is_nonblocking, time_limit};
 use crate::statistics::{self, Count};
 use crate::sync::fence;
-use crate::{governor, lock, plain, readiness, real};
+use crate::{governor, lock, plain, readiness, real, worth};
 use libc::c_int;
 use std::sync::atomic::Ordering;
 
@@ -57,12 +57,14 @@ pub fn send(connection: &impl End, link: &Link, call: &Sending<'_>, kernel: &mut
         drop(held);
         return wait_for_socket(connection, link, call).and_then(|()| send(connection, link, call, kernel));
     }
-    if !link.sends_by_ring() && !turn_to_ring(connection, link, call) {
+    let is_worth = worth::is_worth_ring(link, call.buffers.len());
+    let is_at_ring = link.sends_by_ring() || is_worth && turn_to_ring(connection, link, call);
+    if !is_at_ring {
         let _through = ThroughSocket::new(link);
         drop(held);
         return connection.during(false, kernel);
     }
-    if is_gone(link, call.fd) || call.buffers.is_empty() {
+    if !is_worth || is_gone(link, call.fd) || call.buffers.is_empty() {
         return spill(connection, link, held, kernel);
     }
     by_ring(connection, link, held, call, kernel)

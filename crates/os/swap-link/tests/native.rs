@@ -10,6 +10,7 @@ use swap_link::NativeEnd;
 use swap_link::link::{CAPACITY, Word, stance};
 use swap_link::rendezvous::new_segment;
 use swap_link::statistics::{self, Count};
+use swap_link::worth::{LARGE_BYTES, LEAVE_AFTER, TURN_AFTER};
 
 /// Most bytes of one call: more than a ring holds.
 const CALL_BYTES: usize = 200_000;
@@ -31,6 +32,36 @@ impl Side {
         // SAFETY: one entry.
         unsafe { libc::poll(&mut entry, 1, 0) == 1 }
     }
+
+    /// Whether what it sends goes by its ring, which is not full.
+    fn sends_by_ring(&self) -> bool {
+        self.end.has_room()
+    }
+}
+
+/// Sends a message to an end that sleeps or does not, and has it received.
+fn pass(from: &Side, to: &Side, count: usize, sleeps: bool) {
+    if sleeps {
+        assert!(!to.end.is_readable_or_sleeps(to.fd()), "all was received");
+    }
+    let bytes: Vec<u8> = (0..count).map(|place| (place % 251) as u8).collect();
+    assert_eq!(from.end.send(from.fd(), &bytes).expect("room"), count);
+    assert!(!sleeps || to.is_rung(), "nobody woke the reader");
+    to.end.wake();
+    let (mut received, mut buffer) = (Vec::<u8>::new(), vec![0; count]);
+    while received.len() < count {
+        let count = to.end.receive(to.fd(), &mut buffer).expect("bytes");
+        received.extend(&buffer[..count]);
+    }
+    assert!(received == bytes, "wrong bytes");
+}
+
+/// Large messages, until the direction is at its ring.
+fn turn_to_ring(from: &Side, to: &Side) {
+    for _ in 0..TURN_AFTER {
+        pass(from, to, LARGE_BYTES, true);
+    }
+    assert!(from.sends_by_ring());
 }
 
 fn sockets() -> (UnixStream, UnixStream) {
@@ -111,7 +142,7 @@ fn bytes_keep_their_order_by_ring_and_socket_and_sleepers_are_woken() {
         let (mut there, mut back) = (Way::default(), Way::default());
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         for _ in 0..2000 {
-            let most = [10, 3000, CALL_BYTES][numbers.below(3)];
+            let most = [3000, 60_000, CALL_BYTES][numbers.below(3)];
             let count = 1 + numbers.below(most);
             match numbers.below(4) {
                 0 => there.send(&a, &b, count),
@@ -137,8 +168,7 @@ fn an_end_comes_behind_the_last_byte() {
     for shuts_down in [true, false] {
         let (a, b) = sides();
         let mut buffer = [0; 64];
-        assert_eq!(a.end.send(a.fd(), b"one").expect("room"), 3);
-        assert_eq!(b.end.receive(b.fd(), &mut buffer).expect("bytes"), 3);
+        turn_to_ring(&a, &b);
         assert_eq!(a.end.send(a.fd(), b"last").expect("room"), 4);
         if shuts_down {
             a.end.shut_down_write();
@@ -151,6 +181,59 @@ fn an_end_comes_behind_the_last_byte() {
         b.end.wake();
         assert_eq!(b.end.receive(b.fd(), &mut buffer).expect("the end"), 0, "shut down: {shuts_down}");
     }
+}
+
+#[test]
+fn large_messages_turn_a_direction_to_its_ring_and_small_ones_turn_it_back() {
+    let (a, b) = sides();
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        for _ in 0..1000 {
+            pass(from, to, LARGE_BYTES - 1, true);
+            assert!(!from.sends_by_ring());
+        }
+        for number in 1..=TURN_AFTER {
+            pass(from, to, LARGE_BYTES, true);
+            assert_eq!(from.sends_by_ring(), number == TURN_AFTER, "large message {number}");
+        }
+    }
+    for _ in 0..1000 {
+        pass(&a, &b, 64, false);
+        assert!(a.sends_by_ring(), "whoever is awake needs no doorbell");
+    }
+    for number in 1..LEAVE_AFTER {
+        pass(&b, &a, 64, true);
+        assert!(b.sends_by_ring(), "small message {number}");
+    }
+    pass(&b, &a, 64, true);
+    assert!(!b.sends_by_ring() && a.sends_by_ring(), "each direction by itself");
+}
+
+#[test]
+fn a_direction_does_not_turn_without_end() {
+    let (a, b) = sides();
+    let alternate = |is_by_ring| {
+        for _ in 0..1000 {
+            for size in [LARGE_BYTES, 64] {
+                pass(&a, &b, size, true);
+                assert_eq!(a.sends_by_ring(), is_by_ring, "an even mixture changes nothing");
+            }
+        }
+    };
+    alternate(false);
+    turn_to_ring(&a, &b);
+    alternate(true);
+    // Longer runs do, but each way back doubles what the next turn asks for: 8, 16, 32 and 64 messages.
+    let mut ways_back = 0;
+    for _ in 0..100 {
+        for size in [LARGE_BYTES, 64] {
+            for _ in 0..64 {
+                let was_by_ring = a.sends_by_ring();
+                pass(&a, &b, size, true);
+                ways_back += u32::from(was_by_ring && !a.sends_by_ring());
+            }
+        }
+    }
+    assert_eq!(ways_back, 4);
 }
 
 /// The victim, and a peer's segment to be written at will.
@@ -182,10 +265,15 @@ fn positions_that_cannot_be_reset_the_connection() {
         let mut ends = std::iter::once(last).chain(further).map(|received| received.map_err(|error| error.kind()));
         assert!(ends.any(|end| end == Err(io::ErrorKind::ConnectionReset)), "lie {number}");
     }
-    let (side, theirs, _socket) = victim();
+    let (side, theirs, mut socket) = victim();
     theirs.word(Word::Stance as usize).store(stance::READY, Ordering::SeqCst);
     theirs.word(Word::Read as usize).store(1 << 40, Ordering::SeqCst);
-    let sent: Vec<_> = (0..40).map(|_| side.end.send(side.fd(), &[1; 16_384]).map_err(|error| error.kind())).collect();
+    let mut send = || {
+        // It turns to its ring only when the socket has been read empty.
+        let _ = io::Read::read(&mut socket, &mut [0; 16_384]);
+        side.end.send(side.fd(), &[1; 16_384]).map_err(|error| error.kind())
+    };
+    let sent: Vec<_> = (0..40).map(|_| send()).collect();
     assert!(sent.contains(&Err(io::ErrorKind::ConnectionReset)), "{sent:?}");
 }
 
@@ -202,6 +290,7 @@ fn nobody_keeps_a_call_from_returning() {
                 theirs.word(word as usize).fetch_add(1, Ordering::SeqCst);
                 if numbers.below(8) == 0 {
                     let _ = io::Write::write(&mut socket, &[0; 64]);
+                    let _ = io::Read::read(&mut socket, &mut [0; 65_536]);
                 }
             }
         });

@@ -89,10 +89,13 @@ fn echo_pair(mode: Mode) -> anyhow::Result<Pair> {
     Pair::start(PairConfig::new(mode).with_unix_forward(load::start(Service::Echo)?))
 }
 
-/// In mode `constant` only the clock wakes the shaped process, and whatever the unshaped one does with rings stays with it.
+/// In mode `constant` only the clock wakes the shaped process, and whatever the unshaped one does with rings stays with it. There each slot
+/// brings a small piece, so what the entry sends to its programs stays at the socket.
 #[test]
 fn swapped_and_plain_programs_side_by_side() -> Outcome {
-    for (mode, messages) in [(Mode::Off { congestion: "bbr" }, 300), (Mode::constant("40 Mbit/s"), 40)] {
+    for (mode, messages, are_answers_large) in
+        [(Mode::Off { congestion: "bbr" }, 300, true), (Mode::constant("40 Mbit/s"), 80, false)]
+    {
         let pair = echo_pair(mode)?;
         let scratch = Scratch::new()?;
         let path = pair.unix_forward(0);
@@ -108,12 +111,54 @@ fn swapped_and_plain_programs_side_by_side() -> Outcome {
         })?;
         for counts in &counts {
             assert_eq!(count(counts, "linked"), 1);
-            assert!(count(counts, "ring_sends") > 10 && count(counts, "ring_receives") > 10);
+            assert!(count(counts, "ring_sends") > 10, "what it sent");
+            assert!(!are_answers_large || count(counts, "ring_receives") > 10, "what it received");
         }
         settles(&pair, "all flows have ended", have_ended(3));
         assert_eq!(swaps(&pair, "linked"), 2);
-        assert!(swaps(&pair, "ring_receives") > 20 && swaps(&pair, "ring_sends") > 20);
+        assert!(swaps(&pair, "ring_receives") > 20, "what the entry received");
+        assert!(!are_answers_large || swaps(&pair, "ring_sends") > 20, "what the entry sent");
         all_is_well(&pair)?;
+    }
+    Ok(())
+}
+
+/// A small message to an end that sleeps would need a doorbell besides, so it goes through the socket, whichever way.
+#[test]
+fn small_messages_never_go_by_the_ring() -> Outcome {
+    let pair = echo_pair(Mode::Off { congestion: "bbr" })?;
+    let scratch = Scratch::new()?;
+    let counts = scratch.join("counts");
+    process::run(&mut swapped(echo_client(&pair.unix_forward(0), 1, 400, "small")?, &counts)?, WITHIN)?;
+    settles(&pair, "the flow has ended", have_ended(1));
+    for name in ["linked", "ring_sends", "ring_receives", "bells", "spills"] {
+        assert_eq!((count(&counts, name), swaps(&pair, name)), (0, 0), "{name} at the program and at the entry");
+    }
+    Ok(())
+}
+
+/// One connection has a third of small messages, a third of large ones, and a third of small ones again.
+#[test]
+fn a_connection_uses_its_rings_while_its_messages_are_large() -> Outcome {
+    const THIRD: u32 = 200;
+    /// Small messages that a direction lets ring before it goes back, with those that meet a reader who is awake.
+    const LATE: u64 = 100;
+    let third = u64::from(THIRD);
+    let pair = echo_pair(Mode::Off { congestion: "bbr" })?;
+    let scratch = Scratch::new()?;
+    let counts = scratch.join("counts");
+    let mut client = echo_client(&pair.unix_forward(0), 1, 3 * THIRD, "small-large-small")?;
+    client = swapped(client, &counts)?;
+    process::run(&mut client, WITHIN)?;
+    settles(&pair, "the flow has ended", have_ended(1));
+    assert_eq!((count(&counts, "linked"), swaps(&pair, "linked")), (1, 1));
+    let sends = count(&counts, "ring_sends");
+    // One call sends one message.
+    assert!((third / 2..=third + LATE).contains(&sends), "the program sent {sends} messages by its ring");
+    assert!(swaps(&pair, "ring_receives") > third / 2, "the entry received by the ring");
+    assert!(swaps(&pair, "ring_sends") > third / 2, "the entry sent by the ring");
+    for (side, spills) in [("program", count(&counts, "spills")), ("entry", swaps(&pair, "spills"))] {
+        assert!(spills > 0, "the {side} has gone back to its socket");
     }
     Ok(())
 }
@@ -196,5 +241,6 @@ fn a_program_that_breaks_the_protocol_breaks_its_own_flow() -> Outcome {
         all_is_well(&pair).map_err(|error| format!("after {way}: {error}"))?;
     }
     settles(&pair, "all flows have ended", have_ended(18));
+    assert!(swaps(&pair, "ring_sends") > 0, "the entry sent into a ring that was read wrongly");
     Ok(())
 }

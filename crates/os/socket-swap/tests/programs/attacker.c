@@ -25,10 +25,18 @@ static void offer(int through, uint32_t from, uint32_t to, int segment) {
     if (sendmsg(through, &message, 0) != sizeof words) exit(73);
 }
 
-static int exchange(int fd) {
-    char byte = 'x';
-    return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1;
+/* Large enough for an entry to use its ring. */
+static char bytes[65536];
+
+static int say(int fd) { return send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) == sizeof bytes; }
+
+/* The answer goes into the victim's ring, and a doorbell comes. */
+static void provoke(int fd) {
+    char byte;
+    if (say(fd)) recv(fd, &byte, 1, 0);
 }
+
+static int exchange(int fd) { return say(fd) && recv(fd, bytes, sizeof bytes, MSG_WAITALL) == sizeof bytes; }
 
 int main(int count, char **words) {
     if (count != 3) return 64;
@@ -91,13 +99,13 @@ int main(int count, char **words) {
         /* Says that it read what was never written, and makes the victim send into its ring. */
         *word(STANCE) = 1;
         *word(READ) = 12345;
-        exchange(fd);
+        provoke(fd);
     } else if (strcmp(way, "many-rings") == 0) {
         *word(RINGS) = ~(uint64_t)0;
         *word(MODE) = 3;
     } else if (strcmp(way, "wants-plain") == 0) {
         *word(STANCE) = 1;
-        exchange(fd);
+        provoke(fd);
         *word(READ) = (uint64_t)1 << 40;
         *word(STANCE) = 3;
     } else if (strcmp(way, "noise") == 0) {

@@ -36,7 +36,7 @@ int main(int count, char **words) {
     int descriptors = 0, segments = 0;
     for (long connection = 0; connection < atol(words[2]); connection++) {
         int fd = connects ? connected(&address) : accept(listener, NULL, NULL);
-        unsigned char bytes[256];
+        unsigned char bytes[65536];
         ssize_t moved;
         for (;;) {
             struct pollfd entry = {fd, POLLIN, 0};

@@ -1,14 +1,24 @@
-"""Sends messages of many sizes to an echo server through a unix socket, and compares what comes back.
+"""Sends messages to an echo server through a unix socket, and compares what comes back.
 
-unix_echo_client.py PATH SEED COUNT WAY. WAY is `stay`, or `hand-over`: then the program replaces itself in the middle, while an
-answer is on its way, by one that goes on with the same connection.
+unix_echo_client.py PATH SEED COUNT WAY. Messages are of many sizes behind some large ones; with the WAY `small` all are small, and with
+`small-large-small` those of the middle third are large. With `hand-over` the program replaces itself in the middle, while an answer is
+on its way, by one that goes on with the same connection.
 """
 import os, random, socket, sys
 
 
+# A connection is swapped for its large messages.
+LARGE_FIRST = 40
+
+
 def message(seed, number):
     numbers = random.Random(seed * 1_000_003 + number)
-    return numbers.randbytes(numbers.choice([1, 64, 1_000, 4_096, 30_000, 150_000]))
+    size = numbers.choice([1, 64, 1_000, 4_096, 30_000, 150_000])
+    if way.startswith("small"):
+        size = 16_000 if way != "small" and number * 3 // count == 1 else 64
+    elif number < LARGE_FIRST:
+        size = 30_000
+    return numbers.randbytes(size)
 
 
 def receive(connection, wanted):
@@ -23,7 +33,6 @@ def receive(connection, wanted):
 
 
 def main():
-    place, seed, count, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     first = 0
     if way == "go-on":
         connection = socket.socket(fileno=int(place))
@@ -46,4 +55,5 @@ def main():
     print("all answers are right")
 
 
+place, seed, count, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 main()
