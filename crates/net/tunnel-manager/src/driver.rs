@@ -56,13 +56,12 @@ pub(crate) struct Driver {
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
-    has_left: bool,
 }
 
 impl Drop for Driver {
     /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
     fn drop(&mut self) {
-        self.say_farewell();
+        self.socket.say_farewell(&mut self.node);
     }
 }
 
@@ -96,7 +95,6 @@ impl Driver {
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
-            has_left: false,
         })
     }
 
@@ -117,7 +115,7 @@ impl Driver {
             queues.end_all(ResetReason::TunnelLost);
         }
         self.tunnels.close_all(Closed::Stopped);
-        self.say_farewell();
+        self.socket.say_farewell(&mut self.node);
         for answer in std::mem::take(&mut self.stopped) {
             // Who asked may have gone.
             let _ = answer.send(());
@@ -200,13 +198,6 @@ impl Driver {
             self.tunnels.close_all(Closed::Stopped);
             self.node.close(time);
             self.stop_at = Some(time.instant + FAREWELL);
-        }
-    }
-
-    /// Tells exits, services and guards that there is nobody any more, once, as far as one packet for each can say it.
-    fn say_farewell(&mut self) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            self.socket.say_farewell(&mut self.node);
         }
     }
 

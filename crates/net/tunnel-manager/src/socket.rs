@@ -70,6 +70,7 @@ pub(crate) struct Socket {
     /// Where the batch goes that the kernel had no room for. It is in `out`.
     stuck: Option<SocketAddr>,
     out: Vec<u8>,
+    has_left: bool,
 }
 
 impl Socket {
@@ -80,6 +81,7 @@ impl Socket {
             packet_bytes,
             stuck: None,
             out: Vec::new(),
+            has_left: false,
         })
     }
 
@@ -138,9 +140,12 @@ impl Socket {
         true
     }
 
-    /// Ends sessions and links, and sends what they have to say about it, as far as the kernel has room: whoever calls this may be in no
-    /// runtime any more, and waits for nothing.
+    /// Ends sessions and links, and sends what they have to say about it, one packet for each, as far as the kernel has room: whoever
+    /// calls this may be in no runtime any more, and waits for nothing. Said once, whoever calls it again.
     pub(crate) fn say_farewell(&mut self, node: &mut impl Node) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
         node.close(now());
         self.send_at_once(node);
         node.leave();

@@ -62,13 +62,12 @@ pub(super) struct ServiceDriver {
     keep_guards: Option<KeepGuards>,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
-    has_left: bool,
 }
 
 impl Drop for ServiceDriver {
     /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
     fn drop(&mut self) {
-        self.say_farewell();
+        self.socket.say_farewell(&mut self.node);
     }
 }
 
@@ -102,7 +101,6 @@ impl ServiceDriver {
             keep_guards,
             stop_at: None,
             stopped: Vec::new(),
-            has_left: false,
         })
     }
 
@@ -122,7 +120,7 @@ impl ServiceDriver {
         if let Some(queues) = self.node.queues() {
             queues.end_all(ResetReason::TunnelLost);
         }
-        self.say_farewell();
+        self.socket.say_farewell(&mut self.node);
         for answer in std::mem::take(&mut self.stopped) {
             // Who asked may have gone.
             let _ = answer.send(());
@@ -206,13 +204,6 @@ impl ServiceDriver {
         if self.stop_at.is_none() {
             self.node.close(time);
             self.stop_at = Some(time.instant + FAREWELL);
-        }
-    }
-
-    /// Tells clients and guards that there is nobody any more, once, as far as one packet for each can say it.
-    fn say_farewell(&mut self) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            self.socket.say_farewell(&mut self.node);
         }
     }
 
