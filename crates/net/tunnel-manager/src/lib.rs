@@ -11,11 +11,13 @@ mod engine;
 mod error;
 mod flow;
 mod manager;
+mod node;
 mod own_service;
 mod parameters;
 mod queues;
 mod request;
 mod socket;
+mod start;
 mod stream;
 mod tunnels;
 

@@ -1,9 +1,10 @@
 //! The manager as a program sees it: a handle of the driver's task.
 
+mod work;
+
 use crate::client_dir_tunnel::ClientDirTunnel;
 use crate::client_onion_tunnel::ClientOnionTunnel;
 use crate::client_tunnel::ClientTunnel;
-use crate::driver::Driver;
 use crate::engine::{AnyTunnel, Engine, ask};
 use crate::error::{DocumentError, OnionError, StartError, TunnelError};
 use crate::parameters::{DirParameters, Isolation, OnionParameters, Purpose, TunnelParameters};
@@ -18,6 +19,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tunnel_plan::{PathRules, Relaxation, RulesError, Target};
+use work::ManagerWork;
 
 /// Commands that wait for the driver. More wait in the tasks that have them.
 const COMMANDS_MAX: usize = 256;
@@ -108,7 +110,7 @@ impl TunnelMgr {
     pub fn start(config: TunnelMgrConfig) -> Result<Self, StartError> {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let rules = config.rules;
-        let driver = Driver::new(config, received, commands.downgrade())?;
+        let driver = ManagerWork::driver(config, received, commands.downgrade())?;
         tokio::spawn(driver.run());
         Ok(Self { commands, rules })
     }

@@ -1,11 +1,10 @@
 //! The socket of a driver: packets in batches, in and out.
 
+use crate::node::Node;
 use link::{Now, Route};
 use os_net::clock;
 use os_net::readiness::Registered;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
-use shaped_node::queues::FlowQueues;
-use shaped_node::{ServiceNode, ShapedNode};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -17,50 +16,6 @@ const RECEIVE_ROUNDS: usize = 4;
 const SEND_ROUNDS: usize = 8;
 /// Batches of a farewell. Whoever was to hear one that is beyond hears silence.
 const FAREWELL_BATCHES_MAX: usize = 256;
-
-/// What packets go to and come from.
-pub(crate) trait Node {
-    fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]);
-    fn settle(&mut self, now: Now);
-    fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
-    fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
-    fn close(&mut self, now: Now);
-    fn leave(&mut self);
-}
-
-/// The methods have the same names in both nodes.
-macro_rules! node {
-    ($node:ident) => {
-        impl<Q: FlowQueues> Node for $node<Q> {
-            fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]) {
-                Self::handle_packet(self, now, from, ce, packet);
-            }
-
-            fn settle(&mut self, now: Now) {
-                Self::settle(self, now);
-            }
-
-            fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
-                Self::poll_transmit(self, now, max, out)
-            }
-
-            fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
-                Self::handle_send_refused(self, now, route, packets);
-            }
-
-            fn close(&mut self, now: Now) {
-                Self::close(self, now);
-            }
-
-            fn leave(&mut self) {
-                Self::leave(self);
-            }
-        }
-    };
-}
-
-node!(ShapedNode);
-node!(ServiceNode);
 
 /// See the module.
 pub(crate) struct Socket {

@@ -1,14 +1,14 @@
-//! The task that drives a service: one core, one socket, one loop, as for a manager's tunnels.
+//! A service's part of the driver: streams that clients opened, and records that go to the directory.
 
 use super::publish::{publisher, sign};
 use super::{OnionServiceConfig, OnionServiceFigures};
 use crate::bell::Bell;
-use crate::commands::{COMMANDS_A_TURN, Commands};
-use crate::driver::{FAREWELL, SLEEP_MAX, Turn, known_guards};
+use crate::driver::{Driver, Work};
 use crate::error::StartError;
 use crate::manager::{KeepGuards, TunnelMgr};
 use crate::queues::StreamQueues;
 use crate::socket::{Socket, now};
+use crate::start::known_guards;
 use crate::stream::TunnelStream;
 use directory_mirror::{DirectoryTime, ServicePublisher};
 use identity::ServiceSecret;
@@ -20,7 +20,7 @@ use shaped_node::{
     ServicePorts, ServiceSetting,
 };
 use shaping::{RateClass, SlotLength};
-use std::io;
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,14 +45,13 @@ pub(super) enum Command {
 /// What leads to and from the handle: its commands, streams with their ports, and whether a record is out.
 pub(super) type Ways = (mpsc::Receiver<Command>, mpsc::Sender<(u16, TunnelStream)>, watch::Sender<bool>);
 
-/// The task's state.
-pub(super) struct ServiceDriver {
-    node: ServiceNode<StreamQueues>,
-    socket: Socket,
+/// The core of a service whose streams are in this process.
+type CoreNode = ServiceNode<StreamQueues>;
+
+/// See the module.
+pub(super) struct ServiceWork {
     network: NetworkId,
     secret: ServiceSecret,
-    bell: Arc<Bell>,
-    commands: Commands<Command>,
     arrived: mpsc::Sender<(u16, TunnelStream)>,
     published: watch::Sender<bool>,
     publisher: Arc<ServicePublisher>,
@@ -60,24 +59,16 @@ pub(super) struct ServiceDriver {
     /// Records on their way: day, revision, and whether it was taken.
     under_way: JoinSet<(Day, u64, bool)>,
     keep_guards: Option<KeepGuards>,
-    stop_at: Option<Instant>,
-    stopped: Vec<oneshot::Sender<()>>,
 }
 
-impl Drop for ServiceDriver {
-    /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
-    fn drop(&mut self) {
-        self.socket.say_farewell(&mut self.node);
-    }
-}
-
-impl ServiceDriver {
-    pub(super) fn new(
+impl ServiceWork {
+    /// The driver of a service.
+    pub(super) fn driver(
         mut config: OnionServiceConfig,
         seed: [u8; 32],
         manager: TunnelMgr,
         (commands, arrived, published): Ways,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Driver<Self>, StartError> {
         let network = config.document.network_id();
         let socket = Socket::bind(config.bind, config.document.charter().packet_size().packet())?;
         let (streams, buffer, secret) = (config.streams, config.stream_buffer, config.secret.clone());
@@ -86,110 +77,21 @@ impl ServiceDriver {
         let bell = Arc::new(Bell::default());
         node.attach_queues(now(), StreamQueues::taking(streams, buffer, Arc::clone(&bell)));
         let publisher = Arc::new(publisher(network, manager));
-        Ok(Self {
-            node,
-            socket,
+        let work = Self {
             network,
             secret,
-            bell,
-            commands: Commands::new(commands),
             arrived,
             published,
             time: publisher.time(),
             publisher,
             under_way: JoinSet::new(),
             keep_guards,
-            stop_at: None,
-            stopped: Vec::new(),
-        })
+        };
+        Ok(Driver::new(node, socket, bell, commands, work))
     }
 
-    /// Runs until the service is stopped, or its handle and all its streams are gone.
-    pub(super) async fn run(mut self) {
-        loop {
-            match self.turn() {
-                Ok(Turn::More) => tokio::task::yield_now().await,
-                Ok(Turn::Idle) => self.sleep().await,
-                Ok(Turn::Over) => break,
-                Err(error) => {
-                    warn!(%error, "the network socket of a service failed");
-                    break;
-                }
-            }
-        }
-        if let Some(queues) = self.node.queues() {
-            queues.end_all(ResetReason::TunnelLost);
-        }
-        self.socket.say_farewell(&mut self.node);
-        for answer in std::mem::take(&mut self.stopped) {
-            // Who asked may have gone.
-            let _ = answer.send(());
-        }
-    }
-
-    fn turn(&mut self) -> io::Result<Turn> {
-        let mut has_more = self.socket.send_stuck(&mut self.node);
-        has_more |= self.take_commands();
-        has_more |= self.socket.receive(&mut self.node)?;
-        let time = now();
-        self.node.handle_timeout_if_due(time);
-        self.look_at_streams(time);
-        self.publish(time);
-        has_more |= self.socket.send(&mut self.node);
-        self.drain_events();
-        Ok(match self.stop_at {
-            Some(at) if at <= time.instant => Turn::Over,
-            _ if has_more => Turn::More,
-            _ => Turn::Idle,
-        })
-    }
-
-    /// Cancel-safe are all that is waited for: readiness and changes are remembered, a command is received whole or not at all, and a
-    /// task's end is taken when it is returned.
-    async fn sleep(&mut self) {
-        let time = now();
-        let queues = self.node.queues().and_then(|queues| queues.poll_timeout());
-        let due = [self.node.poll_timeout(time), queues, self.stop_at];
-        let longest = time.instant + SLEEP_MAX;
-        let until = due.into_iter().flatten().min().unwrap_or(longest).min(longest);
-        tokio::select! {
-            biased;
-            command = self.commands.next(), if !self.commands.is_forsaken() => {
-                if let Some(command) = command {
-                    self.obey(command);
-                }
-            }
-            Some(published) = self.under_way.join_next() => self.handle_published(published),
-            Ok(()) = self.time.changed() => self.handle_directory_time(),
-            () = self.socket.ready() => {}
-            () = self.bell.rung() => {}
-            () = tokio::time::sleep_until(until.into()) => {}
-        }
-    }
-
-    /// True if there may be more.
-    fn take_commands(&mut self) -> bool {
-        for _ in 0..COMMANDS_A_TURN {
-            let Some(command) = self.commands.poll() else { return false };
-            self.obey(command);
-        }
-        true
-    }
-
-    fn obey(&mut self, command: Command) {
-        let time = now();
-        match command {
-            Command::Document { next, answer } => drop(answer.send(self.node.set_document(time, *next))),
-            Command::Describe { answer } => drop(answer.send(self.figures())),
-            Command::Stop { answer } => {
-                self.stopped.push(answer);
-                self.stop(time);
-            }
-        }
-    }
-
-    fn figures(&self) -> OnionServiceFigures {
-        let status = self.node.status();
+    fn figures(&self, node: &CoreNode) -> OnionServiceFigures {
+        let status = node.status();
         let service = status.services.into_iter().next().unwrap_or_default();
         OnionServiceFigures {
             points: service.points,
@@ -200,49 +102,20 @@ impl ServiceDriver {
         }
     }
 
-    fn stop(&mut self, time: Now) {
-        if self.stop_at.is_none() {
-            self.node.close(time);
-            self.stop_at = Some(time.instant + FAREWELL);
-        }
-    }
-
-    fn look_at_streams(&mut self, time: Now) {
-        let news = self.bell.take();
-        if let Some(queues) = self.node.queues() {
-            for flow in news.flows {
-                queues.look_at(time.instant, flow);
-            }
-            queues.handle_timeout(time.instant);
-        }
-        self.node.handle_queues(time);
-        let Some(queues) = self.node.queues() else { return };
-        while let Some((port, flow)) = queues.poll_came() {
-            let stream = TunnelStream::new(flow);
-            if let Err(mpsc::error::TrySendError::Full((_, stream))) = self.arrived.try_send((port, stream)) {
-                stream.flow().refuse(ResetReason::TooManyFlows);
-            }
-        }
-        queues.free_closed();
-        if self.commands.is_forsaken() && queues.open_count() == 0 {
-            self.stop(time);
-        }
-    }
-
     /// Says to the service when it is. The record it makes has to be good by the directory's clock.
-    fn handle_directory_time(&mut self) {
+    fn handle_directory_time(&mut self, node: &mut CoreNode) {
         let ms = self.time.borrow_and_update().as_ref().map(DirectoryTime::now_ms);
         if let Some(ms) = ms {
-            self.node.handle_directory_time(now(), ms);
+            node.handle_directory_time(now(), ms);
         }
     }
 
     /// Brings records on their way.
-    fn publish(&mut self, time: Now) {
-        while let Some(PublicationOrder { service, publication }) = self.node.poll_publication(time) {
+    fn publish(&mut self, time: Now, node: &mut CoreNode) {
+        while let Some(PublicationOrder { service, publication }) = node.poll_publication(time) {
             let (day, revision) = (publication.day, publication.record.revision);
             if self.under_way.len() >= PUBLISHING_MAX {
-                self.node.handle_published(time, service, day, revision, false);
+                node.handle_published(time, service, day, revision, false);
                 continue;
             }
             let record = sign(self.network, &self.secret, &publication);
@@ -254,17 +127,45 @@ impl ServiceDriver {
         }
     }
 
-    fn handle_published(&mut self, published: Result<(Day, u64, bool), tokio::task::JoinError>) {
+    fn handle_published(&mut self, node: &mut CoreNode, published: Result<(Day, u64, bool), tokio::task::JoinError>) {
         let Ok((day, revision, taken)) = published else { return };
-        self.node.handle_published(now(), 0, day, revision, taken);
+        node.handle_published(now(), 0, day, revision, taken);
         if taken {
             self.published.send_replace(true);
         }
     }
+}
+
+impl Work for ServiceWork {
+    type Node = CoreNode;
+    type Command = Command;
+    const WHOSE: &'static str = "a service";
+
+    fn obey(&mut self, time: Now, node: &mut Self::Node, command: Command) -> Option<oneshot::Sender<()>> {
+        match command {
+            Command::Document { next, answer } => drop(answer.send(node.set_document(time, *next))),
+            Command::Describe { answer } => drop(answer.send(self.figures(node))),
+            Command::Stop { answer } => return Some(answer),
+        }
+        None
+    }
+
+    fn take_streams(&mut self, queues: &mut StreamQueues) {
+        while let Some((port, flow)) = queues.poll_came() {
+            let stream = TunnelStream::new(flow);
+            if let Err(mpsc::error::TrySendError::Full((_, stream))) = self.arrived.try_send((port, stream)) {
+                stream.flow().refuse(ResetReason::TooManyFlows);
+            }
+        }
+    }
+
+    fn advance(&mut self, time: Now, node: &mut Self::Node) {
+        self.publish(time, node);
+    }
 
     /// Keeps and logs what happened. No relay and no client is named.
-    fn drain_events(&mut self) {
-        while let Some(event) = self.node.poll_event() {
+    fn drain_events(&mut self, node: &mut Self::Node) {
+        while let Some(event) = node.poll_event() {
             match event {
                 ServiceNodeEvent::Node(NodeEvent::GuardsChanged(text)) => {
                     if let Some(keep) = &mut self.keep_guards {
@@ -275,6 +176,20 @@ impl ServiceDriver {
                 ServiceNodeEvent::Tunnels(event) => info!(?event, "tunnels of clients"),
                 ServiceNodeEvent::Node(event) => debug!(?event, "links and circuits of a service"),
             }
+        }
+    }
+
+    fn poll_timeout(&self, time: Now, node: &mut Self::Node) -> Option<Instant> {
+        node.poll_timeout(time)
+    }
+
+    /// Cancel-safe: changes are remembered, and a task's end is taken when it is returned.
+    async fn wait(&mut self, node: &mut Self::Node) {
+        tokio::select! {
+            biased;
+            Some(published) = self.under_way.join_next() => self.handle_published(node, published),
+            Ok(()) = self.time.changed() => self.handle_directory_time(node),
+            else => pending().await,
         }
     }
 }
