@@ -390,28 +390,7 @@ impl Client {
         }
         while let Some(event) = self.paths.get_mut(&number).and_then(|path| path.circuit.poll_event()) {
             match event {
-                CircuitEvent::Extended { .. } => {
-                    let Some(path) = self.paths.get_mut(&number) else { return };
-                    let hops = path.circuit.path().count();
-                    match path.relays.get(hops) {
-                        Some(next) => {
-                            let spec = document.spec(&node_id(*next)).expect("a relay of the network");
-                            path.circuit.extend(now.instant, spec).expect("a circuit that is ready");
-                        }
-                        None => {
-                            path.is_built = true;
-                            if let Some((cookie, _)) = path.meets {
-                                let asked = path.circuit.establish_rendezvous(now.instant, cookie);
-                                asked.expect("a circuit to a middle");
-                            } else if let Some((name, message)) = path.introduces.take() {
-                                let asked = path.circuit.introduce(now.instant, name, &message);
-                                asked.expect("a circuit to a middle");
-                            } else if path.links {
-                                self.link(now, number);
-                            }
-                        }
-                    }
-                }
+                CircuitEvent::Extended { .. } => self.handle_extended(now, document, number),
                 CircuitEvent::Closed { .. } => {
                     if let Some(leg) = self.legs.remove(&number) {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
@@ -440,6 +419,30 @@ impl Client {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
                     }
                     self.destroy(now, number);
+                }
+            }
+        }
+    }
+
+    /// The circuit's next hop is there: on to the one behind it, or to what the circuit is for.
+    fn handle_extended(&mut self, now: Now, document: &NetworkDocument, number: u32) {
+        let Some(path) = self.paths.get_mut(&number) else { return };
+        let hops = path.circuit.path().count();
+        match path.relays.get(hops) {
+            Some(next) => {
+                let spec = document.spec(&node_id(*next)).expect("a relay of the network");
+                path.circuit.extend(now.instant, spec).expect("a circuit that is ready");
+            }
+            None => {
+                path.is_built = true;
+                if let Some((cookie, _)) = path.meets {
+                    let asked = path.circuit.establish_rendezvous(now.instant, cookie);
+                    asked.expect("a circuit to a middle");
+                } else if let Some((name, message)) = path.introduces.take() {
+                    let asked = path.circuit.introduce(now.instant, name, &message);
+                    asked.expect("a circuit to a middle");
+                } else if path.links {
+                    self.link(now, number);
                 }
             }
         }
