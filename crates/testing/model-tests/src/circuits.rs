@@ -21,7 +21,7 @@ use link::{Now, Route, Via};
 use network_document::NetworkDocument;
 use onion::Interval;
 use relay_node::Limits;
-use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, PacingConfig, PoolConfig, TunnelStatus};
+use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, NodeEvent, PacingConfig, PoolConfig, TunnelStatus};
 use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Fate, Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
@@ -33,6 +33,8 @@ use tunnel_plan::Relaxation;
 const UNIX_START_S: u64 = 1_795_521_600;
 /// How often applications act.
 const APP_STEP: Duration = Duration::from_micros(730);
+/// How long the first tunnel of [`World::in_use`] may take.
+const IN_USE_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of every ring.
 const RING: usize = 256 * 1024;
 /// Queue pairs of each node.
@@ -134,6 +136,11 @@ impl Default for Setting {
 }
 
 impl Setting {
+    /// The usual one with so many legs.
+    pub fn with_legs(legs: u8) -> Self {
+        Self { legs, ..Self::default() }
+    }
+
     /// Mode `constant` at about 2 Mbit/s, over a network without limits.
     pub fn constant() -> Self {
         let class = RateClass::at_least(2_000_000).unwrap_or(RateClass::SLOWEST);
@@ -215,6 +222,28 @@ impl World {
             moved: Vec::new(),
             blackholes: BTreeSet::new(),
         }
+    }
+
+    /// A world that has run until all legs of its first tunnel are in use.
+    ///
+    /// # Panics
+    /// If they are not within ten seconds.
+    pub fn in_use(setting: Setting) -> Self {
+        let legs = usize::from(setting.legs);
+        let mut world = Self::new(setting);
+        let up = world.run_while(IN_USE_WITHIN, |world| world.linked() == legs && world.status().session_up);
+        assert!(up, "{:?} {:?}", world.status(), world.entry.events);
+        world
+    }
+
+    /// Bytes that have come for a flow of the entry's applications.
+    pub fn received(&self, flow: usize) -> u64 {
+        self.entry.unshaped.outcome(flow).received
+    }
+
+    /// Events of the entry of some kind.
+    pub fn count_events(&self, is_it: impl Fn(&NodeEvent) -> bool) -> usize {
+        self.entry.events.iter().filter(|(_, event)| is_it(event)).count()
     }
 
     /// Virtual time since the start.
