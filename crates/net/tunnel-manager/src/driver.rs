@@ -6,11 +6,10 @@
 
 use crate::bell::Bell;
 use crate::commands::{COMMANDS_A_TURN, Commands};
-use crate::node::Node;
 use crate::queues::StreamQueues;
 use crate::socket::{Socket, now};
 use link::Now;
-use shaped_node::TunnelId;
+use shaped_node::{DrivenNode, TunnelId};
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// What a driver does for its own kind of handles.
 pub(crate) trait Work: Send + 'static {
     /// The core.
-    type Node: Node;
+    type Node: DrivenNode<StreamQueues> + Send;
     /// What handles ask.
     type Command: Send;
     /// Whose driver it is, for the log.
@@ -48,8 +47,10 @@ pub(crate) trait Work: Send + 'static {
     /// Keeps and logs what has happened to the core.
     fn drain_events(&mut self, node: &mut Self::Node);
 
-    /// When the core or this has something to do.
-    fn poll_timeout(&self, time: Now, node: &mut Self::Node) -> Option<Instant>;
+    /// When this has something to do, beside the core.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
 
     /// Waits for what comes neither from handles nor from the network, and takes it. Cancel-safe.
     fn wait(&mut self, _: &mut Self::Node) -> impl Future<Output = ()> + Send {
@@ -147,7 +148,7 @@ impl<W: Work> Driver<W> {
     async fn sleep(&mut self) {
         let time = now();
         let queues = self.node.queues().and_then(|queues| queues.poll_timeout());
-        let due = [self.work.poll_timeout(time, &mut self.node), queues, self.stop_at];
+        let due = [self.node.next_wake(time), queues, self.work.poll_timeout(), self.stop_at];
         let longest = time.instant + SLEEP_MAX;
         let until = due.into_iter().flatten().min().unwrap_or(longest).min(longest);
         tokio::select! {

@@ -12,7 +12,6 @@ mod engine;
 mod error;
 mod flow;
 mod manager;
-mod node;
 mod own_service;
 mod parameters;
 mod queues;

@@ -1,10 +1,11 @@
 //! The socket of a driver: packets in batches, in and out.
 
-use crate::node::Node;
+use crate::queues::StreamQueues;
 use link::{Now, Route};
 use os_net::clock;
 use os_net::readiness::Registered;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
+use shaped_node::DrivenNode;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -51,7 +52,7 @@ impl Socket {
     }
 
     /// Takes what came. True if there may be more.
-    pub(crate) fn receive(&mut self, node: &mut impl Node) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> io::Result<bool> {
         let time = now();
         let mut packets = 0;
         for round in 0..RECEIVE_ROUNDS {
@@ -75,13 +76,13 @@ impl Socket {
     }
 
     /// Sends what found no room before. True if it has some now.
-    pub(crate) fn send_stuck(&mut self, node: &mut impl Node) -> bool {
+    pub(crate) fn send_stuck(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> bool {
         let Some(to) = self.stuck.take() else { return false };
         self.send_batch(node, to)
     }
 
     /// Sends what is ready. True if there may be more.
-    pub(crate) fn send(&mut self, node: &mut impl Node) -> bool {
+    pub(crate) fn send(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> bool {
         if self.stuck.is_some() {
             return false;
         }
@@ -97,7 +98,7 @@ impl Socket {
 
     /// Ends sessions and links, and sends what they have to say about it, one packet for each, as far as the kernel has room: whoever
     /// calls this may be in no runtime any more, and waits for nothing. Said once, whoever calls it again.
-    pub(crate) fn say_farewell(&mut self, node: &mut impl Node) {
+    pub(crate) fn say_farewell(&mut self, node: &mut impl DrivenNode<StreamQueues>) {
         if std::mem::replace(&mut self.has_left, true) {
             return;
         }
@@ -107,7 +108,7 @@ impl Socket {
         self.send_at_once(node);
     }
 
-    fn send_at_once(&mut self, node: &mut impl Node) {
+    fn send_at_once(&mut self, node: &mut impl DrivenNode<StreamQueues>) {
         for _ in 0..FAREWELL_BATCHES_MAX {
             self.out.clear();
             let Some(route) = node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return };
@@ -119,7 +120,7 @@ impl Socket {
     }
 
     /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.
-    fn send_batch(&mut self, node: &mut impl Node, to: SocketAddr) -> bool {
+    fn send_batch(&mut self, node: &mut impl DrivenNode<StreamQueues>, to: SocketAddr) -> bool {
         match self.socket.send_batch(to, &self.out, self.packet_bytes) {
             Ok(sent) if sent.blocked => {
                 self.out.drain(..sent.packets * self.packet_bytes);

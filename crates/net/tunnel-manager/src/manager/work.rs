@@ -111,8 +111,8 @@ impl Work for ManagerWork {
         }
     }
 
-    fn poll_timeout(&self, _: Now, node: &mut Self::Node) -> Option<Instant> {
-        node.poll_timeout().into_iter().chain(self.tunnels.poll_timeout()).min()
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.tunnels.poll_timeout()
     }
 
     fn close(&mut self) {

@@ -23,7 +23,6 @@ use shaping::{RateClass, SlotLength};
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -177,10 +176,6 @@ impl Work for ServiceWork {
                 ServiceNodeEvent::Node(event) => debug!(?event, "links and circuits of a service"),
             }
         }
-    }
-
-    fn poll_timeout(&self, time: Now, node: &mut Self::Node) -> Option<Instant> {
-        node.poll_timeout(time)
     }
 
     /// Cancel-safe: changes are remembered, and a task's end is taken when it is returned.
