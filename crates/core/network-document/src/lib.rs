@@ -7,7 +7,6 @@ mod descriptor;
 mod document;
 mod edition;
 mod electorate;
-pub mod encoding;
 mod error;
 mod founding;
 mod invitation;
@@ -43,6 +42,7 @@ pub use parameters::{LEGS_MAX, PARAMETER_RANGES_MAX, Parameters, RATE_CLASSES_MA
 pub use roles::Roles;
 pub use subnet::Subnet;
 pub use term_file::TermFile;
+pub use wire::encoding;
 
 #[doc(hidden)]
 pub mod fuzz;

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+mod case_table;
 mod circuit;
 mod handshake;
 mod keys;

@@ -1,11 +1,11 @@
 //! What a term begins with: everything that the entries before it amount to.
 
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
 use crate::ids::{ClusterId, Offset, Term};
 use aws_lc_rs::digest::{SHA256, digest};
 use identity::NodeId;
 use std::fmt;
 use thiserror::Error;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 /// Fewest members. A log of one member orders nothing that a file would not; the engine refuses it too.
 pub(crate) const MEMBERS_MIN: usize = 2;
@@ -63,8 +63,8 @@ pub enum MembersError {
     Malformed,
 }
 
-impl From<ReadBytesError> for MembersError {
-    fn from(_: ReadBytesError) -> Self {
+impl From<ReadError> for MembersError {
+    fn from(_: ReadError) -> Self {
         Self::Malformed
     }
 }
@@ -176,8 +176,8 @@ pub enum CheckpointError {
     Machine,
 }
 
-impl From<ReadBytesError> for CheckpointError {
-    fn from(_: ReadBytesError) -> Self {
+impl From<ReadError> for CheckpointError {
+    fn from(_: ReadError) -> Self {
         Self::Malformed
     }
 }

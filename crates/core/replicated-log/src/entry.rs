@@ -1,11 +1,11 @@
 //! What the log holds.
 
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
 use crate::ids::{AppId, Sequence, SessionId, Term};
 use crate::{CheckpointHash, Members};
 use identity::NodeId;
 use std::sync::Arc;
 use thiserror::Error;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 /// Largest body of one message, in bytes. A longer one is refused where it comes in.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -113,8 +113,8 @@ pub enum EntryError {
     Malformed,
 }
 
-impl From<ReadBytesError> for EntryError {
-    fn from(_: ReadBytesError) -> Self {
+impl From<ReadError> for EntryError {
+    fn from(_: ReadError) -> Self {
         Self::Malformed
     }
 }

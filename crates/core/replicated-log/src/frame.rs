@@ -1,12 +1,12 @@
 //! What members say to each other; docs/spec/cluster-log.md, "Frames".
 
 use crate::CheckpointHash;
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
 use crate::engine::{read_entries, write_entries};
 use crate::entry::Entry;
 use crate::ids::{LogIndex, SessionEpoch, Term};
 use identity::NodeId;
 use thiserror::Error;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 const VERSION: u8 = 1;
 
@@ -27,8 +27,8 @@ pub enum FrameError {
     Stranger,
 }
 
-impl From<ReadBytesError> for FrameError {
-    fn from(_: ReadBytesError) -> Self {
+impl From<ReadError> for FrameError {
+    fn from(_: ReadError) -> Self {
         Self::Malformed
     }
 }

@@ -3,7 +3,6 @@
 pub mod apps;
 mod checkpoint;
 mod checksum;
-mod encoding;
 mod engine;
 mod entry;
 mod frame;

@@ -1,11 +1,12 @@
 //! The deterministic part: entries in, effects out, the same on every member.
 
 use crate::apps::{App, Apps, Context, Notice};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use crate::checkpoint::{CheckpointError, CheckpointHash, Members};
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
 use crate::entry::{Change, Command, Entry, Message};
 use crate::ids::{AppId, Offset, Sequence, SessionId, Term};
 use identity::NodeId;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 mod sessions;
 
@@ -259,19 +260,19 @@ impl Machine {
         out
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<(), ReadBytesError> {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
         let mut input = Reader::new(bytes);
         self.log_time_ms = input.u64()?;
         if input.flag()? {
-            let plan = Entry::from_bytes(input.bytes()?).and_then(|entry| Command::decode(&entry));
-            let Ok(Command::Plan { change, .. }) = plan else { return Err(ReadBytesError::Unknown) };
+            let plan = Entry::from_bytes(input.bytes(CHECKPOINT_BYTES_MAX)?).and_then(|entry| Command::decode(&entry));
+            let Ok(Command::Plan { change, .. }) = plan else { return Err(ReadError::Range) };
             self.plan = Some(change);
         }
         self.sessions = Sessions::decode(&mut input)?;
         for _ in 0..input.u16()? {
-            let (app, state) = (AppId(input.u16()?), input.bytes()?);
-            let app = self.apps.get_mut(&app).ok_or(ReadBytesError::Unknown)?;
-            app.restore(state).map_err(|_| ReadBytesError::Unknown)?;
+            let (app, state) = (AppId(input.u16()?), input.bytes(CHECKPOINT_BYTES_MAX)?);
+            let app = self.apps.get_mut(&app).ok_or(ReadError::Range)?;
+            app.restore(state).map_err(|_| ReadError::Range)?;
         }
         input.end()
     }

@@ -4,10 +4,11 @@
 //! to where the file was synced before it was written, so a reader can tell a torn end, which is cut, from damage to
 //! what had been synced, which is refused.
 
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use crate::entry::Entry;
 use crate::ids::{ClusterId, LogIndex, Term};
 use identity::NodeId;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 mod decode;
 mod places;
@@ -92,7 +93,7 @@ impl Round {
         out.u64(self.engine_id);
     }
 
-    fn decode(bytes: &mut Reader<'_>) -> Result<Self, ReadBytesError> {
+    fn decode(bytes: &mut Reader<'_>) -> Result<Self, ReadError> {
         Ok(Self { number: bytes.u32()?, priority: bytes.u32()?, engine_id: bytes.u64()? })
     }
 }
@@ -118,10 +119,10 @@ impl Record {
         }
     }
 
-    fn decode(bytes: &mut Reader<'_>) -> Result<Self, ReadBytesError> {
+    fn decode(bytes: &mut Reader<'_>) -> Result<Self, ReadError> {
         let flags = bytes.u8()?;
         if flags == 0 || flags > (HAS_PROMISE | HAS_ACCEPTED | HAS_DECIDED | HAS_ENTRIES) {
-            return Err(ReadBytesError::Unknown);
+            return Err(ReadError::Range);
         }
         let mut record = Self::default();
         if flags & HAS_PROMISE != 0 {
@@ -138,7 +139,7 @@ impl Record {
             // Each entry has a length of 4 bytes, so a count that cannot be true reserves nothing.
             let mut entries = Vec::with_capacity(count.min(bytes.remaining().len() / 4));
             for _ in 0..count {
-                entries.push(Entry::from_bytes(bytes.bytes()?).map_err(|_| ReadBytesError::Unknown)?);
+                entries.push(Entry::from_bytes(bytes.bytes(CHECKPOINT_BYTES_MAX)?).map_err(|_| ReadError::Range)?);
             }
             record.entries = Some((from, entries));
         }

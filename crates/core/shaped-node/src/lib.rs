@@ -2,6 +2,7 @@
 
 mod circuits;
 mod direct;
+mod driven;
 mod exit;
 mod fair;
 mod flow;
@@ -26,6 +27,7 @@ pub use circuits::{
     ServiceState, ServiceWish, ServicesConfig, TUNNEL_LIFE, TUNNELS_MAX, TunnelHolder, TunnelId, TunnelStatus,
     TunnelsFull,
 };
+pub use driven::DrivenNode;
 pub use exit::{
     CELLS_A_PUMP_MAX, CELLS_A_TURN, CircuitExit, CircuitGone, Circuits, ExitConfig, ExitEvent, ExitSchedule,
     ExitStatus, LEAVING_MAX, LINGER, SHARES_MAX, ServedAs, ServicePorts, TunnelOver,

@@ -7,6 +7,9 @@ use std::time::Instant;
 use wire::flow::ResetReason;
 use wire::local::LocalMessage;
 
+/// Most control messages taken from the queues in one call; the rest waits for the next.
+const MESSAGES_PER_CALL_MAX: usize = 4096;
+
 /// The queues of the present generation and the state of their flows.
 pub(crate) struct Near<Q> {
     queues: Option<Q>,
@@ -76,6 +79,28 @@ impl<Q: FlowQueues> Near<Q> {
 
     pub(crate) fn send(&mut self, message: &LocalMessage) {
         self.with(|queues| queues.send_message(message));
+    }
+
+    /// Reads what the unshaped process wrote, for the node whose near side this is: its messages, and then which queue pairs it has
+    /// filled. In shaped modes only the slot clock may lead here (I10).
+    pub(crate) fn read<N>(
+        node: &mut N,
+        now: Instant,
+        near: fn(&mut N) -> &mut Self,
+        mut handle_message: impl FnMut(&mut N, LocalMessage),
+        mut handle_filled: impl FnMut(&mut N, u16),
+    ) {
+        near(node).minute.handle_time(now);
+        for _ in 0..MESSAGES_PER_CALL_MAX {
+            let Some(Some(message)) = near(node).with(FlowQueues::poll_message) else { break };
+            handle_message(node, message);
+        }
+        let bound = near(node).queues().map_or(0, |queues| queues.queue_count());
+        for _ in 0..bound {
+            let Some(index) = near(node).queues().and_then(FlowQueues::poll_active) else { break };
+            near(node).note_filled(now, index);
+            handle_filled(node, index);
+        }
     }
 
     /// Tells the unshaped process that a flow is over, and why.

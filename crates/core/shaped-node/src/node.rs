@@ -1,23 +1,20 @@
 //! The node: links, their tunnels, and the near side, wired together.
 
-use crate::circuits::{Circuits, CircuitsConfig};
+use crate::circuits::Circuits;
 use crate::direct::Direct;
-use crate::flow::Owner;
 use crate::near::Near;
-use crate::pacing::{Ceilings, Grounds, Pacing, PacingConfig};
-use crate::parameters::{Mode, Parameters};
+use crate::pacing::{Ceilings, Grounds, Pacing};
+use crate::parameters::Mode;
 use crate::plan::SpareOf;
-use crate::queues::{FlowQueues, QueueFault};
+use crate::queues::FlowQueues;
 use crate::status::Counters;
-use crate::tunnel::{Tunnel, TunnelEvent, handle_message};
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
-use link::{
-    Accept, Endpoint, EndpointConfig, HopCause, HopConfig, LinkId, Now, Peer, Received, Route, SocketOrder, Via,
-};
+use crate::tunnel::{Tunnel, TunnelEvent};
+use identity::NodeId;
+use link::{Accept, Endpoint, EndpointConfig, LinkId, Now, Received, Route, SocketOrder, Via};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use session::{CongestionControl, EndReason};
-use shaping::{RateClass, ReadyNoise, SlotLength};
+use session::EndReason;
+use shaping::ReadyNoise;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,138 +22,24 @@ use wire::cell::{CellHead, Command};
 use wire::flow::ResetReason;
 use wire::grant::Grant;
 use wire::leg::{LegHeader, LegKind};
-use wire::local::LocalMessage;
-use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, PacketSize, TAG_LEN};
+use wire::packet::{CELL_HEAD_LEN, HEADER_LEN, TAG_LEN};
 
+mod config;
+mod event;
 mod far;
+mod near_side;
 mod off;
 mod over_circuits;
 
-/// Most control messages taken from the queues in one call; the rest waits for the next.
-const MESSAGES_PER_CALL_MAX: usize = 4096;
+pub use config::{NodeConfig, Side};
+pub use event::NodeEvent;
+
 /// Events that nobody fetched: the oldest are dropped beyond this number.
 const EVENTS_MAX: usize = 1024;
 /// How long a flow waits for a session before its application is told.
 const SESSION_WAIT: Duration = Duration::from_secs(10);
 /// How long an entry waits before it makes a new session after it lost one.
 const SESSION_RETRY: Duration = Duration::from_secs(1);
-
-/// Which end of a pair this node is.
-#[derive(Debug)]
-pub enum Side {
-    /// Flows come in here. It dials one exit.
-    Entry {
-        /// The exit.
-        peer: Peer,
-        /// Where the exit's door is.
-        address: SocketAddr,
-        /// Rate of the direction to the exit.
-        up: RateClass,
-        /// Rate asked of the exit.
-        down: RateClass,
-    },
-    /// Flows come in here and go to an exit over circuits of a network.
-    ///
-    /// None once the node has taken it.
-    Circuits(Option<Box<CircuitsConfig>>),
-    /// Flows go out here. It answers the entries that it knows.
-    Exit {
-        /// Entries that are answered.
-        entries: Vec<Peer>,
-        /// Fastest class that an entry may ask for.
-        fastest: RateClass,
-    },
-}
-
-/// What a shaped node is told at its start.
-#[derive(Debug)]
-pub struct NodeConfig {
-    /// Entry or exit.
-    pub side: Side,
-    /// How this node paces its links.
-    pub mode: Mode,
-    /// The rule of a paced direction.
-    pub pacing: PacingConfig,
-    /// P.
-    pub packet_size: PacketSize,
-    /// Length of a slot.
-    pub slot: SlotLength,
-    /// What the networks's links have in their prologue.
-    pub network_id: [u8; 32],
-    /// This node's Ed25519 secret.
-    pub node_secret: NodeSecret,
-    /// This node's link secret.
-    pub link_secret: LinkSecret,
-    /// What a stranger must know to be answered here.
-    pub door_key: DoorKey,
-    /// How long a session outlives its link.
-    pub session_timeout: Duration,
-    /// Number of queue pairs.
-    pub max_flows: u16,
-    /// Controller of a pair's session in mode `off`; over circuits each leg has one of its own.
-    pub congestion: CongestionControl,
-    /// How links change their ports; none: they do not.
-    pub hops: Option<HopConfig>,
-    /// From the system's random source.
-    pub seed: [u8; 32],
-}
-
-/// What the shell may want to log, store or show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeEvent {
-    /// A link is up; round trip of its handshake.
-    LinkUp(LinkId, Duration),
-    /// Nothing was heard on a link for a while; it goes on.
-    LinkQuiet(LinkId),
-    /// A quiet link is heard again.
-    LinkBack(LinkId),
-    /// A link is given up.
-    LinkDown(LinkId),
-    /// A link is on another pair of ports: its hop index, and why if this end knows.
-    Hopped(LinkId, u64, Option<HopCause>),
-    /// A session is up.
-    SessionUp(LinkId),
-    /// A session is over.
-    SessionLost(LinkId, session::CloseReason),
-    /// The other node was restarted: its sessions are gone.
-    PeerRestarted(LinkId),
-    /// An ephemeral key was accepted and must be remembered across restarts; the day it is valid for.
-    EphemeralAccepted([u8; 32], u32),
-    /// Loss changed the link's class, or its end did.
-    ClassChanged(LinkId, RateClass),
-    /// The rule of the mode chose another class.
-    RateFollowed(LinkId, RateClass),
-    /// The same over circuits, for all guards' links together.
-    UplinkFollowed(RateClass),
-    /// The other node speaks another version, or its parameters make no sense.
-    PeerIncompatible(LinkId),
-    /// Several handshakes had no answer. Said once until the link comes up.
-    Unanswered(LinkId),
-    /// Two processes use one key and replace each other's link.
-    SameKeyElsewhere(LinkId),
-    /// The unshaped process broke the queue protocol; all flows were reset.
-    QueuesFailed(QueueFault),
-    /// The guards have changed: the text of their file, to be stored for the next start.
-    GuardsChanged(String),
-    /// None of the guards in use is heard; the next one of the few is asked whether it is.
-    GuardsSilent,
-    /// There is no path for a leg. Said once for each reason.
-    NoPath(tunnel_plan::Refusal),
-    /// A leg of the tunnel is in use; its number.
-    LegUp(u8),
-    /// A leg of the tunnel is out of use; another one is built.
-    LegDown(u8, conflux::LegEnd),
-    /// The session over circuits is up.
-    TunnelUp,
-    /// The session over circuits is over.
-    TunnelLost(session::CloseReason),
-    /// The tunnel over circuits is over; another one is built.
-    TunnelEnded(conflux::TunnelEnd),
-    /// A tunnel is missing and not made: there are [`crate::TUNNELS_MAX`]. Said once until one could be made again.
-    TunnelsFull,
-    /// A service that a flow asked for was not reached.
-    ServiceFailed(crate::ServiceFailure),
-}
 
 /// One neighbour.
 pub(crate) struct PeerLink {
@@ -220,7 +103,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
             gridded: config.mode.is_shaped(),
             down_after: config.session_timeout,
             hops: config.hops.clone(),
-            parameters: parameters(&config).encode(),
+            parameters: config.parameters().encode(),
             dial_ports: circuits.as_ref().map(Circuits::dial_ports).unwrap_or_default(),
             ..EndpointConfig::new(config.node_secret.node_id(), config.link_secret.clone(), config.door_key.clone())
         };
@@ -251,7 +134,7 @@ impl<Q: FlowQueues> ShapedNode<Q> {
     fn start(&mut self, now: Now) {
         if let Side::Entry { peer, address, up, down } = &self.config.side {
             let (peer, address, ceilings) = (peer.clone(), *address, Ceilings { own: *up, other: *down });
-            let parameters = parameters(&self.config).encode();
+            let parameters = self.config.parameters().encode();
             // A fresh endpoint has no other dial, so it cannot refuse this one.
             if let Ok(link) = self.endpoint.dial(now, &peer, address, parameters) {
                 self.add_peer(now, link, peer.node_id, ceilings);
@@ -393,71 +276,10 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         self.settle(now);
     }
 
-    /// Reads what the unshaped process wrote. In shaped modes only the slot clock may lead here (I10).
-    pub fn handle_queues(&mut self, now: Now) {
-        self.near.minute.handle_time(now.instant);
-        for _ in 0..MESSAGES_PER_CALL_MAX {
-            let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
-            self.handle_message(now, message);
-        }
-        let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
-        for _ in 0..bound {
-            let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
-            self.near.note_filled(now.instant, index);
-            self.admit(index);
-            self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
-        }
-        self.settle(now);
-    }
-
-    fn handle_message(&mut self, now: Now, message: LocalMessage) {
-        let queue = message.queue();
-        if let LocalMessage::Syn(queue, syn) = message {
-            self.handle_syn(now, queue, syn);
-            return;
-        }
-        if self.near.table.of(queue).is_none() {
-            self.counters.stale_messages += 1;
-            return;
-        }
-        let act = |tunnel: &mut Tunnel, near: &mut Near<Q>| handle_message(now.instant, &message, Some(tunnel), near);
-        if self.with_tunnel_of(queue.index, act).is_none() {
-            handle_message(now.instant, &message, None, &mut self.near);
-        }
-    }
-
-    /// Lets what came into a queue pair count as arrived, as far as its client's quota goes. True if anything did.
-    pub(crate) fn admit(&mut self, index: u16) -> bool {
-        let Some(owner) = self.near.table.at(index).map(|flow| flow.owner) else { return false };
-        match owner {
-            Owner::Link(link) => {
-                let Some(peer) = self.peers.get_mut(&link) else { return false };
-                self.near.admit(index, |client, wanted| peer.pacing.admit(client, wanted)) > 0
-            }
-            Owner::Tunnel(_) | Owner::Group(_) => {
-                let Some(uplink) = self.circuits.as_mut().and_then(Circuits::uplink_mut) else { return false };
-                self.near.admit(index, |client, wanted| uplink.admit(client, wanted)) > 0
-            }
-        }
-    }
-
     /// All tunnels that there are.
     fn tunnels_mut(&mut self) -> impl Iterator<Item = &mut Tunnel> {
         let pairs = self.peers.values_mut().filter_map(|peer| peer.direct.as_mut().map(|direct| &mut direct.tunnel));
         pairs.chain(self.circuits.iter_mut().flat_map(Circuits::tunnels_mut))
-    }
-
-    pub(crate) fn with_tunnel_of<T>(
-        &mut self,
-        index: u16,
-        act: impl FnOnce(&mut Tunnel, &mut Near<Q>) -> T,
-    ) -> Option<T> {
-        let tunnel = match self.near.table.at(index)?.owner {
-            Owner::Link(link) => &mut self.peers.get_mut(&link)?.direct.as_mut()?.tunnel,
-            Owner::Group(_) => return None,
-            Owner::Tunnel(number) => self.circuits.as_mut()?.tunnel_mut(number)?,
-        };
-        Some(act(tunnel, &mut self.near))
     }
 
     /// [`ShapedNode::handle_timeout`] if its time has come.
@@ -590,15 +412,4 @@ impl<Q: FlowQueues> ShapedNode<Q> {
         let circuits = self.circuits.as_mut().and_then(Circuits::poll_timeout);
         sessions.chain(circuits).chain(self.endpoint.poll_timeout()).chain(flows).min()
     }
-}
-
-/// What this node says about itself in handshakes.
-fn parameters(config: &NodeConfig) -> Parameters {
-    let (own, asked) = match &config.side {
-        Side::Entry { up, down, .. } => (*up, *down),
-        // Guards are dialled without any: a relay has no use for them.
-        Side::Circuits(_) => (RateClass::SLOWEST, RateClass::SLOWEST),
-        Side::Exit { fastest, .. } => (*fastest, *fastest),
-    };
-    Parameters { mode: config.mode, own, asked }
 }

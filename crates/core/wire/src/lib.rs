@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cell;
+pub mod encoding;
 pub mod flow;
 pub mod grant;
 pub mod leg;

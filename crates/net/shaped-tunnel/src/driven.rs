@@ -1,16 +1,13 @@
-//! What the loops drive: a shaped node or a service node. Both are fed and drained alike; what they say and are told beside that is
-//! their own.
+//! What the loops drive: a shaped node or a service node. Both are fed and drained alike ([`DrivenNode`]); what they say and are told
+//! beside that is here.
 
 use crate::order::{Ask, Direction, Order, PublishAsk};
 use crate::status::ServiceFigures;
 use flow_queue::QueueSide;
-use link::{Now, Route, SocketOrder, Via};
+use link::Now;
 use shaped_node::{
-    DocumentRefused, ExitEvent, HopFigures, NextDocument, NodeEvent, NodeStatus, PublicationOrder, ServiceNode,
-    ServiceNodeEvent, ShapedNode, SlotPlan,
+    DrivenNode, ExitEvent, NodeEvent, NodeStatus, PublicationOrder, ServiceNode, ServiceNodeEvent, ShapedNode,
 };
-use std::net::SocketAddr;
-use std::time::Instant;
 use tracing::{debug, info, warn};
 
 /// What a node wants its process to do, beside sending.
@@ -29,29 +26,7 @@ pub(crate) enum Note {
 }
 
 /// See the module.
-pub(crate) trait Driven {
-    fn handle_packet(&mut self, now: Now, route: Route, ce: bool, packet: &mut [u8]);
-    fn settle(&mut self, now: Now);
-    fn handle_timeout(&mut self, now: Now);
-    fn handle_timeout_if_due(&mut self, now: Now);
-    fn handle_queues(&mut self, now: Now);
-    fn handle_socket_opened(&mut self, now: Now, via: Via, local: SocketAddr);
-    fn handle_socket_failed(&mut self, now: Now, via: Via);
-    fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
-    fn attach_queues(&mut self, now: Now, queues: QueueSide);
-    fn set_document(&mut self, now: Now, next: NextDocument) -> Result<(), DocumentRefused>;
-    fn close(&mut self, now: Now);
-    fn queues(&mut self) -> Option<&mut QueueSide>;
-    fn queues_ref(&self) -> Option<&QueueSide>;
-    fn poll_socket_order(&mut self) -> Option<SocketOrder>;
-    fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
-    fn lanes(&self) -> usize;
-    fn next_busy_slot(&self, from: u64) -> Option<u64>;
-    fn prepare_slot(&mut self, now: Now, slot: u64, spare_used: bool, late: &dyn Fn(usize) -> u64, plan: &mut SlotPlan);
-    fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>>;
-
-    /// When `handle_timeout` has something to do.
-    fn next_wake(&mut self, now: Now) -> Option<Instant>;
+pub(crate) trait Driven: DrivenNode<QueueSide> {
     /// Carries out an order that is about no document.
     fn obey(&mut self, now: Now, order: Order);
     /// The next thing that has happened. Neither peers nor sizes reach the log.
@@ -60,83 +35,7 @@ pub(crate) trait Driven {
     fn figures(&self) -> (NodeStatus, Option<ServiceFigures>);
 }
 
-/// The methods that both nodes have under the same names.
-macro_rules! alike {
-    () => {
-        fn handle_packet(&mut self, now: Now, route: Route, ce: bool, packet: &mut [u8]) {
-            Self::handle_packet(self, now, route, ce, packet);
-        }
-        fn settle(&mut self, now: Now) {
-            Self::settle(self, now);
-        }
-        fn handle_timeout(&mut self, now: Now) {
-            Self::handle_timeout(self, now);
-        }
-        fn handle_timeout_if_due(&mut self, now: Now) {
-            Self::handle_timeout_if_due(self, now);
-        }
-        fn handle_queues(&mut self, now: Now) {
-            Self::handle_queues(self, now);
-        }
-        fn handle_socket_opened(&mut self, now: Now, via: Via, local: SocketAddr) {
-            Self::handle_socket_opened(self, now, via, local);
-        }
-        fn handle_socket_failed(&mut self, now: Now, via: Via) {
-            Self::handle_socket_failed(self, now, via);
-        }
-        fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
-            Self::handle_send_refused(self, now, route, packets);
-        }
-        fn attach_queues(&mut self, now: Now, queues: QueueSide) {
-            Self::attach_queues(self, now, queues);
-        }
-        fn set_document(&mut self, now: Now, next: NextDocument) -> Result<(), DocumentRefused> {
-            Self::set_document(self, now, next)
-        }
-        fn close(&mut self, now: Now) {
-            Self::close(self, now);
-        }
-        fn queues(&mut self) -> Option<&mut QueueSide> {
-            Self::queues(self)
-        }
-        fn queues_ref(&self) -> Option<&QueueSide> {
-            Self::queues_ref(self)
-        }
-        fn poll_socket_order(&mut self) -> Option<SocketOrder> {
-            Self::poll_socket_order(self)
-        }
-        fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
-            Self::poll_transmit(self, now, max, out)
-        }
-        fn lanes(&self) -> usize {
-            Self::lanes(self)
-        }
-        fn next_busy_slot(&self, from: u64) -> Option<u64> {
-            Self::next_busy_slot(self, from)
-        }
-        fn prepare_slot(
-            &mut self,
-            now: Now,
-            slot: u64,
-            spare_used: bool,
-            late: &dyn Fn(usize) -> u64,
-            plan: &mut SlotPlan,
-        ) {
-            Self::prepare_slot(self, now, slot, spare_used, late, plan);
-        }
-        fn hop_figures(&self, now: Instant) -> Vec<Option<HopFigures>> {
-            Self::hop_figures(self, now)
-        }
-    };
-}
-
 impl Driven for ShapedNode<QueueSide> {
-    alike!();
-
-    fn next_wake(&mut self, _: Now) -> Option<Instant> {
-        self.poll_timeout()
-    }
-
     fn obey(&mut self, _: Now, order: Order) {
         match order.grant_in() {
             Some((Direction::Own, grant)) => self.grant_own(grant),
@@ -157,12 +56,6 @@ impl Driven for ShapedNode<QueueSide> {
 }
 
 impl Driven for ServiceNode<QueueSide> {
-    alike!();
-
-    fn next_wake(&mut self, now: Now) -> Option<Instant> {
-        self.poll_timeout(now)
-    }
-
     fn obey(&mut self, now: Now, order: Order) {
         match order {
             Order::DirectoryTime { ms } => self.handle_directory_time(now, ms),

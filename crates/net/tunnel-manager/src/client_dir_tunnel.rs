@@ -1,14 +1,13 @@
 //! A tunnel to the network's directory.
 
-use crate::client_tunnel::{LegId, TunnelFigures};
+use crate::any_tunnel::AnyTunnel;
 use crate::clock_skew::{self, ClockSkew};
 use crate::engine::Engine;
-use crate::error::{Closed, ConnectError};
+use crate::error::ConnectError;
 use crate::request::To;
 use crate::stream::TunnelStream;
-use identity::NodeId;
-use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 
 /// How long the directory may take to say what time it is.
@@ -16,35 +15,23 @@ const CLOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A tunnel of one leg to a directory node, for directory streams and nothing else. Clones are handles of the same one; when the
 /// last is dropped, its streams finish and it ends.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ClientDirTunnel {
-    pub(crate) engine: Engine,
+    any: AnyTunnel,
 }
 
 impl ClientDirTunnel {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { any: AnyTunnel::new(engine) }
+    }
+
     /// Opens a stream to the directory's service, and waits until that has it. What is said on it: docs/spec/relay-directory.md,
     /// section 10. When this future is dropped, the stream is given up.
     ///
     /// # Errors
     /// When the tunnel is retired or over, when too many streams are open here or there, or when the node has no directory.
     pub async fn begin_dir_stream(&self) -> Result<TunnelStream, ConnectError> {
-        self.engine.connect(To::Directory).await
-    }
-
-    /// The relays of its leg, the guard first and the directory node last. With one hop they are the same.
-    ///
-    /// # Errors
-    /// When the tunnel is over.
-    pub async fn paths(&self) -> Result<BTreeMap<LegId, Vec<NodeId>>, Closed> {
-        self.engine.paths().await
-    }
-
-    /// What the tunnel does just now.
-    ///
-    /// # Errors
-    /// When the tunnel is over.
-    pub async fn figures(&self) -> Result<TunnelFigures, Closed> {
-        self.engine.figures().await
+        self.any.engine().connect(To::Directory).await
     }
 
     /// How far this machine's clock is from the directory's, as it says on a stream of its own; on a path of one hop that is what
@@ -56,30 +43,19 @@ impl ClientDirTunnel {
         let asked = async { clock_skew::ask(self.begin_dir_stream().await.ok()?).await };
         tokio::time::timeout(CLOCK_PATIENCE, asked).await.ok().flatten()
     }
-
-    /// Why the tunnel is over; none while it carries streams.
-    pub fn closed(&self) -> Option<Closed> {
-        self.engine.closed()
-    }
-
-    /// Waits until the tunnel is over: its session is lost, or it was retired and its last stream has ended. Cancel-safe.
-    pub async fn wait_for_close(&self) -> Closed {
-        self.engine.wait_for_close().await
-    }
 }
 
-impl PartialEq for ClientDirTunnel {
-    /// Whether both are handles of the same tunnel.
-    fn eq(&self, other: &Self) -> bool {
-        self.engine.id() == other.engine.id()
+impl Deref for ClientDirTunnel {
+    type Target = AnyTunnel;
+
+    fn deref(&self) -> &AnyTunnel {
+        &self.any
     }
 }
-
-impl Eq for ClientDirTunnel {}
 
 impl fmt::Debug for ClientDirTunnel {
     /// A number that means something only inside this process.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClientDirTunnel({})", self.engine.id())
+        write!(f, "ClientDirTunnel({})", self.any.engine().id())
     }
 }

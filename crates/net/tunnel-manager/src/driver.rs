@@ -1,106 +1,109 @@
-//! The task that drives all tunnels of a manager: one core, one socket, one loop.
+//! The task that drives a manager's tunnels or a service: one core, one socket, one loop.
 //!
 //! Each turn goes through the same things in the same order: what was ready and found no room, commands, packets that came,
-//! streams that have news, requests that can be answered now, and what is ready to leave. Each has a budget, so that none keeps
+//! streams that have news, what can be done for handles now, and what is ready to leave. Each has a budget, so that none keeps
 //! the others waiting. Commands never wait for the network: what they begin leaves when there is room.
 
 use crate::bell::Bell;
 use crate::commands::{COMMANDS_A_TURN, Commands};
-use crate::error::{Closed, StartError};
-use crate::manager::{KeepGuards, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelMgrConfig};
 use crate::queues::StreamQueues;
-use crate::request::Command;
 use crate::socket::{Socket, now};
-use crate::tunnels::Tunnels;
-use identity::{DoorKey, LinkSecret, NodeSecret};
 use link::Now;
-use network_document::NetworkId;
-use session::CongestionControl;
-use shaped_node::{
-    CircuitsConfig, Isolation, Mode, NearEnd, NodeConfig, NodeEvent, PacingConfig, PoolConfig, ShapedNode, Side,
-};
-use shaping::{RateClass, SlotLength};
+use shaped_node::{DrivenNode, TunnelId};
+use std::future::pending;
 use std::io;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info, warn};
-use tunnel_plan::{Guards, Target};
+use tracing::warn;
 use wire::flow::ResetReason;
 
 /// How long a driver that stops gives its farewells to leave.
-pub(crate) const FAREWELL: Duration = Duration::from_millis(100);
+const FAREWELL: Duration = Duration::from_millis(100);
 /// Longest sleep.
-pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// What a driver does for its own kind of handles.
+pub(crate) trait Work: Send + 'static {
+    /// The core.
+    type Node: DrivenNode<StreamQueues> + Send;
+    /// What handles ask.
+    type Command: Send;
+    /// Whose driver it is, for the log.
+    const WHOSE: &'static str;
+
+    /// Does what a handle asks. To be answered when all has ended, if that is what it asks.
+    fn obey(&mut self, time: Now, node: &mut Self::Node, command: Self::Command) -> Option<oneshot::Sender<()>>;
+
+    /// The last handles of these tunnels are gone.
+    fn handle_released(&mut self, _: &mut Self::Node, _: &[TunnelId]) {}
+
+    /// Takes the streams that others have opened.
+    fn take_streams(&mut self, _: &mut StreamQueues) {}
+
+    /// Does what can be done now, once a turn, before packets leave.
+    fn advance(&mut self, time: Now, node: &mut Self::Node);
+
+    /// Keeps and logs what has happened to the core.
+    fn drain_events(&mut self, node: &mut Self::Node);
+
+    /// When this has something to do, beside the core.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Waits for what comes neither from handles nor from the network, and takes it. Cancel-safe.
+    fn wait(&mut self, _: &mut Self::Node) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    /// Tells the handles that it is over. It may be said more than once.
+    fn close(&mut self) {}
+}
 
 /// What a turn has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+enum Turn {
     /// There is more to do at once.
     More,
     /// Nothing to do until something happens.
     Idle,
-    /// The manager has stopped.
+    /// The driver has stopped.
     Over,
 }
 
 /// The task's state.
-pub(crate) struct Driver {
-    node: ShapedNode<StreamQueues>,
+pub(crate) struct Driver<W: Work> {
+    node: W::Node,
     socket: Socket,
-    commands: Commands<Command>,
     bell: Arc<Bell>,
-    tunnels: Tunnels,
-    streams: u16,
-    keep_guards: Option<KeepGuards>,
+    commands: Commands<W::Command>,
+    work: W,
     stop_at: Option<Instant>,
     stopped: Vec<oneshot::Sender<()>>,
-    has_left: bool,
 }
 
-impl Drop for Driver {
+impl<W: Work> Drop for Driver<W> {
     /// The runtime has ended under the task: nothing waits for anything any more, and what can be said at once is said.
     fn drop(&mut self) {
-        self.say_farewell();
+        self.socket.say_farewell(&mut self.node);
     }
 }
 
-impl Driver {
+impl<W: Work> Driver<W> {
+    /// `bell`: the one of the node's queues.
     pub(crate) fn new(
-        mut config: TunnelMgrConfig,
-        commands: mpsc::Receiver<Command>,
-        sender: mpsc::WeakSender<Command>,
-    ) -> Result<Self, StartError> {
-        check("the number of ready tunnels", config.ready.into(), 0..=READY_MAX.into())?;
-        check("the number of streams", config.streams.into(), 1..=STREAMS_MAX.into())?;
-        let (least, most) = STREAM_BUFFER_BYTES;
-        check("the buffer of a stream", config.stream_buffer, least..=most)?;
-        if config.rules.target() != Target::Exit {
-            return Err(StartError::Target);
-        }
-        let packet_bytes = config.document.charter().packet_size().packet();
-        let socket = Socket::bind(config.bind, packet_bytes)?;
-        let keep_guards = config.keep_guards.take();
-        let (streams, buffer, rules) = (config.streams, config.stream_buffer, config.rules);
-        let mut node = ShapedNode::new(node_config(config)?, now(), [], Box::new(None));
-        let bell = Arc::new(Bell::default());
-        node.attach_queues(now(), StreamQueues::new(streams, buffer, Arc::clone(&bell)));
-        Ok(Self {
-            node,
-            socket,
-            commands: Commands::new(commands),
-            tunnels: Tunnels::new(sender, Arc::clone(&bell), rules),
-            bell,
-            streams,
-            keep_guards,
-            stop_at: None,
-            stopped: Vec::new(),
-            has_left: false,
-        })
+        node: W::Node,
+        socket: Socket,
+        bell: Arc<Bell>,
+        commands: mpsc::Receiver<W::Command>,
+        work: W,
+    ) -> Self {
+        let commands = Commands::new(commands);
+        Self { node, socket, bell, commands, work, stop_at: None, stopped: Vec::new() }
     }
 
-    /// Runs until the manager is stopped or nobody is left who could use it.
+    /// Runs until a handle stops it, or its handles and all streams are gone.
     pub(crate) async fn run(mut self) {
         loop {
             match self.turn() {
@@ -108,7 +111,7 @@ impl Driver {
                 Ok(Turn::Idle) => self.sleep().await,
                 Ok(Turn::Over) => break,
                 Err(error) => {
-                    warn!(%error, "the network socket of a tunnel manager failed");
+                    warn!(%error, "the network socket of {} failed", W::WHOSE);
                     break;
                 }
             }
@@ -116,8 +119,8 @@ impl Driver {
         if let Some(queues) = self.node.queues() {
             queues.end_all(ResetReason::TunnelLost);
         }
-        self.tunnels.close_all(Closed::Stopped);
-        self.say_farewell();
+        self.work.close();
+        self.socket.say_farewell(&mut self.node);
         for answer in std::mem::take(&mut self.stopped) {
             // Who asked may have gone.
             let _ = answer.send(());
@@ -131,9 +134,9 @@ impl Driver {
         let time = now();
         self.node.handle_timeout_if_due(time);
         self.look_at_streams(time);
-        self.tunnels.answer(time.instant, &mut self.node);
+        self.work.advance(time, &mut self.node);
         has_more |= self.socket.send(&mut self.node);
-        self.drain_events();
+        self.work.drain_events(&mut self.node);
         Ok(match self.stop_at {
             Some(at) if at <= time.instant => Turn::Over,
             _ if has_more => Turn::More,
@@ -143,10 +146,11 @@ impl Driver {
 
     /// Cancel-safe are all that is waited for: readiness is remembered, and a command is received whole or not at all.
     async fn sleep(&mut self) {
-        let time = Instant::now();
+        let time = now();
         let queues = self.node.queues().and_then(|queues| queues.poll_timeout());
-        let due = [self.node.poll_timeout(), queues, self.tunnels.poll_timeout(), self.stop_at];
-        let until = due.into_iter().flatten().min().unwrap_or(time + SLEEP_MAX).min(time + SLEEP_MAX);
+        let due = [self.node.next_wake(time), queues, self.work.poll_timeout(), self.stop_at];
+        let longest = time.instant + SLEEP_MAX;
+        let until = due.into_iter().flatten().min().unwrap_or(longest).min(longest);
         tokio::select! {
             biased;
             command = self.commands.next(), if !self.commands.is_forsaken() => {
@@ -154,6 +158,7 @@ impl Driver {
                     self.obey(command);
                 }
             }
+            () = self.work.wait(&mut self.node) => {}
             () = self.socket.ready() => {}
             () = self.bell.rung() => {}
             () = tokio::time::sleep_until(until.into()) => {}
@@ -169,50 +174,25 @@ impl Driver {
         true
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: W::Command) {
         let time = now();
-        match command {
-            Command::Get { parameters, until, answer } => {
-                self.tunnels.get(time, &mut self.node, &parameters, until, answer);
-            }
-            Command::Launch { parameters, until, answer } => {
-                self.tunnels.launch(time, &mut self.node, &parameters, until, answer);
-            }
-            Command::Onion { address, parameters, until, answer } => {
-                self.tunnels.seek(time, &mut self.node, address, &parameters, until, answer);
-            }
-            Command::Retire { tunnel } => self.tunnels.retire(&mut self.node, tunnel),
-            Command::Connect { tunnel, to, answer } => {
-                drop(answer.send(self.tunnels.connect(&mut self.node, tunnel, to, self.streams)));
-            }
-            Command::Describe { tunnel, answer } => drop(answer.send(self.node.tunnel_status(tunnel))),
-            Command::Document { next, answer } => drop(answer.send(self.node.set_document(time, *next))),
-            Command::Summary { answer } => drop(answer.send(self.tunnels.summary(&mut self.node))),
-            Command::Stop { answer } => {
-                self.stopped.push(answer);
-                self.stop(time);
-            }
+        if let Some(answer) = self.work.obey(time, &mut self.node, command) {
+            self.stopped.push(answer);
+            self.stop(time);
         }
     }
 
     fn stop(&mut self, time: Now) {
         if self.stop_at.is_none() {
-            self.tunnels.close_all(Closed::Stopped);
+            self.work.close();
             self.node.close(time);
             self.stop_at = Some(time.instant + FAREWELL);
         }
     }
 
-    /// Tells exits, services and guards that there is nobody any more, once, as far as one packet for each can say it.
-    fn say_farewell(&mut self) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            self.socket.say_farewell(&mut self.node);
-        }
-    }
-
     fn look_at_streams(&mut self, time: Now) {
         let news = self.bell.take();
-        self.tunnels.handle_released(&mut self.node, &news.released);
+        self.work.handle_released(&mut self.node, &news.released);
         if let Some(queues) = self.node.queues() {
             for flow in news.flows {
                 queues.look_at(time.instant, flow);
@@ -221,6 +201,7 @@ impl Driver {
         }
         self.node.handle_queues(time);
         let open = self.node.queues().map_or(0, |queues| {
+            self.work.take_streams(queues);
             queues.free_closed();
             queues.open_count()
         });
@@ -228,82 +209,4 @@ impl Driver {
             self.stop(time);
         }
     }
-
-    /// Keeps and logs what happened. No relay is named.
-    fn drain_events(&mut self) {
-        while let Some(event) = self.node.poll_event() {
-            match event {
-                NodeEvent::GuardsChanged(text) => {
-                    if let Some(keep) = &mut self.keep_guards {
-                        keep(&text);
-                    }
-                }
-                NodeEvent::NoPath(refusal) => warn!("there is no path: {refusal}"),
-                NodeEvent::ServiceFailed(failure) => debug!(%failure, "a service was not reached"),
-                NodeEvent::TunnelsFull => warn!("there are as many tunnels as there may be; no further one is made"),
-                NodeEvent::LegDown(leg, why) => info!(leg, %why, "a leg is out of use"),
-                NodeEvent::TunnelLost(reason) => info!(%reason, "session lost"),
-                event => debug!(?event, "links and tunnels"),
-            }
-        }
-    }
-}
-
-pub(crate) fn check(name: &'static str, value: usize, range: RangeInclusive<usize>) -> Result<(), StartError> {
-    let (lowest, highest) = range.clone().into_inner();
-    if range.contains(&value) { Ok(()) } else { Err(StartError::Range { name, lowest, highest }) }
-}
-
-fn node_config(config: TunnelMgrConfig) -> Result<NodeConfig, StartError> {
-    let network = config.document.network_id();
-    let legs = config.rules.legs();
-    let guards = known_guards(config.guards.as_deref(), network, legs)?;
-    let packet_size = config.document.charter().packet_size();
-    let pool = PoolConfig { tunnels: config.ready, isolation: Isolation::Clients, ..PoolConfig::default() };
-    let circuits = CircuitsConfig {
-        document: config.document,
-        guards,
-        rules: config.rules,
-        exit: config.exit,
-        near: NearEnd::only(config.bind.is_ipv4()),
-        pool,
-        services: None,
-        memory_max: config.memory_max,
-        // Without meaning in mode `off`.
-        up: RateClass::SLOWEST,
-        down: RateClass::SLOWEST,
-    };
-    Ok(NodeConfig {
-        side: Side::Circuits(Some(Box::new(circuits))),
-        mode: Mode::Off,
-        pacing: PacingConfig::Constant,
-        packet_size,
-        slot: SlotLength::DEFAULT,
-        // A client over circuits is nobody: the core makes its own keys, and knows its network from the document.
-        network_id: [0; 32],
-        node_secret: NodeSecret::from_seed(random()?),
-        link_secret: LinkSecret::from_bytes(random()?),
-        door_key: DoorKey::from_bytes(random()?),
-        session_timeout: config.session_timeout,
-        max_flows: config.streams,
-        congestion: CongestionControl::Bbr,
-        hops: None,
-        seed: random()?,
-    })
-}
-
-/// The guards of a text that was kept, or none yet.
-pub(crate) fn known_guards(kept: Option<&str>, network: NetworkId, legs: u8) -> Result<Guards, StartError> {
-    let mut guards = match kept {
-        Some(text) => Guards::parse(text, network)?,
-        None => Guards::new(network, legs)?,
-    };
-    guards.set_primaries(legs)?;
-    Ok(guards)
-}
-
-pub(crate) fn random() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("no random bytes"))?;
-    Ok(bytes)
 }

@@ -1,21 +1,14 @@
-//! What every kind of tunnel is made of: its name, and the way to the driver that keeps it. The types that programs see hold one
-//! and offer what their kind of tunnel may do.
+//! What every tunnel is made of: its name, and the way to the driver that keeps it. No program sees it: what they may do is the
+//! matter of the types that hold one.
 
 use crate::bell::Bell;
-use crate::client_dir_tunnel::ClientDirTunnel;
-use crate::client_onion_tunnel::ClientOnionTunnel;
-use crate::client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
 use crate::error::{Closed, ConnectError};
 use crate::request::{Command, To};
 use crate::stream::TunnelStream;
-use identity::NodeId;
-use shaped_node::{LegStatus, TunnelId, TunnelStatus};
-use std::collections::BTreeMap;
-use std::fmt;
+use shaped_node::TunnelId;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A tunnel as its handles know it.
@@ -93,78 +86,19 @@ impl Engine {
         let asked = self.ask(|answer| Command::Connect { tunnel: self.id(), to, answer }).await;
         asked.unwrap_or(Err(ConnectError::Tunnel(self.closed().unwrap_or(Closed::Stopped))))
     }
+}
 
-    /// The relays of each leg.
-    pub(crate) async fn paths(&self) -> Result<BTreeMap<LegId, Vec<NodeId>>, Closed> {
-        let path = |leg: &LegStatus| {
-            let hops = leg.path.iter().filter_map(|hop| hop.parse().ok()).collect();
-            Some((LegId(leg.leg?), hops))
-        };
-        Ok(self.describe().await?.legs.iter().filter_map(path).collect())
-    }
-
-    pub(crate) async fn figures(&self) -> Result<TunnelFigures, Closed> {
-        let status = self.describe().await?;
-        let figures = |leg: &LegStatus| {
-            let figures = LegFigures {
-                is_linked: leg.state == "linked",
-                rtt: leg.rtt_us.map(Duration::from_micros),
-                data_cells: leg.data_cells,
-                received: leg.received,
-                loss_per_mille: leg.loss_per_mille,
-            };
-            Some((LegId(leg.leg?), figures))
-        };
-        Ok(TunnelFigures {
-            rtt: (status.session_rtt_us > 0).then(|| Duration::from_micros(status.session_rtt_us)),
-            switches: status.switches,
-            legs: status.legs.iter().filter_map(figures).collect(),
-        })
-    }
-
-    async fn describe(&self) -> Result<TunnelStatus, Closed> {
-        let asked = self.ask(|answer| Command::Describe { tunnel: self.id(), answer }).await;
-        asked.flatten().ok_or_else(|| self.closed().unwrap_or(Closed::Stopped))
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
     }
 }
+
+impl Eq for Engine {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.bell.release(self.id);
-    }
-}
-
-/// Names a tunnel of any kind, for what is done with all of them alike. It is made from a reference to one.
-#[derive(Clone, Copy)]
-pub struct AnyTunnel<'a>(&'a Engine);
-
-impl AnyTunnel<'_> {
-    pub(crate) fn id(self) -> TunnelId {
-        self.0.id()
-    }
-}
-
-impl<'a> From<&'a ClientTunnel> for AnyTunnel<'a> {
-    fn from(tunnel: &'a ClientTunnel) -> Self {
-        Self(&tunnel.engine)
-    }
-}
-
-impl<'a> From<&'a ClientDirTunnel> for AnyTunnel<'a> {
-    fn from(tunnel: &'a ClientDirTunnel) -> Self {
-        Self(&tunnel.engine)
-    }
-}
-
-impl<'a> From<&'a ClientOnionTunnel> for AnyTunnel<'a> {
-    fn from(tunnel: &'a ClientOnionTunnel) -> Self {
-        Self(&tunnel.engine)
-    }
-}
-
-impl fmt::Debug for AnyTunnel<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnyTunnel({})", self.0.id())
     }
 }
 

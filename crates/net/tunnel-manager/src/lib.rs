@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod any_tunnel;
 mod bell;
 mod client_dir_tunnel;
 mod client_onion_tunnel;
@@ -16,14 +17,15 @@ mod parameters;
 mod queues;
 mod request;
 mod socket;
+mod start;
 mod stream;
 mod tunnels;
 
+pub use any_tunnel::{AnyTunnel, LegFigures, LegId, TunnelFigures};
 pub use client_dir_tunnel::ClientDirTunnel;
 pub use client_onion_tunnel::ClientOnionTunnel;
-pub use client_tunnel::{ClientTunnel, LegFigures, LegId, TunnelFigures};
+pub use client_tunnel::ClientTunnel;
 pub use clock_skew::ClockSkew;
-pub use engine::AnyTunnel;
 pub use error::{Closed, ConnectError, DocumentError, OnionError, StartError, StreamError, TunnelError};
 pub use manager::{BuildError, READY_MAX, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelBuilder, TunnelMgr, TunnelMgrConfig};
 pub use own_service::{

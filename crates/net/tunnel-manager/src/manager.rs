@@ -1,10 +1,12 @@
 //! The manager as a program sees it: a handle of the driver's task.
 
+mod work;
+
+use crate::any_tunnel::AnyTunnel;
 use crate::client_dir_tunnel::ClientDirTunnel;
 use crate::client_onion_tunnel::ClientOnionTunnel;
 use crate::client_tunnel::ClientTunnel;
-use crate::driver::Driver;
-use crate::engine::{AnyTunnel, Engine, ask};
+use crate::engine::{Engine, ask};
 use crate::error::{DocumentError, OnionError, StartError, TunnelError};
 use crate::parameters::{DirParameters, Isolation, OnionParameters, Purpose, TunnelParameters};
 use crate::request::{Command, Got, Summary};
@@ -18,6 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tunnel_plan::{PathRules, Relaxation, RulesError, Target};
+use work::ManagerWork;
 
 /// Commands that wait for the driver. More wait in the tasks that have them.
 const COMMANDS_MAX: usize = 256;
@@ -108,7 +111,7 @@ impl TunnelMgr {
     pub fn start(config: TunnelMgrConfig) -> Result<Self, StartError> {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let rules = config.rules;
-        let driver = Driver::new(config, received, commands.downgrade())?;
+        let driver = ManagerWork::driver(config, received, commands.downgrade())?;
         tokio::spawn(driver.run());
         Ok(Self { commands, rules })
     }
@@ -142,7 +145,7 @@ impl TunnelMgr {
         if parameters.rules.is_some_and(|rules| rules.target() != Target::Exit) {
             return Err(TunnelError::Target);
         }
-        self.build(parameters).await.map(|engine| ClientTunnel { engine })
+        self.build(parameters).await.map(ClientTunnel::new)
     }
 
     /// Builds a tunnel to a directory node now. It is nobody else's, and ends when its last handle is dropped and its streams
@@ -155,7 +158,7 @@ impl TunnelMgr {
     /// When it is not up at the deadline, or there cannot be such a tunnel.
     pub async fn get_dir(&self, parameters: DirParameters) -> Result<ClientDirTunnel, BuildError> {
         let engine = self.build(parameters.tunnel()?).await?;
-        Ok(ClientDirTunnel { engine })
+        Ok(ClientDirTunnel::new(engine))
     }
 
     async fn build(&self, parameters: TunnelParameters) -> Result<Engine, TunnelError> {
@@ -194,13 +197,13 @@ impl TunnelMgr {
         let parameters = Box::new(parameters);
         let asked = ask(&self.commands, |answer| Command::Onion { address, parameters, until, answer }).await;
         let engine = asked.unwrap_or(Err(TunnelError::Stopped.into()))?;
-        Ok(ClientOnionTunnel { engine: engine.had() })
+        Ok(ClientOnionTunnel::new(engine.had()))
     }
 
     /// Gives a tunnel of any kind no new streams. Those that it has go on until they end, then it ends as well. Who asks for a tunnel of
     /// its group next gets another one.
-    pub async fn retire_tunnel<'a>(&self, tunnel: impl Into<AnyTunnel<'a>>) {
-        let tunnel = tunnel.into().id();
+    pub async fn retire_tunnel(&self, tunnel: &AnyTunnel) {
+        let tunnel = tunnel.engine().id();
         // A manager that has stopped has retired all of them.
         let _ = self.commands.send(Command::Retire { tunnel }).await;
     }
@@ -235,7 +238,7 @@ impl TunnelMgr {
 }
 
 fn client(engine: Option<Engine>) -> Option<ClientTunnel> {
-    engine.map(|engine| ClientTunnel { engine })
+    engine.map(ClientTunnel::new)
 }
 
 impl fmt::Debug for TunnelMgr {

@@ -1,13 +1,12 @@
 //! A service of a program: it waits for streams where nobody learns that it is.
 
-mod driver;
 mod publish;
+mod work;
 
-use crate::driver::{check, random};
 use crate::error::{Closed, DocumentError, StartError};
 use crate::manager::{KeepGuards, STREAM_BUFFER_BYTES, STREAMS_MAX, TunnelMgr};
+use crate::start::{check, random};
 use crate::stream::TunnelStream;
-use driver::{Command, ServiceDriver};
 use identity::{AccessKey, ServiceSecret};
 use network_document::NetworkDocument;
 use onion_service::ServiceAddress;
@@ -18,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tunnel_plan::{PathRules, RulesError};
+use work::{Command, ServiceWork};
 
 /// Ports of a service at most.
 pub const PORTS_MAX: usize = 64;
@@ -139,7 +139,7 @@ impl OnionService {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (arrive, arrived) = mpsc::channel(BACKLOG_MAX);
         let (publish, published) = watch::channel(false);
-        let driver = ServiceDriver::new(config, random()?, manager.clone(), (received, arrive, publish))?;
+        let driver = ServiceWork::driver(config, random()?, manager.clone(), (received, arrive, publish))?;
         tokio::spawn(driver.run());
         Ok(Self { address, commands, arrived, published })
     }

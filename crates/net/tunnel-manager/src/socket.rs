@@ -1,11 +1,11 @@
 //! The socket of a driver: packets in batches, in and out.
 
+use crate::queues::StreamQueues;
 use link::{Now, Route};
 use os_net::clock;
 use os_net::readiness::Registered;
 use os_net::udp::{RecvBuffers, SEND_PACKETS_MAX, SendError, UdpSocket};
-use shaped_node::queues::FlowQueues;
-use shaped_node::{ServiceNode, ShapedNode};
+use shaped_node::DrivenNode;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -18,50 +18,6 @@ const SEND_ROUNDS: usize = 8;
 /// Batches of a farewell. Whoever was to hear one that is beyond hears silence.
 const FAREWELL_BATCHES_MAX: usize = 256;
 
-/// What packets go to and come from.
-pub(crate) trait Node {
-    fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]);
-    fn settle(&mut self, now: Now);
-    fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route>;
-    fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64);
-    fn close(&mut self, now: Now);
-    fn leave(&mut self);
-}
-
-/// The methods have the same names in both nodes.
-macro_rules! node {
-    ($node:ident) => {
-        impl<Q: FlowQueues> Node for $node<Q> {
-            fn handle_packet(&mut self, now: Now, from: Route, ce: bool, packet: &mut [u8]) {
-                Self::handle_packet(self, now, from, ce, packet);
-            }
-
-            fn settle(&mut self, now: Now) {
-                Self::settle(self, now);
-            }
-
-            fn poll_transmit(&mut self, now: Now, max: usize, out: &mut Vec<u8>) -> Option<Route> {
-                Self::poll_transmit(self, now, max, out)
-            }
-
-            fn handle_send_refused(&mut self, now: Now, route: Route, packets: u64) {
-                Self::handle_send_refused(self, now, route, packets);
-            }
-
-            fn close(&mut self, now: Now) {
-                Self::close(self, now);
-            }
-
-            fn leave(&mut self) {
-                Self::leave(self);
-            }
-        }
-    };
-}
-
-node!(ShapedNode);
-node!(ServiceNode);
-
 /// See the module.
 pub(crate) struct Socket {
     socket: Registered<UdpSocket>,
@@ -70,6 +26,7 @@ pub(crate) struct Socket {
     /// Where the batch goes that the kernel had no room for. It is in `out`.
     stuck: Option<SocketAddr>,
     out: Vec<u8>,
+    has_left: bool,
 }
 
 impl Socket {
@@ -80,6 +37,7 @@ impl Socket {
             packet_bytes,
             stuck: None,
             out: Vec::new(),
+            has_left: false,
         })
     }
 
@@ -94,7 +52,7 @@ impl Socket {
     }
 
     /// Takes what came. True if there may be more.
-    pub(crate) fn receive(&mut self, node: &mut impl Node) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> io::Result<bool> {
         let time = now();
         let mut packets = 0;
         for round in 0..RECEIVE_ROUNDS {
@@ -118,13 +76,13 @@ impl Socket {
     }
 
     /// Sends what found no room before. True if it has some now.
-    pub(crate) fn send_stuck(&mut self, node: &mut impl Node) -> bool {
+    pub(crate) fn send_stuck(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> bool {
         let Some(to) = self.stuck.take() else { return false };
         self.send_batch(node, to)
     }
 
     /// Sends what is ready. True if there may be more.
-    pub(crate) fn send(&mut self, node: &mut impl Node) -> bool {
+    pub(crate) fn send(&mut self, node: &mut impl DrivenNode<StreamQueues>) -> bool {
         if self.stuck.is_some() {
             return false;
         }
@@ -138,16 +96,19 @@ impl Socket {
         true
     }
 
-    /// Ends sessions and links, and sends what they have to say about it, as far as the kernel has room: whoever calls this may be in no
-    /// runtime any more, and waits for nothing.
-    pub(crate) fn say_farewell(&mut self, node: &mut impl Node) {
+    /// Ends sessions and links, and sends what they have to say about it, one packet for each, as far as the kernel has room: whoever
+    /// calls this may be in no runtime any more, and waits for nothing. Said once, whoever calls it again.
+    pub(crate) fn say_farewell(&mut self, node: &mut impl DrivenNode<StreamQueues>) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
         node.close(now());
         self.send_at_once(node);
         node.leave();
         self.send_at_once(node);
     }
 
-    fn send_at_once(&mut self, node: &mut impl Node) {
+    fn send_at_once(&mut self, node: &mut impl DrivenNode<StreamQueues>) {
         for _ in 0..FAREWELL_BATCHES_MAX {
             self.out.clear();
             let Some(route) = node.poll_transmit(now(), SEND_PACKETS_MAX, &mut self.out) else { return };
@@ -159,7 +120,7 @@ impl Socket {
     }
 
     /// Sends what is in `out`. False: there was no room for all of it, and the rest is stuck.
-    fn send_batch(&mut self, node: &mut impl Node, to: SocketAddr) -> bool {
+    fn send_batch(&mut self, node: &mut impl DrivenNode<StreamQueues>, to: SocketAddr) -> bool {
         match self.socket.send_batch(to, &self.out, self.packet_bytes) {
             Ok(sent) if sent.blocked => {
                 self.out.drain(..sent.packets * self.packet_bytes);

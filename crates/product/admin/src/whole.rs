@@ -100,15 +100,8 @@ mod tests {
         }
     }
 
-    /// A node with every part there is.
-    fn whole() -> WholeStatus {
-        let part = |name: &str, pid| PartStatus {
-            name: name.into(),
-            state: PartState::Running,
-            pid: Some(pid),
-            ..PartStatus::default()
-        };
-        let cluster = ClusterStatus {
+    fn cluster() -> ClusterStatus {
+        ClusterStatus {
             schema: 1,
             version: "0.1.0".into(),
             node_id: "hwn1own".into(),
@@ -129,8 +122,11 @@ mod tests {
                 ClusterMember { node_id: "hwn1three".into(), votes: true, connections: 2, ..ClusterMember::default() },
             ],
             ..ClusterStatus::default()
-        };
-        let directory = DirectoryStatus {
+        }
+    }
+
+    fn directory() -> DirectoryStatus {
+        DirectoryStatus {
             version: 1,
             published: 7,
             hash: "0a".repeat(32),
@@ -146,9 +142,12 @@ mod tests {
             services: DirectoryServices { takes_new: true, ..DirectoryServices::default() },
             service: Some(DirectoryService { streams: 4, open: 1, ..DirectoryService::default() }),
             ..DirectoryStatus::default()
-        };
+        }
+    }
+
+    fn mirror() -> MirrorStatus {
         let edition = HeldEdition { index: 7, hash: "0a".repeat(32), valid_until_ms: 9_000_000, relays: 6, term: 1 };
-        let mirror = MirrorStatus {
+        MirrorStatus {
             schema: 1,
             version: "0.1.0".into(),
             pid: 12,
@@ -164,8 +163,11 @@ mod tests {
             clock_is_wrong: true,
             announced: Some(Announced { outcome: "said".into(), listed: Some(true), ..Announced::default() }),
             ..MirrorStatus::default()
-        };
-        let relay = RelayStatus {
+        }
+    }
+
+    fn relay() -> RelayStatus {
+        RelayStatus {
             schema: 1,
             version: "0.1.0".into(),
             node_id: "hwn1own".into(),
@@ -175,8 +177,11 @@ mod tests {
             circuits: 5,
             neighbours: vec![neighbour("hwn1relay"), Neighbour { answers: false, ..neighbour("hwn1quiet") }],
             ..RelayStatus::default()
-        };
-        let exit = Status {
+        }
+    }
+
+    fn exit() -> Status {
+        Status {
             schema: 1,
             version: "0.1.0".into(),
             role: Some(Role::Exit),
@@ -184,7 +189,10 @@ mod tests {
             neighbours: vec![neighbour("hwn1middle")],
             clients: Some(1),
             ..Status::default()
-        };
+        }
+    }
+
+    fn entry() -> Status {
         let leg = Leg { number: Some(0), state: "linked".into(), path: vec!["hwn1guard".into()], ..Leg::default() };
         let guard = Link {
             peer: "hwn1guard".into(),
@@ -193,13 +201,23 @@ mod tests {
             since_s: Some(5),
             ..Link::default()
         };
-        let entry = Status {
+        Status {
             schema: 1,
             version: "0.1.0".into(),
             role: Some(Role::Entry),
             links: vec![guard],
             circuits: Some(EntryTunnel { legs: vec![leg], ..EntryTunnel::default() }),
             ..Status::default()
+        }
+    }
+
+    /// A node with every part there is.
+    fn whole() -> WholeStatus {
+        let part = |name: &str, pid| PartStatus {
+            name: name.into(),
+            state: PartState::Running,
+            pid: Some(pid),
+            ..PartStatus::default()
         };
         WholeStatus {
             schema: WHOLE_SCHEMA_VERSION,
@@ -210,12 +228,12 @@ mod tests {
                 pid: 10,
                 parts: vec![part("cluster", 11), part("mirror", 12)],
             }),
-            cluster: Some(cluster),
-            directory: Some(directory),
-            mirror: Some(mirror),
-            relay: Some(relay),
-            exit: Some(Box::new(exit)),
-            entry: Some(Box::new(entry)),
+            cluster: Some(cluster()),
+            directory: Some(directory()),
+            mirror: Some(mirror()),
+            relay: Some(relay()),
+            exit: Some(Box::new(exit())),
+            entry: Some(Box::new(entry())),
             service: None,
             silent: Vec::new(),
         }

@@ -136,14 +136,8 @@ fn list<'d, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::everything::everything;
     use crate::{EXAMPLE_HOP_CLIENT, EXAMPLE_HOP_SERVER};
-
-    /// The example with every key that stands in a comment.
-    fn everything(example: &str) -> String {
-        let uncommented =
-            example.lines().map(|line| line.strip_prefix("#").filter(|rest| rest.contains(" = ")).unwrap_or(line));
-        uncommented.filter(|line| !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
-    }
 
     #[test]
     fn the_examples_are_read_and_name_every_key() {

@@ -5,6 +5,8 @@ mod circuits;
 mod cluster;
 mod diagnostic;
 mod entry;
+#[cfg(test)]
+mod everything;
 mod exit;
 mod files;
 mod hop;

@@ -139,24 +139,17 @@ fn roles(value: &DeValue<'_>) -> Result<Roles, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EXAMPLE_MIRROR;
+    use crate::everything::everything;
 
     const WHOLE: &str = "invitation_file = \"invitation\"\nsocket = \"d.sock\"\nentry = \"e.sock\"\n[announce]\nkey_file = \"k\"\n\
         onion_key_file = \"o\"\naddresses = [\"192.0.2.1:4433\"]\nroles = \"guard middle exit\"\noperator = \"alice\"\n\
         rate = \"20 Mbit/s\"\nexit_ports = \"80,443\"\n";
 
-    /// The example with every key that stands in a comment.
-    fn everything() -> String {
-        let uncommented = crate::EXAMPLE_MIRROR.lines().map(|line| match line.strip_prefix('#') {
-            Some(rest) if rest.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '[') => rest,
-            _ => line,
-        });
-        uncommented.collect::<Vec<_>>().join("\n")
-    }
-
     #[test]
     fn the_example_is_read_and_its_comments_are_the_defaults() {
-        let plain = parse_mirror(crate::EXAMPLE_MIRROR, Path::new("/etc")).expect("the example is good");
-        let text = everything().replace("\"guard middle\"", "\"guard middle exit\"");
+        let plain = parse_mirror(EXAMPLE_MIRROR, Path::new("/etc")).expect("the example is good");
+        let text = everything(EXAMPLE_MIRROR).replace("\"guard middle\"", "\"guard middle exit\"");
         let all = parse_mirror(&text, Path::new("/etc")).expect("the example is good");
         assert!(all.announce.is_some() && all.socket.is_some() && all.entry.is_some() && !all.sources.is_empty());
         assert_eq!(all.admin_socket.as_deref(), Some(Path::new("/etc/mirror.admin")));

@@ -119,13 +119,7 @@ pub(crate) fn read_relay(mut root: Section<'_>, folder: &Path, report: &mut Repo
 mod tests {
     use super::*;
     use crate::EXAMPLE_RELAY;
-
-    /// The example with every key that stands in a comment.
-    fn everything(example: &str) -> String {
-        let uncommented =
-            example.lines().map(|line| line.strip_prefix("#").filter(|rest| rest.contains(" = ")).unwrap_or(line));
-        uncommented.filter(|line| !line.starts_with("# ")).collect::<Vec<_>>().join("\n")
-    }
+    use crate::everything::everything;
 
     #[test]
     fn the_example_is_read_and_its_comments_are_the_defaults() {

@@ -52,6 +52,13 @@ pub struct Plan {
     pub read_per_step: usize,
 }
 
+impl Plan {
+    /// Of client 7, who reads whatever comes.
+    pub fn new(port: u16, send: u64) -> Self {
+        Self { port, client: 7, send, read_per_step: usize::MAX }
+    }
+}
+
 /// State of a flow at its application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {

@@ -1,10 +1,13 @@
 //! An entry over circuits: relays, one or more exits, and a network between them, on virtual time. Everything but the network,
 //! the clock and the applications is the real core.
 
+mod documents;
 mod entry;
 mod relay;
 mod service;
 
+pub(crate) use documents::INTERVAL;
+pub use documents::{Changes, document, node_id};
 pub use entry::EntryHost;
 pub use relay::{Health, RelayHost};
 pub use service::{ServiceHost, service_address};
@@ -12,24 +15,26 @@ pub use service::{ServiceHost, service_address};
 use crate::apps::Records;
 use crate::leaks::Leak;
 use crate::noise::{NoiseOf, grant_of};
-use identity::{AccessSecret, DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
+use documents::{document_of, other_address, relay_address};
+use identity::AccessSecret;
 use link::{Now, Route, Via};
-use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, Roles};
+use network_document::NetworkDocument;
 use onion::Interval;
 use relay_node::Limits;
-use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, PacingConfig, PoolConfig, TunnelStatus};
+use shaped_node::{DocumentRefused, LegStatus, Mode, NextDocument, NodeEvent, PacingConfig, PoolConfig, TunnelStatus};
 use shaping::{Grid, RateClass, SlotLength};
 use simnet::{Fate, Loss, Network, Path, Seed, Step};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tunnel_plan::Relaxation;
-use wire::packet::PacketSize;
 
 /// UTC at virtual time zero.
 const UNIX_START_S: u64 = 1_795_521_600;
 /// How often applications act.
 const APP_STEP: Duration = Duration::from_micros(730);
+/// How long the first tunnel of [`World::in_use`] may take.
+const IN_USE_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of every ring.
 const RING: usize = 256 * 1024;
 /// Queue pairs of each node.
@@ -38,8 +43,6 @@ const FLOWS: u16 = 64;
 const BATCH: usize = 32;
 /// Turns in which no time passes.
 const TURNS_MAX: u32 = 100_000;
-/// The interval of the document.
-pub(crate) const INTERVAL: Interval = Interval(5);
 
 /// What a world is made from.
 #[derive(Debug, Clone)]
@@ -133,6 +136,11 @@ impl Default for Setting {
 }
 
 impl Setting {
+    /// The usual one with so many legs.
+    pub fn with_legs(legs: u8) -> Self {
+        Self { legs, ..Self::default() }
+    }
+
     /// Mode `constant` at about 2 Mbit/s, over a network without limits.
     pub fn constant() -> Self {
         let class = RateClass::at_least(2_000_000).unwrap_or(RateClass::SLOWEST);
@@ -159,83 +167,6 @@ pub struct World {
     /// Relays that documents have at another address from now on.
     pub moved: Vec<usize>,
     blackholes: BTreeSet<(usize, usize)>,
-}
-
-fn secret(relay: usize) -> [u8; 32] {
-    [relay as u8 + 1; 32]
-}
-
-/// The name of a relay.
-pub fn node_id(relay: usize) -> NodeId {
-    NodeSecret::from_seed(secret(relay)).node_id()
-}
-
-fn relay_address(relay: usize) -> SocketAddr {
-    SocketAddr::from(([192, 0, relay as u8 + 10, 1], 4433))
-}
-
-fn other_address(relay: usize) -> SocketAddr {
-    SocketAddr::from(([192, 0, relay as u8 + 10, 2], 4433))
-}
-
-/// A document of so many relays and exits; clients come to exits only over others, unless those have doors.
-///
-/// # Panics
-/// Never: all of it is in order.
-pub fn document(relays: usize, exits: usize, exits_have_doors: bool) -> NetworkDocument {
-    document_of((relays, exits, exits_have_doors, false), INTERVAL, 1, Changes::default())
-}
-
-/// How the relays of a document differ from those of the first one.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Changes<'a> {
-    /// They are not in it.
-    pub gone: &'a [usize],
-    /// They have another address.
-    pub moved: &'a [usize],
-}
-
-/// The same of another interval, with onion keys of its own.
-fn document_of(
-    (relays, exits, doors, directories): (usize, usize, bool, bool),
-    interval: Interval,
-    addresses: usize,
-    Changes { gone, moved }: Changes<'_>,
-) -> NetworkDocument {
-    let operator = OperatorSecret::from_seed([200; 32]);
-    let label = |text: &str| Label::new(text, "name").expect("a label");
-    let charter = Charter::new(label("test"), PacketSize::DEFAULT, vec![operator.operator_key()], 1);
-    let charter = charter.expect("a good charter");
-    let describe = |relay: usize| {
-        let secret_key = NodeSecret::from_seed(secret(relay));
-        let onion_key = relay::onion_keys(relay, interval).of(interval).expect("it was made").onion_key();
-        let is_exit = relay >= relays;
-        let descriptor = Descriptor {
-            node_id: secret_key.node_id(),
-            link_key: LinkSecret::from_bytes(secret(relay)).link_key(),
-            door_key: DoorKey::from_bytes(secret(relay)),
-            onion_keys: vec![(interval, onion_key)],
-            addresses: match (moved.contains(&relay), addresses) {
-                (true, _) => vec![other_address(relay)],
-                (false, 1) => vec![relay_address(relay)],
-                (false, _) => vec![relay_address(relay), other_address(relay)],
-            },
-            hop_ports: None,
-            roles: Roles {
-                guard: !is_exit || doors,
-                middle: !is_exit,
-                exit: is_exit,
-                directory: is_exit && directories,
-            },
-            operator: label(&format!("operator-{relay}")),
-            bandwidth: RateClass::SLOWEST,
-        };
-        descriptor.sign(charter.network_id(), &secret_key).expect("a good descriptor")
-    };
-    let described = (0..relays + exits).filter(|relay| !gone.contains(relay)).map(describe).collect();
-    let mut draft = Draft::new(charter.clone(), interval, described).expect("a good draft");
-    draft.sign(&operator).expect("the operator");
-    draft.finish().expect("one is enough")
 }
 
 impl World {
@@ -291,6 +222,28 @@ impl World {
             moved: Vec::new(),
             blackholes: BTreeSet::new(),
         }
+    }
+
+    /// A world that has run until all legs of its first tunnel are in use.
+    ///
+    /// # Panics
+    /// If they are not within ten seconds.
+    pub fn in_use(setting: Setting) -> Self {
+        let legs = usize::from(setting.legs);
+        let mut world = Self::new(setting);
+        let up = world.run_while(IN_USE_WITHIN, |world| world.linked() == legs && world.status().session_up);
+        assert!(up, "{:?} {:?}", world.status(), world.entry.events);
+        world
+    }
+
+    /// Bytes that have come for a flow of the entry's applications.
+    pub fn received(&self, flow: usize) -> u64 {
+        self.entry.unshaped.outcome(flow).received
+    }
+
+    /// Events of the entry of some kind.
+    pub fn count_events(&self, is_it: impl Fn(&NodeEvent) -> bool) -> usize {
+        self.entry.events.iter().filter(|(_, event)| is_it(event)).count()
     }
 
     /// Virtual time since the start.

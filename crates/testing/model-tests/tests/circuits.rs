@@ -11,39 +11,19 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A world whose legs are all in use.
-fn world(setting: Setting) -> World {
-    let legs = usize::from(setting.legs);
-    let mut world = World::new(setting);
-    let up = world.run_while(10 * SECOND, |world| world.linked() == legs && world.status().session_up);
-    assert!(up, "{:?} {:?}", world.status(), world.entry.events);
-    world
-}
-
-fn legs(legs: u8) -> Setting {
-    Setting { legs, ..Setting::default() }
-}
-
-fn plan(port: u16, send: u64) -> Plan {
-    Plan { port, client: 7, send, read_per_step: usize::MAX }
-}
-
-fn received(world: &World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
-fn count(world: &World, is_it: impl Fn(&NodeEvent) -> bool) -> usize {
-    world.entry.events.iter().filter(|(_, event)| is_it(event)).count()
-}
-
 #[test]
 fn a_megabyte_goes_both_ways_over_one_leg_and_over_two() {
-    for setting in [legs(1), legs(2), Setting { hops: 2, ..legs(2) }, Setting { hops: 1, ..legs(1) }] {
-        let mut world = world(setting.clone());
-        let up = world.entry.unshaped.open(plan(port::ECHO, MEGABYTE)).expect("a queue pair");
-        let down = world.entry.unshaped.open(plan(port::MEGABYTE, 0)).expect("a queue pair");
+    for setting in [
+        Setting::with_legs(1),
+        Setting::with_legs(2),
+        Setting { hops: 2, ..Setting::with_legs(2) },
+        Setting { hops: 1, ..Setting::with_legs(1) },
+    ] {
+        let mut world = World::in_use(setting.clone());
+        let up = world.entry.unshaped.open(Plan::new(port::ECHO, MEGABYTE)).expect("a queue pair");
+        let down = world.entry.unshaped.open(Plan::new(port::MEGABYTE, 0)).expect("a queue pair");
         let done =
-            world.run_while(20 * SECOND, |world| [up, down].iter().all(|flow| received(world, *flow) == MEGABYTE));
+            world.run_while(20 * SECOND, |world| [up, down].iter().all(|flow| world.received(*flow) == MEGABYTE));
         assert!(done, "{setting:?}: {:?}", world.status());
         let status = world.status();
         let used = status.legs.iter().filter(|leg| leg.data_cells > 50).count();
@@ -55,28 +35,28 @@ fn a_megabyte_goes_both_ways_over_one_leg_and_over_two() {
 /// What a guard carried goes on over the other leg within a second, and the leg is built again over another guard.
 #[test]
 fn a_guard_that_is_killed_stops_nothing_for_a_second_and_is_replaced() {
-    let mut world = world(legs(2));
-    let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(2 * SECOND);
     let guard = world.relay_of(0, 0).expect("a path");
     world.relays[guard].health = Health::Dead;
     // What had arrived before is not what is asked for.
     world.run_for(100 * MS);
-    let before = received(&world, flow);
+    let before = world.received(flow);
     world.run_for(900 * MS);
-    let after = received(&world, flow);
+    let after = world.received(flow);
     assert!(after > before + 100_000, "{before} {after}");
     let replaced = world.run_while(15 * SECOND, |world| world.linked() == 2);
     assert!(replaced, "{:?}", world.status());
     assert!((0..2).all(|leg| world.relay_of(leg, 0) != Some(guard)));
     assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
-    assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+    assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
 }
 
 #[test]
 fn a_middle_that_is_killed_is_replaced_through_the_same_guard() {
-    let mut world = world(legs(2));
-    let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(2 * SECOND);
     let (guard, middle) = (world.relay_of(0, 0), world.relay_of(0, 1).expect("a path"));
     world.relays[middle].health = Health::Dead;
@@ -92,20 +72,20 @@ fn a_middle_that_is_killed_is_replaced_through_the_same_guard() {
 #[test]
 fn a_guard_that_misbehaves_costs_no_byte_and_no_flow() {
     for health in [Health::Alters, Health::DropsPattern, Health::Repeats, Health::Reorders] {
-        let mut world = world(legs(2));
-        let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+        let mut world = World::in_use(Setting::with_legs(2));
+        let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
         world.run_for(SECOND);
         let guard = world.relay_of(0, 0).expect("a path");
         world.relays[guard].health = health;
         for second in 0..4 {
-            let before = received(&world, flow);
+            let before = world.received(flow);
             world.run_for(SECOND);
-            let came = received(&world, flow) - before;
+            let came = world.received(flow) - before;
             assert!(came > 200_000, "{health:?}, second {second}: {came} bytes, {:?}", world.status());
         }
         assert_eq!(world.entry.unshaped.outcome(flow).reset, None, "{health:?}");
         assert_eq!(
-            count(&world, |event| matches!(event, NodeEvent::TunnelUp)),
+            world.count_events(|event| matches!(event, NodeEvent::TunnelUp)),
             1,
             "{health:?}: the session is the same"
         );
@@ -116,32 +96,32 @@ fn a_guard_that_misbehaves_costs_no_byte_and_no_flow() {
 /// on at its own speed.
 #[test]
 fn a_guard_that_becomes_slow_costs_its_own_part_of_the_speed() {
-    let mut world = world(legs(2));
-    let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(SECOND);
     let guard = world.relay_of(0, 0).expect("a path");
     world.slow_down(guard, 200 * MS, 1_000_000);
     for second in 0..5 {
-        let before = received(&world, flow);
+        let before = world.received(flow);
         world.run_for(SECOND);
-        let came = received(&world, flow) - before;
+        let came = world.received(flow) - before;
         assert!(came > MEGABYTE, "second {second}: {came} bytes, {:?}", world.status());
     }
     assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
-    assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+    assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
 }
 
 #[test]
 fn an_exit_that_is_restarted_gets_a_new_session_and_flows_that_wait_get_it() {
-    let mut world = world(legs(2));
-    let lost = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let lost = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(2 * SECOND);
     let exit = world.relay_of(0, 2).expect("a path");
     world.restart(exit);
     let over = world.run_while(20 * SECOND, |world| world.entry.unshaped.outcome(lost).reset.is_some());
     assert!(over, "{:?}", world.status());
-    let waiting = world.entry.unshaped.open(plan(port::MEGABYTE, 0)).expect("a queue pair");
-    let done = world.run_while(10 * SECOND, |world| received(world, waiting) == MEGABYTE);
+    let waiting = world.entry.unshaped.open(Plan::new(port::MEGABYTE, 0)).expect("a queue pair");
+    let done = world.run_while(10 * SECOND, |world| world.received(waiting) == MEGABYTE);
     assert!(done, "{:?} {:?}", world.status(), world.entry.events);
     assert_eq!(world.status().tunnels, 2);
 }
@@ -149,28 +129,28 @@ fn an_exit_that_is_restarted_gets_a_new_session_and_flows_that_wait_get_it() {
 /// Without any leg for less than the session's time-out, flows go on where they were.
 #[test]
 fn flows_survive_that_every_leg_is_lost_and_one_comes_back() {
-    let mut world = world(legs(2));
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
     world.run_for(300 * MS);
     let guards = [0, 1].map(|leg| world.relay_of(leg, 0).expect("a path"));
     guards.iter().for_each(|guard| world.restart(*guard));
     world.relays[guards[1]].health = Health::Dead;
-    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 4 * MEGABYTE);
+    let done = world.run_while(60 * SECOND, |world| world.received(flow) == 4 * MEGABYTE);
     assert!(done, "{:?} {:?}", world.status(), world.entry.events);
-    assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+    assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
 }
 
 /// The entry's own network is away: its guards are waited for.
 #[test]
 fn an_outage_of_the_entrys_network_loses_no_flow_and_shows_it_to_no_further_guard() {
-    let mut world = world(legs(2));
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
+    let mut world = World::in_use(Setting::with_legs(2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
     world.run_for(300 * MS);
     world.set_outage(true);
     world.run_for(12 * SECOND);
     world.set_outage(false);
     let back = world.elapsed();
-    let done = world.run_while(30 * SECOND, |world| received(world, flow) == 4 * MEGABYTE);
+    let done = world.run_while(30 * SECOND, |world| world.received(flow) == 4 * MEGABYTE);
     assert!(done, "{:?} {:?}", world.status(), world.entry.events);
     assert!(world.elapsed() - back < 5 * SECOND);
     assert_eq!(world.guards_seen(), 2);
@@ -182,7 +162,7 @@ fn an_outage_of_the_entrys_network_loses_no_flow_and_shows_it_to_no_further_guar
 fn both_guards_that_die_are_stood_in_for_and_used_again() {
     // A slow line, so that minutes are soon computed, and a long one.
     let line = |delay| Path::with_delay(delay).with_rate(3_000_000, 32 * 1024);
-    let off = |legs_wanted, delay| Setting { path: line(delay), relays: 10, ..legs(legs_wanted) };
+    let off = |legs_wanted, delay| Setting { path: line(delay), relays: 10, ..Setting::with_legs(legs_wanted) };
     // What a pause may be: a second of silence, and the round trips of a question, of a circuit over three hops, and of its first data.
     let cases = [
         ("off, one after the other", off(2, 5 * MS), 1_900 * MS, 1_500),
@@ -192,8 +172,8 @@ fn both_guards_that_die_are_stood_in_for_and_used_again() {
     ];
     for (what, setting, apart, pause_ms) in cases {
         let wanted = usize::from(setting.legs);
-        let mut world = world(setting);
-        let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+        let mut world = World::in_use(setting);
+        let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
         world.run_for(3 * SECOND);
         let first = world.guards();
         assert_eq!(first.len(), wanted);
@@ -218,16 +198,16 @@ fn both_guards_that_die_are_stood_in_for_and_used_again() {
         assert!(returned, "{what}: {:?} {:?}", world.status(), world.entry.events);
         println!("{what}: used again after {:?}", world.elapsed());
         assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
-        assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+        assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
     }
 }
 
 /// The longest time without a byte of a flow.
 fn longest_pause(world: &mut World, flow: usize, time: Duration) -> Duration {
-    let (mut pause, mut newest, mut at) = (Duration::ZERO, received(world, flow), world.elapsed());
+    let (mut pause, mut newest, mut at) = (Duration::ZERO, world.received(flow), world.elapsed());
     world.run_while(time, |world| {
-        if received(world, flow) > newest {
-            (newest, at) = (received(world, flow), world.elapsed());
+        if world.received(flow) > newest {
+            (newest, at) = (world.received(flow), world.elapsed());
         }
         pause = pause.max(world.elapsed() - at);
         false
@@ -239,9 +219,9 @@ fn longest_pause(world: &mut World, flow: usize, time: Duration) -> Duration {
 #[test]
 fn a_relay_that_accepts_and_never_answers_is_gone_around() {
     for hop in [0, 1] {
-        let first = world(legs(1));
+        let first = World::in_use(Setting::with_legs(1));
         let mute = first.relay_of(0, hop).expect("a path");
-        let mut world = World::new(legs(1));
+        let mut world = World::new(Setting::with_legs(1));
         world.mute(mute);
         let up = world.run_while(20 * SECOND, |world| world.status().session_up);
         assert!(up, "hop {hop}: {:?} {:?}", world.status(), world.entry.events);
@@ -252,7 +232,7 @@ fn a_relay_that_accepts_and_never_answers_is_gone_around() {
 
 #[test]
 fn a_network_that_is_too_small_is_refused_with_figures() {
-    let mut world = World::new(Setting { relays: 3, exits: 1, ..legs(2) });
+    let mut world = World::new(Setting { relays: 3, exits: 1, ..Setting::with_legs(2) });
     world.run_for(5 * SECOND);
     let refusals: Vec<String> = world
         .entry
@@ -266,7 +246,7 @@ fn a_network_that_is_too_small_is_refused_with_figures() {
     assert_eq!(refusals.len(), 1, "said once: {refusals:?}");
     assert!(refusals[0].contains("middles are needed"), "{refusals:?}");
     assert_eq!(world.status().refusal.as_ref(), Some(&refusals[0]));
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 1)).expect("a queue pair");
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 1)).expect("a queue pair");
     world.run_for(11 * SECOND);
     assert!(world.entry.unshaped.outcome(flow).reset.is_some(), "an application is told");
 }
@@ -274,9 +254,10 @@ fn a_network_that_is_too_small_is_refused_with_figures() {
 #[test]
 fn with_shared_middles_three_relays_are_enough_for_two_legs() {
     use tunnel_plan::Relaxation;
-    let mut world = world(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..legs(2) });
-    let flow = world.entry.unshaped.open(plan(port::ECHO, MEGABYTE)).expect("a queue pair");
-    assert!(world.run_while(20 * SECOND, |world| received(world, flow) == MEGABYTE), "{:?}", world.status());
+    let mut world =
+        World::in_use(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..Setting::with_legs(2) });
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, MEGABYTE)).expect("a queue pair");
+    assert!(world.run_while(20 * SECOND, |world| world.received(flow) == MEGABYTE), "{:?}", world.status());
 }
 
 /// A leg that loses much more than its sister is replaced, once and gently.
@@ -284,8 +265,8 @@ fn with_shared_middles_three_relays_are_enough_for_two_legs() {
 fn a_leg_that_loses_much_is_replaced_through_its_guard() {
     // A slow network, so that the minute is soon computed.
     let path = Path::with_delay(5 * MS).with_rate(4_000_000, 64 * 1024);
-    let mut world = world(Setting { relays: 5, path, ..legs(2) });
-    let flow = world.entry.unshaped.open(plan(port::ENDLESS, 0)).expect("a queue pair");
+    let mut world = World::in_use(Setting { relays: 5, path, ..Setting::with_legs(2) });
+    let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 0)).expect("a queue pair");
     world.run_for(SECOND);
     let (guard, middle) = (world.relay_of(0, 0).expect("a path"), world.relay_of(0, 1).expect("a path"));
     world.set_loss(guard, middle, 0.15);
@@ -299,7 +280,7 @@ fn a_leg_that_loses_much_is_replaced_through_its_guard() {
 /// A client that comes back enters through the guards that it had.
 #[test]
 fn guards_are_kept_over_a_restart() {
-    let mut world = world(legs(2));
+    let mut world = World::in_use(Setting::with_legs(2));
     let before = world.guards();
     for seed in 10..14 {
         world.restart_entry(seed);
@@ -311,11 +292,11 @@ fn guards_are_kept_over_a_restart() {
 /// A tunnel that nothing uses stays: its circuits are not forgotten by relays, and costs a cell a minute on each leg.
 #[test]
 fn a_tunnel_without_flows_is_kept_for_hours() {
-    let mut world = world(legs(2));
+    let mut world = World::in_use(Setting::with_legs(2));
     world.network.recording_mut().clear();
     world.run_for(3600 * SECOND);
     assert_eq!((world.linked(), world.status().tunnels), (2, 1), "{:?}", world.entry.events);
-    assert_eq!(count(&world, |event| matches!(event, NodeEvent::LegDown(..))), 0);
-    let flow = world.entry.unshaped.open(plan(port::ECHO, MEGABYTE)).expect("a queue pair");
-    assert!(world.run_while(20 * SECOND, |world| received(world, flow) == MEGABYTE));
+    assert_eq!(world.count_events(|event| matches!(event, NodeEvent::LegDown(..))), 0);
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, MEGABYTE)).expect("a queue pair");
+    assert!(world.run_while(20 * SECOND, |world| world.received(flow) == MEGABYTE));
 }

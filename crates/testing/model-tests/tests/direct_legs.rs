@@ -19,22 +19,6 @@ fn lines(ends: usize, legs: u8) -> Setting {
     Setting { relays: 0, exits: 1, hops: 1, legs, ends, path, ..Setting::default() }
 }
 
-fn world(setting: Setting) -> World {
-    let legs = usize::from(setting.legs);
-    let mut world = World::new(setting);
-    let up = world.run_while(10 * SECOND, |world| world.linked() == legs && world.status().session_up);
-    assert!(up, "{:?} {:?}", world.status(), world.entry.events);
-    world
-}
-
-fn plan(port: u16, send: u64) -> Plan {
-    Plan { port, client: 7, send, read_per_step: usize::MAX }
-}
-
-fn received(world: &World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
 /// The ways of the legs that are in use.
 fn ways(world: &World) -> BTreeSet<String> {
     let legs = world.status().legs;
@@ -43,14 +27,14 @@ fn ways(world: &World) -> BTreeSet<String> {
 
 /// How long `bytes` take down, or up, over lines of the entry.
 fn transfer_time(setting: Setting, is_up: bool, megabytes: u64) -> Duration {
-    let mut world = world(setting);
+    let mut world = World::in_use(setting);
     let begin = world.elapsed();
     let bytes = megabytes * MEGABYTE;
-    let plan = if is_up { plan(port::SINK, u64::MAX) } else { plan(port::ENDLESS, 1) };
+    let plan = if is_up { Plan::new(port::SINK, u64::MAX) } else { Plan::new(port::ENDLESS, 1) };
     let flow = world.entry.unshaped.open(plan).expect("a queue pair");
     let exit = 0;
     let done = world.run_while(60 * SECOND, |world| {
-        if is_up { world.relays[exit].served() >= bytes } else { received(world, flow) >= bytes }
+        if is_up { world.relays[exit].served() >= bytes } else { world.received(flow) >= bytes }
     });
     assert!(done, "{:?}", world.status());
     world.elapsed() - begin
@@ -69,14 +53,14 @@ fn two_lines_carry_the_sum_of_both_in_both_directions() {
 
 #[test]
 fn two_addresses_of_the_exit_make_two_legs_from_one_end() {
-    let world = world(Setting { addresses: 2, ..lines(1, 2) });
+    let world = World::in_use(Setting { addresses: 2, ..lines(1, 2) });
     assert_eq!(ways(&world).len(), 2, "{:?}", world.status());
 }
 
 /// Each leg has an end of its own at both sides, as long as there are enough.
 #[test]
 fn legs_have_as_little_in_common_as_can_be() {
-    let world = world(Setting { addresses: 2, ..lines(2, 2) });
+    let world = World::in_use(Setting { addresses: 2, ..lines(2, 2) });
     let status = world.status();
     let far: BTreeSet<&str> =
         status.legs.iter().filter_map(|leg| leg.way.as_deref()?.split_once(" -> ")).map(|(_, far)| far).collect();
@@ -92,14 +76,14 @@ fn legs_have_as_little_in_common_as_can_be() {
 #[test]
 fn a_line_that_is_cut_costs_no_flow_and_comes_back() {
     for end in [0, 1] {
-        let mut world = world(lines(2, 2));
-        let flow = world.entry.unshaped.open(plan(port::ENDLESS, 1)).expect("a queue pair");
+        let mut world = World::in_use(lines(2, 2));
+        let flow = world.entry.unshaped.open(Plan::new(port::ENDLESS, 1)).expect("a queue pair");
         world.run_for(2 * SECOND);
         world.set_end_outage(end, true);
-        let (mut before, mut stood, mut longest) = (received(&world, flow), Duration::ZERO, Duration::ZERO);
+        let (mut before, mut stood, mut longest) = (world.received(flow), Duration::ZERO, Duration::ZERO);
         for _ in 0..400 {
             world.run_for(20 * MS);
-            let now = received(&world, flow);
+            let now = world.received(flow);
             stood = if now == before { stood + 20 * MS } else { Duration::ZERO };
             (before, longest) = (now, longest.max(stood));
         }
@@ -119,15 +103,15 @@ fn a_line_that_is_cut_costs_no_flow_and_comes_back() {
 /// All that was sent comes, once and in order, although a line is cut and mended again and again.
 #[test]
 fn nothing_is_lost_while_lines_come_and_go() {
-    let mut world = world(lines(2, 2));
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 6 * MEGABYTE)).expect("a queue pair");
+    let mut world = World::in_use(lines(2, 2));
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 6 * MEGABYTE)).expect("a queue pair");
     for turn in 0..4 {
         world.run_for(700 * MS);
         world.set_end_outage(turn % 2, true);
         world.run_for(900 * MS);
         world.set_end_outage(turn % 2, false);
     }
-    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 6 * MEGABYTE);
+    let done = world.run_while(60 * SECOND, |world| world.received(flow) == 6 * MEGABYTE);
     assert!(done, "{:?} {:?}", world.status(), world.entry.events);
 }
 
@@ -145,7 +129,7 @@ fn ways_that_lead_nowhere_are_left_until_there_are_two_that_lead_somewhere() {
 /// A leg does not settle for the other leg's line while its own is away for minutes.
 #[test]
 fn a_leg_waits_for_its_own_line() {
-    let mut world = world(Setting { addresses: 2, ..lines(2, 2) });
+    let mut world = World::in_use(Setting { addresses: 2, ..lines(2, 2) });
     let before = ways(&world);
     world.set_end_outage(1, true);
     world.run_for(150 * SECOND);
@@ -183,8 +167,8 @@ fn with_slots_lines_are_the_same_idle_and_loaded() {
         world.run_for(2 * SECOND);
         assert!(world.status().session_up && world.linked() == 2, "{:?}", world.status());
         for _ in 0..load {
-            world.entry.unshaped.open(plan(port::ENDLESS, 1)).expect("a queue pair");
-            world.entry.unshaped.open(plan(port::SINK, u64::MAX)).expect("a queue pair");
+            world.entry.unshaped.open(Plan::new(port::ENDLESS, 1)).expect("a queue pair");
+            world.entry.unshaped.open(Plan::new(port::SINK, u64::MAX)).expect("a queue pair");
         }
         world.run_for(2 * SECOND);
         world.set_end_outage(1, cut);

@@ -8,33 +8,8 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A world whose legs are all in use.
-fn world(setting: Setting) -> World {
-    let legs = usize::from(setting.legs);
-    let mut world = World::new(setting);
-    let up = world.run_while(10 * SECOND, |world| world.linked() == legs && world.status().session_up);
-    assert!(up, "{:?} {:?}", world.status(), world.entry.events);
-    world
-}
-
-fn legs(legs: u8) -> Setting {
-    Setting { legs, ..Setting::default() }
-}
-
-fn plan(port: u16, send: u64) -> Plan {
-    Plan { port, client: 7, send, read_per_step: usize::MAX }
-}
-
-fn received(world: &World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
-fn count(world: &World, is_it: impl Fn(&NodeEvent) -> bool) -> usize {
-    world.entry.events.iter().filter(|(_, event)| is_it(event)).count()
-}
-
 fn legs_lost(world: &World) -> usize {
-    count(world, |event| matches!(event, NodeEvent::LegDown(..)))
+    world.count_events(|event| matches!(event, NodeEvent::LegDown(..)))
 }
 
 /// The relay of a hop of a leg.
@@ -50,17 +25,17 @@ fn uses(world: &World, relay: usize) -> bool {
 /// Onion keys are renewed ten times, and nothing of it reaches a flow. What is built afterwards is built with the newest keys.
 #[test]
 fn a_transfer_goes_on_while_ten_documents_follow_each_other() {
-    for setting in [legs(1), legs(2), Setting { hops: 2, ..legs(2) }] {
-        let mut world = world(setting.clone());
-        let flow = world.entry.unshaped.open(plan(port::ECHO, 10 * MEGABYTE)).expect("a queue pair");
+    for setting in [Setting::with_legs(1), Setting::with_legs(2), Setting { hops: 2, ..Setting::with_legs(2) }] {
+        let mut world = World::in_use(setting.clone());
+        let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 10 * MEGABYTE)).expect("a queue pair");
         let paths = |world: &World| world.status().legs.into_iter().map(|leg| leg.path).collect::<Vec<_>>();
         let before = paths(&world);
         for number in 0..10 {
             world.run_for(120 * MS);
-            assert!(received(&world, flow) < 10 * MEGABYTE, "document {number} came too late");
+            assert!(world.received(flow) < 10 * MEGABYTE, "document {number} came too late");
             world.exchange(&[]);
         }
-        let done = world.run_while(30 * SECOND, |world| received(world, flow) == 10 * MEGABYTE);
+        let done = world.run_while(30 * SECOND, |world| world.received(flow) == 10 * MEGABYTE);
         assert!(done, "{setting:?}: {:?} {:?}", world.status(), world.entry.events);
         assert_eq!((legs_lost(&world), world.status().tunnels, paths(&world)), (0, 1, before), "nothing was retired");
         let last = relay(&world, 0, usize::from(setting.hops) - 2);
@@ -75,7 +50,7 @@ fn a_transfer_goes_on_while_ten_documents_follow_each_other() {
 #[test]
 fn circuits_in_the_making_are_finished_with_the_keys_that_they_were_begun_with() {
     for after in [11, 16, 22, 27, 35, 45, 60] {
-        let mut world = World::new(legs(2));
+        let mut world = World::new(Setting::with_legs(2));
         world.run_for(after * MS);
         world.exchange(&[]);
         let up = world.run_while(SECOND, |world| world.linked() == 2 && world.status().session_up);
@@ -88,11 +63,11 @@ fn circuits_in_the_making_are_finished_with_the_keys_that_they_were_begun_with()
 #[test]
 fn a_middle_that_is_expelled_is_replaced_through_the_same_guard_and_no_byte_is_lost() {
     for (legs_wanted, relays_first) in [(1, false), (1, true), (2, false), (2, true)] {
-        let mut world = world(legs(legs_wanted));
-        let flow = world.entry.unshaped.open(plan(port::ECHO, 8 * MEGABYTE)).expect("a queue pair");
+        let mut world = World::in_use(Setting::with_legs(legs_wanted));
+        let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 8 * MEGABYTE)).expect("a queue pair");
         world.run_for(500 * MS);
         let (guard, middle) = (relay(&world, 0, 0), relay(&world, 0, 1));
-        let before = received(&world, flow);
+        let before = world.received(flow);
         if relays_first {
             let document = world.next_document(&[middle]);
             world.tell_relays(&document);
@@ -102,17 +77,17 @@ fn a_middle_that_is_expelled_is_replaced_through_the_same_guard_and_no_byte_is_l
             world.tell_entry_first(&[middle]);
         }
         world.run_for(500 * MS);
-        let gained = received(&world, flow) - before;
+        let gained = world.received(flow) - before;
         if !relays_first {
             assert!(gained > 500_000, "{legs_wanted} legs: it never stood still: {gained}");
             world.run_for(SECOND);
             world.exchange(&[middle]);
         }
-        let done = world.run_while(60 * SECOND, |world| received(world, flow) == 8 * MEGABYTE);
+        let done = world.run_while(60 * SECOND, |world| world.received(flow) == 8 * MEGABYTE);
         assert!(done, "{:?} {:?}", world.status(), world.entry.events);
         assert!(world.run_while(15 * SECOND, |world| world.linked() == usize::from(legs_wanted)));
         assert!(!uses(&world, middle) && uses(&world, guard), "{:?}", world.status());
-        assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
+        assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelUp)), 1, "the session is the same");
         assert_eq!(world.entry.unshaped.outcome(flow).reset, None);
         if !relays_first {
             assert_eq!(legs_lost(&world), 1, "the other leg stayed: {:?}", world.entry.events);
@@ -123,17 +98,17 @@ fn a_middle_that_is_expelled_is_replaced_through_the_same_guard_and_no_byte_is_l
 #[test]
 fn a_guard_that_is_expelled_is_left_gently_and_is_no_guard_any_more() {
     for legs_wanted in [1, 2] {
-        let mut world = world(legs(legs_wanted));
-        let flow = world.entry.unshaped.open(plan(port::ECHO, 8 * MEGABYTE)).expect("a queue pair");
+        let mut world = World::in_use(Setting::with_legs(legs_wanted));
+        let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 8 * MEGABYTE)).expect("a queue pair");
         world.run_for(500 * MS);
         let guard = relay(&world, 0, 0);
         world.tell_entry_first(&[guard]);
-        let before = received(&world, flow);
+        let before = world.received(flow);
         world.run_for(500 * MS);
-        assert!(received(&world, flow) > before + 500_000, "it never stood still");
+        assert!(world.received(flow) > before + 500_000, "it never stood still");
         world.run_for(SECOND);
         world.exchange(&[guard]);
-        let done = world.run_while(60 * SECOND, |world| received(world, flow) == 8 * MEGABYTE);
+        let done = world.run_while(60 * SECOND, |world| world.received(flow) == 8 * MEGABYTE);
         assert!(done, "{:?} {:?}", world.status(), world.entry.events);
         assert!(world.linked() == usize::from(legs_wanted) && !uses(&world, guard), "{:?}", world.status());
         assert_eq!((legs_lost(&world), world.status().tunnels), (1, 1), "{:?}", world.entry.events);
@@ -149,14 +124,14 @@ fn a_guard_that_is_expelled_is_left_gently_and_is_no_guard_any_more() {
 /// Flows finish over the exit that is gone, if it lets them, and new ones have another one at once.
 #[test]
 fn a_tunnel_whose_exit_is_expelled_finishes_its_flows_and_another_takes_its_place() {
-    let mut world = world(Setting { exits: 2, ..legs(2) });
-    let old = world.entry.unshaped.open(plan(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
+    let mut world = World::in_use(Setting { exits: 2, ..Setting::with_legs(2) });
+    let old = world.entry.unshaped.open(Plan::new(port::ECHO, 4 * MEGABYTE)).expect("a queue pair");
     world.run_for(300 * MS);
     let exit = relay(&world, 0, 2);
     world.tell_entry_first(&[exit]);
-    let new = world.entry.unshaped.open(plan(port::ECHO, MEGABYTE)).expect("a queue pair");
+    let new = world.entry.unshaped.open(Plan::new(port::ECHO, MEGABYTE)).expect("a queue pair");
     let done =
-        world.run_while(30 * SECOND, |world| received(world, old) == 4 * MEGABYTE && received(world, new) == MEGABYTE);
+        world.run_while(30 * SECOND, |world| world.received(old) == 4 * MEGABYTE && world.received(new) == MEGABYTE);
     assert!(done, "{:?} {:?}", world.tunnels(), world.entry.events);
     assert_eq!((world.tunnels().len(), world.tunnels()[0].holder), (2, TunnelHolder::Nobody));
     assert_eq!((world.exit_of(0), world.exit_of(1) == Some(exit)), (Some(exit), false));
@@ -164,7 +139,7 @@ fn a_tunnel_whose_exit_is_expelled_finishes_its_flows_and_another_takes_its_plac
     let over = world.run_while(3 * RETIRED_LINGER, |world| world.tunnels().len() == 1);
     assert!(over, "{:?}", world.tunnels());
     assert!(!uses(&world, exit));
-    assert_eq!(count(&world, |event| matches!(event, NodeEvent::TunnelLost(_))), 0);
+    assert_eq!(world.count_events(|event| matches!(event, NodeEvent::TunnelLost(_))), 0);
 }
 
 /// Of many tunnels only those go that lead to it.
@@ -202,7 +177,7 @@ fn tunnels_to_other_exits_stay() {
 #[test]
 fn an_exit_that_is_expelled_while_legs_are_built_is_exchanged() {
     for after in [3, 11, 22, 35, 45] {
-        let mut world = World::new(legs(2));
+        let mut world = World::new(Setting::with_legs(2));
         world.run_for(after * MS);
         let exit = (8..10).find(|exit| uses(&world, *exit)).expect("it is chosen");
         world.exchange(&[exit]);
@@ -217,7 +192,7 @@ fn an_exit_that_is_expelled_while_legs_are_built_is_exchanged() {
 
 #[test]
 fn what_is_not_later_or_of_another_network_is_refused_and_changes_nothing() {
-    let mut world = world(legs(2));
+    let mut world = World::in_use(Setting::with_legs(2));
     let present = world.document.clone();
     assert_eq!(world.tell_entry(&present), Err(DocumentRefused::NotLater));
     let later = world.next_document(&[]);
@@ -233,25 +208,26 @@ fn what_is_not_later_or_of_another_network_is_refused_and_changes_nothing() {
 fn a_guard_that_moves_is_asked_at_its_new_address_and_loses_nothing_before_it_is_there() {
     use tunnel_plan::Relaxation;
     // There are no other guards to go to.
-    let mut world = world(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..legs(2) });
+    let mut world =
+        World::in_use(Setting { relays: 2, exits: 1, relaxation: Relaxation::SharedMiddles, ..Setting::with_legs(2) });
     let guard = relay(&world, 0, 0);
     world.moved.push(guard);
     world.exchange(&[]);
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 20 * MEGABYTE)).expect("a queue pair");
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 20 * MEGABYTE)).expect("a queue pair");
     world.run_for(SECOND);
     assert_eq!((legs_lost(&world), world.linked(), world.guards_seen()), (0, 2, 2), "{:?}", world.entry.events);
     world.restart_elsewhere(guard);
     assert!(world.run_while(20 * SECOND, |world| world.linked() == 1), "the link at the old address is over");
     assert!(world.run_while(30 * SECOND, |world| world.linked() == 2), "{:?} {:?}", world.status(), world.entry.events);
     assert_eq!(world.guards_seen(), 3, "two addresses of one, and the other");
-    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 20 * MEGABYTE);
+    let done = world.run_while(60 * SECOND, |world| world.received(flow) == 20 * MEGABYTE);
     assert!(done && world.entry.unshaped.outcome(flow).reset.is_none(), "{:?}", world.status());
 }
 
 /// A network that grows helps at once: nobody waits for the next look.
 #[test]
 fn what_the_network_lacked_is_tried_with_the_next_document() {
-    let mut world = world(legs(2));
+    let mut world = World::in_use(Setting::with_legs(2));
     let unused: Vec<usize> = (0..8).filter(|relay| !uses(&world, *relay)).collect();
     let middle = relay(&world, 0, 1);
     let few = [&unused[..], &[middle]].concat();

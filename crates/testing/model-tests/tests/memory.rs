@@ -127,10 +127,6 @@ fn clients(tunnels: u8) -> PoolConfig {
     PoolConfig { tunnels, isolation: Isolation::Clients, ..PoolConfig::default() }
 }
 
-fn received(world: &circuits::World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
 fn was_reset(world: &circuits::World, flow: usize) -> Option<ResetReason> {
     world.entry.unshaped.outcome(flow).reset
 }
@@ -166,7 +162,7 @@ fn downloads_that_nobody_reads_end_at_the_bound_and_others_go_on() {
     println!("most unread {most}");
     assert!(reached && most > PUSHED_MAX * 9 / 10, "{:?}", world.tunnels());
     let modest = open(&mut world, 3, port::ECHO, MEGABYTE, usize::MAX);
-    let done = world.run_while(SOON, |world| within(world).memory.unread > 0 && received(world, modest) == MEGABYTE);
+    let done = world.run_while(SOON, |world| within(world).memory.unread > 0 && world.received(modest) == MEGABYTE);
     assert!(done && was_reset(&world, modest).is_none(), "{:?}", world.tunnels());
     let reset: Vec<ResetReason> = greedy.iter().filter_map(|flow| was_reset(&world, *flow)).collect();
     assert!(reset.len() >= 2 && reset.len() < greedy.len(), "{reset:?}");
@@ -205,8 +201,7 @@ fn visitors_of_a_service_that_does_not_read_lose_flows_and_another_goes_on() {
     let cut = |world: &circuits::World| within(world).counters["flows_cut_for_memory"];
     assert!(world.run_while(3 * SOON, |world| cut(world) >= 2), "{:?} {:?}", within(&world), world.tunnels());
     let modest = open(&mut world, 3, port::ECHO, MEGABYTE);
-    let done =
-        world.run_while(3 * SOON, |world| within(world).memory.unread > 0 && received(world, modest) == MEGABYTE);
+    let done = world.run_while(3 * SOON, |world| within(world).memory.unread > 0 && world.received(modest) == MEGABYTE);
     assert!(done, "{:?} {:?}", world.entry.unshaped.outcome(modest), world.tunnels());
     let reset: Vec<ResetReason> = stalled.iter().filter_map(|flow| was_reset(&world, *flow)).collect();
     assert!(!reset.is_empty() && reset.len() < stalled.len(), "{reset:?}");

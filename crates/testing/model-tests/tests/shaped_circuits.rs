@@ -48,14 +48,6 @@ enum Trouble {
     ExitExpelled,
 }
 
-fn plan(port: u16, send: u64) -> Plan {
-    Plan { port, client: 1, send, read_per_step: 64 * 1024 }
-}
-
-fn received(world: &World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
 /// What the observer of each of a node's links records.
 fn lines(world: &World, from: SocketAddr) -> BTreeMap<SocketAddr, Vec<Sighting>> {
     let mut lines: BTreeMap<SocketAddr, Vec<Sighting>> = BTreeMap::new();
@@ -83,7 +75,7 @@ fn play_for(run: Duration, setting: Setting, load: Load, trouble: Trouble) -> Wo
             afflict(&mut world, trouble);
         }
         if load == Load::OpenAndClose {
-            world.entry.unshaped.open(plan(port::ECHO, 3_000));
+            world.entry.unshaped.open(Plan::new(port::ECHO, 3_000));
         }
         world.run_for(next.min(run) - at);
         at = next;
@@ -95,21 +87,21 @@ fn begin(world: &mut World, load: Load) {
     let unshaped = &mut world.entry.unshaped;
     match load {
         Load::Idle | Load::OpenAndClose => {}
-        Load::Up => assert!(unshaped.open(plan(port::SINK, u64::MAX)).is_some()),
-        Load::Down => assert!(unshaped.open(plan(port::ENDLESS, 1)).is_some()),
+        Load::Up => assert!(unshaped.open(Plan::new(port::SINK, u64::MAX)).is_some()),
+        Load::Down => assert!(unshaped.open(Plan::new(port::ENDLESS, 1)).is_some()),
         Load::ManyFlows => {
             for client in 0..32 {
                 let port = if client % 2 == 0 { port::ENDLESS } else { port::ECHO };
-                assert!(unshaped.open(Plan { client, ..plan(port, 100_000) }).is_some());
+                assert!(unshaped.open(Plan { client, ..Plan::new(port, 100_000) }).is_some());
             }
         }
         Load::Directory => {
-            assert!(unshaped.open_directory(plan(0, 200_000)).is_some());
-            assert!(unshaped.open_directory(plan(0, 100)).is_some());
+            assert!(unshaped.open_directory(Plan::new(0, 200_000)).is_some());
+            assert!(unshaped.open_directory(Plan::new(0, 100)).is_some());
         }
         Load::SlowReader => {
-            assert!(unshaped.open(Plan { read_per_step: 0, ..plan(port::ENDLESS, 1) }).is_some());
-            assert!(unshaped.open(Plan { read_per_step: 3, ..plan(port::ENDLESS, 1) }).is_some());
+            assert!(unshaped.open(Plan { read_per_step: 0, ..Plan::new(port::ENDLESS, 1) }).is_some());
+            assert!(unshaped.open(Plan { read_per_step: 3, ..Plan::new(port::ENDLESS, 1) }).is_some());
         }
     }
 }
@@ -177,8 +169,8 @@ fn each_guards_link_looks_the_same_whatever_applications_do() {
 #[test]
 fn directory_streams_share_the_slots_of_everything_else() {
     let mut world = play(Setting::constant(), Load::Directory, Trouble::None);
-    assert_eq!(received(&world, 1), 100);
-    assert!(world.run_while(10 * SECOND, |world| received(world, 0) == 200_000), "{}", received(&world, 0));
+    assert_eq!(world.received(1), 100);
+    assert!(world.run_while(10 * SECOND, |world| world.received(0) == 200_000), "{}", world.received(0));
 }
 
 /// What an exit sends to its tunnels, and what a guard sends to the entry: the same as well.
@@ -260,13 +252,13 @@ fn a_tunnel_whose_exit_is_gone_ends_at_the_same_time_whatever_flows_it_has() {
 fn documents_in_a_transfer_lose_nothing() {
     let mut world = World::new(Setting::constant());
     assert!(world.run_while(5 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 2 * MEGABYTE)).expect("a queue pair");
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 2 * MEGABYTE)).expect("a queue pair");
     for hop in [1, 0] {
         world.run_for(3 * SECOND);
         let relay = world.relay_of(0, hop).expect("a path");
         world.exchange(&[relay]);
     }
-    let done = world.run_while(60 * SECOND, |world| received(world, flow) == 2 * MEGABYTE);
+    let done = world.run_while(60 * SECOND, |world| world.received(flow) == 2 * MEGABYTE);
     assert!(done, "{:?} {:?}", world.status(), world.entry.events);
     assert_eq!((world.linked(), world.entry.unshaped.outcome(flow).reset), (2, None));
 }
@@ -287,11 +279,11 @@ fn the_rate_that_was_asked_for_is_there_in_both_directions() {
     for legs in [1, 2, 3] {
         let mut world = World::new(Setting { legs, ..Setting::constant() });
         assert!(world.run_while(5 * SECOND, |world| world.linked() == usize::from(legs)), "{:?}", world.status());
-        let both = world.entry.unshaped.open(plan(port::ECHO, u64::MAX)).expect("a queue pair");
+        let both = world.entry.unshaped.open(Plan::new(port::ECHO, u64::MAX)).expect("a queue pair");
         world.run_for(3 * SECOND);
-        let before = received(&world, both);
+        let before = world.received(both);
         world.run_for(10 * SECOND);
-        let rate = (received(&world, both) - before) as f64 * 0.8;
+        let rate = (world.received(both) - before) as f64 * 0.8;
         let most = Setting::constant().class.bits_per_second() as f64 / 1_222.0 * 1_198.0;
         println!("{legs} legs: {:.2} of {:.2} Mbit/s there and back", rate / 1e6, most / 1e6);
         assert!(rate > 0.93 * most && rate <= most, "{rate} {most}");
@@ -302,14 +294,14 @@ fn the_rate_that_was_asked_for_is_there_in_both_directions() {
 fn a_guard_that_is_killed_in_a_transfer_loses_nothing() {
     let mut world = World::new(Setting::constant());
     assert!(world.run_while(5 * SECOND, |world| world.linked() == 2), "{:?}", world.status());
-    let flow = world.entry.unshaped.open(plan(port::ECHO, 2 * MEGABYTE)).expect("a queue pair");
+    let flow = world.entry.unshaped.open(Plan::new(port::ECHO, 2 * MEGABYTE)).expect("a queue pair");
     world.run_for(3 * SECOND);
     let guard = world.relay_of(0, 0).expect("a path");
     world.relays[guard].health = Health::Dead;
-    let (mut pause, mut newest, mut at) = (Duration::ZERO, received(&world, flow), world.elapsed());
+    let (mut pause, mut newest, mut at) = (Duration::ZERO, world.received(flow), world.elapsed());
     let done = world.run_while(60 * SECOND, |world| {
-        if received(world, flow) > newest {
-            (newest, at) = (received(world, flow), world.elapsed());
+        if world.received(flow) > newest {
+            (newest, at) = (world.received(flow), world.elapsed());
         }
         pause = pause.max(world.elapsed() - at);
         newest == 2 * MEGABYTE

@@ -39,10 +39,6 @@ fn open(world: &mut World, client: u64, port: u16, send: u64) -> usize {
     world.entry.unshaped.open(plan).expect("a queue pair")
 }
 
-fn received(world: &World, flow: usize) -> u64 {
-    world.entry.unshaped.outcome(flow).received
-}
-
 fn is_reset(world: &World, flow: usize) -> bool {
     world.entry.unshaped.outcome(flow).reset.is_some()
 }
@@ -58,7 +54,7 @@ fn clients_have_tunnels_of_their_own() {
     let flows = [1, 2].map(|client| open(&mut world, client, port::ECHO, MEGABYTE));
     let more = open(&mut world, 1, port::MEGABYTE, 0);
     let all = [flows[0], flows[1], more];
-    assert!(world.run_while(20 * SECOND, |world| all.iter().all(|flow| received(world, *flow) == MEGABYTE)));
+    assert!(world.run_while(20 * SECOND, |world| all.iter().all(|flow| world.received(*flow) == MEGABYTE)));
     let (one, other) = (tunnel_of(&world, 1), tunnel_of(&world, 2));
     assert!(one.is_some() && other.is_some() && one != other, "{one:?} {other:?}");
     assert_eq!(count(&world, TunnelHolder::Group), 2, "{:?}", world.tunnels());
@@ -80,10 +76,10 @@ fn a_client_that_finds_no_tunnel_ready_waits_for_the_next_look() {
     let flows = [1, 2, 3].map(|client| open(&mut world, client, port::ECHO, 1000));
     world.run_for(POOL_LOOK - Duration::from_millis(100));
     assert_eq!(world.tunnels().len(), 1, "{:?}", world.tunnels());
-    assert_eq!(flows.map(|flow| received(&world, flow)), [1000, 0, 0], "who came first has it");
+    assert_eq!(flows.map(|flow| world.received(flow)), [1000, 0, 0], "who came first has it");
     world.run_for(Duration::from_millis(100));
     assert_eq!(world.tunnels().len(), 2, "one at the look: as many as are kept");
-    assert!(world.run_while(2 * POOL_LOOK, |world| flows.iter().all(|flow| received(world, *flow) == 1000)));
+    assert!(world.run_while(2 * POOL_LOOK, |world| flows.iter().all(|flow| world.received(*flow) == 1000)));
     assert!(!flows.iter().any(|flow| is_reset(&world, *flow)));
 }
 
@@ -95,11 +91,11 @@ fn a_tunnel_that_is_retired_finishes_its_flows_and_takes_no_new_ones() {
     let first = tunnel_of(&world, 1).expect("its own");
     world.entry.node.retire_tunnel(first.number);
     let new = open(&mut world, 1, port::ECHO, MEGABYTE);
-    assert!(world.run_while(10 * SECOND, |world| received(world, new) == MEGABYTE));
+    assert!(world.run_while(10 * SECOND, |world| world.received(new) == MEGABYTE));
     assert_ne!(tunnel_of(&world, 1), Some(first));
-    let before = received(&world, old);
+    let before = world.received(old);
     world.run_for(RETIRED_LINGER * 2);
-    assert!(received(&world, old) > before + 100_000, "it goes on");
+    assert!(world.received(old) > before + 100_000, "it goes on");
     assert_eq!(world.entry.node.tunnel_holder(first), Some(TunnelHolder::Nobody));
     world.entry.unshaped.abort(old);
     assert!(world.run_while(RETIRED_LINGER * 2, |world| world.entry.node.tunnel_holder(first).is_none()));
@@ -115,7 +111,7 @@ fn tunnels_of_clients_that_do_nothing_are_given_up_after_ten_minutes() {
     let done = open(&mut world, 1, port::ECHO, 1000);
     let going = open(&mut world, 2, port::ECHO, 1000);
     world.run_for(2 * SECOND);
-    assert_eq!([received(&world, done), received(&world, going)], [1000, 1000]);
+    assert_eq!([world.received(done), world.received(going)], [1000, 1000]);
     let (one, other) = (tunnel_of(&world, 1), tunnel_of(&world, 2));
     world.run_for(DIRTY_AFTER - 10 * SECOND);
     assert_eq!((tunnel_of(&world, 1), tunnel_of(&world, 2)), (one, other));
@@ -132,7 +128,7 @@ fn a_tunnel_that_is_old_is_replaced_and_its_flows_go_on() {
     let life = 60 * SECOND;
     let mut world = world(setting(PoolConfig { life, ..PoolConfig::default() }));
     let first = open(&mut world, 1, port::ECHO, 1000);
-    assert!(world.run_while(SECOND, |world| received(world, first) == 1000));
+    assert!(world.run_while(SECOND, |world| world.received(first) == 1000));
     let old = world.tunnels()[0].clone();
     world.run_for(30 * SECOND);
     assert_eq!(world.tunnels().len(), 1, "not before its time");
@@ -141,9 +137,9 @@ fn a_tunnel_that_is_old_is_replaced_and_its_flows_go_on() {
     let tunnels = world.tunnels();
     assert_eq!(tunnels.len(), 2, "{tunnels:?}");
     assert_eq!((tunnels[0].number, tunnels[0].holder), (old.number, TunnelHolder::Nobody));
-    let (before, next) = (received(&world, flow), open(&mut world, 1, port::MEGABYTE, 0));
-    assert!(world.run_while(10 * SECOND, |world| received(world, next) == MEGABYTE));
-    assert!(received(&world, flow) > before && !is_reset(&world, flow));
+    let (before, next) = (world.received(flow), open(&mut world, 1, port::MEGABYTE, 0));
+    assert!(world.run_while(10 * SECOND, |world| world.received(next) == MEGABYTE));
+    assert!(world.received(flow) > before && !is_reset(&world, flow));
     assert_eq!(world.tunnels()[1].holder, TunnelHolder::Group);
 }
 
@@ -154,7 +150,7 @@ fn there_are_so_many_tunnels_at_most() {
     let clients = TUNNELS_MAX as u64 + 3;
     let flows: Vec<usize> = (1..=clients).map(|client| open(&mut world, client, port::ECHO, 100)).collect();
     world.run_for(25 * SECOND);
-    let served = flows.iter().filter(|flow| received(&world, **flow) == 100).count();
+    let served = flows.iter().filter(|flow| world.received(**flow) == 100).count();
     let refused = flows.iter().filter(|flow| is_reset(&world, **flow)).count();
     assert_eq!((served, refused, world.tunnels().len()), (TUNNELS_MAX, 3, TUNNELS_MAX));
     let told = world.entry.events.iter().filter(|(_, event)| matches!(event, NodeEvent::TunnelsFull)).count();
@@ -173,7 +169,7 @@ fn who_loses_a_tunnel_takes_the_next_one_that_is_ready() {
     world.restart(exit);
     assert!(world.run_while(30 * SECOND, |world| is_reset(world, lost)), "{:?}", world.tunnels());
     let next = open(&mut world, 1, port::ECHO, MEGABYTE);
-    assert!(world.run_while(10 * SECOND, |world| received(world, next) == MEGABYTE), "{:?}", world.tunnels());
+    assert!(world.run_while(10 * SECOND, |world| world.received(next) == MEGABYTE), "{:?}", world.tunnels());
     assert!(world.run_while(20 * SECOND, |world| {
         count(world, TunnelHolder::Pool) == 1 && count(world, TunnelHolder::Group) == 1
     }));
@@ -185,6 +181,6 @@ fn tunnels_share_the_links_to_their_guards() {
     let mut world = world(setting(clients(2)));
     let flows = [1, 2].map(|client| open(&mut world, client, port::ECHO, 100 * MEGABYTE));
     world.run_for(4 * SECOND);
-    let [one, other] = flows.map(|flow| received(&world, flow));
+    let [one, other] = flows.map(|flow| world.received(flow));
     assert!(one > MEGABYTE && one < 2 * other && other < 2 * one, "{one} {other}");
 }

@@ -1,8 +1,9 @@
 //! Keys and values with versions: put, delete, compare and set, watch.
 
 use super::{App, Context, Notice, Output, RestoreError};
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use std::collections::BTreeMap;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 512;
@@ -73,14 +74,14 @@ impl KvRequest {
         out
     }
 
-    fn decode(body: &[u8]) -> Result<Self, ReadBytesError> {
+    fn decode(body: &[u8]) -> Result<Self, ReadError> {
         let mut input = Reader::new(body);
-        let key = input.bytes()?.to_vec();
+        let key = input.bytes(CHECKPOINT_BYTES_MAX)?.to_vec();
         let (conditional, version) = (input.flag()?, input.u64()?);
         let value = read_value(&mut input)?;
         input.end()?;
         if key.len() > KEY_BYTES_MAX || value.as_ref().is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
-            return Err(ReadBytesError::Long);
+            return Err(ReadError::Long);
         }
         Ok(Self { key, if_version: conditional.then_some(version), value })
     }
@@ -184,8 +185,8 @@ impl App for Kv {
         let mut input = Reader::new(bytes);
         while !input.remaining().is_empty() {
             let mut read = || {
-                let key = input.bytes()?.to_vec();
-                Ok::<_, ReadBytesError>((key, Value { version: input.u64()?, data: read_value(&mut input)? }))
+                let key = input.bytes(CHECKPOINT_BYTES_MAX)?.to_vec();
+                Ok::<_, ReadError>((key, Value { version: input.u64()?, data: read_value(&mut input)? }))
             };
             let (key, value) = read().map_err(|_| RestoreError)?;
             self.bytes += key.len() + KEY_COST_BYTES + value.data.as_ref().map_or(0, Vec::len);
@@ -200,15 +201,15 @@ fn write_value(value: Option<&[u8]>, out: &mut Vec<u8>) {
     out.bytes(value.unwrap_or_default());
 }
 
-fn read_value(input: &mut Reader<'_>) -> Result<Option<Vec<u8>>, ReadBytesError> {
+fn read_value(input: &mut Reader<'_>) -> Result<Option<Vec<u8>>, ReadError> {
     let there = input.flag()?;
-    let data = input.bytes()?.to_vec();
+    let data = input.bytes(CHECKPOINT_BYTES_MAX)?.to_vec();
     if there {
         Ok(Some(data))
     } else if data.is_empty() {
         Ok(None)
     } else {
-        Err(ReadBytesError::Long)
+        Err(ReadError::Long)
     }
 }
 

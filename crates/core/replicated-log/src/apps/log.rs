@@ -1,8 +1,9 @@
 //! Ordered topics: every message of a topic has a number there, from 0, without a gap.
 
 use super::{App, Context, Notice, Output, RestoreError};
-use crate::encoding::{Reader, WriteBytes};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use std::collections::BTreeMap;
+use wire::encoding::{Reader, WriteBytes};
 
 /// Longest name of a topic, in bytes.
 const TOPIC_BYTES_MAX: usize = 255;
@@ -73,7 +74,7 @@ impl App for Log {
         self.topics.clear();
         let mut input = Reader::new(bytes);
         while !input.remaining().is_empty() {
-            let topic = input.bytes().map_err(|_| RestoreError)?.to_vec();
+            let topic = input.bytes(CHECKPOINT_BYTES_MAX).map_err(|_| RestoreError)?.to_vec();
             self.topics.insert(topic, input.u64().map_err(|_| RestoreError)?);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::store::{ballot, round};
 use super::{Class, MessageError};
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use crate::entry::Entry;
 use crate::ids::Term;
 use crate::record::Round;
@@ -13,9 +13,10 @@ use omnipaxos::messages::sequence_paxos::{
     AcceptDecide, AcceptSync, Accepted, Decide, NotAccepted, PaxosMessage, PaxosMsg, Prepare, PrepareReq, Promise,
 };
 use omnipaxos::util::{LogSync, SequenceNumber};
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
-impl From<ReadBytesError> for MessageError {
-    fn from(_: ReadBytesError) -> Self {
+impl From<ReadError> for MessageError {
+    fn from(_: ReadError) -> Self {
         Self
     }
 }
@@ -124,27 +125,27 @@ pub(super) fn decode(bytes: &[u8], from: u64, to: u64, term: Term) -> Result<Mes
         1 => paxos(PaxosMsg::PrepareReq(PrepareReq { n: input.ballot()? })),
         2 => {
             let (n, n_accepted) = (input.ballot()?, input.ballot()?);
-            let (decided_idx, accepted_idx) = (input.reader.place()?, input.reader.place()?);
+            let (decided_idx, accepted_idx) = (input.place()?, input.place()?);
             paxos(PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }))
         }
         3 => {
             let (n, n_accepted) = (input.ballot()?, input.ballot()?);
-            let (decided_idx, accepted_idx) = (input.reader.place()?, input.reader.place()?);
+            let (decided_idx, accepted_idx) = (input.place()?, input.place()?);
             let log_sync = if input.reader.flag()? { Some(input.sync()?) } else { None };
             paxos(PaxosMsg::Promise(Promise { n, n_accepted, decided_idx, accepted_idx, log_sync }))
         }
         4 => {
-            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.reader.place()?);
+            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.place()?);
             paxos(PaxosMsg::AcceptSync(AcceptSync { n, seq_num, decided_idx, log_sync: input.sync()? }))
         }
         5 => {
-            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.reader.place()?);
+            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.place()?);
             paxos(PaxosMsg::AcceptDecide(AcceptDecide { n, seq_num, decided_idx, entries: input.entries()? }))
         }
-        6 => paxos(PaxosMsg::Accepted(Accepted { n: input.ballot()?, accepted_idx: input.reader.place()? })),
+        6 => paxos(PaxosMsg::Accepted(Accepted { n: input.ballot()?, accepted_idx: input.place()? })),
         7 => paxos(PaxosMsg::NotAccepted(NotAccepted { n: input.ballot()? })),
         8 => {
-            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.reader.place()?);
+            let (n, seq_num, decided_idx) = (input.ballot()?, input.sequence()?, input.place()?);
             paxos(PaxosMsg::Decide(Decide { n, seq_num, decided_idx }))
         }
         9 => heartbeat(HeartbeatMsg::Request(HeartbeatRequest { round: input.reader.u32()? })),
@@ -175,12 +176,16 @@ impl Input<'_, '_> {
         })
     }
 
+    fn place(&mut self) -> Result<usize, MessageError> {
+        usize::try_from(self.reader.u64()?).map_err(|_| MessageError)
+    }
+
     fn sequence(&mut self) -> Result<SequenceNumber, MessageError> {
         Ok(SequenceNumber { session: self.reader.u64()?, counter: self.reader.u64()? })
     }
 
     fn sync(&mut self) -> Result<LogSync<Entry>, MessageError> {
-        let sync_idx = self.reader.place()?;
+        let sync_idx = self.place()?;
         Ok(LogSync { decided_snapshot: None, suffix: self.entries()?, sync_idx, stopsign: None })
     }
 
@@ -193,7 +198,7 @@ pub(crate) fn read_entries(reader: &mut Reader<'_>) -> Result<Vec<Entry>, Messag
     let count = reader.u32()? as usize;
     let mut entries = Vec::with_capacity(count.min(reader.remaining().len() / 4));
     for _ in 0..count {
-        entries.push(Entry::from_bytes(reader.bytes()?).map_err(|_| MessageError)?);
+        entries.push(Entry::from_bytes(reader.bytes(CHECKPOINT_BYTES_MAX)?).map_err(|_| MessageError)?);
     }
     Ok(entries)
 }

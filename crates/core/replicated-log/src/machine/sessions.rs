@@ -4,10 +4,11 @@
 //! same number, through whichever member; it has an effect once and the first answer twice. Which sessions are
 //! forgotten, and when, follows from the log alone.
 
-use crate::encoding::{ReadBytesError, Reader, WriteBytes};
+use crate::checkpoint::CHECKPOINT_BYTES_MAX;
 use crate::ids::{Offset, Sequence, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
+use wire::encoding::{ReadError, Reader, WriteBytes};
 
 /// Most sessions. For one more, the one that was used longest ago is forgotten, unless even that was used within
 /// twice [`SESSION_OPEN_WINDOW_MS`]; then the new one is refused.
@@ -187,22 +188,22 @@ impl Sessions {
         }
     }
 
-    pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, ReadBytesError> {
+    pub(super) fn decode(input: &mut Reader<'_>) -> Result<Self, ReadError> {
         let mut sessions = Self::default();
         for _ in 0..input.u32()? {
-            let id = SessionId::new(input.u128()?).map_err(|_| ReadBytesError::Unknown)?;
+            let id = SessionId::new(input.u128()?).map_err(|_| ReadError::Range)?;
             let (last, used, used_ms) = (Sequence(input.u64()?), Offset(input.u64()?), input.u64()?);
             let mut answers = VecDeque::new();
             for _ in 0..input.u8()? {
-                answers.push_back((Offset(input.u64()?), input.bytes()?.to_vec()));
+                answers.push_back((Offset(input.u64()?), input.bytes(CHECKPOINT_BYTES_MAX)?.to_vec()));
             }
             if answers.len() > RESULTS_KEPT || sessions.by_use.insert(used, id).is_some() {
-                return Err(ReadBytesError::Unknown);
+                return Err(ReadError::Range);
             }
             sessions.open.insert(id, Session { last, used, used_ms, answers });
         }
         if sessions.open.len() != sessions.by_use.len() {
-            return Err(ReadBytesError::Unknown);
+            return Err(ReadError::Range);
         }
         Ok(sessions)
     }

@@ -2,8 +2,8 @@
 
 use super::{BATCH_BYTES_MAX, BATCH_HEADER_LEN, BATCH_MARKER, HEADER_LEN, Header, Record};
 use crate::checksum::crc32c;
-use crate::encoding::Reader;
 use thiserror::Error;
+use wire::encoding::Reader;
 
 /// Why a log file is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]

@@ -5,13 +5,14 @@
 //! circuits in the making do: in shaped modes in slots that exist anyway. A guard or middle that fails is the errand's own matter;
 //! a last hop that fails is its owner's.
 
-use super::build::HOP_PATIENCE;
-use super::timing::KEEP_ALIVE;
+mod errand;
+
 use super::{Circuits, Shared};
+use errand::{Errand, Stage};
 use identity::NodeId;
 use link::{Endpoint, LinkId, Now};
 use network_document::NetworkDocument;
-use onion::{Cause, Circuit, CircuitEvent, CircuitMessage, Features, Position, Reason, Received, RelaySpec};
+use onion::{Circuit, CircuitEvent, CircuitMessage, Received};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -22,10 +23,6 @@ use wire::cell::{CellHead, CircuitId, Command};
 pub(crate) const ERRANDS_MAX: usize = 128;
 /// Circuits that were taken out and not given back, of which is known that their links are in use. Further ones are not taken out.
 pub(crate) const LENT_MAX: usize = 2_048;
-/// The first wait after a failure is drawn from this; each further one from twice as much.
-const WAIT_FIRST: Duration = Duration::from_millis(100);
-/// What a wait is drawn from at most.
-const WAIT_MAX: Duration = Duration::from_secs(4);
 /// How long after a refusal a path is looked for again, if no guard answers meanwhile.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// Refusals after which a relay that was named is given up, if a guard is heard: what there is will not change soon.
@@ -98,51 +95,6 @@ impl ErrandNews {
     }
 }
 
-/// Where an errand stands.
-enum Stage {
-    /// A path is chosen at this time; sooner, when there was none, if a guard answers.
-    Waiting { until: Instant, refused: bool },
-    /// The guard's link is not up.
-    Dialling { path: Path, link: LinkId },
-    /// The circuit is being built with these keys of its relays; since when its present hop is asked for, once a cell has left for it: a
-    /// hop has its time from then, not from when a slot was wished for.
-    Building { path: Path, link: LinkId, specs: Vec<RelaySpec>, circuit: Box<Circuit>, since: Option<Instant> },
-    /// It is there. When a cell is due if none leaves before; whether its owner knows.
-    Ready { path: Path, link: LinkId, circuit: Box<Circuit>, cover_at: Instant, told: bool },
-    /// It is over, and its owner does not know.
-    Over { ready: bool, relay: Option<NodeId> },
-}
-
-impl Stage {
-    fn way(&self) -> Option<(&Path, LinkId)> {
-        match self {
-            Self::Waiting { .. } | Self::Over { .. } => None,
-            Self::Dialling { path, link } | Self::Building { path, link, .. } | Self::Ready { path, link, .. } => {
-                Some((path, *link))
-            }
-        }
-    }
-
-    fn circuit_mut(&mut self) -> Option<(LinkId, &mut Circuit)> {
-        match self {
-            Self::Building { link, circuit, .. } | Self::Ready { link, circuit, .. } => Some((*link, circuit)),
-            Self::Waiting { .. } | Self::Dialling { .. } | Self::Over { .. } => None,
-        }
-    }
-}
-
-struct Errand {
-    owner: ErrandOwner,
-    last: Last,
-    beside: KeepApart,
-    /// Until when its circuit must be there.
-    deadline: Instant,
-    stage: Stage,
-    failures: u32,
-    /// How often there was no path to it.
-    refusals: u32,
-}
-
 /// All errands, and the circuits that came of them.
 #[derive(Default)]
 pub(super) struct Errands {
@@ -154,160 +106,6 @@ pub(super) struct Errands {
     lent: BTreeSet<(LinkId, CircuitId)>,
 }
 
-impl Errand {
-    /// Takes what it has, and lets it begin again at a time.
-    fn restart(&mut self, shared: &mut Shared, now: Instant, until: Instant) {
-        self.leave(shared, now, Stage::Waiting { until, refused: false });
-    }
-
-    /// Changes to another stage and takes down the circuit that it had.
-    fn leave(&mut self, shared: &mut Shared, now: Instant, next: Stage) {
-        match std::mem::replace(&mut self.stage, next) {
-            Stage::Building { link, circuit, .. } | Stage::Ready { link, circuit, .. } => {
-                shared.end_circuit(now, link, *circuit);
-            }
-            Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Over { .. } => {}
-        }
-    }
-
-    /// Its last hop is not to be had, or its circuit is lost.
-    fn end(&mut self, shared: &mut Shared, now: Instant, relay: Option<NodeId>) {
-        let ready = matches!(self.stage, Stage::Ready { .. });
-        // Its owner is told at once.
-        self.deadline = self.deadline.min(now);
-        self.leave(shared, now, Stage::Over { ready, relay });
-    }
-
-    /// Begins the circuit if the guard's link is up.
-    fn begin(&mut self, shared: &mut Shared, now: Now) {
-        let Stage::Dialling { path, link } = &self.stage else { return };
-        let (path, link) = (path.clone(), *link);
-        if !shared.is_up(link) {
-            return;
-        }
-        self.stage = match shared.begin_circuit(now, &path) {
-            Some((circuit, specs)) => Stage::Building { path, link, specs, circuit: Box::new(circuit), since: None },
-            None => Stage::Waiting { until: now.instant + WAIT_MAX, refused: false },
-        };
-    }
-
-    /// Goes on with a circuit that is being built.
-    fn follow(&mut self, shared: &mut Shared, now: Now) {
-        // A hop each time; there are at most three.
-        while let Stage::Building { specs, circuit, since, path, .. } = &mut self.stage {
-            let built = circuit.path().count();
-            match circuit.poll_event() {
-                Some(CircuitEvent::Extended { .. }) => *since = None,
-                // A guard without room for one more circuit has not failed: it answers, and room comes.
-                Some(CircuitEvent::Closed { cause: Cause::Told(Reason::Full), .. }) if built == 0 => {
-                    let until = now.instant + shared.draw(WAIT_MAX);
-                    return self.restart(shared, now.instant, until);
-                }
-                Some(_) => return self.fail(shared, now, built),
-                None if since.is_some_and(|since| since + HOP_PATIENCE <= now.instant) => {
-                    return self.fail(shared, now, built);
-                }
-                None => return,
-            }
-            if let Some(next) = specs.get(built) {
-                if circuit.extend(now.instant, *next).is_err() {
-                    return self.fail(shared, now, built);
-                }
-                continue;
-            }
-            let position = u8::try_from(path.hops().len()).ok().and_then(Position::new);
-            let figures = position.and_then(|last| circuit.hop(last));
-            if !figures.is_some_and(|hop| hop.features.has(Features::RENDEZVOUS)) {
-                // A middle at which nobody can meet: an older version.
-                let relay = path.exit();
-                shared.avoid(now.instant, relay);
-                return self.end(shared, now.instant, Some(relay));
-            }
-            shared.note_whole(now.instant, &path.first());
-            self.get_ready(now.instant);
-        }
-    }
-
-    fn get_ready(&mut self, now: Instant) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Waiting { until: now, refused: false });
-        self.stage = match stage {
-            Stage::Building { path, link, circuit, .. } => {
-                Stage::Ready { path, link, circuit, cover_at: now + KEEP_ALIVE, told: false }
-            }
-            other => other,
-        };
-    }
-
-    /// The hop behind the `built` first ones does not come.
-    fn fail(&mut self, shared: &mut Shared, now: Now, built: usize) {
-        let Some((path, _)) = self.stage.way() else { return };
-        let Some(suspect) = path.hops().get(built).copied() else { return self.end(shared, now.instant, None) };
-        if suspect == path.exit() {
-            if let Last::Drawn { .. } = self.last {
-                shared.avoid(now.instant, suspect);
-            }
-            return self.end(shared, now.instant, Some(suspect));
-        }
-        if suspect == path.first() {
-            shared.guards.handle_failed(now.unix_s, &suspect, &mut shared.rng);
-        } else {
-            shared.avoid(now.instant, suspect);
-            shared.note_stuck(now, &path.first());
-        }
-        let span = WAIT_FIRST.saturating_mul(1 << self.failures.min(8)).min(WAIT_MAX);
-        self.failures = self.failures.saturating_add(1);
-        let until = now.instant + shared.draw(span);
-        self.restart(shared, now.instant, until);
-    }
-
-    fn poll_timeout(&self, shared: &Shared) -> Option<Instant> {
-        let stage = match &self.stage {
-            Stage::Waiting { until, .. } if !shared.stopping => *until,
-            Stage::Waiting { .. } | Stage::Dialling { .. } => self.deadline,
-            Stage::Building { circuit, since, .. } => {
-                let own = circuit.poll_timeout().into_iter();
-                own.chain(since.map(|since| since + HOP_PATIENCE)).min().unwrap_or(self.deadline)
-            }
-            Stage::Ready { circuit, cover_at, .. } => {
-                return circuit.poll_timeout().into_iter().chain([*cover_at]).min();
-            }
-            Stage::Over { .. } => self.deadline,
-        };
-        Some(stage.min(self.deadline))
-    }
-}
-
-/// The circuit's next own cell, or what keeps it from being forgotten.
-fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellHead> {
-    match stage {
-        Stage::Building { circuit, since, .. } => {
-            let head = circuit.poll_cell(now, region);
-            if head.is_some() {
-                since.get_or_insert(now);
-            }
-            head
-        }
-        Stage::Ready { circuit, cover_at, .. } => {
-            if *cover_at <= now {
-                *cover_at = now + KEEP_ALIVE;
-                circuit.keep_alive(now);
-                region.fill(0);
-                if circuit.poll_timeout().is_none()
-                    && let Ok(head) = circuit.seal(now, region)
-                {
-                    return Some(head);
-                }
-            }
-            let head = circuit.poll_cell(now, region);
-            if head.is_some() {
-                *cover_at = now + KEEP_ALIVE;
-            }
-            head
-        }
-        Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Over { .. } => None,
-    }
-}
-
 impl Errands {
     /// The next own cell of an errand's circuit over a link.
     pub(super) fn poll_cell(&mut self, now: Instant, link: LinkId, region: &mut [u8]) -> Option<CellHead> {
@@ -315,7 +113,7 @@ impl Errands {
         let (before, behind): (Vec<_>, Vec<_>) = self.all.iter_mut().partition(|(id, _)| **id <= turn);
         let in_turn = behind.into_iter().chain(before);
         let mut of_link = in_turn.filter(|(_, errand)| errand.stage.way().is_some_and(|(_, of)| of == link));
-        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, poll_cell(now, &mut errand.stage, region)?)))?;
+        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, errand.stage.poll_cell(now, region)?)))?;
         self.turn = id;
         Some(head)
     }
@@ -446,31 +244,6 @@ impl Errands {
     }
 }
 
-impl Errand {
-    fn poll(&mut self, shared: &mut Shared, now: Instant, id: ErrandId) -> Option<ErrandNews> {
-        match &mut self.stage {
-            Stage::Over { ready: true, .. } => Some(ErrandNews::Gone { id }),
-            Stage::Over { relay, .. } => Some(ErrandNews::Failed { id, relay: *relay }),
-            Stage::Ready { path, told: told @ false, .. } => {
-                *told = true;
-                Some(ErrandNews::Ready { id, relay: path.exit() })
-            }
-            Stage::Ready { circuit, .. } => {
-                if let Some(message) = circuit.poll_message() {
-                    return Some(ErrandNews::Message { id, message });
-                }
-                let event = circuit.poll_event()?;
-                if !matches!(event, CircuitEvent::Closed { .. }) {
-                    return Some(ErrandNews::Event { id, event });
-                }
-                self.end(shared, now, None);
-                Some(ErrandNews::Gone { id })
-            }
-            Stage::Waiting { .. } | Stage::Dialling { .. } | Stage::Building { .. } => None,
-        }
-    }
-}
-
 impl Circuits {
     /// Begins a circuit of three hops to a relay at which clients can meet, which must be there by `deadline`.
     ///
@@ -498,8 +271,7 @@ impl Circuits {
         }
         errands.last += 1;
         let id = ErrandId(errands.last);
-        let stage = Stage::Waiting { until: now, refused: false };
-        errands.all.insert(id, Errand { owner, last, beside, deadline, stage, failures: 0, refusals: 0 });
+        errands.all.insert(id, Errand::new(owner, last, beside, now, deadline));
         Ok(id)
     }
 

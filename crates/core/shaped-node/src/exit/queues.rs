@@ -8,25 +8,16 @@ use crate::tunnel::{Tunnel, handle_message};
 use link::Now;
 use wire::local::LocalMessage;
 
-/// Most control messages taken from the queues in one call; the rest waits for the next.
-const MESSAGES_PER_CALL_MAX: usize = 4096;
-
 impl<Q: FlowQueues> CircuitExit<Q> {
     /// Reads what the unshaped process wrote. With a schedule only the slot clock may lead here (I10).
     pub fn handle_queues(&mut self, now: Now) {
         self.now = Some(now.instant);
-        self.near.minute.handle_time(now.instant);
-        for _ in 0..MESSAGES_PER_CALL_MAX {
-            let Some(Some(message)) = self.near.with(FlowQueues::poll_message) else { break };
-            self.handle_message(now, message);
-        }
-        let bound = self.near.queues().map_or(0, |queues| queues.queue_count());
-        for _ in 0..bound {
-            let Some(index) = self.near.queues().and_then(FlowQueues::poll_active) else { break };
-            self.near.note_filled(now.instant, index);
-            self.admit(index);
-            self.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
-        }
+        let handle_message = |node: &mut Self, message| node.handle_message(now, message);
+        let handle_filled = |node: &mut Self, index| {
+            node.admit(index);
+            node.with_tunnel_of(index, |tunnel, near| tunnel.handle_active(now.instant, index, near));
+        };
+        Near::read(self, now.instant, |node| &mut node.near, handle_message, handle_filled);
         self.follow_fault();
     }
 

@@ -2,21 +2,13 @@
 
 use super::*;
 use crate::EXAMPLE_SERVICE;
-
-/// The example with every key that stands in a comment.
-fn everything() -> String {
-    let uncommented = EXAMPLE_SERVICE.lines().map(|line| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|letter: char| letter.is_ascii_lowercase()) => rest,
-        _ => line,
-    });
-    uncommented.collect::<Vec<_>>().join("\n")
-}
+use crate::everything::everything;
 
 #[test]
 fn the_example_is_read_and_its_comments_are_the_defaults() {
     let plain = parse_service(EXAMPLE_SERVICE, Path::new("/etc")).expect("the example is good");
-    let all = parse_service(&everything(), Path::new("/etc"))
-        .unwrap_or_else(|problems| panic!("{}", problems.render("service.toml", &everything(), false)));
+    let all = parse_service(&everything(EXAMPLE_SERVICE), Path::new("/etc"))
+        .unwrap_or_else(|problems| panic!("{}", problems.render("service.toml", &everything(EXAMPLE_SERVICE), false)));
     assert_eq!(plain.hosts[0].ports, [HostPort { port: 80, to: ([127, 0, 0, 1], 8080).into() }]);
     assert_eq!(plain.directory, Path::new("/etc/directory.socket"));
     assert_eq!(plain.network.guards_file, Path::new("/etc/service.guards"));

@@ -48,48 +48,8 @@ impl EntryHost {
         places: Vec<simnet::NodeId>,
         stored: Option<String>,
     ) -> Self {
-        let network = document.network_id();
-        let guards = stored.as_deref().map(|text| Guards::parse(text, network).expect("what was stored"));
-        let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
-        let target = if setting.service { Target::ExitAndDirectory } else { Target::Exit };
-        let rules = match setting.hops {
-            1 => PathRules::direct(setting.legs),
-            hops => PathRules::new(hops, setting.legs),
-        };
-        let rules = rules.expect("a tunnel").relaxed(setting.relaxation).to(target);
-        let (up, down) = (setting.class, setting.class);
-        let circuits = CircuitsConfig {
-            document: document.clone(),
-            guards,
-            rules,
-            exit: None,
-            near: (0..places.len())
-                .map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") })
-                .collect(),
-            pool: setting.pool,
-            services: setting.service.then(|| services(setting)),
-            memory_max: setting.memory_max,
-            up,
-            down,
-        };
-        let mut seed = [77; 32];
-        seed[..8].copy_from_slice(&setting.seed.to_be_bytes());
-        let config = NodeConfig {
-            side: Side::Circuits(Some(Box::new(circuits))),
-            mode: setting.mode,
-            pacing: setting.pacing.clone(),
-            packet_size: PacketSize::DEFAULT,
-            slot: SlotLength::DEFAULT,
-            network_id: [0; 32],
-            node_secret: NodeSecret::from_seed([99; 32]),
-            link_secret: LinkSecret::from_bytes([99; 32]),
-            door_key: DoorKey::from_bytes([99; 32]),
-            session_timeout: setting.session_timeout,
-            max_flows: FLOWS,
-            congestion: CongestionControl::Bbr,
-            hops: None,
-            seed,
-        };
+        let circuits = circuits_config(setting, document, places.len(), stored.as_deref());
+        let config = node_config(setting, circuits);
         let mut node = ShapedNode::new(config, now, [], setting.noise.source(setting.seed, &setting.pacing));
         let (shaped, unshaped) = memory_queues::pair(FLOWS, RING);
         node.attach_queues(now, shaped);
@@ -182,6 +142,52 @@ impl EntryHost {
             at += Duration::from_micros(50);
         }
         self.ready = Some((at, plan.runs));
+    }
+}
+
+/// What a node at this entry knows of its circuits. `stored`: the guards' file.
+fn circuits_config(setting: &Setting, document: &NetworkDocument, ends: usize, stored: Option<&str>) -> CircuitsConfig {
+    let network = document.network_id();
+    let guards = stored.map(|text| Guards::parse(text, network).expect("what was stored"));
+    let guards = guards.unwrap_or_else(|| Guards::new(network, setting.legs).expect("1 to 8 legs"));
+    let target = if setting.service { Target::ExitAndDirectory } else { Target::Exit };
+    let rules = match setting.hops {
+        1 => PathRules::direct(setting.legs),
+        hops => PathRules::new(hops, setting.legs),
+    };
+    let rules = rules.expect("a tunnel").relaxed(setting.relaxation).to(target);
+    CircuitsConfig {
+        document: document.clone(),
+        guards,
+        rules,
+        exit: None,
+        near: (0..ends).map(|end| NearEnd { ipv4: true, port: 40_000, name: format!("end {end}") }).collect(),
+        pool: setting.pool,
+        services: setting.service.then(|| services(setting)),
+        memory_max: setting.memory_max,
+        up: setting.class,
+        down: setting.class,
+    }
+}
+
+fn node_config(setting: &Setting, circuits: CircuitsConfig) -> NodeConfig {
+    let mut seed = [77; 32];
+    seed[..8].copy_from_slice(&setting.seed.to_be_bytes());
+    NodeConfig {
+        side: Side::Circuits(Some(Box::new(circuits))),
+        mode: setting.mode,
+        pacing: setting.pacing.clone(),
+        packet_size: PacketSize::DEFAULT,
+        slot: SlotLength::DEFAULT,
+        network_id: [0; 32],
+        node_secret: NodeSecret::from_seed([99; 32]),
+        link_secret: LinkSecret::from_bytes([99; 32]),
+        door_key: DoorKey::from_bytes([99; 32]),
+        session_timeout: setting.session_timeout,
+        max_flows: FLOWS,
+        congestion: CongestionControl::Bbr,
+        hops: None,
+        seed,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A relay, and behind it at an exit the end of tunnels with its servers.
 
-use super::{FLOWS, RING, Setting, node_id, secret};
+use super::documents::{node_id, secret};
+use super::{FLOWS, RING, Setting};
 use crate::apps::Unshaped;
 use crate::exit_slots::SlotDriver;
 use crate::memory_queues::{self, MemoryQueues};

@@ -5,13 +5,13 @@ mod conduct;
 pub use conduct::Conduct;
 
 use super::Packet;
-use super::network::{address, node_id, peer};
+use super::network::{dialler, node_id};
 use super::service::{keys_of, service_id, service_key};
 use crate::apps::pattern;
 use bytes::Bytes;
 use conflux::{Asked, Building, LegEnd, LegId, Nonce, Tunnel, TunnelConfig, TunnelEvent};
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
-use link::{Endpoint, EndpointConfig, LinkEvent, LinkId, Now, Received};
+use identity::{NodeId, NodeSecret};
+use link::{Endpoint, LinkEvent, LinkId, Now, Received};
 use network_document::NetworkDocument;
 use onion::{
     Circuit, CircuitConfig, CircuitEvent, CircuitMessage, Cookie, Features, RawKeys, Reason, ServiceKey, Side,
@@ -116,20 +116,7 @@ impl Client {
         seed: [u8; 32],
         (expected, packet_bytes): (NodeId, usize),
     ) -> Self {
-        let network = document.charter().network();
-        let config = EndpointConfig {
-            packet_size: network.packet_size,
-            network_id: network.id,
-            gridded: false,
-            ..EndpointConfig::new(
-                NodeSecret::from_seed(seed).node_id(),
-                LinkSecret::from_bytes(seed),
-                DoorKey::from_bytes(seed),
-            )
-        };
-        let mut endpoint = Endpoint::new(config, seed);
-        let dial = |guard| (guard, endpoint.dial(now, &peer(guard), address(guard), [0; 7]).expect("its only dial"));
-        let links = [0, 1].map(dial).into();
+        let (endpoint, links) = dialler(now, document, seed);
         let session = session(now, packet_bytes, expected, seed);
         let tunnel = Tunnel::client(now.instant, TunnelConfig::default(), Nonce::new(seed), seed);
         Self {
@@ -390,28 +377,7 @@ impl Client {
         }
         while let Some(event) = self.paths.get_mut(&number).and_then(|path| path.circuit.poll_event()) {
             match event {
-                CircuitEvent::Extended { .. } => {
-                    let Some(path) = self.paths.get_mut(&number) else { return };
-                    let hops = path.circuit.path().count();
-                    match path.relays.get(hops) {
-                        Some(next) => {
-                            let spec = document.spec(&node_id(*next)).expect("a relay of the network");
-                            path.circuit.extend(now.instant, spec).expect("a circuit that is ready");
-                        }
-                        None => {
-                            path.is_built = true;
-                            if let Some((cookie, _)) = path.meets {
-                                let asked = path.circuit.establish_rendezvous(now.instant, cookie);
-                                asked.expect("a circuit to a middle");
-                            } else if let Some((name, message)) = path.introduces.take() {
-                                let asked = path.circuit.introduce(now.instant, name, &message);
-                                asked.expect("a circuit to a middle");
-                            } else if path.links {
-                                self.link(now, number);
-                            }
-                        }
-                    }
-                }
+                CircuitEvent::Extended { .. } => self.handle_extended(now, document, number),
                 CircuitEvent::Closed { .. } => {
                     if let Some(leg) = self.legs.remove(&number) {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
@@ -440,6 +406,30 @@ impl Client {
                         self.tunnel.handle_circuit_gone(now.instant, leg);
                     }
                     self.destroy(now, number);
+                }
+            }
+        }
+    }
+
+    /// The circuit's next hop is there: on to the one behind it, or to what the circuit is for.
+    fn handle_extended(&mut self, now: Now, document: &NetworkDocument, number: u32) {
+        let Some(path) = self.paths.get_mut(&number) else { return };
+        let hops = path.circuit.path().count();
+        match path.relays.get(hops) {
+            Some(next) => {
+                let spec = document.spec(&node_id(*next)).expect("a relay of the network");
+                path.circuit.extend(now.instant, spec).expect("a circuit that is ready");
+            }
+            None => {
+                path.is_built = true;
+                if let Some((cookie, _)) = path.meets {
+                    let asked = path.circuit.establish_rendezvous(now.instant, cookie);
+                    asked.expect("a circuit to a middle");
+                } else if let Some((name, message)) = path.introduces.take() {
+                    let asked = path.circuit.introduce(now.instant, name, &message);
+                    asked.expect("a circuit to a middle");
+                } else if path.links {
+                    self.link(now, number);
                 }
             }
         }

@@ -1,11 +1,12 @@
 //! Who is in the network.
 
 use identity::{DoorKey, LinkSecret, NodeId, NodeSecret, OperatorSecret};
-use link::Peer;
+use link::{Endpoint, EndpointConfig, LinkId, Now, Peer};
 use network_document::{Charter, Descriptor, Draft, Label, NetworkDocument, OnionKeyFile, Roles};
 use onion::Interval;
 use relay_node::{Limits, RelayNode, RelayNodeConfig};
 use shaping::RateClass;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 pub(super) const DOCUMENT_SEED: u8 = 99;
@@ -87,4 +88,20 @@ pub(super) fn relay(number: usize, document: &NetworkDocument) -> RelayNode {
         },
     };
     RelayNode::new(config, document.clone(), &onion_keys(number), [number as u8; 32]).expect("the document has it")
+}
+
+/// An end with the keys of this seed that has dialled both guards.
+pub(super) fn dialler(now: Now, document: &NetworkDocument, seed: [u8; 32]) -> (Endpoint, BTreeMap<usize, LinkId>) {
+    let network = document.charter().network();
+    let own = (NodeSecret::from_seed(seed).node_id(), LinkSecret::from_bytes(seed), DoorKey::from_bytes(seed));
+    let config = EndpointConfig {
+        packet_size: network.packet_size,
+        network_id: network.id,
+        gridded: false,
+        ..EndpointConfig::new(own.0, own.1, own.2)
+    };
+    let mut endpoint = Endpoint::new(config, seed);
+    let dial = |guard| (guard, endpoint.dial(now, &peer(guard), address(guard), [0; 7]).expect("its only dial"));
+    let links = [0, 1].map(dial).into();
+    (endpoint, links)
 }

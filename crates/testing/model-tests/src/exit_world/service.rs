@@ -1,11 +1,11 @@
 //! A service: it waits at introduction points, meets clients at rendezvous points, and is the join point of their tunnels.
 
 use super::Packet;
-use super::network::{address, node_id, peer};
+use super::network::{dialler, node_id};
 use crate::apps::Unshaped;
 use crate::memory_queues::{self, MemoryQueues};
-use identity::{DoorKey, LinkSecret, NodeId, NodeSecret};
-use link::{Endpoint, EndpointConfig, LinkId, Now, Received};
+use identity::{NodeId, NodeSecret};
+use link::{Endpoint, LinkId, Now, Received};
 use network_document::NetworkDocument;
 use onion::{Circuit, CircuitConfig, CircuitEvent, CircuitMessage, Cookie, Features, RawKeys, ServiceKey, Side};
 use shaped_node::{CircuitExit, ExitConfig, ExitEvent, ServiceCame, ServiceCircuits};
@@ -107,19 +107,7 @@ impl Service {
         ways: BTreeMap<usize, [usize; 2]>,
     ) -> Self {
         let network = document.charter().network();
-        let config = EndpointConfig {
-            packet_size: network.packet_size,
-            network_id: network.id,
-            gridded: false,
-            ..EndpointConfig::new(
-                NodeSecret::from_seed(SEED).node_id(),
-                LinkSecret::from_bytes(SEED),
-                DoorKey::from_bytes(SEED),
-            )
-        };
-        let mut endpoint = Endpoint::new(config, SEED);
-        let dial = |guard| (guard, endpoint.dial(now, &peer(guard), address(guard), [0; 7]).expect("its only dial"));
-        let links = [0, 1].map(dial).into();
+        let (endpoint, links) = dialler(now, document, SEED);
         let exit = ExitConfig {
             packet_size: network.packet_size,
             session_packet: network.packet_size.session_packet_virtual().expect("a P that has room"),

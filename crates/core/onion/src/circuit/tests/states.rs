@@ -1,6 +1,7 @@
 //! Every state of a client's circuit against everything that can come or be wanted, as a table that a person has read.
 
 use super::*;
+use crate::case_table::{Cases, Step};
 use crate::layer::Side;
 use crate::parts::Part;
 use crate::service::{Cookie, ServiceKey};
@@ -97,8 +98,6 @@ impl Bench {
     }
 }
 
-type Step = (&'static str, fn(&mut Bench));
-
 fn waits(bench: &mut Bench) {
     bench.circuit.establish_rendezvous(bench.now, COOKIE).expect("it is offered");
     bench.reply(LAST, true, Reply::Done);
@@ -114,7 +113,7 @@ fn virtual_hop(circuit: &mut Circuit) -> Result<(), CommandError> {
     circuit.add_virtual_hop(&raw, Side::Client)
 }
 
-fn states() -> Vec<Step> {
+fn states() -> Vec<Step<Bench>> {
     vec![
         ("first hop asked for", |bench| {
             let network = Network { id: [1; 32], packet_size: PacketSize::DEFAULT };
@@ -149,7 +148,11 @@ fn states() -> Vec<Step> {
     ]
 }
 
-fn inputs() -> Vec<Step> {
+fn inputs() -> Vec<Step<Bench>> {
+    [what_comes(), what_is_wanted()].concat()
+}
+
+fn what_comes() -> Vec<Step<Bench>> {
     fn nonsense() -> Part<'static> {
         Part { index: 0, count: 1, bytes: &[1; 32] }
     }
@@ -204,6 +207,11 @@ fn inputs() -> Vec<Step> {
                 while bench.circuit.poll_cell(bench.now, &mut region()).is_some() {}
             }
         }),
+    ]
+}
+
+fn what_is_wanted() -> Vec<Step<Bench>> {
+    vec![
         ("is to be extended", |bench| {
             let result = bench.circuit.extend(bench.now, RelaySpec { node_id: NodeId([9; 32]), ..spec() });
             bench.command(result);
@@ -234,20 +242,19 @@ fn inputs() -> Vec<Step> {
 
 #[test]
 fn every_state_and_every_input() {
-    let mut table = String::new();
-    for (state, make) in states() {
-        let _ = writeln!(table, "{state}");
-        for (input, happen) in inputs() {
-            let mut bench = Bench::new();
-            make(&mut bench);
-            let _before = bench.said();
+    let cases = Cases {
+        fresh: Bench::new,
+        settle: |bench: &mut Bench| {
+            bench.said();
             bench.heard.clear();
-            happen(&mut bench);
+        },
+        describe: |bench, (), _| {
             let (heard, state) = (std::mem::take(&mut bench.heard), bench.state());
-            let said = bench.said();
             let heard = if heard.is_empty() { String::new() } else { format!(" ({heard})") };
-            let _ = writeln!(table, "  {input:40} {state}{heard}{said}");
-        }
-    }
+            format!("{state}{heard}{}", bench.said())
+        },
+        width: 40,
+    };
+    let table = cases.table(&states(), &inputs());
     insta::assert_snapshot!(table);
 }

@@ -1,13 +1,13 @@
 //! Every state of a circuit that is extended, cut and ended against everything that its client, the next relay, links and time can do,
 //! as a table that a person has read.
 
-use super::states::{Bench, MINE, REGION, Step, head, neighbour};
+use super::states::{Bench, MINE, REGION, head, hears, neighbour};
+use crate::case_table::{Cases, Step};
 use crate::handshake::FIRST_LEN;
 use crate::message::{EXTEND_OVERHEAD, Request, extend_message};
 use crate::parts::{self, Part};
 use crate::relay::{Dialled, Handled, Neighbour, Side, Unreachable};
 use identity::NodeId;
-use std::fmt::Write;
 use std::time::Duration;
 use wire::cell::{CellHead, Command};
 
@@ -75,7 +75,7 @@ impl Bench {
     }
 }
 
-fn states() -> Vec<Step> {
+fn states() -> Vec<Step<Bench>> {
     fn connecting(bench: &mut Bench) {
         bench.extend(1, &NEXT_NODE, 2);
     }
@@ -119,7 +119,7 @@ fn states() -> Vec<Step> {
     ]
 }
 
-fn inputs() -> Vec<Step> {
+fn inputs() -> Vec<Step<Bench>> {
     vec![
         ("the same EXTEND again", |bench| bench.extend(1, &NEXT_NODE, 2)),
         ("another EXTEND", |bench| bench.extend(2, &NEXT_NODE, 2)),
@@ -176,31 +176,28 @@ fn inputs() -> Vec<Step> {
 
 #[test]
 fn every_state_of_an_extension_and_every_input() {
-    let mut table = String::new();
-    for (state, make) in states() {
-        let _ = writeln!(table, "{state}");
-        for (input, happen) in inputs() {
-            let mut bench = Bench::new();
-            make(&mut bench);
+    let cases = Cases {
+        fresh: Bench::new,
+        settle: |bench: &mut Bench| {
             let _before = (bench.heard(MINE), bench.next_heard());
             while bench.relay.poll_order().is_some() {}
-            let forwarded = bench.relay.counters().forwarded;
-            happen(&mut bench);
-            assert!(bench.relay.is_consistent(), "{state}: {input}");
-            let _ = write!(table, "  {input:46} {}", bench.state(MINE));
+            bench.relay.counters().forwarded
+        },
+        describe: |bench, forwarded, case| {
+            assert!(bench.relay.is_consistent(), "{case}");
+            let mut described = bench.state(MINE).to_owned();
             if bench.relay.counters().forwarded > forwarded {
-                let _ = write!(table, "; a cell goes on");
+                described += "; a cell goes on";
             }
             if bench.relay.poll_order().is_some() {
-                let _ = write!(table, "; a link is wanted");
+                described += "; a link is wanted";
             }
-            for (who, heard) in [("hears", bench.heard(MINE)), ("next hears", bench.next_heard())] {
-                if !heard.is_empty() {
-                    let _ = write!(table, "; {who} {}", heard.join(", "));
-                }
-            }
-            let _ = writeln!(table);
-        }
-    }
+            described += &hears("hears", &bench.heard(MINE));
+            described += &hears("next hears", &bench.next_heard());
+            described
+        },
+        width: 46,
+    };
+    let table = cases.table(&states(), &inputs());
     insta::assert_snapshot!(table);
 }

@@ -1,5 +1,6 @@
 //! Every state of a circuit at a place to meet against everything that can come, as a table that a person has read.
 
+use crate::case_table::{Cases, Step};
 use crate::fuzz::{NETWORK, NODE, good_circuit, keys};
 use crate::handshake::Features;
 use crate::keys::BindingKey;
@@ -10,7 +11,6 @@ use crate::relay::circuit::Onward;
 use crate::relay::{CircuitKey, Handled, Neighbour, Relay, RelayConfig};
 use crate::service::{Asked, Cookie, ServiceKey, introduction_proof};
 use identity::NodeSecret;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 use wire::cell::{CellHead, CircuitId, Command};
 
@@ -155,15 +155,13 @@ impl Bench {
     }
 }
 
-pub(super) type Step = (&'static str, fn(&mut Bench));
-
 fn joined(bench: &mut Bench, client: usize, service: usize) {
     bench.waits(client, cookie(client));
     bench.ask(service, Asked::Rendezvous(cookie(client), b"answer"));
     bench.received(client, bench.requests[client]);
 }
 
-fn states() -> Vec<Step> {
+fn states() -> Vec<Step<Bench>> {
     vec![
         ("nothing", |_| {}),
         ("gathering", |bench| {
@@ -205,7 +203,7 @@ fn states() -> Vec<Step> {
     ]
 }
 
-fn inputs() -> Vec<Step> {
+fn inputs() -> Vec<Step<Bench>> {
     fn truncate(bench: &mut Bench, circuit: usize) {
         bench.requests[circuit] += 1;
         bench.request(circuit, bench.requests[circuit], Request::Truncate);
@@ -258,29 +256,29 @@ fn inputs() -> Vec<Step> {
 
 #[test]
 fn every_state_and_every_input() {
-    let mut table = String::new();
-    for (state, make) in states() {
-        let _ = writeln!(table, "{state}");
-        for (input, happen) in inputs() {
-            let mut bench = Bench::new();
-            make(&mut bench);
+    let cases = Cases {
+        fresh: Bench::new,
+        settle: |bench: &mut Bench| {
             let _before = [MINE, OTHER, THIRD].map(|circuit| bench.heard(circuit));
-            let forwarded = bench.relay.counters().forwarded;
-            happen(&mut bench);
-            assert!(bench.relay.is_consistent(), "{state}: {input}");
-            let _ = write!(table, "  {input:40} {}, other {}", bench.state(MINE), bench.state(OTHER));
+            bench.relay.counters().forwarded
+        },
+        describe: |bench, forwarded, case| {
+            assert!(bench.relay.is_consistent(), "{case}");
+            let mut described = format!("{}, other {}", bench.state(MINE), bench.state(OTHER));
             for (who, circuit) in [("hears", MINE), ("other hears", OTHER), ("third hears", THIRD)] {
-                let heard = bench.heard(circuit);
-                if !heard.is_empty() {
-                    let _ = write!(table, "; {who} {}", heard.join(", "));
-                }
+                described += &hears(who, &bench.heard(circuit));
             }
-            let _ = writeln!(
-                table,
-                "{}",
-                if bench.relay.counters().forwarded > forwarded { "; a cell goes over" } else { "" }
-            );
-        }
-    }
+            if bench.relay.counters().forwarded > forwarded {
+                described += "; a cell goes over";
+            }
+            described
+        },
+        width: 40,
+    };
+    let table = cases.table(&states(), &inputs());
     insta::assert_snapshot!(table);
+}
+
+pub(super) fn hears(who: &str, heard: &[String]) -> String {
+    if heard.is_empty() { String::new() } else { format!("; {who} {}", heard.join(", ")) }
 }

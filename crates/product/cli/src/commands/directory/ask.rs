@@ -10,7 +10,6 @@ use relay_directory::{
 };
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A connection to a member.
 pub(super) struct Asked(ServiceClient);
@@ -87,12 +86,6 @@ impl Asked {
             _ => Err(unexpected()),
         }
     }
-}
-
-/// Milliseconds since 1970 UTC, by this machine's clock.
-pub(super) fn now_ms() -> u64 {
-    let utc = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(utc.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Digits of a hash.

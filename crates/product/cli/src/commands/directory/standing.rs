@@ -1,11 +1,12 @@
 //! `hushwire directory status`.
 
-use super::ask::{Asked, hex, now_ms};
+use super::ask::{Asked, hex};
 use super::place::{Place, place};
 use crate::args::directory::StandingArgs;
 use crate::commands::status::{not_answered, runtime, to_json};
 use crate::commands::whole;
 use crate::failure::{Failure, Outcome};
+use crate::settings::now_ms;
 use crate::terminal;
 use admin::directory::{DIRECTORY_SCHEMA_VERSION, DirectoryMember, DirectoryServices, DirectoryStatus, screen};
 use admin::status::Warning;
@@ -31,7 +32,7 @@ pub(super) fn status(args: &StandingArgs) -> Outcome {
                 to_json(&status)?
             } else {
                 let warnings = status.warnings().into_iter().map(|Warning { sentence, .. }| format!("\n{sentence}.\n"));
-                admin::mirror::screen(&status, now_ms()) + &warnings.collect::<String>()
+                admin::mirror::screen(&status, now_ms()?) + &warnings.collect::<String>()
             }
         }
     };
@@ -44,7 +45,7 @@ pub(crate) fn of_member(socket: &Path) -> Result<DirectoryStatus, Failure> {
     let mut asked = Asked::at(socket)?;
     let (standing, members, services) = (asked.standing()?, asked.members()?, asked.services()?);
     let edition = asked.edition(Request::Full)?;
-    let now_ms = now_ms();
+    let now_ms = now_ms()?;
     let ahead = |time_ms: u64| time_ms.saturating_sub(now_ms) as i64 - now_ms.saturating_sub(time_ms) as i64;
     let founding = edition.as_ref().map(|edition| edition.edition().head().founding());
     let members_are = members.members.iter().map(|member| DirectoryMember {

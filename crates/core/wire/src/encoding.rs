@@ -1,5 +1,6 @@
-//! Reading and writing of integers and byte strings, big-endian, with lengths checked before anything is taken: what the
-//! binary forms of this crate and of `relay-directory` are made of.
+//! Reading and writing of integers and byte strings, big-endian, with lengths checked before anything is taken: what the binary forms
+//! of documents, of the directory and of a cluster's log are made of. What passes a link is read with [`crate::read`], whose errors name
+//! the field.
 
 use thiserror::Error;
 
@@ -39,6 +40,11 @@ pub trait WriteBytes {
 
     /// Eight bytes.
     fn u64(&mut self, value: u64) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    /// Sixteen bytes.
+    fn u128(&mut self, value: u128) {
         self.raw(&value.to_be_bytes());
     }
 
@@ -122,6 +128,14 @@ impl<'a> Reader<'a> {
     /// [`ReadError::Short`].
     pub fn u64(&mut self) -> Result<u64, ReadError> {
         Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// Sixteen bytes.
+    ///
+    /// # Errors
+    /// [`ReadError::Short`].
+    pub fn u128(&mut self) -> Result<u128, ReadError> {
+        Ok(u128::from_be_bytes(self.array()?))
     }
 
     /// A byte that is 0 or 1.
