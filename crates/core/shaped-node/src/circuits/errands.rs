@@ -6,7 +6,7 @@
 //! a last hop that fails is its owner's.
 
 use super::build::HOP_PATIENCE;
-use super::timing::KEEP_ALIVE;
+use super::timing::{KEEP_ALIVE, KEEP_ALIVE_IN_SLOTS};
 use super::{Circuits, Shared};
 use identity::NodeId;
 use link::{Endpoint, LinkId, Now};
@@ -152,6 +152,8 @@ pub(super) struct Errands {
     turn: ErrandId,
     /// Circuits that others have now.
     lent: BTreeSet<(LinkId, CircuitId)>,
+    /// Whether cells leave in slots.
+    is_in_slots: bool,
 }
 
 impl Errand {
@@ -278,7 +280,7 @@ impl Errand {
 }
 
 /// The circuit's next own cell, or what keeps it from being forgotten.
-fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellHead> {
+fn poll_cell(now: Instant, every: Duration, stage: &mut Stage, region: &mut [u8]) -> Option<CellHead> {
     match stage {
         Stage::Building { circuit, since, .. } => {
             let head = circuit.poll_cell(now, region);
@@ -289,7 +291,7 @@ fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellH
         }
         Stage::Ready { circuit, cover_at, .. } => {
             if *cover_at <= now {
-                *cover_at = now + KEEP_ALIVE;
+                *cover_at = now + every;
                 circuit.keep_alive(now);
                 region.fill(0);
                 if circuit.poll_timeout().is_none()
@@ -300,7 +302,7 @@ fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellH
             }
             let head = circuit.poll_cell(now, region);
             if head.is_some() {
-                *cover_at = now + KEEP_ALIVE;
+                *cover_at = now + every;
             }
             head
         }
@@ -309,13 +311,20 @@ fn poll_cell(now: Instant, stage: &mut Stage, region: &mut [u8]) -> Option<CellH
 }
 
 impl Errands {
+    /// `is_in_slots`: cells leave when there is a slot.
+    pub(super) fn new(is_in_slots: bool) -> Self {
+        Self { is_in_slots, ..Self::default() }
+    }
+
     /// The next own cell of an errand's circuit over a link.
     pub(super) fn poll_cell(&mut self, now: Instant, link: LinkId, region: &mut [u8]) -> Option<CellHead> {
+        let every = if self.is_in_slots { KEEP_ALIVE_IN_SLOTS } else { KEEP_ALIVE };
         let turn = self.turn;
         let (before, behind): (Vec<_>, Vec<_>) = self.all.iter_mut().partition(|(id, _)| **id <= turn);
         let in_turn = behind.into_iter().chain(before);
         let mut of_link = in_turn.filter(|(_, errand)| errand.stage.way().is_some_and(|(_, of)| of == link));
-        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, poll_cell(now, &mut errand.stage, region)?)))?;
+        let (id, head) =
+            of_link.find_map(|(id, errand)| Some((*id, poll_cell(now, every, &mut errand.stage, region)?)))?;
         self.turn = id;
         Some(head)
     }
@@ -602,7 +611,8 @@ impl Circuits {
             Last::Relay(wanted) => relay == wanted,
             Last::Drawn { avoid } => !avoid.contains(relay),
         };
-        self.shared.choose_meeting(now, self.rules, &beside, &allows)
+        let is_named = matches!(last, Last::Relay(_));
+        self.shared.choose_meeting(now, self.rules, &beside, (&allows, is_named))
     }
 }
 
