@@ -458,7 +458,7 @@ fn a_directory_that_is_away_for_a_moment_is_asked_again() {
 #[test]
 fn a_service_goes_back_to_its_first_guards() {
     let constant = |seed| Setting { relays: 14, service: true, seed, ..Setting::constant() };
-    for base in [setting(), constant(1), constant(2), constant(3)] {
+    for base in [setting(), constant(1), constant(2)] {
         let mode = base.mode;
         let mut world = world(base);
         let is_whole = |world: &World| world.service().node.status().services[0].points == 3;
