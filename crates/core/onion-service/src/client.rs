@@ -22,6 +22,8 @@ pub const INTRODUCTIONS_MAX: usize = 6;
 const DAYS_MAX: usize = 3;
 /// How long the shell may take for a record.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same for one that may have taken the place of the record which named a point that was not there.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long it may take until the rendezvous points are there.
 const MEET_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the search for work may take.
@@ -122,6 +124,8 @@ enum State {
     Working { asked: bool, search: Search },
     /// An introduction is on its way.
     Introducing { asked: bool },
+    /// A point was not there: the service may have said by now where it is. Before the next one is tried the record is asked for again.
+    Looking { asked: bool },
     /// It was taken, and the service may answer.
     Waiting,
     /// At least one leg has its keys.
@@ -231,6 +235,10 @@ impl ClientIntroduction {
                 let introduce = Action::Introduce { relay: point.relay, name: point.name, message: message.clone() };
                 (!std::mem::replace(asked, true)).then_some(introduce)
             }
+            State::Looking { asked } => {
+                let key = self.days.get(self.found.as_ref()?.day)?.blinded;
+                (!std::mem::replace(asked, true)).then_some(Action::Fetch { key })
+            }
             State::Waiting | State::Met | State::Failed(_) => None,
         }
     }
@@ -238,7 +246,11 @@ impl ClientIntroduction {
     /// What the directory has under a key that was asked for; `None` for nothing, or no answer. What comes after its time is
     /// dropped.
     pub fn handle_record(&mut self, now: Instant, key: &[u8; 32], record: Option<&ServiceRecord>) {
-        let State::Fetching { day, asked: true } = self.state else { return };
+        let (day, is_look) = match (&self.state, &self.found) {
+            (State::Fetching { day, asked: true }, _) => (*day, false),
+            (State::Looking { asked: true }, Some(found)) => (found.day, true),
+            _ => return,
+        };
         let Some(key) = self.days.get(day).filter(|day| day.blinded == *key) else { return };
         let opened = record.map(|record| {
             let access = self.config.access.as_ref();
@@ -246,6 +258,8 @@ impl ClientIntroduction {
                 .map(|found| (record.revision, found))
         });
         match opened {
+            Some(Ok((revision, _))) if is_look && !self.is_newer(day, revision) => self.introduce(now),
+            None | Some(Err(_)) if is_look => self.introduce(now),
             Some(Ok((revision, descriptor))) => self.take(now, day, revision, descriptor),
             Some(Err(OpenError::Authorisation)) => self.state = State::Failed(ClientError::Authorisation),
             Some(Err(error)) => {
@@ -287,10 +301,13 @@ impl ClientIntroduction {
         if !is_next || !matches!(self.state, State::Introducing { asked: true }) {
             return;
         }
+        let is_last = self.found.as_ref().is_none_or(|found| found.untried.is_empty());
         if taken {
             (self.state, self.until) = (State::Waiting, now + ANSWER_TIMEOUT);
-        } else {
+        } else if is_last {
             self.introduce(now);
+        } else {
+            (self.state, self.until) = (State::Looking { asked: false }, now + LOOK_TIMEOUT);
         }
     }
 
@@ -330,7 +347,7 @@ impl ClientIntroduction {
             State::Fetching { day, .. } => self.next_day(now, day),
             State::Meeting { .. } => self.state = State::Failed(ClientError::Rendezvous),
             State::Working { .. } => self.state = State::Failed(ClientError::Work),
-            State::Introducing { .. } | State::Waiting => self.introduce(now),
+            State::Introducing { .. } | State::Looking { .. } | State::Waiting => self.introduce(now),
             State::Met | State::Failed(_) => {}
         }
     }
@@ -348,9 +365,14 @@ impl ClientIntroduction {
         }
     }
 
+    /// Whether a record is another one than the one that is known, and later.
+    fn is_newer(&self, day: usize, revision: u64) -> bool {
+        self.found.as_ref().is_none_or(|found| found.day != day || found.revision < revision)
+    }
+
     fn take(&mut self, now: Instant, day: usize, revision: u64, descriptor: Descriptor) {
         // The same record again has nothing that was not tried.
-        if self.found.as_ref().is_some_and(|found| found.day == day && found.revision >= revision) {
+        if !self.is_newer(day, revision) {
             self.state = State::Failed(ClientError::Unanswered { tried: self.greetings.len() });
             return;
         }

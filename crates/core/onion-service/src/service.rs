@@ -40,6 +40,9 @@ pub struct ServiceConfig {
     /// How long a record is good that is not renewed: three hours by default, at most [`RECORD_LIFE_MAX`]. It is renewed after a
     /// third to a half of it. The directory refuses records that last longer than it allows.
     pub record_life: Duration,
+    /// How long an interval of the directory is, in which it takes a few records of a day; ten minutes by default, which is a directory's
+    /// default too. No record waits for longer than half of it.
+    pub interval: Duration,
     /// Introductions a second of each point; 10 by default. What comes faster is refused once five seconds' worth came at once.
     pub introductions_per_second: u32,
     /// What records offer to clients, in bits whose meaning belongs to the crates above.
@@ -49,8 +52,15 @@ pub struct ServiceConfig {
 impl ServiceConfig {
     /// A service for everybody who knows its address.
     pub fn new(network: NetworkId) -> Self {
-        let record_life = Duration::from_secs(3 * 3600);
-        Self { network, points: 3, clients: Vec::new(), record_life, introductions_per_second: 10, features: 0 }
+        Self {
+            network,
+            points: 3,
+            clients: Vec::new(),
+            record_life: Duration::from_secs(3 * 3600),
+            interval: Duration::from_secs(600),
+            introductions_per_second: 10,
+            features: 0,
+        }
     }
 }
 
@@ -272,7 +282,9 @@ impl ServiceCore {
             let half = crate::day::DAY_MS / 2;
             now + Duration::from_millis(half - directory_ms % half)
         });
-        let timers = [day, self.points.next_wake(now), self.days.next_wake(now), Some(self.flood.next_wake())];
+        let contents = days::Contents { points: &self.points, config: &self.config, work_bits: self.flood.bits() };
+        let days = self.days.next_wake(now, &contents);
+        let timers = [day, self.points.next_wake(now), days, Some(self.flood.next_wake())];
         timers.into_iter().flatten().min()
     }
 

@@ -242,8 +242,8 @@ struct CircuitTunnel {
     ends_at: Option<Instant>,
     /// Why it has no path.
     refusal: Option<Refusal>,
-    /// The service that it was to lead to has refused a leg, since it is in another mode.
-    is_of_other_mode: bool,
+    /// The service that it was to lead to has refused a leg, since it is in another mode or full.
+    refused: Option<conflux::Refusal>,
     /// The leg of the newest data cell, and how often that was another one than before.
     last_leg: Option<LegId>,
     switches: u64,
@@ -271,7 +271,7 @@ impl CircuitTunnel {
             exit_is_gone: false,
             ends_at: None,
             refusal: None,
-            is_of_other_mode: false,
+            refused: None,
             last_leg: None,
             switches: 0,
             charge: Charge::default(),
@@ -314,6 +314,7 @@ impl Circuits {
     ) -> Self {
         let CircuitsConfig { document, guards, rules, exit, near, pool, services, memory_max, up: _, down: _ } = config;
         let region = document.charter().packet_size().region();
+        let errands = Errands::new(uplink.is_some());
         let mut shared = Shared {
             relays: Relays::new(&document),
             document,
@@ -345,7 +346,7 @@ impl Circuits {
         };
         shared.look_through_guards(now);
         let pool = Pool::new(now.instant, pool);
-        let (errands, beside, services) = (Errands::default(), Beside::default(), Services::new(services));
+        let (beside, services) = (Beside::default(), Services::new(services));
         let mut circuits = Self { shared, tunnels: BTreeMap::new(), pool, errands, services, beside, rules, served: 0 };
         circuits.fill_up(now.instant);
         circuits

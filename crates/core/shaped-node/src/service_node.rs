@@ -193,7 +193,9 @@ impl<Q: FlowQueues> ServiceNode<Q> {
             schedule,
             seed: random(),
         };
-        let services = config.services.iter().map(|setting| Hosted::new(now, setting, random()));
+        let founding = config.document.charter().founding();
+        let interval = founding.map(|founding| Duration::from_millis(founding.interval_ms));
+        let services = config.services.iter().map(|setting| Hosted::new(now, setting, interval, random()));
         let services = services.collect::<Result<Vec<_>, _>>()?;
         let seeds = [random(), random(), random(), random()];
         Ok(Self {

@@ -85,6 +85,8 @@ pub struct Setting {
     pub service_mode: Option<Mode>,
     /// Whether there is a service, and a directory behind each exit that knows it.
     pub service: bool,
+    /// Tunnels that the service has at a time.
+    pub service_tunnels: usize,
     /// Whether the service lets in only those that have a key: the one of nines.
     pub authorised: bool,
     /// The key that the entry has for it.
@@ -129,6 +131,7 @@ impl Default for Setting {
             addresses: 1,
             service_mode: None,
             service: false,
+            service_tunnels: 16,
             authorised: false,
             access: None,
         }

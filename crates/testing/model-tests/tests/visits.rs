@@ -12,6 +12,9 @@ use std::time::Duration;
 use tunnel_plan::{PathRules, Target};
 use wire::flow::ResetReason;
 
+#[path = "visits/deaths.rs"]
+mod deaths;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn setting() -> Setting {
@@ -259,6 +262,23 @@ fn a_service_in_another_mode_is_refused_at_once_and_in_words() {
     }
 }
 
+/// A service that has as many clients as it takes: the next one is told so at once, and those who are there stay.
+#[test]
+fn a_service_that_is_full_says_so() {
+    let pool = PoolConfig { tunnels: 1, isolation: Isolation::Clients, ..PoolConfig::default() };
+    let mut world = world(Setting { pool, service_tunnels: 1, ..setting() });
+    let first = open(&mut world, plan(port::ENDLESS, 0));
+    let is_there = |world: &World| world.entry.unshaped.outcome(first).received > 0;
+    assert!(world.run_while(30 * SECOND, is_there), "{:?} {:?}", world.tunnels(), failures(&world));
+    let (asked, second) = (world.elapsed(), open(&mut world, Plan { client: 8, ..plan(port::ECHO, 1) }));
+    assert!(world.run_while(60 * SECOND, |world| reset(world, second).is_some()), "{:?}", world.tunnels());
+    assert_eq!(reset(&world, second), Some(ResetReason::ServiceSilent));
+    let took = world.elapsed() - asked;
+    assert!(took < 5 * SECOND, "as soon as it was met, not after {took:?}");
+    assert!(failures(&world)[0].starts_with("the service is full"), "{:?}", failures(&world));
+    assert_eq!((failures(&world).len(), reset(&world, first)), (1, None));
+}
+
 /// A program hears as well why it does not get the tunnel that it wished for.
 #[test]
 fn a_program_hears_that_a_service_is_in_another_mode() {
@@ -437,7 +457,8 @@ fn a_directory_that_is_away_for_a_moment_is_asked_again() {
 /// A service's guard dies and returns: another one stands in for it, and no longer than has to be.
 #[test]
 fn a_service_goes_back_to_its_first_guards() {
-    for base in [setting(), Setting { relays: 14, service: true, ..Setting::constant() }] {
+    let constant = |seed| Setting { relays: 14, service: true, seed, ..Setting::constant() };
+    for base in [setting(), constant(1), constant(2)] {
         let mode = base.mode;
         let mut world = world(base);
         let is_whole = |world: &World| world.service().node.status().services[0].points == 3;

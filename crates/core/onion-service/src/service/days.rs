@@ -8,6 +8,7 @@ use crate::introduction::{Context, INTRODUCTION_LEN, KemPair};
 use network_document::NetworkId;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
+use relay_directory::REVISIONS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -16,11 +17,15 @@ use zeroize::Zeroizing;
 pub const RECORD_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// After a change a record waits so long for all points to be there.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Between two records of a day: the directory takes four in an interval, which has ten minutes by default.
-const GAP: Duration = Duration::from_secs(20);
-/// Records of a day in [`REVISIONS_TIME`]; a further one waits.
-const REVISIONS: usize = 3;
-const REVISIONS_TIME: Duration = Duration::from_secs(600);
+/// Between two records of a day.
+const GAP: Duration = Duration::from_secs(5);
+/// The same as a part of an interval, if that is more, while half of the points that there should be are there and in the record that is
+/// out: one record tells of several changes then.
+const CALM_GAP_PART: u32 = 10;
+/// Records of a day in a part of an interval: as many as the directory takes in a whole one, and one less in half of it. So none waits
+/// for longer than half an interval, whatever came before. One of each is kept for when fewer than half of the points are in the record
+/// that is out. What is not taken does not count.
+const REVISIONS: [(usize, u32); 2] = [(REVISIONS_MAX as usize - 1, 2), (REVISIONS_MAX as usize, 1)];
 /// How long the directory may take to answer; then the record counts as not taken.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Wait after the directory did not take a record; doubled with each further one, up to the second.
@@ -60,13 +65,16 @@ struct Attempt {
 struct DayState {
     keys: RecordKeys,
     revision: u64,
-    /// The last ones that were made.
+    /// When the last ones were made, but for those that were not taken.
     made: Vec<Instant>,
-    /// Since when the record that is out is not right.
+    /// The points that the record which is out names, for keys that are good.
+    named: Vec<PointId>,
+    /// Since when the record that is out is not right, or what has changed last if that was long ago.
     changed: Option<Instant>,
     /// When it is renewed in any case.
     due: Instant,
     attempt: Option<Attempt>,
+    /// After a record was not taken.
     not_before: Instant,
     failures: u32,
     published_until_ms: Option<u64>,
@@ -124,11 +132,12 @@ impl Days {
             self.asked.remove(&day);
             return;
         };
-        let (made, failures) = (Vec::new(), 0);
+        let (made, named, failures) = (Vec::new(), Vec::new(), 0);
         let state = DayState {
             keys,
             revision: 0,
             made,
+            named,
             changed: Some(now),
             due: now,
             attempt: None,
@@ -139,10 +148,11 @@ impl Days {
         self.days.insert(day, state);
     }
 
-    /// What records say is not right any more.
+    /// What records say is not right any more. If a record has settled and waits to be let out, it waits for what comes of this as well.
     pub(super) fn changed(&mut self, now: Instant) {
         for day in self.days.values_mut() {
-            day.changed.get_or_insert(now);
+            let settles = day.changed.filter(|since| now < *since + SETTLE);
+            day.changed = settles.or(Some(now));
         }
     }
 
@@ -151,6 +161,7 @@ impl Days {
         for day in self.days.values_mut() {
             if let Some(keys) = RecordKeys::new(day.keys.key.clone(), rng) {
                 day.keys = keys;
+                day.named.clear();
             }
         }
         self.changed(now);
@@ -175,7 +186,7 @@ impl Days {
             let life_ms = contents.config.record_life.as_millis() as u64;
             let ends = state.published_until_ms.is_some_and(|until| until < directory_ms.saturating_add(life_ms / 4));
             let due = settled || now >= state.due || ends && day.closes_ms() > directory_ms.saturating_add(life_ms / 4);
-            if state.attempt.is_none() && due && state.may_make(now) {
+            if state.attempt.is_none() && due && now >= state.may_make_at(contents) {
                 let publication = state.make(now, directory_ms, contents, rng);
                 if publication.is_some() {
                     return publication;
@@ -196,32 +207,44 @@ impl Days {
         let state = self.days.get_mut(&day)?;
         let attempt = state.attempt.take_if(|attempt| attempt.revision == revision)?;
         if !taken {
+            state.made.pop();
             // Without randomness here: the wait begins at its lower end.
             state.failed(now, Duration::ZERO);
             return None;
         }
         (state.failures, state.published_until_ms) = (0, Some(attempt.expires_ms));
+        state.named.clone_from(&attempt.points);
         Some((attempt.points, attempt.expires_ms))
     }
 
     /// When [`poll`](Self::poll) may have something to do. What is past waits for a point.
-    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let wakes = self.days.values().map(|day| match (&day.attempt, day.changed) {
-            (Some(attempt), _) => attempt.until,
-            (None, Some(since)) => (since + SETTLE).min(day.due).max(day.not_before),
-            (None, None) => day.due.max(day.not_before),
+    pub(super) fn next_wake(&self, now: Instant, contents: &Contents<'_>) -> Option<Instant> {
+        let wakes = self.days.values().flat_map(|day| {
+            let at = day.may_make_at(contents);
+            match (&day.attempt, day.changed) {
+                (Some(attempt), _) => [attempt.until, attempt.until],
+                // If all points are there it does not settle.
+                (None, Some(since)) => [(since + SETTLE).min(day.due).max(at), at],
+                (None, None) => [day.due.max(at), day.due.max(at)],
+            }
         });
         wakes.filter(|wake| *wake > now).min()
     }
 }
 
 impl DayState {
-    fn may_make(&mut self, now: Instant) -> bool {
-        self.made.retain(|made| now.saturating_duration_since(*made) < REVISIONS_TIME);
-        let rests = self.made.last().map_or(now, |last| *last + GAP);
-        let full = (self.made.len() >= REVISIONS).then(|| self.made[0] + REVISIONS_TIME);
-        self.not_before = self.not_before.max(rests).max(full.unwrap_or(now));
-        now >= self.not_before
+    /// When another record may be made.
+    fn may_make_at(&self, contents: &Contents<'_>) -> Instant {
+        let standing = self.named.iter().filter(|point| contents.points.has(**point)).count();
+        let is_urgent = 2 * standing < contents.config.points;
+        let gap = if is_urgent { GAP } else { GAP.max(contents.config.interval / CALM_GAP_PART) };
+        let rests = self.made.last().map(|last| *last + gap);
+        let full = REVISIONS.map(|(most, part)| {
+            let most = most - usize::from(!is_urgent);
+            let first = self.made.len().checked_sub(most)?;
+            Some(self.made[first] + contents.config.interval / part)
+        });
+        full.into_iter().chain([rests]).flatten().fold(self.not_before, Instant::max)
     }
 
     fn make(
@@ -254,6 +277,8 @@ impl DayState {
         let content = descriptor.seal(day, label, &config.clients, &mut |bytes| rng.fill_bytes(bytes)).ok()?;
         let publication = Publication { day: day.day, record: unsigned(day, label, content) };
         self.made.push(now);
+        let last = self.made.len().saturating_sub(REVISIONS_MAX.into());
+        self.made.drain(..last);
         (self.revision, self.changed) = (revision, None);
         self.due = now + between([config.record_life / 3, config.record_life / 2], rng);
         self.attempt = Some(Attempt { revision, expires_ms, points: ids, until: now + PUBLISH_TIMEOUT });

@@ -132,6 +132,11 @@ impl Points {
         self.points.get_mut(&point)
     }
 
+    /// Whether a point takes introductions, be it only until its last record has ended.
+    pub(super) fn has(&self, point: PointId) -> bool {
+        self.points.get(&point).is_some_and(|point| !matches!(point.state, State::Ordered { .. }))
+    }
+
     /// Those that stand in the next records.
     pub(super) fn live(&self) -> impl Iterator<Item = (PointId, IntroductionPoint)> {
         self.points.iter().filter_map(|(id, point)| match point.state {
@@ -158,11 +163,16 @@ impl Points {
         if matches!(point.state, State::Draining { .. }) {
             return false;
         }
+        let is_gone = matches!(point.state, State::Live { .. });
+        if now < self.repair_at {
+            // Several that go together are one loss.
+            return is_gone;
+        }
         let doubled = REPAIR[0] * (1 << self.failures.min(6));
         let wait = doubled.min(REPAIR[1]);
         self.failures = self.failures.saturating_add(1);
         self.repair_at = now + between([wait, wait + wait / 2], rng);
-        matches!(point.state, State::Live { .. })
+        is_gone
     }
 
     /// A point is to be replaced as one that is old.

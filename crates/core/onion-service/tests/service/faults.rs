@@ -40,6 +40,99 @@ fn all_points_at_once_are_back_within_a_minute() {
     assert_eq!(world.visit(&mut client), Ok(1));
 }
 
+/// Loses all points at once.
+fn lose_all_points(world: &mut World) {
+    let relays: Vec<_> = world.waiting.values().map(|waiting| waiting.relay).collect();
+    relays.into_iter().for_each(|relay| world.kill(relay));
+    world.dead.clear();
+}
+
+/// How long it takes until the record that is out names a point that is there.
+fn unreachable_for(world: &mut World) -> Duration {
+    let begun = world.now;
+    while !world.is_reachable() {
+        let waits = world.now - begun;
+        world.run(Duration::from_millis(if waits < Duration::from_secs(10) { 100 } else { 1_000 }));
+        assert!(world.now - begun < Duration::from_secs(3_600), "for an hour nobody could come");
+    }
+    world.now - begun
+}
+
+#[test]
+fn points_that_go_together_are_one_loss() {
+    for seed in 50..54 {
+        let mut world = World::new(seed, config());
+        lose_all_points(&mut world);
+        assert!(unreachable_for(&mut world) <= Duration::from_secs(2), "seed {seed}");
+        assert_eq!(world.service.live_points(), 3, "seed {seed}");
+    }
+}
+
+/// The second record in a row comes within seconds, and no further one after more than half an interval, whatever came before.
+#[test]
+fn a_service_that_loses_all_points_again_and_again_is_found_soon() {
+    for (seed, interval_s) in [(60, 600), (61, 600), (62, 2)] {
+        let interval = Duration::from_secs(interval_s);
+        let mut world = World::new(seed, ServiceConfig { interval, ..config() });
+        world.run(interval);
+        let mut waits = Vec::new();
+        for _ in 0..16 {
+            lose_all_points(&mut world);
+            waits.push(unreachable_for(&mut world));
+            let pause = u64::from(world.below(5_000));
+            world.run(Duration::from_millis(pause));
+        }
+        let seconds = Duration::from_secs(8);
+        assert!(waits[..3].iter().all(|wait| *wait <= seconds), "seed {seed}: {waits:?}");
+        let longest = waits.iter().max().copied().unwrap_or_default();
+        assert!(longest <= interval / 2 + seconds, "seed {seed}: {waits:?}");
+        assert_eq!(world.directory.refused, 0, "seed {seed}: within the directory's bounds");
+    }
+}
+
+/// While most points are there one record tells of several changes, and there is always one left for when they go.
+#[test]
+fn points_that_go_one_by_one_leave_a_record_for_when_most_are_gone() {
+    let mut world = World::new(64, config());
+    world.run(Duration::from_secs(600));
+    for _ in 0..3 {
+        let before = world.directory.taken;
+        let relay = world.waiting.values().map(|waiting| waiting.relay).next().expect("a point");
+        world.kill(relay);
+        world.dead.clear();
+        world.run(Duration::from_secs(61));
+        let made = world.directory.taken - before;
+        assert!(made <= 2, "one for each day, and no more: {made}");
+    }
+    lose_all_points(&mut world);
+    assert!(unreachable_for(&mut world) <= Duration::from_secs(10));
+}
+
+/// The record that a client has is replaced while it builds its circuits: after the first point it has the new one, and not after the last.
+#[test]
+fn a_client_that_meets_nobody_at_a_point_looks_for_a_newer_record() {
+    let mut world = World::new(66, config());
+    let mut client = world.client(None, 0, 1);
+    let Some(Action::Fetch { key }) = client.poll_action(world.now) else { panic!("first of all") };
+    let old = world.directory.records.get(&key).cloned();
+    client.handle_record(world.now, &key, old.as_ref());
+    lose_all_points(&mut world);
+    world.run(Duration::from_secs(10));
+    assert_eq!((world.visit(&mut client), world.introductions), (Ok(1), 2));
+}
+
+/// The directory is away when the service begins, longer than a few tries take.
+#[test]
+fn a_record_that_was_not_taken_uses_nothing_up() {
+    let mut world = World::new(65, config());
+    lose_all_points(&mut world);
+    world.directory.down = true;
+    world.run(Duration::from_secs(60));
+    assert!(world.directory.refused >= 6, "three for each day: {}", world.directory.refused);
+    world.directory.down = false;
+    assert!(unreachable_for(&mut world) <= Duration::from_secs(60));
+}
+
 #[test]
 fn a_dead_network_is_not_hammered() {
     let mut world = World::new(21, config());

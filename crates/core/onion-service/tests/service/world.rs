@@ -4,8 +4,9 @@
 use identity::{AccessKey, AccessSecret, NodeId, ServiceSecret};
 use network_document::NetworkId;
 use onion_service::{
-    Action, ClientConfig, ClientError, ClientIntroduction, Day, DayKey, DaySecret, INTRODUCED_MAX, IntroductionRefusal,
-    Meeting, POINTS_TRACKED_MAX, PointId, PointOrder, ServiceAddress, ServiceConfig, ServiceCore,
+    Action, ClientConfig, ClientError, ClientIntroduction, Day, DayKey, DaySecret, Descriptor, INTRODUCED_MAX,
+    IntroductionPoint, IntroductionRefusal, Meeting, POINTS_TRACKED_MAX, PointId, PointOrder, ServiceAddress,
+    ServiceConfig, ServiceCore,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,9 +17,6 @@ use std::time::{Duration, Instant};
 pub(crate) const NETWORK: NetworkId = NetworkId([1; 32]);
 /// 8 in the morning of a day.
 pub(crate) const START_MS: u64 = 20_000 * onion_service::DAY_MS + 8 * 3_600_000;
-/// An interval of the directory, in which it takes four records under a key.
-const INTERVAL_MS: u64 = 600_000;
-
 fn secret() -> ServiceSecret {
     ServiceSecret::from_seed([2; 32])
 }
@@ -33,22 +31,26 @@ pub(crate) fn day_key(address: ServiceAddress, day: Day) -> DayKey {
 
 #[derive(Default)]
 pub(crate) struct Directory {
+    /// How long an interval is, in which it takes four records under a key.
+    interval_ms: u64,
     pub(crate) records: BTreeMap<[u8; 32], ServiceRecord>,
     revisions: BTreeMap<([u8; 32], u64), u32>,
     /// Takes nothing.
     pub(crate) down: bool,
     pub(crate) refused: u32,
+    pub(crate) taken: u32,
 }
 
 impl Directory {
     fn publish(&mut self, now_ms: u64, record: ServiceRecord) -> bool {
         assert!(NodeId(record.key).verify(&record.message(NETWORK), &record.signature), "signed by the day's key");
         assert!(record.expires_ms > now_ms && record.expires_ms <= now_ms + onion_service::DAY_MS, "it lasts a while");
-        let made = self.revisions.entry((record.key, now_ms / INTERVAL_MS)).or_default();
+        let made = self.revisions.entry((record.key, now_ms / self.interval_ms)).or_default();
         let newer = self.records.get(&record.key).is_none_or(|known| known.revision < record.revision);
         let taken = !self.down && newer && *made < 4;
         *made += u32::from(taken);
         self.refused += u32::from(!taken);
+        self.taken += u32::from(taken);
         if taken {
             self.records.insert(record.key, record);
         }
@@ -83,6 +85,8 @@ pub(crate) struct World {
     pub(crate) opened: u32,
     met: BTreeMap<[u8; 32], Meeting>,
     pub(crate) meetings: u32,
+    /// Introductions that clients have sent.
+    pub(crate) introductions: u32,
     /// Off for a service whose machine is.
     pub(crate) running: bool,
 }
@@ -94,6 +98,7 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut random = [0; 32];
         rng.fill_bytes(&mut random);
+        let interval_ms = config.interval.as_millis() as u64;
         let mut service = ServiceCore::new(start, config, random).expect("a configuration");
         service.handle_directory_time(start, START_MS);
         let mut world = Self {
@@ -101,7 +106,7 @@ impl World {
             jumped_ms: 0,
             now: start,
             rng,
-            directory: Directory::default(),
+            directory: Directory { interval_ms, ..Directory::default() },
             service,
             waiting: BTreeMap::new(),
             dead: BTreeSet::new(),
@@ -109,6 +114,7 @@ impl World {
             opened: 0,
             met: BTreeMap::new(),
             meetings: 0,
+            introductions: 0,
             running: true,
         };
         world.run(Duration::from_secs(30));
@@ -208,6 +214,20 @@ impl World {
         assert_eq!(relays.len(), self.waiting.len(), "each point at its own relay");
     }
 
+    /// Whether the newest record that a client would find names a point that is there.
+    pub(crate) fn is_reachable(&self) -> bool {
+        let now_ms = self.ms();
+        let keys = Day::sought_at(now_ms).into_iter().map(|day| day_key(address(), day));
+        let mut found = keys.filter_map(|key| {
+            let record = self.directory.get(now_ms, &key.blinded)?;
+            Descriptor::open(NETWORK, &key, &record, now_ms, None).ok()
+        });
+        let waits = |point: &IntroductionPoint| {
+            self.waiting.get(&point.name).is_some_and(|waiting| waiting.relay == point.relay)
+        };
+        found.next().is_some_and(|descriptor| descriptor.points.iter().any(waits))
+    }
+
     /// Points at a relay go with it.
     pub(crate) fn kill(&mut self, relay: NodeId) {
         self.dead.insert(relay);
@@ -270,6 +290,7 @@ impl World {
             }
             Action::Work => while !client.work(self.now, 1_000) {},
             Action::Introduce { relay, name, message } => {
+                self.introductions += 1;
                 let waits = self.waiting.get(&name).filter(|waiting| waiting.relay == relay);
                 let point = waits.map(|waiting| waiting.point).filter(|_| !self.dead.contains(&relay) && self.running);
                 if let Some(point) = point {

@@ -43,11 +43,15 @@ impl Circuits {
                 uplink.add_link(*link, |of| links.contains(&of));
             }
         }
-        // What is over a link that lost its slots all the same begins anew over one that has some.
-        let has_slots = |link: &LinkId| shared.uplink.as_ref().is_none_or(|uplink| uplink.share_of(*link).is_some());
-        let slotless: Vec<LinkId> = shared.links.keys().copied().filter(|link| !has_slots(link)).collect();
+        // What is over a link that lost its slots all the same begins anew over one that has some. Such a link says nothing more, not even
+        // that its circuits end, so it is closed: its guard is dialled anew when it may be tried again.
+        let slotless: Vec<LinkId> = shared.links.keys().copied().filter(|link| !shared.has_slots(*link)).collect();
         for link in slotless {
             self.errands.leave_guard(shared, now.instant, link);
+            if !shared.spares.asks(link) && !self.errands.lends(link) {
+                shared.ending.retain(|ending| ending.link != link);
+                shared.forget_link(link, endpoint);
+            }
         }
         self.beside.cells.retain(|link, _| shared.links.contains_key(link));
         self.beside.guards = guards;

@@ -7,6 +7,7 @@
 
 mod errand;
 
+use super::timing::{KEEP_ALIVE, KEEP_ALIVE_IN_SLOTS};
 use super::{Circuits, Shared};
 use errand::{Errand, Stage};
 use identity::NodeId;
@@ -104,16 +105,24 @@ pub(super) struct Errands {
     turn: ErrandId,
     /// Circuits that others have now.
     lent: BTreeSet<(LinkId, CircuitId)>,
+    /// Whether cells leave in slots.
+    is_in_slots: bool,
 }
 
 impl Errands {
+    /// `is_in_slots`: cells leave when there is a slot.
+    pub(super) fn new(is_in_slots: bool) -> Self {
+        Self { is_in_slots, ..Self::default() }
+    }
+
     /// The next own cell of an errand's circuit over a link.
     pub(super) fn poll_cell(&mut self, now: Instant, link: LinkId, region: &mut [u8]) -> Option<CellHead> {
+        let every = if self.is_in_slots { KEEP_ALIVE_IN_SLOTS } else { KEEP_ALIVE };
         let turn = self.turn;
         let (before, behind): (Vec<_>, Vec<_>) = self.all.iter_mut().partition(|(id, _)| **id <= turn);
         let in_turn = behind.into_iter().chain(before);
         let mut of_link = in_turn.filter(|(_, errand)| errand.stage.way().is_some_and(|(_, of)| of == link));
-        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, errand.stage.poll_cell(now, region)?)))?;
+        let (id, head) = of_link.find_map(|(id, errand)| Some((*id, errand.stage.poll_cell(now, every, region)?)))?;
         self.turn = id;
         Some(head)
     }

@@ -40,6 +40,11 @@ impl Shared {
         guard.silent_since.map(|since| since + patience)
     }
 
+    /// Whether anything can go over a link. In shaped modes that takes a share of the schedule.
+    pub(super) fn has_slots(&self, link: LinkId) -> bool {
+        self.uplink.as_ref().is_none_or(|uplink| uplink.share_of(link).is_some())
+    }
+
     pub(super) fn is_up(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|link| link.up)
     }
@@ -205,7 +210,10 @@ impl Circuits {
 
     /// Writes a guard down as failed, and moves what is over its link to others.
     pub(super) fn give_up_guard(&mut self, now: Now, endpoint: &mut Endpoint, link: LinkId, node: NodeId) {
-        self.shared.guards.handle_failed(now.unix_s, &node, &mut self.shared.rng);
+        // Over a link that has lost its slots nothing was asked, so nothing has failed but what was written down then.
+        if self.shared.has_slots(link) || self.shared.spares.asks(link) {
+            self.shared.guards.handle_failed(now.unix_s, &node, &mut self.shared.rng);
+        }
         if let Some(guard) = self.shared.links.get_mut(&link) {
             guard.silent_since = Some(now.instant);
         }

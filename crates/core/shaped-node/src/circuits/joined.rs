@@ -204,7 +204,10 @@ impl CircuitTunnel {
         self.fail(shared, now.instant, number);
         let Some(path) = path else { return };
         match why {
-            LegEnd::Refused(Refusal::NotOffered) if self.is_of_service() => self.is_of_other_mode = true,
+            LegEnd::Refused(refusal @ Refusal::NotOffered) if self.is_of_service() => self.refused = Some(refusal),
+            LegEnd::Refused(refusal @ Refusal::Full) if self.is_of_service() && !self.is_up() => {
+                self.refused = Some(refusal);
+            }
             // Whoever is there is the service, and there is no other one.
             LegEnd::LinkTimedOut | LegEnd::Refused(_) if self.is_of_service() => {}
             LegEnd::LinkTimedOut

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::SeedableRng;
 use std::time::{Duration, Instant};
 use tunnel_plan::{Cause, Choice, Path, PathRules, Refusal, Target};
 
-/// How often paths are drawn until none has a relay that is avoided. The last draw is taken as it is.
+/// How often paths are drawn until no relay between is to be kept off. Then the best of them is taken.
 const DRAWS_MAX: usize = 8;
 /// How long after a refusal paths are looked for again, if no guard answers meanwhile.
 const REFUSED_WAIT: Duration = Duration::from_secs(10);
@@ -115,18 +115,16 @@ impl CircuitTunnel {
         // As many legs as the rules have, or fewer.
         let rules = self.rules.with_legs(wanted).unwrap_or(self.rules);
         let suits = |candidate: &NodeId| exit.is_none_or(|exit| exit == *candidate);
-        let trusted = |candidate: &NodeId| suits(candidate) && !shared.is_avoided(now.instant, candidate);
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let choice = Choice { relays: &shared.relays, rules, guards: &guards, allows: &trusted, legs: &legs };
+        let choice = Choice { relays: &shared.relays, rules, guards: &guards, allows: &suits, legs: &legs };
         if self.rules.has_only_ways() {
             let ways = |exit: &NodeId| shared.ways_to(exit).count();
-            let chosen = choice.direct_paths(&ways, &mut rng);
-            return chosen.or_else(|_| Choice { allows: &suits, ..choice }.direct_paths(&ways, &mut rng));
+            let trusted = |candidate: &NodeId| suits(candidate) && !shared.is_avoided(now.instant, candidate);
+            let chosen = Choice { allows: &trusted, ..choice }.direct_paths(&ways, &mut rng);
+            return chosen.or_else(|_| choice.direct_paths(&ways, &mut rng));
         }
-        let is_avoided = |relay: &NodeId| shared.is_avoided(now.instant, relay);
-        let chosen = draw_paths(&choice, &is_avoided, &mut rng);
-        let any = Choice { allows: &suits, ..choice };
-        chosen.or_else(|_| draw_paths(&any, &is_avoided, &mut rng))
+        let firsts = shared.first_guards();
+        draw_paths(&choice, &|relay| shared.reluctance(now.instant, relay, &firsts), &mut rng)
     }
 }
 
@@ -167,29 +165,75 @@ impl Shared {
         };
         let suits = |guard: &NodeId| self.first_way_to(guard).is_some() && has_slots(guard);
         let guards: Vec<NodeId> = usable.into_iter().filter(suits).collect();
-        let is_kept = |relay: &NodeId| guards.iter().take(wanted).any(|guard| guard == relay);
-        let is_spared = |relay: &NodeId| self.is_avoided(now.instant, relay) || is_kept(relay);
-        let trusted = |relay: &NodeId| allows(relay) && !is_spared(relay);
-        let choice = Choice { relays: &self.relays, rules, guards: &guards, allows: &trusted, legs: beside };
-        let chosen = draw_paths(&choice, &is_spared, &mut rng);
-        let any = Choice { allows, ..choice };
-        chosen.or_else(|_| draw_paths(&any, &is_spared, &mut rng)).ok()?.pop()
+        let in_use = guards.iter().take(wanted).copied();
+        let kept: Vec<NodeId> = in_use.chain(self.first_guards()).collect();
+        let choice = Choice { relays: &self.relays, rules, guards: &guards, allows, legs: beside };
+        draw_paths(&choice, &|relay| self.reluctance(now.instant, relay, &kept), &mut rng).ok()?.pop()
+    }
+
+    /// The guards that come first, whether they can be had now or not. What stands behind another guard would keep its tunnel from a leg
+    /// over it, for as long as that lives, when it is there again.
+    fn first_guards(&self) -> Vec<NodeId> {
+        self.guards.status().filter(|guard| guard.is_primary).map(|guard| guard.node_id).collect()
+    }
+
+    fn reluctance(&self, now: Instant, relay: &NodeId, guards: &[NodeId]) -> Reluctance {
+        if self.is_avoided(now, relay) {
+            Reluctance::Avoided
+        } else if guards.contains(relay) {
+            Reluctance::Guard
+        } else {
+            Reluctance::None
+        }
     }
 }
 
-/// Draws until no relay behind a guard is one that had better not be there.
+/// Why a relay had better not stand behind a guard; the weightier reason is the greater one. A network that is too small for it has
+/// paths all the same: over a guard before over a relay that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reluctance {
+    None,
+    /// The client enters through it, or will again.
+    Guard,
+    /// It has just failed.
+    Avoided,
+}
+
+/// Draws paths whose relays behind guards are as little to be kept off as can be had: ends are looked for among those without any reason
+/// first, then with each weightier one; of [`DRAWS_MAX`] draws, the one with the best middles is taken.
 fn draw_paths(
     choice: &Choice<'_>,
-    is_spared: &dyn Fn(&NodeId) -> bool,
+    reluctance: &dyn Fn(&NodeId) -> Reluctance,
     rng: &mut ChaCha20Rng,
 ) -> Result<Vec<Path>, Refusal> {
-    let mut paths = choice.paths(rng)?;
+    let within = |most: Reluctance, rng: &mut ChaCha20Rng| {
+        let allows = |end: &NodeId| (choice.allows)(end) && reluctance(end) <= most;
+        draw_middles(&Choice { allows: &allows, ..*choice }, reluctance, rng)
+    };
+    // The last one is refused by the rules alone.
+    within(Reluctance::None, rng)
+        .or_else(|_| within(Reluctance::Guard, rng))
+        .or_else(|_| within(Reluctance::Avoided, rng))
+}
+
+fn draw_middles(
+    choice: &Choice<'_>,
+    reluctance: &dyn Fn(&NodeId) -> Reluctance,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<Path>, Refusal> {
+    let worst = |paths: &[Path]| {
+        let middles = paths.iter().filter_map(Path::middle);
+        middles.map(|middle| reluctance(&middle)).max().unwrap_or(Reluctance::None)
+    };
+    let mut best = choice.paths(rng)?;
     for _ in 1..DRAWS_MAX {
-        let mut middles = paths.iter().filter_map(Path::middle);
-        if !middles.any(|middle| is_spared(&middle)) {
+        if worst(&best) == Reluctance::None {
             break;
         }
-        paths = choice.paths(rng)?;
+        let paths = choice.paths(rng)?;
+        if worst(&paths) < worst(&best) {
+            best = paths;
+        }
     }
-    Ok(paths)
+    Ok(best)
 }

@@ -351,16 +351,16 @@ impl Circuits {
         while let Some(tunnel) = self.tunnels.values_mut().find(|tunnel| tunnel.has_ended) {
             tunnel.has_ended = false;
             let (number, holder, is_kept) = (tunnel.number, tunnel.holder, tunnel.rules == self.rules);
-            let is_of_other_mode = std::mem::take(&mut tunnel.is_of_other_mode);
+            let refused = tunnel.refused.take();
             tunnel.holder = Holder::Pool;
             if let Holder::Group(group, _) = holder {
                 self.pool.groups.remove(&group);
                 self.send_back(number, group, near);
             }
             if let Holder::Service { .. } = holder
-                && is_of_other_mode
+                && let Some(refusal) = refused
             {
-                self.tell_other_mode(number, near);
+                self.tell_refused(number, refusal, near);
             } else if let Holder::Service { .. } = holder {
                 reset_flows(number, ResetReason::TunnelLost, near);
             }

@@ -68,6 +68,9 @@ pub enum ServiceFailure {
         "the service was not reached within a minute: its network or this one is slow or losing much; try again later"
     )]
     TimedOut,
+    /// It has as many clients as it takes at a time, or no memory for a further one.
+    #[error("the service is full: it has as many clients as it takes at a time; try again later")]
+    Full,
     /// It sends in another mode than this entry. A service is in mode `constant` or `off`, and an entry with a schedule asks for the former.
     #[error("the service is in mode `{}` and this entry in mode `{}`: {}", mode_of_service(*entry), entry.name(), mode_remedy(*entry))]
     Mode {
@@ -98,7 +101,7 @@ impl ServiceFailure {
             Self::Introduction(ClientError::Rendezvous) | Self::NoDirectory | Self::NoPath(_) => {
                 ResetReason::Unreachable
             }
-            Self::Introduction(ClientError::Work | ClientError::Unanswered { .. }) | Self::TimedOut => {
+            Self::Introduction(ClientError::Work | ClientError::Unanswered { .. }) | Self::TimedOut | Self::Full => {
                 ResetReason::ServiceSilent
             }
             Self::Mode { entry } if entry.is_shaped() => ResetReason::ServiceIsOff,
@@ -420,23 +423,25 @@ impl Circuits {
         sought.attempt = self.attempt(now, address, legs, sought.access.clone(), sought.records);
     }
 
-    /// Ends the tunnel of a service that is in another mode, and tells its flows. False if it is in none.
+    /// Ends the tunnel of a service that has refused it, and tells its flows. False if it has not.
     fn end_refused<Q: FlowQueues>(&mut self, now: Instant, number: u64, near: &mut Near<Q>) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(&number) else { return false };
         if tunnel.is_up() {
             self.services.mode_refusal = None;
         }
-        if !std::mem::take(&mut tunnel.is_of_other_mode) {
-            return false;
-        }
+        let Some(refusal) = tunnel.refused.take() else { return false };
         tunnel.holder = Holder::Nobody { idle_since: Some(now) };
         tunnel.finish(&mut self.shared, now);
-        self.tell_other_mode(number, near);
+        self.tell_refused(number, refusal, near);
         true
     }
 
-    /// Tells everybody who waits for a service's tunnel, and whoever looks at `status`, that the service is in another mode.
-    pub(super) fn tell_other_mode<Q: FlowQueues>(&mut self, number: u64, near: &mut Near<Q>) {
+    /// Tells everybody who waits for a service's tunnel why the service has refused it; that it is in another mode, also whoever looks at
+    /// `status`.
+    pub(super) fn tell_refused<Q: FlowQueues>(&mut self, number: u64, refusal: conflux::Refusal, near: &mut Near<Q>) {
+        if refusal == conflux::Refusal::Full {
+            return self.tell_failure(number, ServiceFailure::Full, near);
+        }
         let entry = self.shared.uplink.as_ref().map_or(Mode::Off, super::Uplink::mode);
         let failure = ServiceFailure::Mode { entry };
         self.services.mode_refusal = Some(failure);

@@ -20,6 +20,10 @@ const LEG_LIFE_MIN: Duration = Duration::from_secs(60);
 /// A leg on which nothing left for so long gets a cover cell: relays forget circuits of whose client they hear nothing for ten
 /// minutes.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// The same for an errand's circuit in shaped modes, where the cell leaves in a slot that exists anyway: it is how a service learns that an
+/// introduction point or a relay on the way there is gone while nobody calls. Without slots all circuits have one rhythm, by which no guard
+/// tells a service's from an entry's.
+pub(super) const KEEP_ALIVE_IN_SLOTS: Duration = Duration::from_secs(10);
 
 impl Circuits {
     /// Lets time pass for all tunnels. [`Circuits::advance`] is to follow.

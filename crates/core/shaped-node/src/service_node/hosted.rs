@@ -29,9 +29,17 @@ pub(super) struct Hosted {
 }
 
 impl Hosted {
-    pub(super) fn new(now: Now, setting: &ServiceSetting, seed: [u8; 32]) -> Result<Self, ServiceNodeError> {
+    /// `interval`: of the directory that has its records, if the network has one.
+    pub(super) fn new(
+        now: Now,
+        setting: &ServiceSetting,
+        interval: Option<Duration>,
+        seed: [u8; 32],
+    ) -> Result<Self, ServiceNodeError> {
+        let mut config = setting.config.clone();
+        config.interval = interval.unwrap_or(config.interval);
         Ok(Self {
-            core: ServiceCore::new(now.instant, setting.config.clone(), seed)?,
+            core: ServiceCore::new(now.instant, config, seed)?,
             address: setting.address,
             network: setting.config.network,
             ports: Arc::new(setting.ports.clone()),

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout};
 
 /// Keys whose records, or lack of one, a mirror keeps at most; for a further one the one that is the next to be forgotten goes.
 pub const RECORDS_KEPT_MAX: usize = 1_024;
-/// A record is given away for so long without asking again. A service replaces one when its introduction points change, and clients
-/// ask once more after they tried all of a record.
-pub const RECORD_AGE_MAX: Duration = Duration::from_secs(30);
+/// A record is given away for so long without asking again. A service replaces one when its introduction points are gone, at once, and
+/// clients ask once more after they tried all of a record: what is older than a try would give them the same again.
+pub const RECORD_AGE_MAX: Duration = Duration::from_secs(5);
 /// That there is none is said for so long: a service may come at any moment.
 pub const NO_RECORD_AGE_MAX: Duration = Duration::from_secs(2);
 /// Keys that are asked for at once; to a further question there is no answer here. Those who ask for the same key wait for one answer.

@@ -68,7 +68,7 @@ impl ServiceHost {
             fastest: setting.class,
             session_timeout: setting.session_timeout,
             memory_max: setting.memory_max,
-            tunnels_max: 16,
+            tunnels_max: setting.service_tunnels,
             max_flows: FLOWS,
             hops: None,
             seed: [setting.seed as u8; 32],

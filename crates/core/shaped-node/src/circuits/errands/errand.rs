@@ -49,7 +49,7 @@ impl Stage {
     }
 
     /// The circuit's next own cell, or what keeps it from being forgotten.
-    pub(super) fn poll_cell(&mut self, now: Instant, region: &mut [u8]) -> Option<CellHead> {
+    pub(super) fn poll_cell(&mut self, now: Instant, every: Duration, region: &mut [u8]) -> Option<CellHead> {
         match self {
             Self::Building { circuit, since, .. } => {
                 let head = circuit.poll_cell(now, region);
@@ -60,7 +60,7 @@ impl Stage {
             }
             Self::Ready { circuit, cover_at, .. } => {
                 if *cover_at <= now {
-                    *cover_at = now + KEEP_ALIVE;
+                    *cover_at = now + every;
                     circuit.keep_alive(now);
                     region.fill(0);
                     if circuit.poll_timeout().is_none()
@@ -71,7 +71,7 @@ impl Stage {
                 }
                 let head = circuit.poll_cell(now, region);
                 if head.is_some() {
-                    *cover_at = now + KEEP_ALIVE;
+                    *cover_at = now + every;
                 }
                 head
             }

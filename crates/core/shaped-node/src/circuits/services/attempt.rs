@@ -163,21 +163,27 @@ impl Attempt {
     }
 
     /// Nobody waits for it any more.
-    pub(super) fn end(self, circuits: &mut Circuits, now: Instant) {
+    pub(super) fn end(mut self, circuits: &mut Circuits, now: Instant) {
         let errands =
             self.meetings.iter().map(|meeting| meeting.errand).chain(self.call.iter().map(|call| call.errand));
         errands.for_each(|errand| circuits.end_errand(now, errand));
-        if let Some(Fetch { asked: Some((tunnel, far)), .. }) = self.fetch
+        self.forget_question(circuits);
+        circuits.leave_directory(self.records);
+    }
+
+    /// The answer to what was asked of a directory is not waited for any more.
+    fn forget_question(&mut self, circuits: &mut Circuits) {
+        if let Some(Fetch { asked: Some((tunnel, far)), .. }) = self.fetch.take()
             && let Some(tunnel) = circuits.session_of(tunnel)
         {
             tunnel.forget(far);
         }
-        circuits.leave_directory(self.records);
     }
 
     fn begin(&mut self, circuits: &mut Circuits, now: Now, number: u64, action: Action) {
         match action {
             Action::Fetch { key } => {
+                self.forget_question(circuits);
                 self.fetch = Some(Fetch { key, asked: None, unanswered: 0, not_before: None });
             }
             Action::Meet { cookies } => {
