@@ -8,8 +8,13 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const LOCK: &str = "lock";
+/// How long a lock that somebody has is tried for. A child that this process is just making has every descriptor until its program begins,
+/// also that of a folder which was closed meanwhile; a node that ends may have it a little longer than it answers.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+const LOCK_EVERY: Duration = Duration::from_millis(10);
 const OWNER: &str = "owner";
 const LOG: &str = "log";
 const CHECKPOINT: &str = "checkpoint";
@@ -93,10 +98,14 @@ impl Layout {
         let path = self.folder.join(LOCK);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(on("open", &path))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(self.folder.clone())),
-            Err(error) => Err(on("lock", &path)(error.into()).into()),
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_EVERY),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Locked(self.folder.clone())),
+                Err(error) => return Err(on("lock", &path)(error.into()).into()),
+            }
         }
     }
 
