@@ -326,12 +326,8 @@ impl Endpoint {
     /// The peer proved that it is elsewhere, without a hop.
     pub(super) fn hops_moved(&mut self, now: Now, slot: u32, to: SocketAddr) {
         let Some(hops) = self.at(slot).hops.as_mut().and_then(Hops::initiator) else { return };
-        if hops.offer.addresses().is_empty()
-            && let Some(targets) = targets(&hops.offer, to)
-        {
-            hops.core.handle_new_targets(now.instant, targets);
-            self.drain_hops(now.instant, slot);
-        }
+        follow(hops, now.instant, to);
+        self.drain_hops(now.instant, slot);
     }
 
     /// A rekey has made other keys.
@@ -359,6 +355,8 @@ impl Endpoint {
                 let id = hops.core.handle_door_opened(now, secret, route.to);
                 hops.vias.insert(id, via);
                 hops.door_opened(now);
+                // The door may be elsewhere than before. The offer that comes through it is the same then, and changes nothing.
+                follow(hops, now, route.to);
             }
             Some(Hops::Responder(hops)) => {
                 hops.core.handle_door_opened(now, secret, pair(door_port, route));
@@ -504,6 +502,15 @@ impl Endpoint {
                 table.insert(index, slot);
             }
         }
+    }
+}
+
+/// Ports that were offered without an address are at the peer's own, wherever that is now.
+fn follow(hops: &mut InitiatorHops, now: Instant, to: SocketAddr) {
+    if hops.offer.addresses().is_empty()
+        && let Some(targets) = targets(&hops.offer, to)
+    {
+        hops.core.handle_new_targets(now, targets);
     }
 }
 

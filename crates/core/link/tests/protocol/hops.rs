@@ -232,6 +232,30 @@ fn a_restarted_exit_is_met_at_its_door_and_hops_begin_anew() {
     assert!(net.nodes[0].sockets.len() <= 2, "what was left is closed: {:?}", net.nodes[0].sockets);
 }
 
+/// A relay that has moved offers the same ports at another address.
+#[test]
+fn an_exit_that_comes_back_elsewhere_is_hopped_to_there() {
+    let (mut net, link) = hopping_pair(NEVER, |_| {});
+    settle(&mut net);
+    hop(&mut net, link);
+    net.run(Duration::from_millis(300));
+    net.restart(1, 50);
+    let elsewhere = SocketAddr::new([192, 0, 2, 77].into(), net.nodes[1].address.port());
+    net.nodes[1].address = elsewhere;
+    let now = net.now;
+    net.nodes[0].endpoint.move_dial(now, link, elsewhere).expect("it was dialled");
+    let back = |net: &Net| net.is_up(1) && net.events_of(0, |event| matches!(event, LinkEvent::Replaced { .. })) == 1;
+    assert!(net.run_until(Duration::from_secs(5), back));
+    settle(&mut net);
+    net.recording = Some(Vec::new());
+    hop(&mut net, link);
+    net.run(Duration::from_millis(300));
+    assert_eq!((status(&net, 0).index, status(&net, 1).index), (1, 1));
+    let packets = net.recording.take().unwrap_or_default();
+    let entry = net.nodes[0].address.ip();
+    assert!(packets.iter().filter(|packet| packet.from.ip() == entry).all(|packet| packet.to.ip() == elsewhere.ip()));
+}
+
 /// Loses what `lose` names, by near and far end as the entry sees them.
 pub(crate) fn lose(net: &mut Net, mut lose: impl FnMut(SocketAddr, SocketAddr) -> bool + 'static) {
     let entry = net.nodes[0].address.ip();
