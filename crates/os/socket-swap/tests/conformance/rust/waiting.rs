@@ -48,7 +48,7 @@ fn fill_up(mut end: &UnixStream) -> usize {
 fn drain(mut end: &UnixStream) -> usize {
     let (mut total, mut space) = (0, vec![0; 100_000]);
     end.set_nonblocking(true).expect("it is open");
-    while let Ok(count) = end.read(&mut space) {
+    while let Ok(count @ 1..) = end.read(&mut space) {
         total += count;
     }
     end.set_nonblocking(false).expect("it is open");
@@ -212,6 +212,7 @@ fn room_server(end: UnixStream) {
         hear();
         pause(30);
         say("came", drain(&end) > 0);
+        tell();
     }
     hear();
 }
@@ -228,6 +229,7 @@ fn room_client(mut end: UnixStream) {
         say("less", sent.map(|count| count < piece.len()).ok());
         tell();
         tried("room", set.wait(5000));
+        hear();
     }
     tell();
 }
