@@ -12,16 +12,65 @@ use crate::network::Namespace;
 use crate::one_network::{OneNetwork, Size};
 use crate::socks::{self, Place};
 
-/// What is measured: what tables call it, the rate of a tunnel in mode `constant` (none: mode `off`), what relays forward at most, and at
-/// which Mbit/s the length of a transfer is guessed.
-const NETWORKS: [(&str, Option<&str>, &str, u64); 4] = [
-    ("`constant`, 4 Mbit/s", Some("4 Mbit/s"), "50 Mbit/s", 4),
-    ("`constant`, 10 Mbit/s", Some("10 Mbit/s"), "50 Mbit/s", 10),
-    ("`off`, relays of 20 Mbit/s", None, "20 Mbit/s", 30),
-    ("`off`, relays of 2 Gbit/s", None, "2 Gbit/s", 300),
+/// One network that is measured.
+struct Network {
+    /// What tables call it.
+    name: &'static str,
+    /// The rate of a tunnel in mode `constant`; none: mode `off`.
+    rate: Option<&'static str>,
+    /// Relays beside the members.
+    relays: u8,
+    /// What each of them forwards at most.
+    relay_rate: &'static str,
+    /// At which Mbit/s the length of a transfer is guessed.
+    guess: u64,
+    /// Entries, each with tunnels of its own. In mode `off` the relays that a tunnel happens to draw decide, so one says little.
+    clients: usize,
+}
+
+/// What is measured. Twelve relays are enough for legs that share none, and few enough that a service's half often has one of its client's.
+const NETWORKS: [Network; 5] = [
+    Network {
+        name: "`constant`, 4 Mbit/s",
+        rate: Some("4 Mbit/s"),
+        relays: 12,
+        relay_rate: "50 Mbit/s",
+        guess: 4,
+        clients: 1,
+    },
+    Network {
+        name: "`constant`, 10 Mbit/s",
+        rate: Some("10 Mbit/s"),
+        relays: 12,
+        relay_rate: "50 Mbit/s",
+        guess: 10,
+        clients: 1,
+    },
+    Network {
+        name: "`off`, 12 relays of 20 Mbit/s",
+        rate: None,
+        relays: 12,
+        relay_rate: "20 Mbit/s",
+        guess: 30,
+        clients: 4,
+    },
+    Network {
+        name: "`off`, 40 relays of 20 Mbit/s",
+        rate: None,
+        relays: 40,
+        relay_rate: "20 Mbit/s",
+        guess: 30,
+        clients: 4,
+    },
+    Network {
+        name: "`off`, 12 relays of 2 Gbit/s",
+        rate: None,
+        relays: 12,
+        relay_rate: "2 Gbit/s",
+        guess: 300,
+        clients: 1,
+    },
 ];
-/// Relays beside the members: enough for legs that share none.
-const RELAYS: u8 = 12;
 /// Length of an interval of the directory.
 const INTERVAL: &str = "2s";
 /// Requests of a round.
@@ -72,39 +121,44 @@ impl fmt::Display for Rounds {
 
 pub(super) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyhow::Result<String> {
     let mut all = Vec::new();
-    for (name, rate, relay_rate, guess) in NETWORKS {
-        progress(name);
+    for network in NETWORKS {
+        progress(network.name);
         let here = Namespace::new("services")?;
-        let measured = here.within(|| measure(plan, rate, relay_rate, guess))?;
+        let measured = here.within(|| network.measure(plan))?;
         progress(&measured.to_string());
-        all.push((name, measured));
+        all.push((network.name, measured));
     }
     Ok(page(plan, &all))
 }
 
-fn measure(plan: &Plan, rate: Option<&'static str>, relay_rate: &'static str, guess: u64) -> anyhow::Result<Rounds> {
-    let source = load::start(Service::Source { bytes: SOURCE_BYTES })?;
-    let servers = vec![source.port()];
-    let size = Size { members: 3, relays: RELAYS, exits: 1, interval: INTERVAL, rate, relay_rate, servers };
-    let mut net = OneNetwork::start(size, None)?;
-    net.add_entry(0)?;
-    let service = net.add_service(source, false)?;
-    net.until_linked(0, LEGS)?;
-    net.until_published()?;
-    let (proxy, mut rounds) = (net.entries[0].address, Rounds::default());
-    let begun = Instant::now();
-    socks::download(proxy, service.clone(), ANSWER_BYTES, SILENCE, |_| {})?;
-    rounds.cold.push(begun.elapsed().as_secs_f64() * 1e3);
-    net.until_met(0, LEGS)?;
-    let bytes = (u64::from(plan.seconds) * guess * 125_000).max(WARM_BYTES);
-    let exit = Place::from(source);
-    for _ in 0..plan.rounds {
-        for (place, figures) in [(&exit, &mut rounds.exit), (&service, &mut rounds.service)] {
-            figures.measure(proxy, place, bytes)?;
+impl Network {
+    fn measure(&self, plan: &Plan) -> anyhow::Result<Rounds> {
+        let source = load::start(Service::Source { bytes: SOURCE_BYTES })?;
+        let servers = vec![source.port()];
+        let Self { rate, relays, relay_rate, .. } = *self;
+        let size = Size { members: 3, relays, exits: 1, interval: INTERVAL, rate, relay_rate, servers };
+        let mut net = OneNetwork::start(size, None)?;
+        let service = net.add_service(source, false)?;
+        net.until_published()?;
+        let bytes = (u64::from(plan.seconds) * self.guess * 125_000).max(WARM_BYTES);
+        let (exit, mut rounds) = (Place::from(source), Rounds::default());
+        for client in 0..self.clients {
+            net.add_entry(u8::try_from(client)?)?;
+            net.until_linked(client, LEGS)?;
+            let proxy = net.entries[client].address;
+            let begun = Instant::now();
+            socks::download(proxy, service.clone(), ANSWER_BYTES, SILENCE, |_| {})?;
+            rounds.cold.push(begun.elapsed().as_secs_f64() * 1e3);
+            net.until_met(client, LEGS)?;
+            for _ in 0..plan.rounds {
+                for (place, figures) in [(&exit, &mut rounds.exit), (&service, &mut rounds.service)] {
+                    figures.measure(proxy, place, bytes)?;
+                }
+            }
         }
+        net.end();
+        Ok(rounds)
     }
-    net.end();
-    Ok(rounds)
 }
 
 impl Figures {
@@ -126,9 +180,10 @@ impl Figures {
 
 fn page(plan: &Plan, all: &[(&str, Rounds)]) -> String {
     let mut text = format!(
-        "## An onion service beside an exit\n\n{}One client, {LEGS} legs of 3 hops; behind the service {LEGS} more. Median (range) of {} rounds in \
-         turns. First byte: milliseconds from the connection to the proxy to the first byte of an answer of 1 kB, {REQUESTS} requests one \
-         after another over a tunnel that stands; the first one of all also finds the service. Mbit/s: one download of about {} s.\n\n",
+        "## An onion service beside an exit\n\n{}{LEGS} legs of 3 hops; behind the service {LEGS} more. Median (range) of {} rounds in \
+         turns, where there are several clients of each. First byte: milliseconds from the connection to the proxy to the first byte of an \
+         answer of 1 kB, {REQUESTS} requests one after another over a tunnel that stands; the first one of all also finds the service. \
+         Mbit/s: one download of about {} s.\n\n",
         super::circuits::profile_note(),
         plan.rounds,
         plan.seconds
