@@ -28,7 +28,10 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 const MEET_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the search for work may take.
 const WORK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long it may take until an introduction point has taken an introduction.
+/// How long a point has to take an introduction before another one is tried beside it: where it is may be gone, which shows only when a
+/// circuit there is given up. One that takes it later is as good.
+const BESIDE_AFTER: Duration = Duration::from_millis(2_500);
+/// How long points that have not taken their introduction are waited for when there is no other one.
 const INTRODUCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the service may take to answer, from then on, before another point is tried beside: a relay on the way from the service to its
 /// point may have gone, which neither of them knows yet. An answer that comes later is as good.
@@ -62,7 +65,7 @@ pub enum Action {
     },
     /// Call [`ClientIntroduction::work`] until it is done.
     Work,
-    /// Bring this to a relay. Answer: [`ClientIntroduction::handle_introduced`].
+    /// Bring this to a relay, beside those that are still on their way. Answer: [`ClientIntroduction::handle_introduced`].
     Introduce {
         /// The relay.
         relay: NodeId,
@@ -126,7 +129,7 @@ enum State {
     Introducing { asked: bool },
     /// A point was not there: the service may have said by now where it is. Before the next one is tried the record is asked for again.
     Looking { asked: bool },
-    /// It was taken, and the service may answer.
+    /// One was taken and the service may answer; or all are on their way.
     Waiting,
     /// At least one leg has its keys.
     Met,
@@ -166,6 +169,8 @@ pub struct ClientIntroduction {
     seed: Zeroizing<[u8; 32]>,
     relays: Vec<NodeId>,
     next: Option<Sent>,
+    /// The names of points beside which another one is tried, and that may still take their introduction: [`INTRODUCTIONS_MAX`] at most.
+    late: Vec<[u8; 32]>,
     greetings: Vec<Greeting>,
     fetched_again: bool,
 }
@@ -195,6 +200,7 @@ impl ClientIntroduction {
             seed,
             relays: Vec::new(),
             next: None,
+            late: Vec::new(),
             greetings: Vec::new(),
             fetched_again: false,
         }
@@ -290,24 +296,27 @@ impl ClientIntroduction {
         if let Some(next) = &mut self.next {
             next.message[WORK_AT..WORK_END].copy_from_slice(&number.to_be_bytes());
         }
-        (self.state, self.until) = (State::Introducing { asked: false }, now + INTRODUCE_TIMEOUT);
+        (self.state, self.until) = (State::Introducing { asked: false }, now + BESIDE_AFTER);
         true
     }
 
-    /// The relay has taken the introduction for the service that waits under this name, or not: unreachable, or nobody waits there.
-    /// What comes after its time is dropped.
+    /// The relay has taken the introduction for the service that waits under this name, or not: unreachable, or nobody waits there. Once
+    /// one has taken it, those that are still on their way need not arrive. What comes after its time is dropped.
     pub fn handle_introduced(&mut self, now: Instant, name: &[u8; 32], taken: bool) {
-        let is_next = self.next.as_ref().is_some_and(|next| next.point.name == *name);
-        if !is_next || !matches!(self.state, State::Introducing { asked: true }) {
+        let is_next = matches!(self.state, State::Introducing { asked: true })
+            && self.next.as_ref().is_some_and(|next| next.point.name == *name);
+        let late = self.late.iter().position(|late| late == name).map(|place| self.late.swap_remove(place));
+        if !is_next && late.is_none() {
             return;
         }
         let is_last = self.found.as_ref().is_none_or(|found| found.untried.is_empty());
         if taken {
+            self.late.clear();
             (self.state, self.until) = (State::Waiting, now + ANSWER_TIMEOUT);
-        } else if is_last {
-            self.introduce(now);
-        } else {
+        } else if is_next && !is_last {
             (self.state, self.until) = (State::Looking { asked: false }, now + LOOK_TIMEOUT);
+        } else if is_next || (self.late.is_empty() && matches!(self.state, State::Waiting)) {
+            self.introduce(now);
         }
     }
 
@@ -327,6 +336,7 @@ impl ClientIntroduction {
                     // All legs belong to one handshake.
                     self.greetings.swap(0, place);
                     self.greetings.truncate(1);
+                    self.late.clear();
                     self.state = State::Met;
                     return Ok(keys);
                 }
@@ -347,7 +357,15 @@ impl ClientIntroduction {
             State::Fetching { day, .. } => self.next_day(now, day),
             State::Meeting { .. } => self.state = State::Failed(ClientError::Rendezvous),
             State::Working { .. } => self.state = State::Failed(ClientError::Work),
-            State::Introducing { .. } | State::Looking { .. } | State::Waiting => self.introduce(now),
+            State::Introducing { .. } => {
+                self.late.extend(self.next.take().map(|next| next.point.name));
+                self.introduce(now);
+            }
+            State::Waiting => {
+                self.late.clear();
+                self.introduce(now);
+            }
+            State::Looking { .. } => self.introduce(now),
             State::Met | State::Failed(_) => {}
         }
     }
@@ -385,12 +403,15 @@ impl ClientIntroduction {
         }
     }
 
-    /// Takes the next introduction point, drawn; when there is none, asks for the record once more, since it may be old.
+    /// Takes the next introduction point, drawn; when there is none, waits for those that are late, and then asks for the record once more,
+    /// since it may be old.
     fn introduce(&mut self, now: Instant) {
         let tried = self.greetings.len();
         let Some(found) = self.found.as_mut().filter(|found| tried < INTRODUCTIONS_MAX && !found.untried.is_empty())
         else {
-            if self.fetched_again || tried >= INTRODUCTIONS_MAX {
+            if !self.late.is_empty() {
+                (self.state, self.until) = (State::Waiting, now + INTRODUCE_TIMEOUT);
+            } else if self.fetched_again || tried >= INTRODUCTIONS_MAX {
                 self.state = State::Failed(ClientError::Unanswered { tried });
             } else {
                 self.fetched_again = true;
@@ -412,7 +433,7 @@ impl ClientIntroduction {
         };
         let bits = descriptor.work_bits.min(WORK_BITS_MAX);
         if bits == 0 {
-            (self.state, self.until) = (State::Introducing { asked: false }, now + INTRODUCE_TIMEOUT);
+            (self.state, self.until) = (State::Introducing { asked: false }, now + BESIDE_AFTER);
         } else {
             let search = Search::new(&message, bits);
             (self.state, self.until) = (State::Working { asked: false, search }, now + WORK_TIMEOUT);

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tunnel_plan::{PathRules, Target};
 use wire::flow::ResetReason;
 
-#[path = "visits/deaths.rs"]
 mod deaths;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -131,23 +130,27 @@ fn a_rendezvous_point_that_is_killed_stops_no_transfer_and_is_replaced() {
         world.relays[dead].health = Health::Well;
         (dead, met) = kill_meeting(&mut world);
     }
-    assert!(waits[1] < 20 * SECOND && waits[3] > 15 * SECOND, "{waits:?}");
+    let longest = waits.iter().max().expect("four");
+    assert!(waits[0] < 10 * SECOND && *longest > 15 * SECOND, "{waits:?}");
     assert_eq!(of_service(&world)[0].made, 1, "it is the same tunnel");
 }
 
 #[test]
 fn an_introduction_point_that_is_dead_is_passed_by() {
-    let mut world = world(setting());
-    let points: Vec<usize> =
-        (0..world.relays.len()).filter(|relay| world.relays[*relay].node.meetings().1 > 0).collect();
-    assert!(points.len() >= 3, "{points:?}");
-    // The entry's own guards may be among them; the others of its path are its choice.
-    let spared = world.status().legs.iter().flat_map(|leg| leg.path.clone()).collect::<Vec<_>>();
-    let point = points.into_iter().filter(|point| !spared.contains(&node_id(*point).to_string())).take(1);
-    point.for_each(|point| world.relays[point].health = Health::Dead);
-    let flow = open(&mut world, plan(port::MEGABYTE, 0));
-    let done = world.run_while(60 * SECOND, |world| world.entry.unshaped.outcome(flow).received == MEGABYTE);
-    assert!(done, "{:?} {:?}", world.tunnels(), failures(&world));
+    for seed in 1..=5 {
+        let mut world = world(Setting { seed, ..setting() });
+        let points: Vec<usize> =
+            (0..world.relays.len()).filter(|relay| world.relays[*relay].node.meetings().1 > 0).collect();
+        assert!(points.len() >= 3, "seed {seed}: {points:?}");
+        // The entry's own guards may be among them; the others of its path are its choice.
+        let spared = world.status().legs.iter().flat_map(|leg| leg.path.clone()).collect::<Vec<_>>();
+        let point = points.into_iter().find(|point| !spared.contains(&node_id(*point).to_string()));
+        point.into_iter().for_each(|point| world.relays[point].health = Health::Dead);
+        let (flow, begun) = (open(&mut world, plan(port::MEGABYTE, 0)), world.elapsed());
+        let done = world.run_while(20 * SECOND, |world| world.entry.unshaped.outcome(flow).received == MEGABYTE);
+        println!("seed {seed}: {point:?} {:?}", world.elapsed() - begun);
+        assert!(done, "seed {seed}: {:?} {:?}", world.tunnels(), failures(&world));
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::world::{World, config};
 use onion_service::{
-    Action, ClientError, INTRODUCED_MAX, INTRODUCTION_LEN, IntroductionRefusal, PointId, ServiceConfig,
+    Action, ClientError, ClientIntroduction, INTRODUCED_MAX, INTRODUCTION_LEN, IntroductionRefusal, PointId,
+    ServiceConfig,
 };
 use std::time::Duration;
 
@@ -140,4 +141,64 @@ fn a_client_whom_nobody_answers_tries_each_point_once_and_gives_up() {
         }
     };
     assert_eq!((error, sent), (ClientError::Unanswered { tried: 3 }, 3));
+}
+
+/// What each introduction of a client comes to, in order: when it was sent, and the name of its point.
+fn sent_of(world: &mut World, client: &mut ClientIntroduction, until: Duration) -> Vec<(Duration, [u8; 32])> {
+    let (begun, mut sent) = (world.now, Vec::new());
+    while client.error().is_none() {
+        while let Some(action) = client.poll_action(world.now) {
+            match action {
+                Action::Fetch { key } => {
+                    let record = world.directory.records.get(&key).cloned();
+                    client.handle_record(world.now, &key, record.as_ref());
+                }
+                Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
+                Action::Work => while !client.work(world.now, 1_000) {},
+                Action::Introduce { name, .. } => sent.push((world.now - begun, name)),
+            }
+        }
+        match client.next_wake() {
+            Some(wake) if wake <= begun + until => world.now = wake,
+            _ => break,
+        }
+    }
+    sent
+}
+
+#[test]
+fn beside_a_point_that_is_silent_another_one_is_tried() {
+    let mut world = World::new(65, config());
+    let mut client = world.client(None, 0, 1);
+    let sent = sent_of(&mut world, &mut client, Duration::from_secs(6));
+    let times: Vec<u128> = sent.iter().map(|(at, _)| at.as_millis()).collect();
+    assert_eq!(times, [0, 2_500, 5_000], "one after another, while those before are on their way");
+
+    // One that comes late is as good, and those beside it are not missed.
+    client.handle_introduced(world.now, &sent[0].1, true);
+    client.handle_introduced(world.now, &sent[1].1, false);
+    let again = sent_of(&mut world, &mut client, Duration::from_secs(6));
+    assert_eq!((again.len(), client.error()), (0, None), "it waits for the service");
+}
+
+#[test]
+fn points_that_are_late_are_waited_for_until_the_last_has_failed() {
+    let mut world = World::new(66, config());
+    let mut client = world.client(None, 0, 1);
+    let sent = sent_of(&mut world, &mut client, Duration::from_secs(20));
+    assert_eq!((sent.len(), client.error()), (3, None), "all are on their way");
+    for (_, name) in &sent[..2] {
+        client.handle_introduced(world.now, name, false);
+        assert_eq!(client.poll_action(world.now), None, "there is one left");
+    }
+    client.handle_introduced(world.now, &sent[2].1, false);
+    assert!(matches!(client.poll_action(world.now), Some(Action::Fetch { .. })), "the record may be old");
+}
+
+#[test]
+fn points_that_say_nothing_at_all_end_in_an_error() {
+    let mut world = World::new(67, config());
+    let mut client = world.client(None, 0, 1);
+    let sent = sent_of(&mut world, &mut client, Duration::from_secs(120));
+    assert_eq!((sent.len(), client.error()), (3, Some(ClientError::Unanswered { tried: 3 })));
 }

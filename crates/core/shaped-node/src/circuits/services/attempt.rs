@@ -85,7 +85,8 @@ pub(super) struct Attempt {
     tries_left: usize,
     /// With what there is by then the service is called.
     meet_until: Option<Instant>,
-    call: Option<Call>,
+    /// To introduction points, until one has taken its introduction: one after another is tried beside those that are late.
+    calls: Vec<Call>,
     work_at: Option<Instant>,
     answers_until: Option<Instant>,
     has_drawn: bool,
@@ -104,7 +105,7 @@ impl Attempt {
             collects: false,
             tries_left: 0,
             meet_until: None,
-            call: None,
+            calls: Vec::new(),
             work_at: None,
             answers_until: None,
             has_drawn: false,
@@ -118,7 +119,7 @@ impl Attempt {
 
     /// Whether an errand is its own.
     pub(super) fn has(&self, errand: ErrandId) -> bool {
-        self.call.as_ref().is_some_and(|call| call.errand == errand)
+        self.calls.iter().any(|call| call.errand == errand)
             || self.meetings.iter().any(|meeting| meeting.errand == errand)
     }
 
@@ -165,7 +166,7 @@ impl Attempt {
     /// Nobody waits for it any more.
     pub(super) fn end(mut self, circuits: &mut Circuits, now: Instant) {
         let errands =
-            self.meetings.iter().map(|meeting| meeting.errand).chain(self.call.iter().map(|call| call.errand));
+            self.meetings.iter().map(|meeting| meeting.errand).chain(self.calls.iter().map(|call| call.errand));
         errands.for_each(|errand| circuits.end_errand(now, errand));
         self.forget_question(circuits);
         circuits.leave_directory(self.records);
@@ -195,12 +196,11 @@ impl Attempt {
             }
             Action::Work => self.work_at = Some(now.instant),
             Action::Introduce { relay, name, message } => {
-                self.end_call(circuits, now.instant);
                 let (last, deadline) = (Last::Relay(relay), now.instant + ERRAND_MAX);
                 let opened =
                     circuits.open_errand_beside(now.instant, ErrandOwner::Seeker, last, KeepApart::default(), deadline);
                 match opened {
-                    Ok(errand) => self.call = Some(Call { errand, name, message }),
+                    Ok(errand) => self.calls.push(Call { errand, name, message }),
                     Err(_) => self.introduction.handle_introduced(now.instant, &name, false),
                 }
             }
@@ -298,8 +298,8 @@ impl Attempt {
 
     /// What has become of an errand.
     pub(super) fn handle_news(&mut self, circuits: &mut Circuits, now: Now, number: u64, news: ErrandNews) {
-        if self.call.as_ref().is_some_and(|call| call.errand == news.id()) {
-            return self.handle_call(circuits, now, news);
+        if let Some(place) = self.calls.iter().position(|call| call.errand == news.id()) {
+            return self.handle_call(circuits, now, place, news);
         }
         let Some(place) = self.meetings.iter().position(|meeting| meeting.errand == news.id()) else { return };
         self.has_drawn |= !matches!(news, ErrandNews::Failed { relay: None, .. });
@@ -353,10 +353,10 @@ impl Attempt {
         }
     }
 
-    fn handle_call(&mut self, circuits: &mut Circuits, now: Now, news: ErrandNews) {
-        let Some(call) = &self.call else { return };
+    fn handle_call(&mut self, circuits: &mut Circuits, now: Now, place: usize, news: ErrandNews) {
         let taken = match news {
             ErrandNews::Ready { id, .. } => {
+                let call = &self.calls[place];
                 let circuit = circuits.errand_mut(id);
                 let asked = circuit
                     .map(|circuit| circuit.introduce(now.instant, ServiceKey(call.name), call.message.as_slice()));
@@ -371,14 +371,11 @@ impl Attempt {
             | ErrandNews::Gone { .. }
             | ErrandNews::Message { .. } => false,
         };
-        let name = call.name;
-        self.end_call(circuits, now.instant);
-        self.introduction.handle_introduced(now.instant, &name, taken);
-    }
-
-    fn end_call(&mut self, circuits: &mut Circuits, now: Instant) {
-        if let Some(call) = self.call.take() {
-            circuits.end_errand(now, call.errand);
+        let call = self.calls.swap_remove(place);
+        circuits.end_errand(now.instant, call.errand);
+        if taken {
+            self.calls.drain(..).for_each(|late| circuits.end_errand(now.instant, late.errand));
         }
+        self.introduction.handle_introduced(now.instant, &call.name, taken);
     }
 }
