@@ -317,6 +317,11 @@ impl Unshaped {
         self.queues.free_count()
     }
 
+    /// Whether ends have done something that the shaped side has not looked at.
+    pub fn rings(&self) -> bool {
+        self.queues.rings()
+    }
+
     /// Lets all ends act once.
     ///
     /// # Errors

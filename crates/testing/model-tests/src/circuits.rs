@@ -462,6 +462,9 @@ impl World {
     /// Runs until this time. Nodes that have something due which nothing they do serves are a failure.
     fn run_until(&mut self, until: Duration) {
         let end = self.network.instant(until);
+        self.relays.iter_mut().for_each(RelayHost::touch);
+        self.entry.touch();
+        self.service.iter_mut().for_each(ServiceHost::touch);
         let (mut at, mut turns) = (self.network.now(), 0);
         while self.network.now() < end {
             self.act();
@@ -480,6 +483,7 @@ impl World {
         let now = self.now();
         if let Some(end) = self.entry.places.iter().position(|place| *place == packet.node) {
             let route = Route { via: Via(end as u32), from: None, to: packet.from };
+            self.entry.touch();
             self.entry.node.handle_packet(now, route, false, &mut packet.bytes);
             self.entry.node.settle(now);
         } else if let Some(service) = self.service.as_mut().filter(|service| service.place == packet.node) {

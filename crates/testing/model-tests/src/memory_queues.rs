@@ -77,6 +77,12 @@ impl MemoryQueues {
         self.shared.borrow_mut().directions[self.out].active.insert(index);
     }
 
+    /// Whether this side has done something that the other one has not looked at: what a doorbell says.
+    pub fn rings(&self) -> bool {
+        let direction = &self.shared.borrow().directions[self.out];
+        !direction.messages.is_empty() || !direction.active.is_empty()
+    }
+
     /// Queue pairs that are free now.
     pub fn free_count(&self) -> usize {
         self.shared.borrow().free.len()
@@ -138,7 +144,9 @@ impl FlowQueues for MemoryQueues {
             ring.read += count as u64;
             ring.bytes.drain(..count).collect::<Bytes>()
         })?;
-        self.touch(index);
+        if !bytes.is_empty() {
+            self.touch(index);
+        }
         Ok(bytes)
     }
 
@@ -175,7 +183,9 @@ impl FlowQueues for MemoryQueues {
             ring.written += count as u64;
             count
         })?;
-        self.touch(index);
+        if count > 0 {
+            self.touch(index);
+        }
         Ok(count)
     }
 

@@ -38,6 +38,9 @@ pub struct EntryHost {
     leak: Option<Leak>,
     ready: Option<(Instant, Vec<Run>)>,
     made: Option<u64>,
+    /// In mode `off`: when it has something to do next, unless something has come since.
+    due: Option<Instant>,
+    has_come: bool,
 }
 
 impl EntryHost {
@@ -66,6 +69,8 @@ impl EntryHost {
             leak: setting.leak,
             ready: None,
             made: None,
+            due: None,
+            has_come: true,
         }
     }
 
@@ -74,10 +79,19 @@ impl EntryHost {
         self.node.status().counters.get(name).copied().unwrap_or(0)
     }
 
+    /// Somebody may have changed something in it.
+    pub(super) fn touch(&mut self) {
+        self.has_come = true;
+    }
+
+    fn is_asked(&self) -> bool {
+        self.has_come || self.unshaped.rings()
+    }
+
     /// When it has something to do.
     pub(super) fn poll_timeout(&mut self, now: Now, grid: &Grid) -> Option<Instant> {
         if !self.node.mode().is_shaped() {
-            return self.node.poll_timeout();
+            return if self.is_asked() { self.node.poll_timeout() } else { self.due };
         }
         let make = self.next_slot(now.instant, grid).map(|slot| make_at(grid, slot));
         make.into_iter().chain(self.ready.as_ref().map(|(at, _)| *at)).min()
@@ -99,6 +113,9 @@ impl EntryHost {
     }
 
     fn act_off(&mut self, now: Now, network: &mut Network) {
+        if !self.is_asked() && self.due.is_none_or(|due| due > now.instant) {
+            return;
+        }
         self.node.handle_timeout_if_due(now);
         self.node.handle_queues(now);
         let mut out = Vec::new();
@@ -108,6 +125,7 @@ impl EntryHost {
             }
             out.clear();
         }
+        (self.due, self.has_come) = (self.node.poll_timeout(), false);
     }
 
     fn act_shaped(&mut self, now: Now, grid: &Grid, network: &mut Network) {

@@ -52,6 +52,9 @@ pub struct RelayHost {
     pub address: SocketAddr,
     pub(super) place: simnet::NodeId,
     pub(super) generation: u8,
+    /// When it has something to do next, unless something has come since.
+    due: Option<Instant>,
+    has_come: bool,
 }
 
 /// Secrets of an interval and of the one before.
@@ -114,7 +117,19 @@ impl RelayHost {
             exit.attach_queues(now, shaped);
             (exit, Unshaped::new(unshaped, false))
         });
-        Self { node, health: Health::Well, forwarded: 0, kept: None, exit, slots, address, place, generation }
+        Self {
+            node,
+            health: Health::Well,
+            forwarded: 0,
+            kept: None,
+            exit,
+            slots,
+            address,
+            place,
+            generation,
+            due: None,
+            has_come: true,
+        }
     }
 
     pub(super) fn unshaped_mut(&mut self) -> Option<&mut Unshaped> {
@@ -164,10 +179,28 @@ impl RelayHost {
         route.from.map_or(self.address, |ip| SocketAddr::new(ip, self.address.port()))
     }
 
+    /// Somebody may have changed something in it.
+    pub(super) fn touch(&mut self) {
+        self.has_come = true;
+    }
+
+    /// True when there is nothing to be done. What is asked once need not be asked of each relay whenever another one does something.
+    fn rests(&self, now: Now) -> bool {
+        let is_asked = self.has_come || self.exit.as_ref().is_some_and(|(_, unshaped)| unshaped.rings());
+        !is_asked && self.slots.is_none() && self.due.is_none_or(|due| due > now.instant)
+    }
+
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
         if self.health == Health::Dead {
             return None;
         }
+        if self.rests(now) {
+            return self.due;
+        }
+        self.next_due(now)
+    }
+
+    fn next_due(&self, now: Now) -> Option<Instant> {
         let exit = self.exit.as_ref().map(|(exit, _)| exit);
         let slot = self.slots.as_ref().zip(exit).and_then(|(slots, exit)| slots.next_time(now.instant, exit));
         let exit = exit.and_then(CircuitExit::poll_timeout);
@@ -178,6 +211,7 @@ impl RelayHost {
         if self.health == Health::Dead {
             return;
         }
+        self.touch();
         match self.node.handle_packet(now, from, false, packet) {
             Came::Send { to } => {
                 let from = self.from(to);
@@ -193,7 +227,7 @@ impl RelayHost {
     }
 
     pub(super) fn act(&mut self, now: Now, network: &mut Network) {
-        if self.health == Health::Dead {
+        if self.health == Health::Dead || self.rests(now) {
             return;
         }
         if self.node.poll_timeout(now).is_some_and(|at| at <= now.instant) {
@@ -233,5 +267,6 @@ impl RelayHost {
             network.send(self.from(route), route.to, &bytes);
             bytes.clear();
         }
+        (self.due, self.has_come) = (self.next_due(now), false);
     }
 }

@@ -36,6 +36,9 @@ pub struct ServiceHost {
     pub published: usize,
     /// The last slot that was made, in shaped modes.
     made: u64,
+    /// In mode `off`: when it has something to do next, unless something has come since.
+    due: Option<Instant>,
+    has_come: bool,
 }
 
 /// The address of the service.
@@ -87,16 +90,28 @@ impl ServiceHost {
             records,
             published: 0,
             made: 0,
+            due: None,
+            has_come: true,
         }
     }
 
     pub(super) fn poll_timeout(&mut self, now: Now, grid: &Grid) -> Option<Instant> {
         let next = match self.node.mode() {
-            Mode::Off => self.node.poll_timeout(now),
+            Mode::Off if self.is_asked() => self.node.poll_timeout(now),
+            Mode::Off => self.due,
             // Its own times are those of slots.
             _ => self.next_slot(now.instant, grid).map(|slot| grid.instant_of(slot)),
         };
         next.filter(|_| !self.is_dead)
+    }
+
+    /// Somebody may have changed something in it.
+    pub(super) fn touch(&mut self) {
+        self.has_come = true;
+    }
+
+    fn is_asked(&self) -> bool {
+        self.has_come || self.servers.rings()
     }
 
     fn next_slot(&self, now: Instant, grid: &Grid) -> Option<u64> {
@@ -105,6 +120,7 @@ impl ServiceHost {
 
     pub(super) fn handle_packet(&mut self, now: Now, from: SocketAddr, packet: &mut [u8]) {
         if !self.is_dead {
+            self.touch();
             self.node.handle_packet(now, from, false, packet);
             self.node.settle(now);
         }
@@ -115,6 +131,9 @@ impl ServiceHost {
             return;
         }
         if self.node.mode() == Mode::Off {
+            if !self.is_asked() && self.due.is_none_or(|due| due > now.instant) {
+                return;
+            }
             self.node.handle_timeout_if_due(now);
             self.node.handle_queues(now);
         } else if let Some(slot) = self.next_slot(now.instant, grid)
@@ -151,6 +170,7 @@ impl ServiceHost {
             }
             out.clear();
         }
+        (self.due, self.has_come) = (self.node.poll_timeout(now), false);
     }
 
     /// The directory's time goes on.
