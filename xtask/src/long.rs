@@ -251,7 +251,7 @@ const RUNS: [Long; 37] = [
         name: "cluster-sim",
         about: "the replicated log under ten thousand seeds of every fault (about 3 minutes)",
         program: "cargo",
-        arguments: &["test", "--package", "model-tests", "--test", "cluster", "every_seed", "--", "--nocapture"],
+        arguments: &["test", "--package", "model-tests", "--test", "all", "cluster::every_seed", "--", "--nocapture"],
         environment: &[("HUSHWIRE_CLUSTER_SEEDS", "10000")],
     },
     Long {
@@ -372,14 +372,14 @@ const RUNS: [Long; 37] = [
         name: "hops-bbr",
         about: "how often BBR settles low on a far line, with hops and without, in virtual time (about 4 minutes)",
         program: "cargo",
-        arguments: &["test", "--package=model-tests", "--test=hops", "--", "--ignored", "--nocapture", "bbr"],
+        arguments: &["test", "--package=model-tests", "--test=all", "--", "--ignored", "--nocapture", "hops::bbr"],
         environment: &[],
     },
     Long {
         name: "service-day",
         about: "a service node over 26 hours of virtual time: points and keys change, and it is found in each hour (some minutes)",
         program: "cargo",
-        arguments: &["test", "--package=model-tests", "--test=service_node", "--", "--ignored", "a_day_brings"],
+        arguments: &["test", "--package=model-tests", "--test=all", "--", "--ignored", "service_node::a_day_brings"],
         environment: &[],
     },
     Long {

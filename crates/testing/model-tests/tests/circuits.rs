@@ -1,7 +1,5 @@
 //! An entry over circuits of real relays to a real exit: what its tunnel carries, and what it survives.
 
-#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
-
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, Setting, World};
 use shaped_node::NodeEvent;

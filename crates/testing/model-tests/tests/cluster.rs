@@ -1,7 +1,5 @@
 //! The replicated log under every fault, by seeds.
 
-#![allow(clippy::print_stdout, reason = "what the runs did is told with --nocapture")]
-
 use model_tests::cluster::{Outcome, Planted, Schedule, run};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,7 +1,5 @@
 //! Legs of one hop: an entry without relays that has two lines to its exit, or an exit with two addresses, on virtual time.
 
-#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
-
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Setting, World};
 use shaped_node::NodeEvent;

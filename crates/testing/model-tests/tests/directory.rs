@@ -1,7 +1,5 @@
 //! The relay directory by seeds: against a reference, among liars, and with members that are dead.
 
-#![allow(clippy::print_stdout, reason = "what the runs did is told with --nocapture")]
-
 use model_tests::directory::{
     INTERVAL_MS, LiarsOutcome, RandomOutcome, START_MS, against_the_reference, among_liars, charter, member,
 };

@@ -1,7 +1,5 @@
 //! The exit's end of tunnels over circuits, with real links, circuits, relays, tunnels and sessions on virtual time.
 
-#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
-
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, QUEUES, World};

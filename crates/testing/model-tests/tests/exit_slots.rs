@@ -1,8 +1,6 @@
 //! An exit over circuits that sends in slots: what its links show, and what flows get. Real links, circuits, relays, tunnels
 //! and sessions on virtual time.
 
-#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
-
 use conflux::{LegEnd, Refusal};
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, QUEUES, World};

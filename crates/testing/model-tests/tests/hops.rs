@@ -1,8 +1,6 @@
 //! Pairs of ports that a network treats badly: noticed by what the ends of a link count, in both directions, with and
 //! without slots. Everything is the real core; only the network, the clock and the applications are not.
 
-#![allow(clippy::print_stdout, reason = "what the long run found is told with --nocapture")]
-
 use link::{HopCause, HopConfig, HopOffer};
 use model_tests::apps::{Plan, port};
 use model_tests::pair::{Pair, Setting};

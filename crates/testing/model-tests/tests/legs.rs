@@ -1,8 +1,6 @@
 //! Tunnels of several legs with a real session on top: what they add up to, and what they survive. Everything but the
 //! network, the clock and the application is the real core. `--nocapture` prints the figures of docs/measurements/conflux.md.
 
-#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
-
 use conflux::{COPIED_CELLS, LegControl, REORDER_BYTES_MAX, START_CLASS, Scheduler, TunnelEvent};
 use model_tests::legs::{End, Setting, Towards, Trouble, World};
 use rand::RngExt;

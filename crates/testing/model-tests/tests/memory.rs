@@ -1,8 +1,6 @@
 //! What happens when what tunnels hold is too much: at an exit, at an entry and at a service, with several tunnels of two legs of three
 //! hops at a time, and a modest one beside them.
 
-#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
-
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{self, Setting};
 use model_tests::exit_world::{self, Bounds, Conduct, EXIT};

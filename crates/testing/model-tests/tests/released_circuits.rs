@@ -1,8 +1,6 @@
 //! Modes whose rate follows releases, over circuits with real relays on virtual time: with the same releases every line of the network
 //! is the same packet by packet, whatever applications do; and what was measured does decide the rate.
 
-#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
-
 use adversary::{Direction, Sighting, first_difference, one_size};
 use model_tests::apps::{Plan, port};
 use model_tests::circuits::{ServiceHost, Setting, World, service_address};

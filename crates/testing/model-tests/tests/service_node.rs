@@ -1,8 +1,6 @@
 //! A service node on virtual time: real records, introductions, meetings, circuits, relays and sessions. What its supervisor and the
 //! directory do is done by the model.
 
-#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
-
 use identity::NodeId;
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{HostSettings, World, service_address};

@@ -1,8 +1,6 @@
 //! A client and a service that meet at two rendezvous points, with real links, circuits, relays, tunnels and sessions on virtual
 //! time: one introduction, two legs of circuits that are joined, one session from end to end.
 
-#![allow(clippy::print_stdout, reason = "seeds that repeat a run")]
-
 use model_tests::apps::{MEGABYTE, port};
 use model_tests::exit_world::{EXIT, INTRODUCTION_POINT, RENDEZVOUS_POINTS, World};
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! Shaped modes over circuits, with real relays on virtual time: what leaves on each link of the entry is the same packet by packet,
 //! whatever applications do and whatever becomes of relays; and the rate that was asked for is there to be used.
 
-#![allow(clippy::print_stdout, reason = "figures are told with --nocapture")]
-
 use adversary::{Direction, Sighting, first_difference, one_size};
 use model_tests::apps::{MEGABYTE, Plan, port};
 use model_tests::circuits::{Health, Setting, World};
