@@ -22,6 +22,7 @@ pub mod servers;
 pub mod slots;
 pub mod socks;
 pub mod strangers;
+pub mod turns;
 pub mod udp_load;
 pub mod unix_load;
 pub mod wiretap;

@@ -1,6 +1,6 @@
 //! The tests of the lab that judge when packets leave or what a rate comes to: each has the machine to itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use lab::turns::{Turn, Turns};
 
 mod circuits_wire;
 mod link_hops;
@@ -9,8 +9,8 @@ mod one_network;
 mod shaped_circuits;
 mod wire;
 
-/// Held for as long as a test runs.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// One at a time.
+fn take_turn() -> Turn {
+    static TURNS: Turns = Turns::new(1);
+    TURNS.take()
 }

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin::status::Status;
@@ -14,6 +13,7 @@ use lab::process::{self, Running};
 use lab::recording::Limits;
 use lab::relay::{Relay, RelayConfig};
 use lab::scratch::Scratch;
+use lab::turns::{Turn, Turns};
 
 pub(crate) type Outcome = anyhow::Result<()>;
 
@@ -27,10 +27,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const SETTLED: Duration = Duration::from_millis(1_500);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// One of these tests with nodes at a time: each looks at rates and counts.
-pub(crate) fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Two of these tests with nodes at a time, at slow rates: each looks at rates and counts of its own, and waits most of the time.
+pub(crate) fn take_turn() -> Turn {
+    static TURNS: Turns = Turns::new(2);
+    TURNS.take()
 }
 
 #[expect(clippy::print_stderr, reason = "figures, shown with --nocapture")]

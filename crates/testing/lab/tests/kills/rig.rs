@@ -1,13 +1,13 @@
 //! A pair under load, and what is asked of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adversary::Direction;
 use anyhow::{Context, ensure};
 use lab::pair::{Pair, PairConfig, Role};
 use lab::relay::Relay;
+use lab::turns::{Turn, Turns};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::census::{self, Holdings};
@@ -26,9 +26,9 @@ const UNDER_WAY: u64 = 400_000;
 const WATCHED: Duration = Duration::from_millis(1_500);
 
 /// One of these tests at a time: each counts processes and descriptors, and times pauses.
-pub(crate) fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn take_turn() -> Turn {
+    static TURNS: Turns = Turns::new(1);
+    TURNS.take()
 }
 
 /// How many kills, and how much later than stated things may happen.
