@@ -167,7 +167,7 @@ const RUNS: [Long; 37] = [
     },
     Long {
         name: "services-speed",
-        about: "first bytes and throughput through an onion service beside an exit, as Markdown (root, about 8 minutes)",
+        about: "first bytes and throughput through an onion service beside an exit, as Markdown (root, about a quarter of an hour)",
         program: "cargo",
         arguments: &["run", "--release", "--package", "lab", "--", "measure", "services"],
         environment: &[],

@@ -24,7 +24,7 @@ const OFFLINE: &str = "--offline";
 /// What a service is called on its machine.
 const SERVICE: &str = "web";
 /// What operators admit.
-const ADMITTED_RATE: &str = "100 Mbit/s";
+const ADMITTED_RATE: &str = "1 Gbit/s";
 /// Ports over which links to relays hop. Systems give ports above these to whoever asks for any.
 const HOP_PORTS: &str = "10000-19999";
 

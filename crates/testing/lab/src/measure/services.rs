@@ -63,10 +63,10 @@ const NETWORKS: [Network; 5] = [
         clients: 4,
     },
     Network {
-        name: "`off`, 12 relays of 2 Gbit/s",
+        name: "`off`, 12 relays of 1 Gbit/s",
         rate: None,
         relays: 12,
-        relay_rate: "2 Gbit/s",
+        relay_rate: "1 Gbit/s",
         guess: 300,
         clients: 1,
     },
