@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::system::{Own, Servers, System};
 use super::tor::TorNet;
-use super::{HOPS, profile_note};
+use super::{HOPS, at_most_beside_tor, profile_note};
 use crate::circuits::NetConfig;
 use crate::load;
 use crate::measure::Plan;
@@ -79,17 +79,10 @@ pub(in crate::measure) fn section(plan: &Plan, progress: &dyn Fn(&str)) -> anyho
     Ok(text)
 }
 
-/// In milliseconds, and beside C-tor where it ran: how fast a machine wakes processes decides about both alike.
 fn first_byte_verdicts([own, tor]: &[Times; 2]) -> String {
-    let verdict = |name, own: &Samples, tor: &Samples, index: usize| {
-        let absolute = at_most(own.median(), MOST_FIRST_BYTE[index], 0);
-        if tor.median() == 0.0 {
-            return format!("{name} {absolute}");
-        }
-        let share = own.median() / tor.median();
-        format!("{name} {absolute}, {share:.2} of C-tor's {}", at_most(share, MOST_OF_TOR[index], 2))
-    };
-    [verdict("p50", &own.p50, &tor.p50, 0), verdict("p90", &own.p90, &tor.p90, 1)].join("; ")
+    let p50 = at_most_beside_tor(&own.p50, MOST_FIRST_BYTE[0], &tor.p50, MOST_OF_TOR[0]);
+    let p90 = at_most_beside_tor(&own.p90, MOST_FIRST_BYTE[1], &tor.p90, MOST_OF_TOR[1]);
+    format!("p50 {p50}; p90 {p90}")
 }
 
 fn first_bytes(system: &dyn System, servers: Servers) -> anyhow::Result<Vec<Duration>> {

@@ -4,10 +4,10 @@ use shaping::RateClass;
 
 use super::system::{Own, Servers, Spent, System};
 use super::tor::TorNet;
-use super::{HOPS, bytes_for, profile_note};
+use super::{HOPS, at_most_beside_tor, bytes_for, profile_note};
 use crate::circuits::NetConfig;
 use crate::measure::Plan;
-use crate::measure::table::{Samples, Table, at_least, at_most};
+use crate::measure::table::{Samples, Table, at_least};
 use crate::measure::traffic::Way;
 
 /// Speeds at which the lengths of transfers are guessed, in Mbit/s: without a limit ours and C-tor's, with one both.
@@ -26,6 +26,8 @@ const LEAST: f64 = 600.0;
 const LEAST_LIMITED: f64 = 1.6;
 /// Most seconds of processor time for 10^9 bytes: of the client, and of each relay of the way.
 const MOST_CPU: [f64; 2] = [4.0, 2.0];
+/// The same as shares of C-tor's in the same run, which had 8 s for a client and 9 for a relay where the aims were set.
+const MOST_CPU_OF_TOR: [f64; 2] = [4.0 / 8.0, 2.0 / 9.0];
 /// A row of figures of one system.
 #[derive(Default)]
 struct Rounds {
@@ -85,13 +87,12 @@ fn costs(all: &[Rounds]) -> String {
     let mut table = Table::new(&["system", "client", "each relay", "exit", "target"]);
     for (index, one) in all.iter().enumerate() {
         let [client, relay, exit] = &one.cpu;
-        let target = if index < 2 {
-            let [most_client, most_relay] = MOST_CPU;
-            let (client, relay) = (client.median(), relay.median());
-            format!("client {}; relay {}", at_most(client, most_client, 0), at_most(relay, most_relay, 0))
-        } else {
-            String::new()
+        let beside = |part: usize| {
+            let tor = all.get(index + 2).map_or_else(Samples::default, |tor| tor.cpu[part].clone());
+            at_most_beside_tor(&one.cpu[part], MOST_CPU[part], &tor, MOST_CPU_OF_TOR[part])
         };
+        let is_own = index < 2;
+        let target = if is_own { format!("client {}; relay {}", beside(0), beside(1)) } else { String::new() };
         table.row(&[one.name.clone(), client.show(2), relay.show(2), exit.show(2), target]);
     }
     table.finish()
