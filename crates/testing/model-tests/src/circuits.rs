@@ -2,6 +2,7 @@
 //! the clock and the applications is the real core.
 
 mod documents;
+mod due;
 mod entry;
 mod relay;
 mod service;

@@ -1,6 +1,7 @@
 //! The entry, driven as its shell does: without slots it sends what there is; with slots packets are made a lead time before each
 //! busy slot and leave at the slot, and queues are read when packets are made and at no other time.
 
+use super::due::Due;
 use super::{BATCH, FLOWS, RING, Setting};
 use crate::apps::Unshaped;
 use crate::leaks::Leak;
@@ -38,9 +39,8 @@ pub struct EntryHost {
     leak: Option<Leak>,
     ready: Option<(Instant, Vec<Run>)>,
     made: Option<u64>,
-    /// In mode `off`: when it has something to do next, unless something has come since.
-    due: Option<Instant>,
-    has_come: bool,
+    /// In mode `off`.
+    due: Due,
 }
 
 impl EntryHost {
@@ -69,8 +69,7 @@ impl EntryHost {
             leak: setting.leak,
             ready: None,
             made: None,
-            due: None,
-            has_come: true,
+            due: Due::default(),
         }
     }
 
@@ -81,17 +80,13 @@ impl EntryHost {
 
     /// Somebody may have changed something in it.
     pub(super) fn touch(&mut self) {
-        self.has_come = true;
-    }
-
-    fn is_asked(&self) -> bool {
-        self.has_come || self.unshaped.rings()
+        self.due.touch();
     }
 
     /// When it has something to do.
     pub(super) fn poll_timeout(&mut self, now: Now, grid: &Grid) -> Option<Instant> {
         if !self.node.mode().is_shaped() {
-            return if self.is_asked() { self.node.poll_timeout() } else { self.due };
+            return self.due.known(self.unshaped.rings()).unwrap_or_else(|| self.node.poll_timeout());
         }
         let make = self.next_slot(now.instant, grid).map(|slot| make_at(grid, slot));
         make.into_iter().chain(self.ready.as_ref().map(|(at, _)| *at)).min()
@@ -113,7 +108,7 @@ impl EntryHost {
     }
 
     fn act_off(&mut self, now: Now, network: &mut Network) {
-        if !self.is_asked() && self.due.is_none_or(|due| due > now.instant) {
+        if self.due.rests(now.instant, self.unshaped.rings()) {
             return;
         }
         self.node.handle_timeout_if_due(now);
@@ -125,7 +120,7 @@ impl EntryHost {
             }
             out.clear();
         }
-        (self.due, self.has_come) = (self.node.poll_timeout(), false);
+        self.due.set(self.node.poll_timeout());
     }
 
     fn act_shaped(&mut self, now: Now, grid: &Grid, network: &mut Network) {

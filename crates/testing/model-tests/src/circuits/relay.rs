@@ -1,6 +1,7 @@
 //! A relay, and behind it at an exit the end of tunnels with its servers.
 
 use super::documents::{node_id, secret};
+use super::due::Due;
 use super::{FLOWS, RING, Setting};
 use crate::apps::Unshaped;
 use crate::exit_slots::SlotDriver;
@@ -52,9 +53,7 @@ pub struct RelayHost {
     pub address: SocketAddr,
     pub(super) place: simnet::NodeId,
     pub(super) generation: u8,
-    /// When it has something to do next, unless something has come since.
-    due: Option<Instant>,
-    has_come: bool,
+    due: Due,
 }
 
 /// Secrets of an interval and of the one before.
@@ -68,6 +67,17 @@ pub(super) fn onion_keys(relay: usize, interval: Interval) -> OnionKeyFile {
     file
 }
 
+fn node_config(relay: usize, limits: Limits) -> RelayNodeConfig {
+    RelayNodeConfig {
+        node_id: node_id(relay),
+        link_secret: LinkSecret::from_bytes(secret(relay)),
+        door_key: DoorKey::from_bytes(secret(relay)),
+        hops: None,
+        bandwidth: None,
+        limits,
+    }
+}
+
 impl RelayHost {
     pub(super) fn new(
         relay: usize,
@@ -78,17 +88,10 @@ impl RelayHost {
         (generation, now): (u8, Now),
         limits: Limits,
     ) -> Self {
-        let config = RelayNodeConfig {
-            node_id: node_id(relay),
-            link_secret: LinkSecret::from_bytes(secret(relay)),
-            door_key: DoorKey::from_bytes(secret(relay)),
-            hops: None,
-            bandwidth: None,
-            limits,
-        };
         let seed = [generation.wrapping_mul(31) ^ relay as u8; 32];
-        let node = RelayNode::new(config, document.clone(), &onion_keys(relay, document.interval()), seed)
-            .expect("the document has it");
+        let node =
+            RelayNode::new(node_config(relay, limits), document.clone(), &onion_keys(relay, document.interval()), seed)
+                .expect("the document has it");
         let is_exit = relay >= setting.relays;
         let schedule = setting.mode.is_shaped().then(|| ExitSchedule {
             mode: setting.mode,
@@ -96,9 +99,10 @@ impl RelayHost {
             slot: SlotLength::DEFAULT,
             fastest: setting.class,
         });
-        let packet_bytes = document.charter().packet_size().packet();
         let slots = schedule.as_ref().filter(|_| is_exit);
-        let slots = slots.map(|schedule| SlotDriver::new(start, schedule.slot.duration(), packet_bytes));
+        let slots = slots.map(|schedule| {
+            SlotDriver::new(start, schedule.slot.duration(), document.charter().packet_size().packet())
+        });
         let exit = is_exit.then(|| {
             let config = ExitConfig {
                 packet_size: document.charter().packet_size(),
@@ -127,8 +131,7 @@ impl RelayHost {
             address,
             place,
             generation,
-            due: None,
-            has_come: true,
+            due: Due::default(),
         }
     }
 
@@ -181,23 +184,20 @@ impl RelayHost {
 
     /// Somebody may have changed something in it.
     pub(super) fn touch(&mut self) {
-        self.has_come = true;
+        self.due.touch();
     }
 
-    /// True when there is nothing to be done. What is asked once need not be asked of each relay whenever another one does something.
     fn rests(&self, now: Now) -> bool {
-        let is_asked = self.has_come || self.exit.as_ref().is_some_and(|(_, unshaped)| unshaped.rings());
-        !is_asked && self.slots.is_none() && self.due.is_none_or(|due| due > now.instant)
+        let rings = self.exit.as_ref().is_some_and(|(_, unshaped)| unshaped.rings());
+        self.slots.is_none() && self.due.rests(now.instant, rings)
     }
 
     pub(super) fn poll_timeout(&self, now: Now) -> Option<Instant> {
         if self.health == Health::Dead {
             return None;
         }
-        if self.rests(now) {
-            return self.due;
-        }
-        self.next_due(now)
+        let known = self.rests(now).then(|| self.due.known(false)).flatten();
+        known.unwrap_or_else(|| self.next_due(now))
     }
 
     fn next_due(&self, now: Now) -> Option<Instant> {
@@ -267,6 +267,6 @@ impl RelayHost {
             network.send(self.from(route), route.to, &bytes);
             bytes.clear();
         }
-        (self.due, self.has_come) = (self.next_due(now), false);
+        self.due.set(self.next_due(now));
     }
 }

@@ -1,5 +1,6 @@
 //! A node with a service, the directory that has its records, and the servers behind it.
 
+use super::due::Due;
 use super::{RING, Setting};
 use crate::apps::{Records, Unshaped, port};
 use crate::memory_queues::{self, MemoryQueues};
@@ -36,9 +37,8 @@ pub struct ServiceHost {
     pub published: usize,
     /// The last slot that was made, in shaped modes.
     made: u64,
-    /// In mode `off`: when it has something to do next, unless something has come since.
-    due: Option<Instant>,
-    has_come: bool,
+    /// In mode `off`.
+    due: Due,
 }
 
 /// The address of the service.
@@ -90,15 +90,13 @@ impl ServiceHost {
             records,
             published: 0,
             made: 0,
-            due: None,
-            has_come: true,
+            due: Due::default(),
         }
     }
 
     pub(super) fn poll_timeout(&mut self, now: Now, grid: &Grid) -> Option<Instant> {
         let next = match self.node.mode() {
-            Mode::Off if self.is_asked() => self.node.poll_timeout(now),
-            Mode::Off => self.due,
+            Mode::Off => self.due.known(self.servers.rings()).unwrap_or_else(|| self.node.poll_timeout(now)),
             // Its own times are those of slots.
             _ => self.next_slot(now.instant, grid).map(|slot| grid.instant_of(slot)),
         };
@@ -107,11 +105,7 @@ impl ServiceHost {
 
     /// Somebody may have changed something in it.
     pub(super) fn touch(&mut self) {
-        self.has_come = true;
-    }
-
-    fn is_asked(&self) -> bool {
-        self.has_come || self.servers.rings()
+        self.due.touch();
     }
 
     fn next_slot(&self, now: Instant, grid: &Grid) -> Option<u64> {
@@ -131,7 +125,7 @@ impl ServiceHost {
             return;
         }
         if self.node.mode() == Mode::Off {
-            if !self.is_asked() && self.due.is_none_or(|due| due > now.instant) {
+            if self.due.rests(now.instant, self.servers.rings()) {
                 return;
             }
             self.node.handle_timeout_if_due(now);
@@ -170,7 +164,7 @@ impl ServiceHost {
             }
             out.clear();
         }
-        (self.due, self.has_come) = (self.node.poll_timeout(now), false);
+        self.due.set(self.node.poll_timeout(now));
     }
 
     /// The directory's time goes on.
