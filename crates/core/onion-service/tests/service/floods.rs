@@ -9,25 +9,31 @@ use std::time::Duration;
 
 const RELAY: identity::NodeId = identity::NodeId([99; 32]);
 
+/// Does what a client wants done until it introduces itself: to whom, and how.
+fn next_introduction(
+    world: &World,
+    client: &mut ClientIntroduction,
+) -> Option<([u8; 32], Box<[u8; INTRODUCTION_LEN]>)> {
+    loop {
+        match client.poll_action(world.now)? {
+            Action::Fetch { key } => {
+                let record = world.directory.records.get(&key).cloned();
+                client.handle_record(world.now, &key, record.as_ref());
+            }
+            Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
+            Action::Work => while !client.work(world.now, 1_000) {},
+            Action::Introduce { name, message, .. } => return Some((name, message)),
+        }
+    }
+}
+
 /// Introductions of so many clients that go no farther, each for the point that it drew.
 fn made(world: &mut World, clients: usize) -> Vec<(PointId, Vec<u8>)> {
     let mut made = Vec::new();
     for _ in 0..clients {
         let mut client = world.client(None, 0, 1);
-        while let Some(action) = client.poll_action(world.now) {
-            match action {
-                Action::Fetch { key } => {
-                    let record = world.directory.records.get(&key).cloned();
-                    client.handle_record(world.now, &key, record.as_ref());
-                }
-                Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
-                Action::Work => while !client.work(world.now, 1_000) {},
-                Action::Introduce { name, message, .. } => {
-                    made.push((world.waiting[&name].point, message.to_vec()));
-                    break;
-                }
-            }
-        }
+        let introduction = next_introduction(world, &mut client);
+        made.extend(introduction.map(|(name, message)| (world.waiting[&name].point, message.to_vec())));
     }
     made
 }
@@ -120,20 +126,10 @@ fn a_client_whom_nobody_answers_tries_each_point_once_and_gives_up() {
     let mut client = world.client(None, 0, 1);
     let mut sent = 0;
     let error = loop {
-        while let Some(action) = client.poll_action(world.now) {
-            match action {
-                Action::Fetch { key } => {
-                    let record = world.directory.records.get(&key).cloned();
-                    client.handle_record(world.now, &key, record.as_ref());
-                }
-                Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
-                Action::Work => while !client.work(world.now, 1_000) {},
-                Action::Introduce { name, .. } => {
-                    sent += 1;
-                    client.handle_introduced(world.now, &[0; 32], false);
-                    client.handle_introduced(world.now, &name, sent != 2);
-                }
-            }
+        while let Some((name, _)) = next_introduction(&world, &mut client) {
+            sent += 1;
+            client.handle_introduced(world.now, &[0; 32], false);
+            client.handle_introduced(world.now, &name, sent != 2);
         }
         match (client.error(), client.next_wake()) {
             (Some(error), _) => break error,
@@ -147,16 +143,8 @@ fn a_client_whom_nobody_answers_tries_each_point_once_and_gives_up() {
 fn sent_of(world: &mut World, client: &mut ClientIntroduction, until: Duration) -> Vec<(Duration, [u8; 32])> {
     let (begun, mut sent) = (world.now, Vec::new());
     while client.error().is_none() {
-        while let Some(action) = client.poll_action(world.now) {
-            match action {
-                Action::Fetch { key } => {
-                    let record = world.directory.records.get(&key).cloned();
-                    client.handle_record(world.now, &key, record.as_ref());
-                }
-                Action::Meet { .. } => client.handle_meeting(world.now, &[RELAY]),
-                Action::Work => while !client.work(world.now, 1_000) {},
-                Action::Introduce { name, .. } => sent.push((world.now - begun, name)),
-            }
+        while let Some((name, _)) = next_introduction(world, client) {
+            sent.push((world.now - begun, name));
         }
         match client.next_wake() {
             Some(wake) if wake <= begun + until => world.now = wake,
