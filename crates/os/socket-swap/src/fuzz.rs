@@ -184,7 +184,7 @@ pub fn hostile_peer(input: &[u8]) {
             _ => {
                 let changes = rest;
                 std::thread::scope(|scope| {
-                    scope.spawn(|| {
+                    let peer = scope.spawn(|| {
                         for _ in 0..REPEATS {
                             let mut left = Some(changes);
                             while let Some(some) = left.filter(|left| !left.is_empty()) {
@@ -197,6 +197,8 @@ pub fn hostile_peer(input: &[u8]) {
                         stage.send(64 * turn);
                         stage.look();
                     }
+                    // A scope ends before its threads do. What one still holds then, the leak checker would call a leak.
+                    peer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 });
                 break;
             }
