@@ -1,6 +1,7 @@
 //! What somebody sees who watches the wire while links hop: one size and one grid, and nothing that ties two links together.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use adversary::{Direction, Grid, Lateness, Sighting, SlotCounts, one_size, slot_starts};
@@ -23,6 +24,10 @@ const BEFORE: Duration = Duration::from_millis(50);
 const AFTER: Duration = Duration::from_millis(150);
 /// Slots before a hop's probe and after its move that are counted together with those between.
 const AROUND: i64 = 3;
+/// So many slots more at most, for [`Watched::slots_around`].
+const MORE_AROUND_MAX: i64 = 100;
+/// Share of the times at which as many packets come as can.
+const FULL: f64 = 0.8;
 
 /// One direction of a link that hopped while it was watched.
 pub(super) struct Watched {
@@ -93,13 +98,24 @@ impl Watched {
     pub(super) fn check_hops(&self, rate: u64, planted: usize) -> Outcome {
         let (per_slot, counts) = (per_slot(rate)?, self.counts(planted));
         for step in &self.steps {
-            let slots = self.grid.slot(step.asked) - AROUND..=self.grid.slot(step.moved) + AROUND;
+            let slots = self.slots_around(step, per_slot);
             let most = (per_slot * slots.clone().count() as f64).ceil() as u32;
             let held: Vec<u32> = slots.map(|slot| counts.count(slot)).collect();
             let sum: u32 = held.iter().sum();
             ensure!(sum <= most, "{}: {sum} packets instead of {most} around {step:?}: {held:?}", self.name);
         }
         Ok(())
+    }
+
+    /// The slots of a hop, so many that a packet more is a packet too many [most of the time](FULL): in nine slots of 5.11 packets come 46,
+    /// and rarely 47, which are allowed.
+    fn slots_around(&self, step: &Step, per_slot: f64) -> RangeInclusive<i64> {
+        let (first, last) = (self.grid.slot(step.asked) - AROUND, self.grid.slot(step.moved) + AROUND);
+        let is_full = |last: &i64| {
+            let packets = per_slot * (last - first + 1) as f64;
+            packets.ceil() - packets < 1.0 - FULL
+        };
+        first..=(last..last + MORE_AROUND_MAX).find(is_full).unwrap_or(last)
     }
 
     /// How late slots were that are far from hops, and that are near one.
